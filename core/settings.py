@@ -1,0 +1,154 @@
+"""Every knob in one place: `DEEPTRADER_*` variables, a `deeptrader.toml` of the same names, then the defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from .errors import SettingsError
+from .token import Interval
+
+MarketId = Literal["yahoo", "recorded", "simulated"]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Build with `load_settings()`, which turns a wrong value into one clear `SettingsError`."""
+
+    model_config = SettingsConfigDict(env_prefix="DEEPTRADER_", extra="forbid", frozen=True)
+
+    # Where things are
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("deeptrader")))
+    instructions_dir: Path | None = None
+    recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
+    chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
+
+    # Market and universe
+    market: MarketId = "yahoo"
+    universe: Literal["crypto", "equity", "both"] = "crypto"
+    top: Count = 50
+    intervals: tuple[Interval, ...] = ("1d", "1h")
+    include_stablecoins: bool = False
+    include_wrapped: bool = False
+    seed: int = 7
+    yahoo_requests_per_minute: Positive = 60
+    extra_indicators: tuple[str, ...] = Field(
+        default=(), description="further pandas-ta indicators, as name(arg=value,...)"
+    )
+
+    # Signal thresholds
+    rsi_oversold: Annotated[float, Field(gt=0, lt=50)] = 30
+    rsi_overbought: Annotated[float, Field(gt=50, lt=100)] = 70
+
+    # Freshness
+    price_band_atr: Positive = Field(default=0.5, description="stale once the price moved this many ATR(14)")
+    observation_max_age_minutes: Positive = Field(default=15, description="older price sightings vouch for nothing")
+    bar_grace_minutes: Positive = Field(default=10, description="how late a closed bar may be published")
+    ttl_hours_daily: Positive = 26
+    ttl_hours_hourly: Positive = 3
+
+    # Sleep cycle
+    sleep_every_seconds: Positive = 300
+    cycle_deadline_seconds: Positive = 240
+    fetch_concurrency: Count = 4
+    lease_seconds: Positive = 60
+    kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")
+    budget_requests_per_cycle: Count = 200
+    budget_requests_per_day: Count = 20_000
+    budget_security_calls_per_cycle: Count = 60
+    budget_security_calls_per_day: Count = 600
+    budget_model_tokens_per_cycle: int = Field(default=20_000, ge=0)
+    budget_model_tokens_per_day: int = Field(default=500_000, ge=0)
+    budget_usd_per_cycle: float = Field(default=0.05, ge=0)
+    budget_usd_per_day: float = Field(default=2.0, ge=0)
+
+    # Security
+    security_ttl_hours: Positive = 24
+    security_ttl_hours_caution: Positive = 6
+    security_allowed_verdicts: tuple[str, ...] = ("safe", "caution", "not_applicable")
+    goplus_requests_per_minute: Positive = 25
+    goplus_app_key: str | None = Field(default=None, repr=False)
+    goplus_app_secret: str | None = Field(default=None, repr=False)
+
+    # Models
+    model: str | None = Field(default=None, description="awake model, e.g. openai:gpt-5-mini, ollama:qwen3")
+    sleep_model: str | None = Field(default=None, description="cheap model for reports while asleep")
+    embedder: str = "wordllama"
+    reply_budget_tokens: Count = 1_500
+
+    # Risk rules
+    max_position_percent: Positive = 2.0
+    daily_loss_limit_percent: Positive = 5.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = settings_file()
+        file_sources = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *file_sources)
+
+    @property
+    def store_dir(self) -> Path:
+        """Folder of the memory for this market: memories of different markets never mix."""
+        return self.data_dir / self.market
+
+    def with_changes(self, **changes: Any) -> Settings:
+        """A copy with some values replaced, validated like the original.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
+        return _validated({**self.model_dump(), **changes})
+
+
+def settings_file() -> Path | None:
+    """`$DEEPTRADER_SETTINGS`, or `deeptrader.toml` in the working directory, or None.
+
+    Raises:
+        SettingsError: `$DEEPTRADER_SETTINGS` names a file that is not there.
+    """
+    named = os.environ.get("DEEPTRADER_SETTINGS")
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise SettingsError(
+                f"The settings file {path} does not exist.", hint="Correct or unset DEEPTRADER_SETTINGS."
+            )
+        return path
+    local = Path("deeptrader.toml")
+    return local if local.is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from variables, file and defaults; `overrides` (None values ignored) win over all of them.
+
+    Raises:
+        SettingsError: a value is out of range, a name is unknown or the file does not parse.
+    """
+    return _validated({name: value for name, value in overrides.items() if value is not None})
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(
+            f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).",
+            hint=f"Correct DEEPTRADER_{name.upper()}, the settings file or the argument.",
+        ) from error
+    except ValueError as error:  # tomllib's own error for a file that does not parse
+        raise SettingsError(f"The settings file does not parse: {error}.", hint="Correct its TOML.") from error

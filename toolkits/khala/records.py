@@ -1,0 +1,253 @@
+"""What Khala keeps. Every record is frozen, carries its schema version, and says when it was true."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ...core.market import Figure, Quote, Signal, UtcDatetime
+from ...core.security import SecurityReport
+from ...core.token import Interval, Record, Symbol, Token
+
+SCHEMA_VERSION = 1
+
+
+class Provenance(Record):
+    """Where an analysis comes from and what code made it."""
+
+    provider: str
+    source: str = ""
+    simulated: bool = False
+    inputs_hash: str
+    code_version: str
+    bars: Annotated[int, Field(ge=0)]
+    first_bar: UtcDatetime | None = None
+    gaps: Annotated[int, Field(ge=0)] = 0
+
+
+class Trigger(Record):
+    """A price at which an answer dies: above `level` (side "above") or below it, and which threshold that is."""
+
+    level: Annotated[float, Field(gt=0)]
+    side: Literal["above", "below"]
+    meaning: str
+
+
+class MarketAnalysis(Record):
+    """One immutable analysis of one token on one interval at one moment.
+
+    `price` is the close of the last closed bar, `quote` the price seen when it was computed. All prices in USD.
+    `next_bar_due` is when the bar after `bar_close` closes: from then on this analysis can be out of date.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    token: Token
+    interval: Interval
+    bar_close: UtcDatetime
+    fetched_at: UtcDatetime
+    computed_at: UtcDatetime
+    next_bar_due: UtcDatetime
+    price: Annotated[float, Field(gt=0)]
+    quote: Quote | None = None
+    figures: dict[str, Figure]
+    signal: Signal
+    triggers: tuple[Trigger, ...] = ()
+    security: SecurityReport | None = None
+    report: str = ""
+    report_author: str = "computed"
+    provenance: Provenance
+
+    @property
+    def analysis_id(self) -> str:
+        """Content address: the same findings from the same inputs have the same id, whenever they were computed."""
+        body = self.model_dump_json(
+            exclude={"fetched_at": True, "computed_at": True, "quote": {"as_of", "fetched_at"}, "security": True}
+        )
+        body += self.security.report_hash if self.security else ""
+        digest = hashlib.sha256(body.encode()).hexdigest()[:12]
+        return f"{self.token.symbol}:{self.interval}:{self.bar_close:%Y%m%dT%H%M}:{digest}"
+
+    @property
+    def reference_price(self) -> float:
+        """The price this analysis was made at: the quote's if one was seen, else the bar's close."""
+        return self.quote.price if self.quote else self.price
+
+    def value(self, name: str) -> float | None:
+        """A figure's value, or None when it is absent or not computed at all."""
+        figure = self.figures.get(name)
+        return figure.value if figure else None
+
+
+class Freshness(StrEnum):
+    """Decided when an analysis is read, against what should exist by now."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    PARTIAL = "partial"
+    MISS = "miss"
+
+
+StaleCode = Literal[
+    "newer_bar",
+    "price_moved",
+    "threshold_crossed",
+    "price_unobserved",
+    "security_expired",
+    "security_changed",
+    "left_universe",
+    "ttl",
+]
+
+
+class StaleReason(Record):
+    """Why an analysis may not be served as it stands. `code` is for machines, `detail` for people."""
+
+    code: StaleCode
+    detail: str
+
+
+class Recall(Record):
+    """The answer to "what do we know about this token now?".
+
+    FRESH: serve it. STALE: `reasons` say why not. PARTIAL: `missing` says which parts should be there and are not.
+    MISS: nothing is stored. `absent` lists figures that cannot exist (too little history, flat prices): they do
+    not make a recall partial, since no refresh would bring them.
+    """
+
+    symbol: Symbol
+    interval: Interval
+    freshness: Freshness
+    reasons: tuple[StaleReason, ...] = ()
+    missing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    analysis: MarketAnalysis | None = None
+    observed: Quote | None = None
+    read_at: UtcDatetime
+
+    @property
+    def usable(self) -> bool:
+        """True when every part of it may be served: FRESH."""
+        return self.freshness is Freshness.FRESH
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Seconds since the analysis was computed; None on a miss."""
+        return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
+
+
+DocumentKind = Literal["scenario", "anticipated", "digest"]
+
+
+class Document(Record):
+    """A prepared text beside the analyses: a cross-token scenario, an anticipated answer, a digest of the past.
+
+    `key` is stable across cycles (a newer document of the same kind and key replaces the older one when recalled).
+    `rests_on` are analysis ids; when one of their tokens is no longer fresh, the document is not either.
+    `dies_at` is its own end, if it has one. `facts` are the figures it cites; `fields` are searchable scalars.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: DocumentKind
+    key: str
+    title: str
+    text: str
+    symbols: tuple[Symbol, ...] = ()
+    rests_on: tuple[str, ...] = ()
+    created_at: UtcDatetime
+    dies_at: UtcDatetime | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+    fields: dict[str, str | float | bool] = Field(default_factory=dict)
+    author: str = "computed"
+
+
+class Memory(Record):
+    """A free-text note the team wanted to keep. Importance 0 to 1; `source` says who wrote it."""
+
+    schema_version: int = SCHEMA_VERSION
+    memory_id: str
+    text: str
+    tags: tuple[str, ...] = ()
+    importance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    symbols: tuple[Symbol, ...] = ()
+    source: str = ""
+    created_at: UtcDatetime
+
+
+HitKind = Literal["analysis", "scenario", "anticipated", "digest", "memory"]
+
+
+class SearchFilter(Record):
+    """Conditions a search hit must meet. States are filters, since embedders do not see opposites."""
+
+    kinds: tuple[HitKind, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
+    interval: Interval | None = None
+    signal: Literal["buy", "sell", "hold"] | None = None
+    security: tuple[str, ...] = ()
+    rsi_below: float | None = None
+    rsi_above: float | None = None
+    since: UtcDatetime | None = None
+    until: UtcDatetime | None = None
+    tags: tuple[str, ...] = ()
+
+
+class SearchHit(Record):
+    """One found record. `similarity` is cosine, 1 is equal. Analyses and documents come with their freshness."""
+
+    kind: HitKind
+    key: str
+    similarity: float
+    text: str
+    symbols: tuple[Symbol, ...] = ()
+    freshness: Freshness | None = None
+    as_of: UtcDatetime
+    analysis: MarketAnalysis | None = None
+    document: Document | None = None
+    memory: Memory | None = None
+
+
+class SimilarSituation(Record):
+    """A past moment whose figures looked alike, with what followed. Returns as fractions over bars; None: not yet."""
+
+    symbol: Symbol
+    interval: Interval
+    bar_close: UtcDatetime
+    distance: float
+    figures: dict[str, float]
+    returns: dict[int, float | None]
+
+
+class SimilarSituations(Record):
+    """Neighbours of the present and what followed them, cut at `as_of`: nothing after it was looked at.
+
+    `outcomes` maps a horizon in bars (1, 7, 30) to count, mean, median, low and high quartile and share of rises.
+    """
+
+    symbol: Symbol
+    interval: Interval
+    as_of: UtcDatetime
+    situations: tuple[SimilarSituation, ...] = ()
+    outcomes: dict[int, dict[str, float]] = Field(default_factory=dict)
+    note: str = ""
+
+
+class UniverseEvent(Record):
+    """A token entered or left the top of the market, as seen by a cycle."""
+
+    symbol: Symbol
+    event: Literal["entered", "left"]
+    at: UtcDatetime
+    rank: int | None = None
+
+
+def age_text(moment: datetime, now: datetime) -> str:
+    """`"4 min"`, `"3 h"`, `"12 days"`: how long ago a moment was, for people."""
+    seconds = max(0.0, (now - moment).total_seconds())
+    for size, unit in ((86_400 * 2, "days"), (7_200, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,118 @@
+"""What every market provider offers: the universe with its quotes, quotes in one batch, bars of one token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from ...core.errors import SourceError
+from ...core.market import Quote
+from ...core.token import Interval, Token
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERVAL_LENGTH: dict[Interval, timedelta] = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
+
+
+@dataclass(frozen=True)
+class Universe:
+    """The top of the market at one moment, largest market cap first, with the quotes that came in the same request.
+
+    `stale_seconds` is None for a live answer; otherwise the age of the last good one that stands in for it, and
+    `problem` says why. `excluded` maps a symbol to the reason it was left out (stablecoin, wrapped, price mismatch,
+    unmapped).
+    """
+
+    as_of: datetime
+    tokens: tuple[Token, ...]
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    stale_seconds: float | None = None
+    problem: SourceError | None = None
+
+
+@dataclass(frozen=True)
+class QuoteBatch:
+    """Quotes by symbol, and a typed failure for each symbol that has none."""
+
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+    failures: Mapping[str, SourceError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars of one token on one interval.
+
+    `frame` holds closed bars only: float columns open, high, low, close, volume; index named `bar_close`, UTC,
+    increasing, without duplicates. A bar that should exist and does not is a row of NaN (a gap stays a gap; a token
+    that trades by a calendar has no rows for closed sessions). `forming` is the bar whose interval has not ended, if
+    any was delivered. `stale_seconds` is the age of the answer when the source failed and the last good one stands in.
+    """
+
+    token: Token
+    interval: Interval
+    frame: pd.DataFrame
+    fetched_at: datetime
+    provider: str
+    source: str = ""
+    simulated: bool = False
+    adjusted: bool = False
+    forming: pd.Series | None = None
+    stale_seconds: float | None = None
+    problem: SourceError | None = None
+
+    @property
+    def gaps(self) -> int:
+        """How many expected bars are missing (rows without a close)."""
+        return int(self.frame["close"].isna().to_numpy().sum())
+
+
+class MarketProvider(Protocol):
+    """A source of market data. Every method exists in sync and async and raises only `SourceError` or `UserError`.
+
+    `as_of` cuts the answer at a moment: nothing that happened later is in it. None means the provider's present.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def simulated(self) -> bool: ...
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]: ...
+
+    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe: ...
+
+    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe: ...
+
+    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch: ...
+
+    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch: ...
+
+    def bars(
+        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
+    ) -> Bars: ...
+
+    async def abars(
+        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
+    ) -> Bars: ...
+
+    def find(self, symbol: str) -> Token:
+        """The token behind a symbol this provider knows.
+
+        Raises:
+            UnknownToken: it does not.
+        """
+        ...
+
+    def present(self) -> datetime:
+        """The provider's own now: the clock for a live market, the last bar for a recorded one."""
+        ...
+
+    def requests_made(self) -> int:
+        """Network requests since the provider was built: what the cycle's budget counts."""
+        ...
