@@ -70,6 +70,10 @@ class ReplayClock:
     def now(self) -> datetime:
         return self._moment
 
+    def move(self, moment: datetime) -> None:
+        """Replay another moment from now on."""
+        self._moment = ensure_utc(moment)
+
     def monotonic(self) -> float:
         return time.monotonic()
 

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     universe: Literal["crypto", "equity", "both"] = "crypto"
     top: Count = 50
     intervals: tuple[Interval, ...] = ("1d", "1h")
+    watchlist: tuple[str, ...] = Field(default=(), description="symbols kept in memory besides the top of the market")
     include_stablecoins: bool = False
     include_wrapped: bool = False
     seed: int = 7
