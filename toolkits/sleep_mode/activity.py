@@ -1,0 +1,68 @@
+"""Which team runs are in flight: what the scheduler asks before it spends on dear work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ...core.clock import Clock, SystemClock
+
+RUN_LIMIT_SECONDS = 900.0
+"""A run that gave no sign for this long is taken for dead: agno calls no hook when a run fails or is abandoned."""
+
+
+class Activity:
+    """Counts runs between their first and their last hook. Safe across threads; one object for all agents' copies."""
+
+    def __init__(self, *, clock: Clock | None = None, run_limit_seconds: float = RUN_LIMIT_SECONDS) -> None:
+        self._clock = clock or SystemClock()
+        self._limit = run_limit_seconds
+        self._seen: dict[str, float] = {}
+        self._idle_since = self._clock.monotonic()
+        self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Activity:
+        """Itself: AgentOS copies hooks for each request, and all requests must count here."""
+        return self
+
+    def begin(self, run_id: str) -> None:
+        """A run started, or gave a sign of life."""
+        with self._lock:
+            self._seen[run_id] = self._clock.monotonic()
+
+    def end(self, run_id: str) -> None:
+        """A run ended. Unknown ids are fine."""
+        with self._lock:
+            if self._seen.pop(run_id, None) is not None and not self._seen:
+                self._idle_since = self._clock.monotonic()
+
+    @contextmanager
+    def running(self, run_id: str) -> Iterator[None]:
+        """Busy for as long as the block lasts."""
+        self.begin(run_id)
+        try:
+            yield
+        finally:
+            self.end(run_id)
+
+    @property
+    def busy(self) -> bool:
+        """True while at least one run is in flight."""
+        with self._lock:
+            self._forget_the_dead()
+            return bool(self._seen)
+
+    @property
+    def idle_since(self) -> float | None:
+        """The clock's monotonic seconds at which the last run ended (or this object was made); None while busy."""
+        with self._lock:
+            self._forget_the_dead()
+            return None if self._seen else self._idle_since
+
+    def _forget_the_dead(self) -> None:
+        horizon = self._clock.monotonic() - self._limit
+        dead = [run_id for run_id, seen in self._seen.items() if seen <= horizon]
+        for run_id in dead:
+            self._idle_since = max(self._idle_since, self._seen.pop(run_id))
