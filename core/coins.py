@@ -1,0 +1,230 @@
+"""The reviewed list: which coin lives under which Yahoo symbol, what it is called, and whether it is one of its own.
+
+Yahoo's short symbols often belong to another coin than the one people mean (`UNI-USD` is not Uniswap, `UNI7083-USD`
+is), so symbols are looked up here and never built from a ticker. `core/data/coins.json` holds the coins, keyed by
+CoinGecko id; `core/data/equities.json` the large US equities with the names people say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from .token import Token, TokenKind
+
+CoinCategory = Literal["coin", "stablecoin", "wrapped"]
+
+_NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
+_QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
+_NOT_ALNUM = re.compile(r"[\W_]+")
+
+
+_STABLE_WORDS = re.compile(
+    r"stable\s?coin|\bdollar\b|\busd[a-z0-9]{0,3}\b|\b[a-z]{0,4}usd\b|\beur[a-z]?\b|\beuro\b|\bgbp\b|\bjpy\b",
+    re.IGNORECASE,
+)
+_WRAPPED_WORDS = re.compile(
+    r"\bwrapped\b|\bbridged\b|\bstaked\b|\brestaked\b|\bliquid staking\b|\bpegged\b|\bbep-?2\b"
+    r"|\bw?(?:st|re|ez|rs|cb)eth\b|\btokenized\b|\btokenised\b|\bgold\b",
+    re.IGNORECASE,
+)
+_STABLE_TICKER = re.compile(r"^(?:[A-Z]{0,4}USD[A-Z0-9]{0,2}|EUR[A-Z]|[A-Z]{1,2}DAI)$")
+_WRAPPED_TICKER = re.compile(
+    r"^(?:(?:W|CB|ST|WST|T|H|LB|SOLV|K|S|R|M|EZ|RS|WB|WE|OS|F)(?:BTC|ETH|EETH|STETH)"
+    r"|W(?:SOL|BNB|TRX|AVAX|POL|MATIC|DOGE|XRP)|(?:JITO|M|BN|B|J|JUP|S|ST)SOL)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """One reviewed coin: CoinGecko `id`, Yahoo `symbol`, `name`, lower-case `aliases`, and what kind of coin it is.
+
+    `also_named` are further names Yahoo has used for it. `wrapped` covers everything whose price is another asset's:
+    wrapped, bridged, staked and restaked coins, and gold-backed tokens.
+    """
+
+    id: str
+    symbol: str
+    name: str
+    category: CoinCategory = "coin"
+    aliases: tuple[str, ...] = ()
+    also_named: tuple[str, ...] = ()
+
+    @property
+    def ticker(self) -> str:
+        """What people write: `UNI` for `UNI7083-USD`."""
+        return base_ticker(self.symbol)
+
+    def answers_to(self, name: str) -> bool:
+        """True when `name` (as a source spells it, with or without a trailing USD) is this coin's name."""
+        given = {name_key(name), name_key(plain_name(name))} - {""}
+        return any(name_key(own) in given for own in (self.name, *self.also_named))
+
+    def token(self) -> Token:
+        """The coin as the rooms pass it around. Its contract is not in this list."""
+        return Token(symbol=self.symbol, name=self.name, kind="crypto", coin_id=self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Equity:
+    """One large US equity. `top` marks the fifty that stand in when no screener answers."""
+
+    symbol: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    top: bool = True
+
+    def token(self) -> Token:
+        return Token(symbol=self.symbol, name=self.name, kind="equity")
+
+
+@cache
+def reviewed_coins() -> tuple[Coin, ...]:
+    """Every reviewed coin, roughly largest first within its category."""
+    return tuple(
+        Coin(
+            id=row["id"],
+            symbol=row["symbol"],
+            name=row["name"],
+            category=row["category"],
+            aliases=_aliases(row["symbol"], row["name"], row.get("aliases", ())),
+            also_named=tuple(row.get("also_named", ())),
+        )
+        for row in _rows("coins")
+    )
+
+
+@cache
+def known_equities() -> tuple[Equity, ...]:
+    """Large US equities with the names people say, largest first as of the list's review."""
+    return tuple(
+        Equity(
+            row["symbol"],
+            row["name"],
+            tuple(dict.fromkeys([row["symbol"].lower(), *row["aliases"]])),
+            row.get("top", True),
+        )
+        for row in _rows("equities")
+    )
+
+
+def fallback_equities(count: int = 50) -> tuple[Equity, ...]:
+    """The static top of the US market, for when the screener cannot be asked. At most fifty."""
+    return tuple(equity for equity in known_equities() if equity.top)[:count]
+
+
+def coin_for_symbol(symbol: str) -> Coin | None:
+    """The reviewed coin under this exact Yahoo symbol, or None. A bare ticker finds nothing: use `coins_for_ticker`."""
+    return _by_symbol().get(symbol.strip().upper())
+
+
+def coin_for_id(coin_id: str) -> Coin | None:
+    """The reviewed coin with this CoinGecko id, or None."""
+    return _by_id().get(coin_id.strip().lower())
+
+
+def coins_for_ticker(ticker: str) -> tuple[Coin, ...]:
+    """Reviewed coins people mean by a bare ticker: `UNI` -> Uniswap under `UNI7083-USD`."""
+    wanted = ticker.strip().upper()
+    return tuple(coin for coin in reviewed_coins() if coin.ticker == wanted)
+
+
+def equity_for_symbol(symbol: str) -> Equity | None:
+    """The known equity under this symbol, or None."""
+    wanted = symbol.strip().upper()
+    return next((equity for equity in known_equities() if equity.symbol == wanted), None)
+
+
+def aliases_for(symbol: str) -> tuple[str, ...]:
+    """Lower-case names and tickers people use for a symbol: reviewed coins and large equities; otherwise its ticker."""
+    known = coin_for_symbol(symbol) or equity_for_symbol(symbol)
+    return known.aliases if known else (base_ticker(symbol).lower(),)
+
+
+def is_common_word(alias: str) -> bool:
+    """True when an alias is also an everyday word ("near", "link", "apple"): in prose it needs capitals or context."""
+    return alias.strip().lower() in _common_words()
+
+
+def is_stablecoin(symbol: str) -> bool:
+    """True when the reviewed list says so. See `look_like_wrapped_or_stable` for coins nobody reviewed."""
+    coin = coin_for_symbol(symbol)
+    return coin is not None and coin.category == "stablecoin"
+
+
+def is_wrapped(symbol: str) -> bool:
+    """True when the reviewed list says the price is another asset's (wrapped, staked, bridged, gold-backed)."""
+    coin = coin_for_symbol(symbol)
+    return coin is not None and coin.category == "wrapped"
+
+
+def look_like_wrapped_or_stable(name: str, symbol: str) -> tuple[Literal["stablecoin", "wrapped"], str] | None:
+    """Guess from name and ticker whether an unreviewed coin is a stablecoin or wrapped: (category, reason), or None.
+
+    A guess errs towards leaving out: a coin wrongly called wrapped is missing from the universe and listed with this
+    reason, a wrapped coin wrongly let in doubles another token's figures.
+    """
+    ticker = base_ticker(symbol)
+    plain = plain_name(name)
+    if match := _WRAPPED_WORDS.search(plain):
+        return "wrapped", f"looks wrapped: {match.group(0)!r} in its name"
+    if _WRAPPED_TICKER.match(ticker):
+        return "wrapped", f"looks wrapped: ticker {ticker}"
+    if match := _STABLE_WORDS.search(plain):
+        return "stablecoin", f"looks like a stablecoin: {match.group(0)!r} in its name"
+    if _STABLE_TICKER.match(ticker):
+        return "stablecoin", f"looks like a stablecoin: ticker {ticker}"
+    return None
+
+
+def base_ticker(symbol: str) -> str:
+    """The ticker people write for a Yahoo symbol: no `-USD`, no numeric suffix. `AAPL` stays `AAPL`."""
+    symbol = symbol.strip().upper()
+    return _NUMERIC_SUFFIX.sub("", symbol.removesuffix("-USD")) if symbol.endswith("-USD") else symbol
+
+
+def plain_name(name: str) -> str:
+    """A coin's name without the quote currency Yahoo appends: `Bitcoin USD` -> `Bitcoin`."""
+    return _QUOTED_IN_USD.sub("", name, count=1).strip()
+
+
+def name_key(name: str) -> str:
+    """A name reduced to what two spellings of it share: case, blanks and punctuation do not count."""
+    return _NOT_ALNUM.sub("", name).casefold()
+
+
+def kind_of(symbol: str) -> TokenKind:
+    """`crypto` for symbols quoted in USD the way Yahoo writes coins (`X-USD`), `equity` for everything else."""
+    return "crypto" if symbol.strip().upper().endswith("-USD") else "equity"
+
+
+@cache
+def _by_symbol() -> Mapping[str, Coin]:
+    return {coin.symbol: coin for coin in reviewed_coins()}
+
+
+@cache
+def _by_id() -> Mapping[str, Coin]:
+    return {coin.id: coin for coin in reviewed_coins()}
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    return frozenset(_file("coins")["common_words"])
+
+
+def _aliases(symbol: str, name: str, further: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([base_ticker(symbol).lower(), name.lower(), *further]))
+
+
+def _rows(table: str) -> list[dict[str, Any]]:
+    return _file(table)[table]
+
+
+def _file(table: str) -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("data", f"{table}.json").read_text(encoding="utf-8"))

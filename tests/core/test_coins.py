@@ -1,0 +1,145 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from deeptrader.core.coins import (
+    aliases_for,
+    base_ticker,
+    coin_for_id,
+    coin_for_symbol,
+    coins_for_ticker,
+    equity_for_symbol,
+    fallback_equities,
+    is_common_word,
+    is_stablecoin,
+    is_wrapped,
+    kind_of,
+    known_equities,
+    look_like_wrapped_or_stable,
+    plain_name,
+    reviewed_coins,
+)
+from deeptrader.core.token import normalize_symbol
+
+
+def test_ids_symbols_and_names_of_reviewed_coins_are_unique():
+    coins = reviewed_coins()
+    for values in ([c.id for c in coins], [c.symbol for c in coins], [c.name.casefold() for c in coins]):
+        assert len(values) == len(set(values))
+
+
+def test_every_reviewed_row_is_a_valid_token():
+    for coin in reviewed_coins():
+        assert coin.symbol.endswith("-USD")
+        assert coin.token().symbol == normalize_symbol(coin.symbol)
+        assert coin.token().coin_id == coin.id
+        assert re.fullmatch(r"[a-z0-9-]+", coin.id)
+        assert coin.category in ("coin", "stablecoin", "wrapped")
+        assert all(alias == alias.lower() for alias in coin.aliases)
+    for equity in known_equities():
+        assert equity.token().kind == "equity"
+        assert equity.name
+
+
+def test_no_alias_means_two_coins():
+    owners: dict[str, str] = {}
+    for coin in reviewed_coins():
+        for alias in coin.aliases:
+            assert owners.setdefault(alias, coin.id) == coin.id
+
+
+def test_a_ticker_leads_to_the_symbol_with_the_numeric_suffix():
+    assert [coin.symbol for coin in coins_for_ticker("uni")] == ["UNI7083-USD"]
+    assert coin_for_symbol("UNI-USD") is None
+    assert coin_for_symbol("uni7083-usd") is coin_for_id("uniswap")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "ticker"),
+    [("UNI7083-USD", "UNI"), ("1INCH-USD", "1INCH"), ("BTC-USD", "BTC"), ("AAPL", "AAPL"), ("BRK-B", "BRK-B")],
+)
+def test_the_base_ticker_drops_currency_and_suffix_only(symbol, ticker):
+    assert base_ticker(symbol) == ticker
+
+
+def test_people_find_bitcoin_and_facebook_by_what_they_call_them():
+    assert {"bitcoin", "btc", "xbt"} <= set(aliases_for("BTC-USD"))
+    assert "facebook" in aliases_for("META")
+    assert "facebook" in aliases_for("FB")
+    assert "google" in aliases_for("GOOG")
+    assert aliases_for("NOBODY9999-USD") == ("nobody",)
+
+
+def test_everyday_words_are_marked():
+    assert is_common_word("Near")
+    assert is_common_word("apple")
+    assert not is_common_word("bitcoin")
+    words = {alias for coin in reviewed_coins() for alias in coin.aliases}
+    assert "near" in words
+
+
+def test_a_coin_answers_to_its_name_with_and_without_the_quote_currency():
+    bitcoin, paypal = coin_for_symbol("BTC-USD"), coin_for_symbol("PYUSD-USD")
+    assert bitcoin is not None
+    assert paypal is not None
+    assert bitcoin.answers_to("Bitcoin USD")
+    assert not bitcoin.answers_to("Bitcoin Cash USD")
+    assert not bitcoin.answers_to("")
+    assert paypal.answers_to("PayPal USD USD")
+    assert paypal.answers_to("PayPal USD")
+    assert plain_name("Bitcoin USD") == "Bitcoin"
+
+
+def test_stablecoins_and_wrapped_coins_are_known_as_such():
+    assert is_stablecoin("USDT-USD")
+    assert not is_stablecoin("BTC-USD")
+    assert is_wrapped("WBTC-USD")
+    assert is_wrapped("STETH-USD")
+    assert not is_wrapped("USDT-USD")
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol", "category"),
+    [
+        ("Wrapped Something USD", "WSMT12345-USD", "wrapped"),
+        ("Super Staked ETH USD", "SSETH-USD", "wrapped"),
+        ("Bridged USDC USD", "USDCE-USD", "wrapped"),
+        ("World Liberty Financial USD USD", "WLUSD-USD", "stablecoin"),
+        ("Anything USD", "USDX-USD", "stablecoin"),
+        ("Mystery Euro USD", "EURX-USD", "stablecoin"),
+    ],
+)
+def test_the_heuristic_names_its_reason(name, symbol, category):
+    guess = look_like_wrapped_or_stable(name, symbol)
+    assert guess is not None
+    assert guess[0] == category
+    assert guess[1].startswith("looks ")
+
+
+def test_the_heuristic_leaves_every_reviewed_coin_alone():
+    wrong = [
+        coin.symbol
+        for coin in reviewed_coins()
+        if coin.category == "coin" and look_like_wrapped_or_stable(f"{coin.name} USD", coin.symbol)
+    ]
+    assert wrong == []
+
+
+def test_the_fallback_has_fifty_distinct_equities():
+    top = fallback_equities()
+    assert len({equity.symbol for equity in top}) == len(top) == 50
+    assert len(fallback_equities(5)) == 5
+    assert equity_for_symbol("aapl") in top
+    assert kind_of("AAPL") == "equity"
+    assert kind_of("BTC-USD") == "crypto"
+
+
+def test_loading_the_list_pulls_in_nothing_heavy():
+    code = (
+        "import sys; from deeptrader.core.coins import reviewed_coins; reviewed_coins();"
+        "print([m for m in ('pandas', 'numpy', 'yfinance', 'agno', 'chromadb') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
