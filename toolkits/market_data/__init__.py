@@ -1,0 +1,71 @@
+"""Market data: the provider protocol, Yahoo, recorded and simulated markets, calendars, indicators and signals.
+
+Names are imported on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .calendar import bar_closes, expected_bar_close, next_bar_close
+    from .indicators import compute_indicators, live_figures
+    from .protocol import Bars, MarketProvider, QuoteBatch, Universe
+    from .recorded import RecordedMarket
+    from .recorder import RecordReport, record
+    from .signals import decide_signal, triggers
+    from .simulated import SimulatedMarket
+    from .toolkit import MarketDataToolkit
+    from .yahoo import YahooMarket
+
+_HOME = {
+    "Bars": "protocol",
+    "MarketDataToolkit": "toolkit",
+    "MarketProvider": "protocol",
+    "QuoteBatch": "protocol",
+    "RecordReport": "recorder",
+    "RecordedMarket": "recorded",
+    "SimulatedMarket": "simulated",
+    "Universe": "protocol",
+    "YahooMarket": "yahoo",
+    "bar_closes": "calendar",
+    "compute_indicators": "indicators",
+    "decide_signal": "signals",
+    "expected_bar_close": "calendar",
+    "live_figures": "indicators",
+    "next_bar_close": "calendar",
+    "record": "recorder",
+    "triggers": "signals",
+}
+
+__all__ = [
+    "Bars",
+    "MarketDataToolkit",
+    "MarketProvider",
+    "QuoteBatch",
+    "RecordReport",
+    "RecordedMarket",
+    "SimulatedMarket",
+    "Universe",
+    "YahooMarket",
+    "bar_closes",
+    "compute_indicators",
+    "decide_signal",
+    "expected_bar_close",
+    "live_figures",
+    "next_bar_close",
+    "record",
+    "triggers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -23,7 +23,7 @@ class Universe:
 
     `stale_seconds` is None for a live answer; otherwise the age of the last good one that stands in for it, and
     `problem` says why. `excluded` maps a symbol to the reason it was left out (stablecoin, wrapped, price mismatch,
-    unmapped).
+    unmapped). `ranked_by` says what "largest" rests on where no market cap is known.
     """
 
     as_of: datetime
@@ -32,6 +32,7 @@ class Universe:
     excluded: Mapping[str, str] = field(default_factory=dict)
     stale_seconds: float | None = None
     problem: SourceError | None = None
+    ranked_by: str = "market cap"
 
 
 @dataclass(frozen=True)

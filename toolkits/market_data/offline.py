@@ -1,0 +1,48 @@
+"""What the markets that need no network share: a clock that may be absent, and async twins that run in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ...core.errors import InvalidInput
+from ...core.token import Interval, Token
+from .protocol import Bars, QuoteBatch, Universe
+
+if TYPE_CHECKING:
+    from .protocol import MarketProvider
+
+    class _Synchronous(MarketProvider):
+        """The sync half that a market built on this class brings itself."""
+else:
+    _Synchronous = object
+
+
+class OfflineMarket(_Synchronous):
+    """Async twins of the sync methods, each in a thread, so that an event loop never waits for arithmetic."""
+
+    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        """`universe` for callers on an event loop."""
+        return await asyncio.to_thread(self.universe, top=top, as_of=as_of)
+
+    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
+        """`quotes` for callers on an event loop."""
+        return await asyncio.to_thread(self.quotes, tokens, as_of=as_of)
+
+    async def abars(
+        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
+    ) -> Bars:
+        """`bars` for callers on an event loop."""
+        return await asyncio.to_thread(self.bars, token, interval=interval, limit=limit, as_of=as_of)
+
+    def requests_made(self) -> int:
+        """Always 0: nothing here touches a network."""
+        return 0
+
+
+def require_positive(name: str, value: int) -> None:
+    """Refuse a count below one, with the argument's name in the message."""
+    if value < 1:
+        raise InvalidInput(f"{name} must be at least 1, got {value}.")
