@@ -1,0 +1,49 @@
+# Two commands do all their own set-up on a machine that has Python 3.12 or 3.13: `make demo` and `make test`.
+
+PYTHON ?= $(shell command -v python3.12 || command -v python3.13 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= demo-output
+
+.PHONY: demo demo-simulated test check lint browser screenshots benchmark clean
+
+demo: $(VENV)/.core
+	$(BIN)/deeptrader demo --out $(OUT)
+
+demo-simulated: $(VENV)/.core
+	$(BIN)/deeptrader demo --out $(OUT) --market simulated
+
+test: $(VENV)/.dev browser lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/link_typing.py
+	$(BIN)/pyright
+
+# The page tests drive a real Chromium. Without one, and without the right to install one, they are skipped and say so.
+browser:
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Chromium for the page tests" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "No Chromium found: page tests will be skipped"; fi
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
+	{ echo "DeepTrader needs Python 3.12 or 3.13; found $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.12."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing DeepTrader into $(VENV) (a minute or two, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing DeepTrader with its development tools into $(VENV) (a few minutes, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(OUT)

@@ -1,0 +1,228 @@
+"""`deeptrader status`, `show` and `search`: what Khala knows, read without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.padding import Padding
+from rich.text import Text
+
+from ..core.errors import InvalidInput, UnknownToken
+from ..core.token import Interval, Token
+from ..toolkits.khala.records import Freshness, Recall, age_text
+from ..toolkits.runtime import Runtime
+from .options import AsOf, DataDir, Json, Market, runtime_for
+from .output import (
+    console,
+    figures_table,
+    freshness_text,
+    memory_table,
+    price_now,
+    print_json,
+    security_text,
+    stamp,
+)
+
+IntervalOption = Annotated[str, typer.Option("--interval", help="1d or 1h.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)
+    app.command()(show)
+    app.command()(search)
+
+
+def status(
+    interval: IntervalOption = "1d",
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """What is known, how fresh it is, and when sleep last ran."""
+    with runtime_for(data_dir, market, as_of) as runtime:
+        document = status_document(runtime, parse_interval(interval))
+        if json:
+            print_json(document)
+            return
+        recalls: list[Recall] = document["recalls"]
+        if not recalls:
+            console.print(
+                f"Khala knows nothing yet about the {runtime.settings.market} market ({runtime.settings.store_dir}).",
+                markup=False,
+            )
+            console.print("Run `deeptrader sleep --once` to fill it, or `deeptrader demo` to see it work offline.")
+            return
+        title = f"What Khala knows: {runtime.settings.market} market, {interval} bars"
+        console.print(memory_table(recalls, title=title, simulated=document["simulated"]))
+        console.print(_status_line(document), markup=False)
+
+
+def status_document(runtime: Runtime, interval: Interval) -> dict[str, Any]:
+    """What `status --json` prints: market, now, last cycle, counts by freshness and a recall per token."""
+    from ..toolkits.sleep_mode.cycle_report import CycleLog
+
+    khala = runtime.khala
+    tokens = ranked(runtime)
+    recalls = list(khala.latest_many(tokens, interval=interval).values())
+    last = CycleLog(khala.journal).last()
+    return {
+        "schema_version": 1,
+        "market": runtime.settings.market,
+        "simulated": any(r.analysis.provenance.simulated for r in recalls if r.analysis),
+        "interval": interval,
+        "now": runtime.clock.now(),
+        "last_cycle": None
+        if last is None
+        else {"cycle_id": last.cycle_id, "as_of": last.as_of, "seconds": last.seconds},
+        "freshness": {f.value: sum(1 for r in recalls if r.freshness is f) for f in Freshness},
+        "recalls": recalls,
+    }
+
+
+def ranked(runtime: Runtime) -> list[Token]:
+    """Known tokens, the present universe first in its order, then those that left it."""
+    known = {token.symbol: token for token in runtime.khala.symbols()}
+    order = [symbol for symbol in runtime.khala.universe() if symbol in known]
+    return [known[s] for s in order] + [known[s] for s in sorted(set(known) - set(order))]
+
+
+def _status_line(document: dict[str, Any]) -> str:
+    counts = ", ".join(f"{n} {name}" for name, n in document["freshness"].items() if n)
+    last = document["last_cycle"]
+    slept = f"last cycle {age_text(last['as_of'], document['now'])} ago" if last else "no cycle has run"
+    return f"{counts}; {slept}; now {stamp(document['now'])} UTC"
+
+
+def show(
+    token: Annotated[str, typer.Argument(help="Symbol, ticker or name: AAPL, BTC-USD, bitcoin.")],
+    interval: IntervalOption = "1d",
+    chart: Annotated[Path | None, typer.Option("--chart", help="Also draw candles, bands and RSI to this PNG.")] = None,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Everything known about one token: report, figures with definitions, security, similar situations."""
+    with runtime_for(data_dir, market, as_of) as runtime:
+        known = find_token(runtime, token)
+        recall = runtime.khala.latest(known, interval=parse_interval(interval))
+        if recall.analysis is None:
+            raise UnknownToken(
+                f"Khala has no {interval} analysis of {known.symbol}.",
+                hint="Run `deeptrader sleep --once`, or see `deeptrader status` for what is there.",
+            )
+        similar = runtime.khala.similar(known, interval=recall.interval)
+        if chart is not None:
+            from .chart import draw_chart
+
+            draw_chart(runtime, recall, chart)
+        if json:
+            document = {"schema_version": 1, "recall": recall, "similar": similar}
+            print_json(document | ({"chart": str(chart)} if chart else {}))
+            return
+        _print_token(runtime, recall)
+        _print_similar(similar)
+        if chart is not None:
+            console.print(f"Chart: {chart}", markup=False)
+
+
+def _print_token(runtime: Runtime, recall: Recall) -> None:
+    analysis = recall.analysis
+    assert analysis is not None
+    now = runtime.clock.now()
+    title = Text(analysis.token.symbol, style="bold")
+    if analysis.token.name:
+        title.append(f"  {analysis.token.name}")
+    title.append("  ")
+    title.append(freshness_text(recall))
+    if analysis.provenance.simulated:
+        title.append("  SIMULATED", style="bold yellow")
+    console.print(title)
+    for reason in recall.reasons:
+        console.print(f"  {reason.code}: {reason.detail}", style="yellow", markup=False)
+    console.print(f"Price {price_now(recall, now)}", markup=False)
+    console.print(Padding(Text(analysis.report), (1, 0)))
+    console.print(figures_table(analysis))
+    console.print(Text("\nSignal rule: ").append(analysis.signal.rule))
+    console.print(Text("Security: ").append(security_text(analysis)))
+    source = analysis.provenance
+    console.print(
+        f"Bar closed {stamp(analysis.bar_close)}, fetched {stamp(analysis.fetched_at)}, computed "
+        f"{stamp(analysis.computed_at)} UTC from {source.bars} bars of {source.source or source.provider} "
+        f"(inputs {source.inputs_hash}, deeptrader {source.code_version})",
+        style="dim",
+        markup=False,
+    )
+
+
+def _print_similar(similar: Any) -> None:
+    if not similar.situations:
+        console.print(f"Similar situations: {similar.note or 'none on record'}", style="dim", markup=False)
+        return
+    console.print(f"\nThe {len(similar.situations)} most similar situations on record, and what followed:")
+    for horizon, outcome in sorted(similar.outcomes.items()):
+        console.print(
+            f"  after {horizon:>2} bars: median {outcome['median'] * 100:+.1f} %, middle half "
+            f"{outcome['low'] * 100:+.1f} to {outcome['high'] * 100:+.1f} %, rose in {outcome['rises'] * 100:.0f} % "
+            f"of {outcome['count']:.0f}",
+            markup=False,
+        )
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 5,
+    signal: Annotated[str | None, typer.Option(help="buy, sell or hold.")] = None,
+    security: Annotated[list[str] | None, typer.Option(help="Verdict that may appear; repeatable.")] = None,
+    rsi_below: Annotated[float | None, typer.Option(min=0, max=100)] = None,
+    rsi_above: Annotated[float | None, typer.Option(min=0, max=100)] = None,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Search memory by meaning, with filters for states."""
+    conditions = {"signal": signal, "security": tuple(security or ()), "rsi_below": rsi_below, "rsi_above": rsi_above}
+    with runtime_for(data_dir, market, as_of) as runtime:
+        hits = runtime.khala.search(text, where={k: v for k, v in conditions.items() if v}, limit=limit)
+        if json:
+            print_json({"schema_version": 1, "query": text, "hits": hits})
+            return
+        if not hits:
+            console.print("Nothing in memory matches.")
+        for hit in hits:
+            line = Text(f"{hit.similarity:.2f}  ", style="dim").append(hit.kind, style="bold")
+            line.append(f"  {', '.join(hit.symbols)}  as of {stamp(hit.as_of)} UTC")
+            if hit.freshness is not None:
+                line.append(f"  {hit.freshness.value}", style="green" if hit.freshness is Freshness.FRESH else "yellow")
+            console.print(line)
+            console.print(Padding(Text(hit.text), (0, 0, 1, 6)))
+
+
+def find_token(runtime: Runtime, text: str) -> Token:
+    """The token a person means by a symbol, ticker or name.
+
+    Raises:
+        UnknownToken: nobody knows it.
+        InvalidInput: several tokens answer to it.
+    """
+    for token in runtime.khala.symbols():
+        if text.upper() in (token.symbol, token.ticker):
+            return token
+    found = runtime.khala.resolve(text)
+    if len(found) > 1:
+        names = ", ".join(token.symbol for token in found)
+        raise InvalidInput(f"{text!r} names several tokens: {names}.", hint="Use one symbol.")
+    if found:
+        return found[0]
+    raise UnknownToken(f"No token answers to {text!r}.", hint="See `deeptrader status` for the tokens in memory.")
+
+
+def parse_interval(text: str) -> Interval:
+    """Raises InvalidInput for anything but 1d and 1h."""
+    if text not in ("1d", "1h"):
+        raise InvalidInput(f"{text!r} is not an interval.", hint="Choose 1d or 1h.")
+    return text  # type: ignore[return-value]

@@ -1,0 +1,56 @@
+"""Entry point: the commands put together, and every error turned into one line and an exit code.
+
+Exit codes: 0 done, 1 unexpected, 2 wrong use, 3 a source did not deliver, 4 memory trouble, 5 a budget stopped it,
+6 verification failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+import typer
+
+from ..core.errors import DeepTraderError
+from . import demo, engine, knowledge, operate, playground, security, sleep, team
+from .output import errors, print_error
+
+app = typer.Typer(
+    name="deeptrader",
+    help="Sleep-time compute for trading teams: the market is read, computed, checked and remembered before anybody asks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (demo, sleep, knowledge, team, engine, security, operate, playground):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit the process with a code a script can use."""
+    os.environ.setdefault("AGNO_TELEMETRY", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except DeepTraderError as error:
+        print_error(error.message, error.hint)
+        code = error.exit_code
+    except click.exceptions.Abort:
+        errors.print("interrupted")
+        code = 130
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        print_error(error.format_message(), "See --help.")
+        code = 2
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        code = 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong with us, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,145 @@
+"""What the command prints: tables for people, one JSON document for scripts. Foreign text is never markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..core.market import Quote
+from ..core.text import clean_label
+from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, age_text
+from ..toolkits.sleep_mode.report import price_text
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+_FRESHNESS_STYLE = {
+    Freshness.FRESH: "green",
+    Freshness.PARTIAL: "yellow",
+    Freshness.STALE: "yellow",
+    Freshness.MISS: "dim",
+}
+_SIGNAL_STYLE = {"buy": "bold green", "sell": "bold red", "hold": ""}
+_VERDICT_STYLE = {"safe": "green", "caution": "yellow", "danger": "bold red", "unknown": "yellow"}
+DASH = "–"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output, dates in ISO 8601, no NaN."""
+    sys.stdout.write(json.dumps(document, default=_plain, allow_nan=False, indent=2) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def stamp(moment: datetime) -> str:
+    """`2013-03-01 21:00`, UTC."""
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def memory_table(recalls: list[Recall], *, title: str, simulated: bool = False) -> Table:
+    """What Khala knows, a row per token."""
+    table = Table(title=Text(title), title_justify="left", header_style="bold", pad_edge=False, show_edge=False)
+    for name, justify in (
+        ("Token", "left"),
+        ("Price", "right"),
+        ("RSI(14)", "right"),
+        ("Band position", "right"),
+        ("Signal", "left"),
+        ("Security", "left"),
+        ("As of (UTC)", "left"),
+        ("Freshness", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for recall in recalls:
+        table.add_row(*_memory_row(recall))
+    if simulated:
+        table.caption = "SIMULATED: these tokens and prices are made up."
+        table.caption_style = "bold yellow"
+        table.caption_justify = "left"
+    return table
+
+
+def _memory_row(recall: Recall) -> tuple[Text, ...]:
+    analysis = recall.analysis
+    if analysis is None:
+        return (Text(recall.symbol), *(Text(DASH) for _ in range(6)), freshness_text(recall))
+    signal = analysis.signal.action
+    return (
+        Text(analysis.token.symbol, style="bold"),
+        Text(price_text(recall.observed.price if recall.observed else analysis.price)),
+        Text(_number(analysis.value("rsi_14"), "{:.1f}")),
+        Text(_percent(analysis.value("bb_percent_b_20_2"))),
+        Text(signal or DASH, style=_SIGNAL_STYLE.get(signal or "", "")),
+        security_text(analysis),
+        Text(stamp(analysis.bar_close)),
+        freshness_text(recall),
+    )
+
+
+def freshness_text(recall: Recall) -> Text:
+    """`fresh`, or the word with its reasons."""
+    why = [reason.code for reason in recall.reasons] or list(recall.missing)
+    label = recall.freshness.value + (f": {', '.join(why)}" if why else "")
+    return Text(label, style=_FRESHNESS_STYLE[recall.freshness])
+
+
+def security_text(analysis: MarketAnalysis) -> Text:
+    """The verdict, or that nobody checked."""
+    if analysis.security is None:
+        return Text("not checked", style="dim")
+    verdict = analysis.security.verdict
+    return Text(verdict.replace("_", " "), style=_VERDICT_STYLE.get(verdict, ""))
+
+
+def figures_table(analysis: MarketAnalysis) -> Table:
+    """Every figure with its value or the reason it is absent, and its definition."""
+    table = Table(header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("Figure")
+    table.add_column("Value", justify="right")
+    table.add_column("Definition", style="dim")
+    for name, figure in analysis.figures.items():
+        if figure.value is None:
+            value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
+        elif figure.unit == "price":
+            value = Text(price_text(figure.value) if figure.value > 0 else f"{figure.value:,.4g}")
+        else:
+            value = Text(f"{figure.value:,.4g}" if abs(figure.value) < 1000 else f"{figure.value:,.0f}")
+        table.add_row(Text(name + (" (forming bar)" if figure.forming else "")), value, Text(figure.definition))
+    return table
+
+
+def price_now(recall: Recall, now: datetime) -> str:
+    """`430.47 USD, seen 4 min ago`, or that no price was seen."""
+    quote: Quote | None = recall.observed
+    if quote is None:
+        return "no price was observed"
+    return f"{price_text(quote.price)} USD, seen {age_text(quote.as_of, now)} ago"
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """One line on standard error: what happened, then what to do."""
+    line = Text("error: ", style="bold red")
+    line.append(clean_label(message, limit=600))
+    if hint:
+        line.append(" " + clean_label(hint, limit=300), style="dim")
+    errors.print(line, soft_wrap=True)
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return pattern.format(value) if value is not None else DASH
+
+
+def _percent(value: float | None) -> str:
+    return f"{value * 100:.0f} %" if value is not None else DASH

@@ -1,0 +1,70 @@
+"""`deeptrader security TOKEN`: is this token safe, and how do we know."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..core.security import SecurityReport
+from .knowledge import find_token
+from .options import AsOf, DataDir, Json, Market, runtime_for
+from .output import console, print_json, stamp
+
+_STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow", "not_applicable": "dim"}
+_VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(security)
+
+
+def security(
+    token: Annotated[str, typer.Argument(help="Symbol, ticker or name.")],
+    refresh: Annotated[bool, typer.Option("--refresh", help="Check again although a report is in date.")] = False,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Every security check of a token by itself, with the value seen, the source and the time."""
+    with runtime_for(data_dir, market, as_of) as runtime:
+        known = find_token(runtime, token)
+        report = runtime.khala.security(known.symbol)
+        now = runtime.clock.now()
+        if report is None or refresh or now >= report.expires_at:
+            report = runtime.security.check(known, now=now)
+            runtime.khala.set_security(known.symbol, report)
+        if json:
+            print_json({"schema_version": 1, "symbol": known.symbol, "report": report})
+            return
+        print_security(known.symbol, report)
+
+
+def print_security(symbol: str, report: SecurityReport) -> None:
+    """The report as a table, foreign text escaped."""
+    score = f", score {report.score:.0f} of 100" if report.score is not None else ""
+    head = Text(f"{symbol}: ", style="bold")
+    head.append(report.verdict.replace("_", " "), style=_VERDICT_STYLE.get(report.verdict, "bold yellow"))
+    head.append(f"{score}; checked {stamp(report.checked_at)} UTC, valid until {stamp(report.expires_at)} UTC")
+    console.print(head)
+    for reason in report.reasons:
+        console.print(Text(f"  {reason}"))
+    for line in report.disagreements:
+        console.print(Text(f"  sources disagree: {line}", style="yellow"))
+    table = Table(header_style="bold", pad_edge=False, show_edge=False)
+    for name in ("Check", "State", "Seen", "Detail", "Source"):
+        table.add_column(name)
+    for check in report.checks:
+        table.add_row(
+            Text(check.id.replace("_", " ")),
+            Text(check.state.replace("_", " "), style=_STATE_STYLE[check.state]),
+            Text("" if check.value is None else str(check.value)),
+            Text(check.detail),
+            Text(check.source, style="dim"),
+        )
+    console.print(table)
+    if report.score_rule:
+        console.print(Text(f"Score: {report.score_rule}", style="dim"))

@@ -1,0 +1,154 @@
+"""`deeptrader sleep`: run sleep cycles, once or for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ..core.errors import InvalidInput, SourceUnreachable
+from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.cycle import Progress as CycleProgress
+from ..toolkits.sleep_mode.cycle import SleepCycle
+from ..toolkits.sleep_mode.cycle_report import CycleReport
+from .options import AsOf, DataDir, Json, Market, parse_moment, remember_market, runtime_for
+from .output import console, errors, print_json
+
+_STEP_NAMES = {
+    "observe": "Reading the market",
+    "refresh": "Fetching and computing",
+    "anticipate": "Preparing answers",
+    "index": "Indexing in Chroma",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sleep)
+
+
+def sleep(
+    once: Annotated[bool, typer.Option("--once", help="Run one cycle and exit.")] = False,
+    every: Annotated[str | None, typer.Option("--every", help="Run on a schedule, e.g. 5m, 90s, 1h.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="How many tokens by market cap.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the simulated market.")] = None,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Fetch, compute, check and remember the market: one cycle with --once, or on a schedule with --every."""
+    if once and every:
+        raise InvalidInput("--once and --every exclude each other.", hint="Choose one.")
+    if as_of and not once:
+        raise InvalidInput("--as-of replays one moment.", hint="Add --once.")
+    with runtime_for(data_dir, market, as_of, top=top, seed=seed) as runtime:
+        if once:
+            report = run_once(runtime, parse_moment(as_of), quiet=json)
+            remember_market(runtime.settings)
+            if json:
+                print_json(report)
+            else:
+                print_report(report)
+            _exit_on_failure(report)
+        else:
+            from .forever import run_forever
+
+            remember_market(runtime.settings)
+            run_forever(runtime, parse_duration(every) if every else runtime.settings.sleep_every_seconds)
+
+
+def run_once(runtime: Runtime, now: datetime | None = None, *, quiet: bool = False) -> CycleReport:
+    """One cycle with a progress display, under the store's lease."""
+    from ..toolkits.sleep_mode.engine import build_engine
+
+    engine = build_engine(runtime)
+    if quiet:
+        return engine.run_once(now)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<24}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[symbol]}"),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=False,
+    ) as display:
+        tasks: dict[str, int] = {}
+
+        def show(progress: CycleProgress) -> None:
+            if progress.step not in tasks:
+                name = _STEP_NAMES.get(progress.step, progress.step)
+                tasks[progress.step] = display.add_task(name, total=progress.total, symbol="")
+            display.update(
+                tasks[progress.step],  # type: ignore[arg-type]
+                completed=progress.done,
+                total=progress.total,
+                symbol="" if progress.done == progress.total else progress.symbol,
+            )
+
+        engine.cycle.on_progress = show
+        return engine.run_once(now)
+
+
+def print_report(report: CycleReport) -> None:
+    """A cycle's result in a few lines."""
+    word = "SIMULATED market" if report.simulated else f"{report.market} market"
+    console.print(
+        f"Sleep cycle {report.cycle_id} over the {word}, as of {report.as_of:%Y-%m-%d %H:%M} UTC, "
+        f"{len(report.universe)} tokens in {report.seconds:.1f} s"
+    )
+    counts = [
+        f"{n} {name}"
+        for name in ("published", "unchanged", "kept", "deferred", "failed", "refused")
+        if (n := report.count(name))  # type: ignore[arg-type]
+    ]
+    prepared = f"; {report.scenarios} scenarios and {report.anticipated} answers prepared" if report.scenarios else ""
+    console.print(f"  {', '.join(counts) or 'nothing to do'}{prepared}")
+    steps = [f"{name} {seconds:.2f} s" for name, seconds in report.steps.items() if seconds >= 0.005]
+    console.print(f"  {', '.join(steps)}", style="dim")
+    if report.stopped_by:
+        console.print(f"  stopped early: {report.stopped_by}", style="yellow", markup=False)
+    if report.universe_problem:
+        console.print(f"  universe: {report.universe_problem}", style="yellow", markup=False)
+    for problem in report.problems:
+        console.print(f"  problem: {problem}", style="yellow", markup=False)
+    for outcome in report.outcomes:
+        if outcome.outcome in ("failed", "refused"):
+            console.print(
+                f"  {outcome.symbol} {outcome.interval} {outcome.outcome}: {outcome.reason}",
+                style="yellow",
+                markup=False,
+            )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from `90s`, `5m`, `1h` or a bare number of seconds.
+
+    Raises:
+        InvalidInput: not a positive duration.
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a duration.", hint="Write 90s, 5m or 1h.") from error
+    if not 1 <= seconds <= 86_400:
+        raise InvalidInput(f"{text!r} is out of range.", hint="Choose between 1s and 24h.")
+    return seconds
+
+
+def _exit_on_failure(report: CycleReport) -> None:
+    """A cycle in which nothing was delivered is a failure a script must see."""
+    done = report.count("published") + report.count("unchanged") + report.count("kept")
+    if done == 0 and report.outcomes:
+        raise SourceUnreachable(
+            f"No token was refreshed: {', '.join(f'{n} x {code}' for code, n in report.failures().items()) or 'stopped'}.",
+            hint="Run `deeptrader doctor`.",
+        )
+
+
+__all__ = ["SleepCycle", "parse_duration", "print_report", "register", "run_once"]
