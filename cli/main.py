@@ -19,7 +19,7 @@ from .output import errors, print_error
 
 app = typer.Typer(
     name="deeptrader",
-    help="Sleep-time compute for trading teams: the market is read, computed, checked and remembered before anybody asks.",
+    help="Sleep-time compute for trading teams: the market is read, computed and remembered before anybody asks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -10,9 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from ..core.errors import InvalidInput, SourceUnreachable
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle import Progress as CycleProgress
-from ..toolkits.sleep_mode.cycle import SleepCycle
 from ..toolkits.sleep_mode.cycle_report import CycleReport
+from ..toolkits.sleep_mode.cycle_run import Progress as CycleProgress
 from .options import AsOf, DataDir, Json, Market, parse_moment, remember_market, runtime_for
 from .output import console, errors, print_json
 
@@ -145,10 +144,5 @@ def _exit_on_failure(report: CycleReport) -> None:
     """A cycle in which nothing was delivered is a failure a script must see."""
     done = report.count("published") + report.count("unchanged") + report.count("kept")
     if done == 0 and report.outcomes:
-        raise SourceUnreachable(
-            f"No token was refreshed: {', '.join(f'{n} x {code}' for code, n in report.failures().items()) or 'stopped'}.",
-            hint="Run `deeptrader doctor`.",
-        )
-
-
-__all__ = ["SleepCycle", "parse_duration", "print_report", "register", "run_once"]
+        why = ", ".join(f"{n} x {code}" for code, n in report.failures().items()) or "stopped"
+        raise SourceUnreachable(f"No token was refreshed: {why}.", hint="Run `deeptrader doctor --network`.")

@@ -8,44 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import BudgetExceeded, DeepTraderError, SettingsError, SourceError
-from ...core.market import Quote
-from ...core.security import SecurityReport
+from ...core.errors import SettingsError, SourceError
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala
-from ..khala.records import MarketAnalysis, Recall
+from ..khala.records import MarketAnalysis
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
-from .analyse import build_analysis
 from .bar_store import BarStore
 from .cycle_report import CycleLog, CycleReport, TokenOutcome
-from .fetch import BarFetcher, Fetched
-from .plan import Budget, CycleState, Planner, PlanItem, RefreshWhatIsNotFresh, Unlimited
+from .cycle_run import CycleRun, Progress
+from .fetch import BarFetcher
+from .plan import Budget, CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh, Unlimited
+from .refresh import Refresher
 from .security_step import SecurityStep
-from .situations import remember_situations
-
-BATCH = 25
-"""Versions per transaction: small enough that a kill loses little, large enough that 5,000 tokens are quick."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a running cycle is, for whoever watches: step name, how much of it is done, and the token at hand."""
-
-    step: str
-    done: int
-    total: int
-    symbol: str = ""
 
 
 class Anticipator(Protocol):
@@ -60,29 +41,6 @@ class ReportWriter(Protocol):
     def improve(self, items: Sequence[PlanItem], *, now: datetime, budget: Budget) -> list[MarketAnalysis]: ...
 
 
-@dataclass
-class _Run:
-    """State of one running cycle."""
-
-    now: datetime
-    budget: Budget
-    started: float
-    cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    steps: dict[str, float] = field(default_factory=dict)
-    outcomes: list[TokenOutcome] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    recalls: dict[tuple[str, Interval], Recall] = field(default_factory=dict)
-    stopped_by: str | None = None
-
-    @contextmanager
-    def step(self, name: str):
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.steps[name] = self.steps.get(name, 0.0) + time.perf_counter() - start
-
-
 class SleepCycle:
     """A repeatable cycle over one market and one memory.
 
@@ -94,7 +52,7 @@ class SleepCycle:
         budgets: makes the budget of one cycle; by default nothing is limited, only counted.
         anticipator: prepares scenarios and answers after the publication.
         writer: has a model improve reports; None keeps the plain ones.
-        wait_for_quiet: called before dear work with the seconds it may take; returns when the team is idle.
+        wait_for_quiet: called before dear work with the most seconds it may take; returns when the team is idle.
         fence: called before each publication; False means that another process has taken over.
         on_progress: called from the cycle's thread with a `Progress`.
     """
@@ -121,19 +79,26 @@ class SleepCycle:
         self.clock: Clock = clock or SystemClock()
         self.log = CycleLog(khala.journal)
         self.bars = BarStore(khala.journal)
-        self.fence = fence
+        self.fence: Callable[[], bool] = fence or (lambda: True)
         self.on_progress = on_progress
         self._planner = planner or RefreshWhatIsNotFresh()
         self._budgets = budgets or Unlimited
         self._anticipator = anticipator
         self._writer = writer
         self._wait_for_quiet = wait_for_quiet or (lambda _seconds: None)
-        self._security = SecurityStep(security, khala) if security else None
         self._fetcher = BarFetcher(
             market,
             self.bars,
             concurrency=self.settings.fetch_concurrency,
             grace=timedelta(minutes=self.settings.bar_grace_minutes),
+        )
+        self._refresher = Refresher(
+            khala,
+            self._fetcher,
+            self.bars,
+            security=SecurityStep(security, khala, self._wait_for_quiet) if security else None,
+            settings=self.settings,
+            fence=lambda: self.fence(),
         )
         self._stop = threading.Event()
         self._running = threading.Lock()
@@ -153,6 +118,8 @@ class SleepCycle:
 
         Raises:
             SettingsError: the kill switch is on, or a cycle of this object is running already.
+            SourceError: the universe cannot be read and none is remembered.
+            BudgetExceeded: not even the universe fits the budget.
             StoreError: memory cannot be written.
         """
         if self.settings.kill_switch:
@@ -165,22 +132,65 @@ class SleepCycle:
         finally:
             self._running.release()
 
+    def refresh_tokens(
+        self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None
+    ) -> list[TokenOutcome]:
+        """Bring these tokens up to date, whatever the plan would say; see `analyse_tokens`."""
+        now = self.clock.now()
+        run = self._begin(now, self.clock.monotonic())
+        batch = self.market.quotes(tokens, as_of=now)
+        self.khala.observe(batch.quotes.values())
+        self._state(run, Universe(now, tuple(tokens), batch.quotes), intervals)
+        items = []
+        for (symbol, interval), recall in run.recalls.items():
+            token = next(token for token in tokens if token.symbol == symbol)
+            action = "keep" if recall.usable else "refresh"
+            item = PlanItem(
+                token, interval, action, ", ".join(r.code for r in recall.reasons) or recall.freshness.value
+            )
+            if recall.usable:
+                run.outcome(item, "kept")
+            else:
+                items.append(item)
+        self._refresher.refresh(run, items, batch.quotes)
+        order = {token.symbol: place for place, token in enumerate(tokens)}
+        return sorted(run.outcomes, key=lambda outcome: order[outcome.symbol])
+
+    def preview(self, now: datetime | None = None) -> Plan:
+        """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
+        run = self._begin(ensure_utc(now) if now else self.clock.now(), self.clock.monotonic())
+        return self._planner.plan(self._state(run, self._read_universe(run)), run.budget)
+
+    def _begin(self, now: datetime, started: float) -> CycleRun:
+        def halted_by() -> str | None:
+            if self._stop.is_set():
+                return "stop was asked for"
+            if self.clock.monotonic() - started >= self.settings.cycle_deadline_seconds:
+                return f"deadline of {self.settings.cycle_deadline_seconds:.0f} s"
+            return None
+
+        return CycleRun(now=now, budget=self._budgets(), halted_by=halted_by, on_progress=self.on_progress)
+
     def _run(self, now: datetime) -> CycleReport:
-        run = _Run(now=now, budget=self._budgets(), started=self.clock.monotonic())
-        started_at = self.clock.now()
+        started, started_at = self.clock.monotonic(), self.clock.now()
+        run = self._begin(now, started)
         requests_before = self.market.requests_made()
 
         with run.step("observe"):
+            run.progress("observe", 0, 1)
             universe, entered, left = self._observe(run)
+            run.progress("observe", 1, 1)
         with run.step("plan"):
             items = self._plan(run, universe)
-        self._refresh(run, universe, items)
-        prepared = self._prepare(run)
-        self._improve_reports(run, items)
+        self._refresher.refresh(run, items, universe.quotes)
+        with run.step("anticipate"):
+            prepared = self._prepare(run)
+        with run.step("reports"):
+            self._improve_reports(run, items)
         with run.step("index"):
-            self._progress("index", 0, 1)
-            self._guarded(run, "index", self.khala.index)
-            self._progress("index", 1, 1)
+            run.progress("index", 0, 1)
+            run.guarded("index", self.khala.index)
+            run.progress("index", 1, 1)
 
         self._book_requests(run, requests_before)
         report = CycleReport(
@@ -190,7 +200,7 @@ class SleepCycle:
             as_of=now,
             started_at=started_at,
             finished_at=max(self.clock.now(), started_at),
-            seconds=round(self.clock.monotonic() - run.started, 6),
+            seconds=round(self.clock.monotonic() - started, 6),
             universe=tuple(token.symbol for token in universe.tokens),
             universe_problem=str(universe.problem) if universe.problem else None,
             entered=entered,
@@ -208,215 +218,111 @@ class SleepCycle:
 
     # Observe and plan
 
-    def _observe(self, run: _Run) -> tuple[Universe, tuple[str, ...], tuple[str, ...]]:
-        self._progress("observe", 0, 1)
+    def _observe(self, run: CycleRun) -> tuple[Universe, tuple[str, ...], tuple[str, ...]]:
+        """Read the market once, remember the prices seen and who entered or left its top."""
         if self._fetcher.networked:
             run.budget.spend("requests")
         universe = self._read_universe(run)
-        quotes = dict(universe.quotes)
-        unquoted = [token for token in universe.tokens if token.symbol not in quotes]
-        if unquoted:
-            batch = self.market.quotes(unquoted, as_of=run.now)
-            quotes |= batch.quotes
-            run.problems.extend(f"{symbol}: no quote, {error}" for symbol, error in batch.failures.items())
-        self.khala.observe(quotes.values())
+        self.khala.observe(universe.quotes.values())
         if universe.problem is not None:
-            return Universe(universe.as_of, universe.tokens, quotes, problem=universe.problem), (), ()
+            return universe, (), ()
         events = self.khala.record_universe(universe.tokens, run.now)
         entered = tuple(event.symbol for event in events if event.event == "entered")
         left = tuple(event.symbol for event in events if event.event == "left")
-        self._progress("observe", 1, 1)
-        return Universe(universe.as_of, universe.tokens, quotes, universe.excluded), entered, left
+        return universe, entered, left
 
-    def _read_universe(self, run: _Run) -> Universe:
-        """The market's universe with the watch list; when the source fails, the last one this memory knew."""
+    def _read_universe(self, run: CycleRun) -> Universe:
+        """The market's universe and the watch list, with a quote for each token that has one.
+
+        When the source fails, the tokens of the last cycle stand in and the report says so.
+        """
+        problem = None
         try:
             universe = self.market.universe(top=self.settings.top, as_of=run.now)
+            tokens, quotes, problem = universe.tokens, dict(universe.quotes), universe.problem
         except SourceError as error:
             known = {token.symbol: token for token in self.khala.symbols()}
-            tokens = tuple(known[symbol] for symbol in self.khala.universe() if symbol in known)
+            tokens, quotes, problem = tuple(known[s] for s in self.khala.universe() if s in known), {}, error
             if not tokens:
                 raise
-            run.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle were used.")
-            return Universe(as_of=run.now, tokens=tokens, problem=error)
-        listed = {token.symbol for token in universe.tokens}
-        watched = [self.market.find(symbol) for symbol in self.settings.watchlist if symbol not in listed]
-        if not watched:
-            return universe
-        return Universe(
-            universe.as_of,
-            (*universe.tokens, *watched),
-            universe.quotes,
-            universe.excluded,
-            universe.stale_seconds,
-            universe.problem,
-        )
+            run.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
+        listed = {token.symbol for token in tokens}
+        tokens += tuple(self.market.find(symbol) for symbol in self.settings.watchlist if symbol not in listed)
+        unquoted = [token for token in tokens if token.symbol not in quotes]
+        if unquoted:
+            batch = self.market.quotes(unquoted, as_of=run.now)
+            quotes |= batch.quotes
+            run.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
+        return Universe(as_of=run.now, tokens=tokens, quotes=quotes, problem=problem)
 
-    def _plan(self, run: _Run, universe: Universe) -> list[PlanItem]:
-        intervals = [i for i in self.settings.intervals if i in self.market.intervals]
-        run.recalls = {
-            (symbol, interval): recall
-            for interval in intervals
-            for symbol, recall in self.khala.latest_many(universe.tokens, interval=interval).items()
-        }
-        plan = self._planner.plan(CycleState(run.now, universe, run.recalls), run.budget)
+    def _state(self, run: CycleRun, universe: Universe, intervals: Sequence[Interval] | None = None) -> CycleState:
+        for interval in intervals or self.settings.intervals:
+            if interval in self.market.intervals:
+                recalls = self.khala.latest_many(universe.tokens, interval=interval)
+                run.recalls |= {(symbol, interval): recall for symbol, recall in recalls.items()}
+        return CycleState(run.now, universe, run.recalls)
+
+    def _plan(self, run: CycleRun, universe: Universe) -> list[PlanItem]:
+        plan = self._planner.plan(self._state(run, universe), run.budget)
         for item in plan.items:
             if item.action != "refresh":
-                outcome = "kept" if item.action == "keep" else "deferred"
-                run.outcomes.append(
-                    TokenOutcome(symbol=item.token.symbol, interval=item.interval, outcome=outcome, reason=item.reason)
-                )
+                run.outcome(item, "kept" if item.action == "keep" else "deferred")
         return list(plan.refreshes())
-
-    # Refresh
-
-    def _refresh(self, run: _Run, universe: Universe, items: Sequence[PlanItem]) -> None:
-        by_pair = {(item.token.symbol, item.interval): item for item in items}
-        ready: list[tuple[PlanItem, MarketAnalysis]] = []
-        new_bars = []
-        total, done = len(items), 0
-        start = time.perf_counter()
-        aside = 0.0  # seconds spent on other steps while fetches were under way
-        fetched = self._fetcher.many(
-            [(item.token, item.interval) for item in items],
-            now=run.now,
-            budget=run.budget,
-            halted=lambda: self._halted(run),
-        )
-        for outcome in fetched:
-            mark = time.perf_counter()
-            item = by_pair[outcome.token.symbol, outcome.interval]
-            analysis = self._analyse(run, item, outcome, universe.quotes.get(outcome.token.symbol))
-            if analysis is not None:
-                ready.append((item, analysis))
-                if outcome.new and outcome.bars is not None:
-                    new_bars.append(outcome.bars)
-            done += 1
-            self._progress("refresh", done, total, outcome.token.symbol)
-            if len(ready) >= BATCH:
-                self._commit(run, ready, new_bars)
-                ready, new_bars = [], []
-            aside += time.perf_counter() - mark
-        run.steps["fetch"] = time.perf_counter() - start - aside
-        self._commit(run, ready, new_bars)
-
-    def _analyse(self, run: _Run, item: PlanItem, fetched: Fetched, quote: Quote | None) -> MarketAnalysis | None:
-        if fetched.bars is None:
-            assert fetched.error is not None
-            deferred = isinstance(fetched.error, BudgetExceeded)
-            if deferred and run.stopped_by is None:
-                run.stopped_by = fetched.error.message
-            self._outcome(run, item, "deferred" if deferred else "failed", error=fetched.error)
-            return None
-        with run.step("security"):
-            security = self._security_report(run, item)
-        with run.step("figures"):
-            try:
-                return build_analysis(fetched.bars, quote=quote, security=security, settings=self.settings, now=run.now)
-            except DeepTraderError as error:
-                self._outcome(run, item, "refused" if error.exit_code == 6 else "failed", error=error)
-                return None
-
-    def _security_report(self, run: _Run, item: PlanItem) -> SecurityReport | None:
-        if self._security is None:
-            return None
-        return self._security.report(
-            item.token, deep=item.deep, now=run.now, budget=run.budget, wait_for_quiet=self._wait_for_quiet
-        )
-
-    def _commit(self, run: _Run, ready: Sequence[tuple[PlanItem, MarketAnalysis]], new_bars: list[Any]) -> None:
-        """Write a batch to the journal, have it verified, publish it; then remember the bars it came from."""
-        if not ready:
-            return
-        with run.step("write"):
-            ids = self.khala.store([analysis for _, analysis in ready])
-            if self.fence is not None and not self.fence():
-                run.stopped_by = "another process holds the lease"
-                for item, _ in ready:
-                    self._outcome(run, item, "deferred", reason=run.stopped_by)
-                return
-            published = self.khala.publish(ids)
-            self.bars.put_many(new_bars)
-        for (item, _), analysis_id in zip(ready, ids, strict=True):
-            refusal = published.refused.get(analysis_id)
-            if refusal is not None:
-                self._outcome(run, item, "refused", reason=refusal)
-            elif self._served_before(run, item) == analysis_id:
-                self._outcome(run, item, "unchanged", reason=item.reason, analysis_id=analysis_id)
-            else:
-                self._outcome(run, item, "published", reason=item.reason, analysis_id=analysis_id)
-        with run.step("situations"):
-            for bars in new_bars:
-                self._guarded(
-                    run, f"situations of {bars.token}", lambda bars=bars: remember_situations(self.khala, bars)
-                )
-
-    def _served_before(self, run: _Run, item: PlanItem) -> str | None:
-        recall = run.recalls.get((item.token.symbol, item.interval))
-        return recall.analysis.analysis_id if recall and recall.analysis else None
 
     # Prepare
 
-    def _prepare(self, run: _Run) -> Any:
+    def _prepare(self, run: CycleRun) -> Any:
         if self._anticipator is None:
             return None
-        with run.step("anticipate"):
-            self._progress("anticipate", 0, 1)
-            anticipator = self._anticipator
-            prepared = self._guarded(run, "anticipation", lambda: anticipator.prepare(run.now))
-            self._progress("anticipate", 1, 1)
+        run.progress("anticipate", 0, 1)
+        anticipator = self._anticipator
+        prepared = run.guarded("anticipation", lambda: anticipator.prepare(run.now))
+        run.progress("anticipate", 1, 1)
         return prepared
 
-    def _improve_reports(self, run: _Run, items: Sequence[PlanItem]) -> None:
-        if self._writer is None or self._halted(run):
+    def _improve_reports(self, run: CycleRun, items: Sequence[PlanItem]) -> None:
+        if self._writer is None or run.halted():
             return
-        with run.step("reports"):
-            self._wait_for_quiet(self._seconds_left(run))
-            done = {o.symbol for o in run.outcomes if o.outcome == "published"}
-            worth = [item for item in items if item.deep and item.token.symbol in done]
-            writer = self._writer
-            improved = self._guarded(run, "reports", lambda: writer.improve(worth, now=run.now, budget=run.budget))
-            if improved and (self.fence is None or self.fence()):
-                self.khala.publish(self.khala.store(improved))
+        writer = self._writer
+        published = {(o.symbol, o.interval) for o in run.outcomes if o.outcome == "published"}
+        worth = [item for item in items if item.deep and (item.token.symbol, item.interval) in published]
+        if not worth:
+            return
+        self._wait_for_quiet(self.settings.cycle_deadline_seconds)
+        improved = run.guarded("reports", lambda: writer.improve(worth, now=run.now, budget=run.budget))
+        if improved and self.fence():
+            self.khala.publish(self.khala.store(improved))
 
-    # Bookkeeping
-
-    def _halted(self, run: _Run) -> str | None:
-        if run.stopped_by is None:
-            if self._stop.is_set():
-                run.stopped_by = "stop was asked for"
-            elif self._seconds_left(run) <= 0:
-                run.stopped_by = f"deadline of {self.settings.cycle_deadline_seconds:.0f} s"
-        return run.stopped_by
-
-    def _seconds_left(self, run: _Run) -> float:
-        return self.settings.cycle_deadline_seconds - (self.clock.monotonic() - run.started)
-
-    def _guarded(self, run: _Run, what: str, work: Callable[[], Any]) -> Any:
-        """Do optional work; a typed failure is a problem in the report, since what was published stays good."""
-        try:
-            return work()
-        except DeepTraderError as error:
-            run.problems.append(f"{what}: {error}")
-            return None
-
-    def _outcome(self, run: _Run, item: PlanItem, outcome: Any, *, error: DeepTraderError | None = None, **more: Any):
-        if error is not None:
-            more |= {"reason": str(error), "code": error.code}
-        run.outcomes.append(TokenOutcome(symbol=item.token.symbol, interval=item.interval, outcome=outcome, **more))
-
-    def _book_requests(self, run: _Run, before: int) -> None:
+    def _book_requests(self, run: CycleRun, before: int) -> None:
         """A fetch may need more requests than the one that was reserved for it: book the difference."""
         made = self.market.requests_made() - before
         reserved = getattr(run.budget, "spent", {}).get("requests", 0)
         if self._fetcher.networked and made > reserved:
             run.budget.record("requests", made - reserved)
 
-    def _progress(self, step: str, done: int, total: int, symbol: str = "") -> None:
-        if self.on_progress is not None:
-            self.on_progress(Progress(step, done, total, symbol))
+
+def analyse_tokens(
+    tokens: Iterable[Token],
+    *,
+    market: MarketProvider,
+    khala: Khala,
+    security: SecurityProvider | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    intervals: Sequence[Interval] | None = None,
+) -> list[TokenOutcome]:
+    """Work on named tokens now: what is fresh is kept as it stands, what is stale or missing is refreshed and stored.
+
+    This is the analyst's work, asleep (on tokens nobody asked about yet) and awake. One outcome per token and interval,
+    tokens in the order given; failures are outcomes too. `intervals` defaults to those of the settings.
+
+    Raises:
+        StoreError: memory cannot be written.
+    """
+    cycle = SleepCycle(market=market, khala=khala, security=security, settings=settings, clock=clock or khala.clock)
+    return cycle.refresh_tokens(list(tokens), intervals)
 
 
-def refreshes_for(tokens: Iterable[Token], intervals: Sequence[Interval], reason: str) -> list[PlanItem]:
-    """Plan items that refresh these tokens on these intervals, in the order given."""
-    return [PlanItem(token, interval, "refresh", reason) for token in tokens for interval in intervals]
+async def aanalyse_tokens(tokens: Iterable[Token], **parts: Any) -> list[TokenOutcome]:
+    """`analyse_tokens` in a thread, so that the event loop stays free."""
+    return await asyncio.to_thread(lambda: analyse_tokens(tokens, **parts))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ...core.security import SecurityReport
 from ...core.token import Token
 from ..token_security.protocol import SecurityProvider
-from .plan import Budget
+from .cycle_run import CycleRun
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -22,32 +21,27 @@ QUIET_WAIT_SECONDS = 30.0
 class SecurityStep:
     """Finds the report an analysis rests on."""
 
-    def __init__(self, provider: SecurityProvider, khala: Khala) -> None:
+    def __init__(
+        self, provider: SecurityProvider, khala: Khala, wait_for_quiet: Callable[[float], object] | None = None
+    ) -> None:
         self._provider = provider
         self._khala = khala
+        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: None)
 
-    def report(
-        self,
-        token: Token,
-        *,
-        deep: bool,
-        now: datetime,
-        budget: Budget,
-        wait_for_quiet: Callable[[float], object],
-    ) -> SecurityReport | None:
+    def report(self, token: Token, *, deep: bool, run: CycleRun) -> SecurityReport | None:
         """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
 
         A look-up that fails does not replace a report that was good: the older evidence stays, out of date.
         """
         known = self._khala.security(token.symbol)
-        if known is not None and now < known.expires_at:
+        if known is not None and run.now < known.expires_at:
             return known
-        if not deep or budget.left("security_calls") < CALLS_PER_CHECK:
+        if not deep or run.halted() or run.budget.left("security_calls") < CALLS_PER_CHECK:
             return known
-        wait_for_quiet(QUIET_WAIT_SECONDS)
+        self._wait_for_quiet(QUIET_WAIT_SECONDS)
         before = self._provider.calls_made()
-        found = self._provider.check(token, now=now)
-        budget.record("security_calls", self._provider.calls_made() - before)
+        found = self._provider.check(token, now=run.now)
+        run.budget.record("security_calls", self._provider.calls_made() - before)
         if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
             return known
         self._khala.set_security(token.symbol, found)
