@@ -244,6 +244,14 @@ class UniverseEvent(Record):
     rank: int | None = None
 
 
+class PublishReport(Record):
+    """What became visible: ids in the order given, and for each refused id the reason. Nothing else changed."""
+
+    published: tuple[str, ...] = ()
+    refused: dict[str, str] = Field(default_factory=dict)
+    at: UtcDatetime
+
+
 def age_text(moment: datetime, now: datetime) -> str:
     """`"4 min"`, `"3 h"`, `"12 days"`: how long ago a moment was, for people."""
     seconds = max(0.0, (now - moment).total_seconds())

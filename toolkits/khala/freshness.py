@@ -1,0 +1,236 @@
+"""Is this analysis still true? Decided when it is read, against what should exist by now.
+
+Every reason is collected, in a fixed order, so that a reader sees all of them:
+
+1. `newer_bar`: a later bar has closed (plus grace). Until `next_bar_due` plus grace nothing newer can exist, so the
+   usual case is one comparison; after it the market's calendar decides.
+2. `price_moved`: the last seen price left the band of `price_band_atr` ATRs around the price it was made at.
+3. `threshold_crossed`: the last seen price passed a trigger that the reference price had not passed.
+4. `price_unobserved`: nobody looked at the price for too long, so 2 and 3 can vouch for nothing. While an equity market
+   is closed, a sighting at or after its last close is enough.
+5. `security_changed`, `security_expired`: the newest finding is not the one embedded, or it ran out.
+6. `left_universe`: the token left the top of the market after this was made, so no cycle keeps it up any more. An
+   analysis that somebody asked for later is judged like any other.
+7. `ttl`: the last resort. It counts from the last time the same findings were computed again, since an unchanged
+   market gives an unchanged analysis; `computed_at` is never moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ...core.market import Quote
+from ...core.security import SecurityReport
+from ...core.settings import Settings
+from ...core.token import TokenKind
+from ..market_data import calendar
+from .records import Document, Freshness, MarketAnalysis, StaleReason, age_text
+
+CORE_FIGURES = (
+    "rsi_14",
+    "bb_lower_20_2",
+    "bb_middle_20_2",
+    "bb_upper_20_2",
+    "bb_percent_b_20_2",
+    "macd_12_26_9",
+    "macd_signal_12_26_9",
+    "macd_histogram_12_26_9",
+    "atr_14",
+    "adx_14",
+    "ema_20",
+    "ema_50",
+    "ema_200",
+)
+CURABLE = frozenset({"failed", "no_data"})
+"""Reasons for an absent figure that another fetch may cure. A gap in the bars is not one: it leaves with time."""
+
+RECHECK_CLOSED_MARKET = timedelta(minutes=1)
+"""How long a judgement about a market with sessions may be kept, since it may open or close meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The thresholds of freshness, from settings."""
+
+    band_atr: float
+    observation_max_age: timedelta
+    grace: timedelta
+    ttl_daily: timedelta
+    ttl_hourly: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        return cls(
+            band_atr=settings.price_band_atr,
+            observation_max_age=timedelta(minutes=settings.observation_max_age_minutes),
+            grace=timedelta(minutes=settings.bar_grace_minutes),
+            ttl_daily=timedelta(hours=settings.ttl_hours_daily),
+            ttl_hourly=timedelta(hours=settings.ttl_hours_hourly),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known beside the analysis itself."""
+
+    observed: Quote | None = None
+    security: SecurityReport | None = None
+    left_universe_at: datetime | None = None
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reasons, good from `judged_at` until `valid_until` as long as the evidence stays the same."""
+
+    freshness: Freshness
+    reasons: tuple[StaleReason, ...]
+    missing: tuple[str, ...]
+    absent: tuple[str, ...]
+    judged_at: datetime
+    valid_until: datetime
+
+
+def last_seen(analysis: MarketAnalysis, observed: Quote | None) -> Quote | None:
+    """The newest sighting of the price: an observation, or the quote the analysis was made at."""
+    quote = analysis.quote
+    if observed is None or (quote is not None and quote.as_of > observed.as_of):
+        return quote
+    return observed
+
+
+def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Rules) -> Judgement:
+    """Freshness of one analysis at `now`, with every reason against it."""
+    reasons: list[StaleReason] = []
+    until = [now + timedelta(days=365)]
+
+    def stale(code: str, detail: str) -> None:
+        reasons.append(StaleReason(code=code, detail=detail))  # pyright: ignore[reportArgumentType]
+
+    due = analysis.next_bar_due + rules.grace
+    if now < due:
+        until.append(due)
+    else:
+        expected = calendar.expected_bar_close(analysis.token.kind, analysis.interval, now, grace=rules.grace)
+        if expected > analysis.bar_close:
+            stale("newer_bar", f"a bar closed at {expected:%Y-%m-%d %H:%M} UTC, this rests on {_at(analysis)}")
+        else:
+            until.append(now + RECHECK_CLOSED_MARKET)
+
+    observed = last_seen(analysis, evidence.observed)
+    if observed is not None:
+        _judge_price(analysis, observed.price, rules, stale)
+    seen_at = observed.as_of if observed is not None else analysis.bar_close
+    if now - seen_at <= rules.observation_max_age:
+        until.append(seen_at + rules.observation_max_age)
+    elif not closed_since(analysis.token.kind, seen_at, now):
+        stale("price_unobserved", f"the price was last seen {age_text(seen_at, now)} ago")
+    if analysis.token.kind != "crypto":
+        until.append(now + RECHECK_CLOSED_MARKET)
+
+    _judge_security(analysis, evidence.security, now, stale, until)
+    left = evidence.left_universe_at
+    if left is not None and analysis.computed_at < left:
+        stale("left_universe", f"{analysis.token.symbol} left the universe on {left:%Y-%m-%d}")
+
+    ttl = rules.ttl_hourly if analysis.interval == "1h" else rules.ttl_daily
+    verified = max(analysis.computed_at, evidence.verified_at or analysis.computed_at)
+    if now - verified > ttl:
+        stale("ttl", f"computed {age_text(verified, now)} ago, kept for {ttl.total_seconds() / 3600:g} h at most")
+    else:
+        until.append(verified + ttl)
+
+    missing, absent = _parts(analysis, evidence.security)
+    verdict = Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH
+    return Judgement(verdict, tuple(reasons), missing, absent, now, min(until))
+
+
+def judge_document(
+    document: Document, versions: Mapping[str, Judgement | None], now: datetime
+) -> tuple[Freshness, tuple[StaleReason, ...]]:
+    """Freshness of a prepared text: its own end, and each analysis it rests on judged by what is known now.
+
+    `versions` maps each id in `rests_on` to its judgement, or None when that version was superseded by one from other
+    bars, or is no longer kept. A newer version of the same bars (a new quote, say) kills nothing by itself.
+    """
+    reasons: list[StaleReason] = []
+    if document.dies_at is not None and now >= document.dies_at:
+        reasons.append(StaleReason(code="ttl", detail=f"it was good until {document.dies_at:%Y-%m-%d %H:%M} UTC"))
+    for analysis_id in document.rests_on:
+        symbol = analysis_id.split(":", 1)[0]
+        verdict = versions.get(analysis_id)
+        if verdict is None:
+            reasons.append(StaleReason(code="newer_bar", detail=f"{symbol}: what it rests on was superseded"))
+        else:
+            reasons += [StaleReason(code=r.code, detail=f"{symbol}: {r.detail}") for r in verdict.reasons]
+    return (Freshness.STALE if reasons else Freshness.FRESH), tuple(reasons)
+
+
+def _judge_price(analysis: MarketAnalysis, price: float, rules: Rules, stale) -> None:
+    reference = analysis.reference_price
+    atr = analysis.value("atr_14")
+    if atr is not None and abs(price - reference) > rules.band_atr * atr:
+        stale(
+            "price_moved",
+            f"price {price:g} against {reference:g} then: {abs(price - reference) / atr if atr else 0:.1f} ATR, "
+            f"the band is {rules.band_atr:g}",
+        )
+    for trigger in analysis.triggers:
+        above = trigger.side == "above"
+        passed = price > trigger.level if above else price < trigger.level
+        passed_before = reference > trigger.level if above else reference < trigger.level
+        if passed and not passed_before:
+            stale("threshold_crossed", f"price {price:g} is {trigger.side} {trigger.level:g}: {trigger.meaning}")
+
+
+def _judge_security(
+    analysis: MarketAnalysis, current: SecurityReport | None, now: datetime, stale, until: list[datetime]
+) -> None:
+    embedded = analysis.security
+    newest = current or embedded
+    if newest is None:
+        return
+    if current is not None and (embedded is None or current.report_hash != embedded.report_hash):
+        before = embedded.verdict if embedded else "not checked"
+        stale("security_changed", f"security was {before} then, is {current.verdict} now")
+    if now >= newest.expires_at:
+        stale("security_expired", f"the security check of {newest.checked_at:%Y-%m-%d %H:%M} UTC ran out")
+    else:
+        until.append(newest.expires_at)
+
+
+def _parts(analysis: MarketAnalysis, current: SecurityReport | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    missing: list[str] = []
+    absent: list[str] = []
+    for name in CORE_FIGURES:
+        if name not in analysis.figures:
+            missing.append(name)
+    for name, figure in analysis.figures.items():
+        if figure.absent is None:
+            continue
+        curable = figure.absent in CURABLE and name in CORE_FIGURES
+        (missing if curable else absent).append(name)
+    report = analysis.security or current
+    if report is None:
+        # An equity has no contract to check.
+        if analysis.token.kind == "crypto":
+            missing.append("security")
+    elif report.verdict == "unknown" and not any(check.state in ("pass", "fail") for check in report.checks):
+        missing.append("security")
+    return tuple(missing), tuple(absent)
+
+
+def closed_since(kind: TokenKind, seen_at: datetime, now: datetime) -> bool:
+    """True when the market is closed at `now` and already was at `seen_at`: no newer price can exist."""
+    if kind == "crypto":
+        return False
+    last_close = calendar.expected_bar_close(kind, "1d", now)
+    if seen_at < last_close:
+        return False
+    return now < calendar.bar_open(kind, "1d", calendar.next_bar_close(kind, "1d", last_close))
+
+
+def _at(analysis: MarketAnalysis) -> str:
+    return f"the bar of {analysis.bar_close:%Y-%m-%d %H:%M}"

@@ -1,0 +1,118 @@
+"""Khala's own tables in the journal, as forward migrations, and the counters that tell readers what changed.
+
+Times are UTC epoch seconds as REAL (exact to the microsecond until the year 2242), so that they compare and index as
+numbers and anybody can read them with the `sqlite3` shell.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Literal
+
+COMPONENT = "khala"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+    -- Every version of every analysis. Rows are never changed, but for verified_at.
+    CREATE TABLE analyses (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        bar_close REAL NOT NULL,
+        computed_at REAL NOT NULL,
+        verified_at REAL NOT NULL,   -- last time the same findings were computed again; never shown as computed_at
+        body TEXT NOT NULL
+    );
+    CREATE INDEX analyses_by_bar ON analyses (symbol, interval, bar_close, computed_at);
+
+    -- The pointers readers follow, and the log of how they moved.
+    CREATE TABLE published (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        id TEXT NOT NULL,
+        published_at REAL NOT NULL,
+        token TEXT NOT NULL,
+        PRIMARY KEY (symbol, interval)
+    ) WITHOUT ROWID;
+    CREATE TABLE publications (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, previous TEXT, published_at REAL NOT NULL
+    );
+    CREATE INDEX publications_by_id ON publications (id);
+
+    CREATE TABLE observations (
+        symbol TEXT PRIMARY KEY, price REAL NOT NULL, as_of REAL NOT NULL, body TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    -- One row for each finding; the newest is the current one. An unchanged finding renews its row.
+    CREATE TABLE security (
+        seq INTEGER PRIMARY KEY,
+        symbol TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        first_checked_at REAL NOT NULL,
+        checked_at REAL NOT NULL,
+        expires_at REAL NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX security_by_symbol ON security (symbol, seq);
+
+    CREATE TABLE documents (
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        dies_at REAL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (kind, key)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE memories (
+        memory_id TEXT PRIMARY KEY, created_at REAL NOT NULL, importance REAL NOT NULL, body TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    -- Tokens seen in the universe: in it (present = 1) or gone since `since`.
+    CREATE TABLE universe (
+        symbol TEXT PRIMARY KEY, present INTEGER NOT NULL, since REAL NOT NULL, rank INTEGER, token TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE universe_events (
+        seq INTEGER PRIMARY KEY, symbol TEXT NOT NULL, event TEXT NOT NULL, at REAL NOT NULL, rank INTEGER
+    );
+    CREATE INDEX universe_events_by_time ON universe_events (at);
+
+    -- The past as figure vectors: one row for each closed bar, from analyses and from back-filled history.
+    CREATE TABLE situations (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        bar_close REAL NOT NULL,
+        price REAL NOT NULL,
+        figures TEXT NOT NULL,
+        PRIMARY KEY (symbol, interval, bar_close)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+def bump(connection: sqlite3.Connection, *names: str) -> None:
+    """Raise counters inside the transaction that changes what they stand for."""
+    connection.executemany(
+        "INSERT INTO counters (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1",
+        [(name,) for name in names],
+    )
+
+
+def counter(connection: sqlite3.Connection, name: Literal["recall", "names", "entries", "situations"]) -> int:
+    """The present value of a counter, 0 when nothing was ever counted."""
+    row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else 0
+
+
+def epoch(moment: datetime) -> float:
+    """UTC epoch seconds of a moment with a timezone."""
+    return moment.timestamp()
+
+
+def moment(seconds: float) -> datetime:
+    """The UTC moment of epoch seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
