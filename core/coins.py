@@ -21,6 +21,7 @@ CoinCategory = Literal["coin", "stablecoin", "wrapped"]
 
 _NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
 _QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
+_REMARK = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
 
@@ -62,7 +63,8 @@ class Coin:
 
     def answers_to(self, name: str) -> bool:
         """True when `name` (as a source spells it, with or without a trailing USD) is this coin's name."""
-        given = {name_key(name), name_key(plain_name(name))} - {""}
+        spellings = (name, plain_name(name), _REMARK.sub("", plain_name(name)))  # "Sonic (prev. FTM) USD" is Sonic
+        given = {name_key(spelling) for spelling in spellings} - {""}
         return any(name_key(own) in given for own in (self.name, *self.also_named))
 
     def token(self) -> Token:
