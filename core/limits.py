@@ -78,6 +78,11 @@ class TokenBucket:
             await self._asleep(wait)
         return wait
 
+    def slow_to(self, per_minute: float) -> None:
+        """Lower the rate when several users share the bucket; a higher rate than the present one changes nothing."""
+        with self._lock:
+            self._gap = max(self._gap, 60.0 / per_minute)
+
     def pause(self, seconds: float) -> None:
         """Let no further request start for `seconds`: what a Retry-After asks for. Places already given stay given."""
         with self._lock:

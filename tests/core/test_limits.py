@@ -81,6 +81,13 @@ def test_a_pause_holds_everyone_back(clock):
     assert bucket.acquire() == pytest.approx(20)
 
 
+def test_the_lowest_rate_asked_for_holds(clock):
+    bucket = make_bucket(clock, per_minute=60)
+    bucket.slow_to(20)
+    bucket.slow_to(600)
+    assert [bucket.reserve() for _ in range(3)] == pytest.approx([0, 3, 6])
+
+
 def test_threads_never_share_a_place(clock):
     bucket = make_bucket(clock, burst=1)
     waits: list[float] = []
