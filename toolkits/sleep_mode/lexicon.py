@@ -164,6 +164,13 @@ COURTESY = (
     "correct, right, true, certain, confirm, verify, behaved, behaving, acting, acted, appeared, seemed, seeing, saw, feels, "
     "felt, feel, nutshell, details, depth, recap, rundown, glance, thank, thanks, appreciate, hello, morning, evening, prefer, "
     "favor, favour, support, indicate, hint, crazy, insane, super, pretty, fairly, somewhat, extremely, worry, care, bother, "
+    "yo, cheers, alright, anyway, gladly, hopefully, kinda, sorta, hmm, wow, sorry, pardon, excuse, welcome, hurry, exactly, "
+    "precisely, essentially, effectively, apparently, presumably, definitely, absolutely, totally, completely, entirely, "
+    "reckon, imagine, believe, notice, observe, reveal, illustrate, outline, sketch, clarify, elaborate, comment, remark, "
+    "inform, answer, reply, respond, speak, talk, discuss, chat, review, examine, inspect, evaluate, assess, judge, estimate, "
+    "dig, hunt, search, seek, fill, spell, surprise, sane, sanity, prudent, foolish, silly, stupid, dumb, brilliant, "
+    "excellent, perfect, lovely, likely, underway, carrying, handle, plan, planning, intend, hope, hoping, try, trying, "
+    "deciding, decide, settle, honest, blunt, straight, plain, plainly, sincerely, personally, gently, "
     "chance, worthwhile, truly, surely, clearly, point out, feels like, feel like, in short, hand me, would you call, "
     "do you call, quote me, catch me up, right then, what about, how about, take on, your take"
 )
@@ -183,7 +190,15 @@ FOREIGN = (
     "app, website, password, earnings, revenue, dividend, merger, acquisition, employer, product, weather, song, football, food, "
     "travel, halving, christmas, weekend, divergence, triangle, fibonacci, elliott, timeframe, capital, portfolio, "
     "savings, salary, credit, card, martingale, hedge, arbitrage, insurance, custody, deposit, withdraw, withdrawal, "
-    "liquidation, liquidity, partnership, listing, delisting, hackers, hacked, consensus, energy use, rent, house, car"
+    "velocity, latency, bandwidth, capacity, brokerage, dealer, lawyer, police, crime, theft, insurer, premium, policy, holiday, "
+    "trip, flight, hotel, vehicle, truck, apartment, music, movie, game, games, sport, cricket, basketball, chess, recipe, "
+    "restaurant, coffee, school, university, student, teacher, hospital, doctor, disease, religion, church, army, war, "
+    "military, china, russia, america, europe, germany, japan, india, country, city, semiconductors, sales, customers, users, "
+    "community, discord, conference, podcast, article, book, whitepaper, author, battery, server, servers, cloud, database, "
+    "code, bug, mempool, difficulty, rollup, dao, treasury, governance, vote, proposal, mint, minted, issuance, emission, "
+    "vesting, unlock, presale, ipo, buyback, guidance, billionaire, millionaire, ownership, headquarters, shareholders, "
+    "lockup, custodian, depositor, payment, payments, merchant, remittance, passport, visa, immigration, marriage, lottery, "
+    "casino, gambling, poker, strategy, backtest, liquidation, liquidity, partnership, listing, delisting, hackers, hacked, consensus, energy use, rent, house, car"
 )
 
 _CONTRACTIONS: tuple[tuple[str, str], ...] = (
@@ -212,7 +227,9 @@ Tag = tuple[str, str]
 @cache
 def phrases() -> Mapping[tuple[str, ...], Tag]:
     """Every phrase as a tuple of words, with its family and value."""
-    table: dict[tuple[str, ...], Tag] = {tuple(text.split()): ("obstacle", "another matter") for text in _split(FOREIGN)}
+    table: dict[tuple[str, ...], Tag] = {
+        tuple(text.split()): ("obstacle", "another matter") for text in _split(FOREIGN)
+    }
     table |= {tuple(text.split()): ("filler", "") for text in _split(COURTESY) + _split(FILLERS)}
     table |= {("up",): ("particle", "up"), ("down",): ("particle", "down")}
     for family, groups in (("mark", MARKS), ("topic", TOPICS), ("obstacle", OBSTACLES)):

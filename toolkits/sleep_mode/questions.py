@@ -151,7 +151,13 @@ class Question:
 
     @property
     def key(self) -> str | None:
-        """Key of the one prepared answer that is right for exactly these slots; None when none can be."""
+        """Key of the one prepared answer that is right for this question; None when a word or a condition in it sets it
+        apart. `Matcher.key` may look past a word that is mere courtesy."""
+        return None if self.unexplained else self.slots_key
+
+    @property
+    def slots_key(self) -> str | None:
+        """The key by the slots alone, whatever words are left unexplained."""
         if self.template is None or self.obstacles or self.quantities or self.unknown:
             return None
         return answer_key(self.template, self.symbols, self.interval or "1d")
@@ -429,7 +435,11 @@ def _read(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[tupl
                 corrections.append((word, better))
                 words[position] = better
                 continue
-            if word[0] != _TOKEN_WORD and not _NUMBER.match(word.lstrip("$")) and word not in ("$", "<", ">", "<=", ">="):
+            if (
+                word[0] != _TOKEN_WORD
+                and not _NUMBER.match(word.lstrip("$"))
+                and word not in ("$", "<", ">", "<=", ">=")
+            ):
                 unexplained.append(word)
             position += 1
     return found, unexplained, corrections
@@ -467,7 +477,9 @@ def _quantities(found: list[tuple[Tag, int]], words: list[str], topics: list[str
             if tuple(words[position : position + length]) in table:
                 taken.update(range(position, position + length))
                 break
-    compared = {position: value for (family, value), position in found if family == "mark" and value in ("below", "above")}
+    compared = {
+        position: value for (family, value), position in found if family == "mark" and value in ("below", "above")
+    }
     quantities: list[Quantity] = []
     for position, word in enumerate(words):
         match = None if position in taken else _NUMBER.match(word.lstrip("$"))
