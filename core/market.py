@@ -56,3 +56,11 @@ class Signal(Record):
     action: Action | None
     rule: str
     reason: str
+
+
+class Trigger(Record):
+    """A price at which an answer dies: above `level` (side "above") or below it, and which threshold that is."""
+
+    level: Annotated[float, Field(gt=0)]
+    side: Literal["above", "below"]
+    meaning: str

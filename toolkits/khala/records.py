@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ...core.market import Figure, Quote, Signal, UtcDatetime
+from ...core.market import Figure, Quote, Signal, Trigger, UtcDatetime
 from ...core.security import SecurityReport
 from ...core.token import Interval, Record, Symbol, Token
 
@@ -27,14 +27,6 @@ class Provenance(Record):
     bars: Annotated[int, Field(ge=0)]
     first_bar: UtcDatetime | None = None
     gaps: Annotated[int, Field(ge=0)] = 0
-
-
-class Trigger(Record):
-    """A price at which an answer dies: above `level` (side "above") or below it, and which threshold that is."""
-
-    level: Annotated[float, Field(gt=0)]
-    side: Literal["above", "below"]
-    meaning: str
 
 
 class MarketAnalysis(Record):
