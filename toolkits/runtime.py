@@ -14,6 +14,7 @@ from ..core.settings import Settings, load_settings
 if TYPE_CHECKING:
     from .khala import Khala
     from .market_data.protocol import MarketProvider
+    from .sleep_mode.activity import Activity
     from .sleep_mode.cycle import SleepCycle
     from .token_security.protocol import SecurityProvider
 
@@ -82,6 +83,13 @@ class Runtime:
 
         with self._lock:
             return build_security(self.settings, market=self.market, clock=self.clock)
+
+    @cached_property
+    def activity(self) -> Activity:
+        """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
+        from .sleep_mode.activity import Activity
+
+        return Activity()
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
