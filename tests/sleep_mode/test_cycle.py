@@ -1,0 +1,331 @@
+"""The cycle over real memory on disk and a simulated or misbehaving market, by injected clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import BudgetExceeded, RateLimited, SettingsError, SourceUnreachable
+from deeptrader.core.settings import Settings, load_settings
+from deeptrader.core.token import Token
+from deeptrader.toolkits.khala import Freshness, Khala
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch, Universe
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
+from deeptrader.toolkits.sleep_mode.plan import Unlimited
+
+START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
+COUNT = 6
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START)
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return load_settings(data_dir=tmp_path, market="simulated", top=COUNT, intervals=("1d",))
+
+
+@pytest.fixture
+def khala(tmp_path, clock, settings):
+    with Khala.open(tmp_path / "khala", clock=clock, settings=settings) as opened:
+        yield opened
+
+
+class MoodyMarket(SimulatedMarket):
+    """A simulated market whose parts can be made to fail, and that is asked over a network."""
+
+    id = "moody"
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(COUNT, clock=clock)
+        self.broken: dict[str, Exception] = {}
+        self.universe_error: Exception | None = None
+        self.asked: list[str] = []
+        self.price_factor: dict[str, float] = {}
+
+    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        if self.universe_error is not None:
+            raise self.universe_error
+        seen = super().universe(top=top, as_of=as_of)
+        quotes = {
+            symbol: quote.model_copy(update={"price": quote.price * self.price_factor.get(symbol, 1.0)})
+            for symbol, quote in seen.quotes.items()
+        }
+        return Universe(seen.as_of, seen.tokens, quotes)
+
+    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
+        if self.universe_error is not None:
+            return QuoteBatch({}, {t.symbol: SourceUnreachable("no route") for t in tokens})
+        return super().quotes(tokens, as_of=as_of)
+
+    def bars(self, token: Token, *, interval="1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
+        self.asked.append(token.symbol)
+        if token.symbol in self.broken:
+            raise self.broken[token.symbol]
+        return super().bars(token, interval=interval, limit=limit, as_of=as_of)
+
+
+@pytest.fixture
+def market(clock) -> MoodyMarket:
+    return MoodyMarket(clock)
+
+
+@pytest.fixture
+def cycle(market, khala, settings, clock) -> SleepCycle:
+    return SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+
+
+def symbols(market: MoodyMarket) -> list[str]:
+    return [token.symbol for token in market.universe(top=COUNT).tokens]
+
+
+def test_a_cycle_publishes_every_token_with_its_times_and_its_source(cycle, khala, market):
+    report = cycle.run()
+
+    assert report.count("published") == COUNT
+    assert report.stopped_by is None
+    assert not report.problems
+    for recall in khala.latest_many(symbols(market)).values():
+        analysis = recall.analysis
+        assert analysis is not None
+        assert analysis.bar_close <= START
+        assert analysis.computed_at == START
+        assert analysis.provenance.simulated
+        assert analysis.report.startswith("SIMULATED DATA")
+
+
+def test_a_second_cycle_over_an_unchanged_market_touches_nothing(cycle, market, khala):
+    cycle.run()
+    before = {s: r.analysis.computed_at for s, r in khala.latest_many(symbols(market)).items()}
+    market.asked.clear()
+
+    report = cycle.run()
+
+    assert report.count("published") == 0
+    assert market.asked == []
+    assert before == {s: r.analysis.computed_at for s, r in khala.latest_many(symbols(market)).items()}
+
+
+def test_one_broken_token_does_not_stop_the_others(cycle, market, khala):
+    bad = symbols(market)[2]
+    market.broken[bad] = RateLimited("429 from the source", hint="Wait.")
+
+    report = cycle.run()
+
+    assert report.count("published") == COUNT - 1
+    assert report.failures() == {"rate_limited": 1}
+    assert khala.latest(bad).freshness is Freshness.MISS
+
+
+def test_a_failed_refresh_leaves_the_last_good_version_served_and_called_stale(cycle, market, khala, clock):
+    bad = symbols(market)[0]
+    cycle.run()
+    good = khala.latest(bad).analysis
+    market.broken[bad] = SourceUnreachable("no route")
+    clock.advance(timedelta(days=1))
+
+    report = cycle.run()
+
+    recall = khala.latest(bad)
+    assert report.failures() == {"source_unreachable": 1}
+    assert recall.analysis == good
+    assert recall.freshness is Freshness.STALE
+    assert "newer_bar" in {reason.code for reason in recall.reasons}
+
+
+def test_a_price_move_alone_costs_no_bar_request_and_gives_a_new_version(cycle, market, khala, clock):
+    mover = symbols(market)[1]
+    cycle.run()
+    before = khala.latest(mover).analysis
+    market.asked.clear()
+    market.price_factor[mover] = 1.5
+    clock.advance(60)
+
+    report = cycle.run()
+
+    after = khala.latest(mover).analysis
+    assert mover in {o.symbol for o in report.outcomes if o.outcome == "published"}
+    assert mover not in market.asked
+    assert after.quote.price == pytest.approx(before.quote.price * 1.5, rel=0.1)
+    assert after.bar_close == before.bar_close
+    assert khala.latest(mover).reasons == ()
+
+
+def test_a_quote_of_another_token_is_refused_and_the_good_version_stays(cycle, market, khala, clock):
+    victim = symbols(market)[1]
+    cycle.run()
+    before = khala.latest(victim).analysis
+    market.price_factor[victim] = 50.0
+    clock.advance(60)
+
+    report = cycle.run()
+
+    refused = [o for o in report.outcomes if o.outcome == "refused"]
+    assert [o.symbol for o in refused] == [victim]
+    assert "may belong to another token" in refused[0].reason
+    assert khala.latest(victim).analysis == before
+
+
+def test_when_the_universe_cannot_be_read_the_last_one_stands_in(cycle, market, clock):
+    cycle.run()
+    market.universe_error = SourceUnreachable("no route", hint="Check the network.")
+    clock.advance(timedelta(days=1))
+
+    report = cycle.run()
+
+    assert len(report.universe) == COUNT
+    assert "no route" in (report.universe_problem or "")
+    assert report.entered == report.left == ()
+
+
+def test_a_first_cycle_without_a_universe_says_so_and_writes_nothing(cycle, market, khala):
+    market.universe_error = SourceUnreachable("no route")
+
+    with pytest.raises(SourceUnreachable):
+        cycle.run()
+
+    assert khala.symbols() == ()
+
+
+class TightBudget(Unlimited):
+    """Allows a fixed number of requests."""
+
+    def __init__(self, requests: float) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def left(self, kind):
+        return self._requests - self.spent.get(kind, 0) if kind == "requests" else super().left(kind)
+
+    def spend(self, kind, amount=1):
+        if kind == "requests" and self.left(kind) < amount:
+            raise BudgetExceeded("The budget of requests per cycle is used up.")
+        super().spend(kind, amount)
+
+
+def test_a_cycle_stops_inside_its_request_budget_and_says_what_was_left_undone(market, khala, settings, clock):
+    budget = TightBudget(4)
+    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, budgets=lambda: budget)
+
+    report = cycle.run()
+
+    assert budget.spent["requests"] == 4  # the universe and three tokens
+    assert report.count("published") == 3
+    assert report.count("deferred") == COUNT - 3
+    assert "budget of requests" in (report.stopped_by or "")
+
+
+def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, khala, settings, clock):
+    cycle = SleepCycle(
+        market=market,
+        khala=khala,
+        settings=settings.with_changes(fetch_concurrency=1),
+        clock=clock,
+        on_progress=lambda progress: cycle.stop() if progress.step == "refresh" and progress.done == 2 else None,
+    )
+
+    report = cycle.run()
+
+    assert report.stopped_by == "stop was asked for"
+    assert report.count("published") >= 2
+    assert report.count("published") + report.count("deferred") == COUNT
+
+
+def test_a_cycle_that_passes_its_deadline_stops(market, khala, settings, clock):
+    cycle = SleepCycle(
+        market=market,
+        khala=khala,
+        settings=settings.with_changes(fetch_concurrency=1),
+        clock=clock,
+        on_progress=lambda _progress: clock.advance(100),
+    )
+
+    report = cycle.run()
+
+    assert report.stopped_by == "deadline of 240 s"
+    assert report.count("deferred") > 0
+
+
+def test_nothing_is_published_once_another_process_holds_the_lease(market, khala, settings, clock):
+    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, fence=lambda: False)
+
+    report = cycle.run()
+
+    assert report.count("published") == 0
+    assert report.stopped_by == "another process holds the lease"
+    assert khala.latest(symbols(market)[0]).freshness is Freshness.MISS
+
+
+def test_the_kill_switch_keeps_a_cycle_from_starting(market, khala, settings, clock):
+    cycle = SleepCycle(market=market, khala=khala, settings=settings.with_changes(kill_switch=True), clock=clock)
+
+    with pytest.raises(SettingsError, match="kill switch"):
+        cycle.run()
+
+
+def test_a_replayed_moment_sees_nothing_later(cycle, khala, market):
+    moment = START - timedelta(days=30)
+
+    cycle.run(moment)
+
+    for symbol in symbols(market):
+        analysis = khala.history(symbol)[0]
+        assert analysis.bar_close <= moment
+        assert analysis.quote.as_of <= moment
+
+
+def test_entries_and_exits_of_the_universe_are_journalled_with_their_dates(market, khala, settings, clock):
+    small = SleepCycle(market=market, khala=khala, settings=settings.with_changes(top=4), clock=clock)
+    large = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+    small.run()
+    clock.advance(timedelta(hours=1))
+
+    entered = large.run().entered
+    clock.advance(timedelta(hours=1))
+    left = small.run().left
+
+    assert len(entered) == COUNT - 4
+    assert left == entered
+    events = {(event.symbol, event.event): event.at for event in khala.universe_events()}
+    assert events[entered[0], "left"] == clock.now()
+
+
+def test_tokens_on_the_watch_list_are_kept_beside_the_top(market, khala, settings, clock):
+    watched = symbols(market)[-1]
+    cycle = SleepCycle(
+        market=market, khala=khala, settings=settings.with_changes(top=2, watchlist=(watched,)), clock=clock
+    )
+
+    cycle.run()
+
+    assert khala.latest(watched).analysis is not None
+
+
+def test_named_tokens_are_refreshed_on_demand_and_fresh_ones_kept(market, khala, settings, clock):
+    first, second = market.universe(top=2).tokens
+    analyse_tokens([first], market=market, khala=khala, settings=settings, clock=clock)
+    market.asked.clear()
+
+    outcomes = analyse_tokens([first, second], market=market, khala=khala, settings=settings, clock=clock)
+
+    by_symbol = {outcome.symbol: outcome.outcome for outcome in outcomes}
+    assert by_symbol[second.symbol] == "published"
+    assert by_symbol[first.symbol] in ("kept", "unchanged")
+    assert market.asked == [second.symbol]
+
+
+async def test_the_cycle_runs_beside_an_event_loop(cycle):
+    report = await cycle.arun()
+
+    assert report.count("published") == COUNT
+
+
+def test_the_report_is_kept_and_read_back(cycle):
+    report = cycle.run()
+
+    assert cycle.log.last() == report
