@@ -101,7 +101,8 @@ class Lease:
             if row is not None:
                 if row[0] is not None and self._alive(row[4], row[5], now):
                     return Claim("held", holder=_holder(row))
-                if since is not None and row[6] is not None and row[6] >= since.timestamp():
+                # Work that "began" in the future was dated by a clock that was set back since: it proves nothing.
+                if since is not None and row[6] is not None and since.timestamp() <= row[6] <= now.timestamp():
                     return Claim("done")
                 if row[0] is not None:
                     log.warning("Taking over the %s lease of process %s on %s.", self.name, row[2], row[1])

@@ -1,0 +1,517 @@
+"""The scheduler: on the clock, one at a time, early when it matters, later when everything fails, gone when told."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles.cycles import ScriptedCycle, make_report
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import BudgetExceeded, SourceUnreachable
+from deeptrader.toolkits.khala.journal import Journal
+from deeptrader.toolkits.sleep_mode.activity import Activity
+from deeptrader.toolkits.sleep_mode.controls import Controls
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.quiet import QuietTime
+from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOON + timedelta(minutes=2))
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.db")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def cycle(journal: Journal, clock: ManualClock) -> ScriptedCycle:
+    return ScriptedCycle(journal, clock)
+
+
+def scheduler(cycle: ScriptedCycle, **options: Any) -> SleepScheduler:
+    """By the cycle's clock, which waiting moves; without jitter unless the test wants some."""
+
+    def waiter(event: threading.Event, seconds: float) -> None:
+        if not event.is_set():
+            cycle.clock.advance(seconds)
+
+    options = {"every": 300, "jitter": 0.0, "clock": cycle.clock, "waiter": waiter} | options
+    return SleepScheduler(cycle, **options)  # type: ignore[arg-type]
+
+
+def minutes(cycle: ScriptedCycle) -> list[float]:
+    return [round((begun - NOON).total_seconds() / 60, 2) for begun in cycle.begun]
+
+
+def at(minute: float) -> datetime:
+    return NOON + timedelta(minutes=minute)
+
+
+# Ticks
+
+
+def test_it_runs_at_once_and_then_on_ticks_aligned_to_the_clock(cycle: ScriptedCycle):
+    scheduler(cycle).run_until(at(21))
+    assert minutes(cycle) == [2, 5, 10, 15, 20]
+
+
+def test_it_can_wait_for_the_first_tick(cycle: ScriptedCycle):
+    scheduler(cycle, run_at_start=False).run_until(at(11))
+    assert minutes(cycle) == [5, 10]
+
+
+def test_jitter_delays_each_tick_a_little_and_comes_from_the_given_source(cycle: ScriptedCycle):
+    scheduler(cycle, jitter=60, rng=random.Random(1), run_at_start=False).run_until(at(61))
+    delays = [minute % 5 for minute in minutes(cycle)]
+    assert len(set(delays)) > 5
+    assert all(0 <= delay <= 1.1 for delay in delays)
+
+
+def test_ticks_missed_during_a_long_cycle_are_not_piled_up(cycle: ScriptedCycle):
+    cycle.lasts = 13 * 60
+    sleeper = scheduler(cycle, run_at_start=False)
+    sleeper.run_until(at(25))
+    assert minutes(cycle) == [5, 20]
+    assert sleeper.status().missed == 4
+
+
+def test_a_machine_that_was_suspended_runs_one_cycle_when_it_wakes(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(6))
+    cycle.clock.set(at(187))
+    sleeper_begun = len(cycle.begun)
+    sleeper.run_until(at(191))
+    assert minutes(cycle)[sleeper_begun:] == [187, 190]
+
+
+def test_a_clock_that_is_set_back_does_not_stop_it(cycle: ScriptedCycle):
+    earlier = NOON - timedelta(days=2)
+
+    def set_back(_cycle: ScriptedCycle) -> None:
+        if len(cycle.begun) == 1:
+            cycle.clock.set(earlier)
+
+    cycle.work = set_back  # type: ignore[assignment]
+    scheduler(cycle).run_until(earlier + timedelta(minutes=11))
+    assert cycle.begun[1:] == [earlier + timedelta(minutes=5), earlier + timedelta(minutes=10)]
+
+
+# One at a time
+
+
+def test_two_schedulers_on_one_store_do_each_tick_once(journal: Journal, clock: ManualClock):
+    first, second = ScriptedCycle(journal, clock), ScriptedCycle(journal, clock)
+    scheduler(first).run_until(at(4))
+    scheduler(second).run_until(at(4.5))
+    assert (len(first.begun), len(second.begun)) == (1, 0)
+    scheduler(second).run_until(at(6))
+    assert minutes(second) == [5]
+
+
+def test_it_stands_by_while_another_holds_the_lease_and_takes_over_when_it_expires(
+    cycle: ScriptedCycle, journal: Journal
+):
+    Lease(journal, seconds=60, clock=cycle.clock).claim()  # a process that dies in mid-cycle never releases it
+    states = []
+    sleeper = scheduler(cycle)
+    sleeper._waiter = lambda _event, seconds: (states.append(sleeper.status().state), cycle.clock.advance(seconds))
+    sleeper.run_until(at(4))
+    assert set(states[:12]) == {"standby"}
+    assert minutes(cycle) == [3]
+
+
+def test_a_cycle_that_loses_its_lease_is_stopped_and_fenced_off(cycle: ScriptedCycle, journal: Journal):
+    seen = {}
+
+    def lose(cycle: ScriptedCycle) -> None:
+        seen["before"] = cycle.fence()
+        cycle.clock.advance(61)
+        assert Lease(journal, clock=cycle.clock).claim().state == "granted"
+        seen["after"] = cycle.fence()
+        seen["stopped"] = cycle.stopped.is_set()
+
+    cycle.work = lose  # type: ignore[assignment]
+    scheduler(cycle).run_until(at(2.5))
+    assert seen == {"before": True, "after": False, "stopped": True}
+    assert cycle.fence()
+
+
+# Waking
+
+
+def test_a_wake_runs_a_cycle_between_ticks(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(3))
+    sleeper.wake("BTC-USD moved")
+    cycle.clock.advance(30)
+    sleeper._run_at_start = False
+    sleeper.run_until(at(4.5))
+    assert minutes(cycle) == [2, 3.5]
+    assert sleeper.status().woken_by == "BTC-USD moved"
+
+
+def test_wakes_before_a_cycle_begins_are_one(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle)
+    for n in range(5):
+        sleeper.wake(f"reason {n}")
+    sleeper.run_until(at(4.5))
+    assert minutes(cycle) == [2]
+
+
+def test_a_wake_in_mid_cycle_adds_one_cycle_after_the_least_gap(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle)
+    cycle.work = lambda _cycle: sleeper.wake("security changed") if len(cycle.begun) == 1 else None
+    sleeper.run_until(at(4.5))
+    assert minutes(cycle) == [2, 2.5]
+
+
+def test_a_tick_right_after_an_early_cycle_is_taken_as_done(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle, run_at_start=False)
+    cycle.clock.set(at(4.8))
+    sleeper.wake("BTC-USD moved")
+    sleeper.run_until(at(11))
+    assert minutes(cycle) == [4.8, 10]
+
+
+def test_the_watch_is_asked_between_ticks_and_its_reason_wakes(cycle: ScriptedCycle):
+    looks = iter([None, "ETH-USD moved +3.2 bands", None, None, None, None, None, None])
+    sleeper = scheduler(cycle, watch=lambda: next(looks), watch_every=60)
+    sleeper.run_until(at(4.9))
+    assert minutes(cycle) == [2, 4.03]
+    assert sleeper.status().woken_by == "ETH-USD moved +3.2 bands"
+
+
+def test_a_watch_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle):
+    def look() -> str:
+        raise SourceUnreachable("no connection")
+
+    scheduler(cycle, watch=look, watch_every=60).run_until(at(11))
+    assert minutes(cycle) == [2, 5, 10]
+
+
+def test_another_process_can_ask_for_a_cycle_now(cycle: ScriptedCycle, journal: Journal):
+    sleeper = scheduler(cycle, run_at_start=False)
+    other = Controls(journal, clock=cycle.clock)
+    looks = iter([lambda: None, other.want_cycle])
+    sleeper._watch, sleeper._watch_every = lambda: next(looks, lambda: None)(), 40  # type: ignore[assignment]
+    sleeper.run_until(at(4.5))
+    assert len(cycle.begun) == 1
+    assert sleeper.status().woken_by == "asked for"
+
+
+# Pause, kill, failure
+
+
+def test_a_paused_scheduler_begins_nothing_and_catches_up_with_one_cycle(cycle: ScriptedCycle):
+    sleeper = scheduler(cycle)
+    sleeper.pause()
+    sleeper.run_until(at(17))
+    assert cycle.begun == []
+    sleeper.resume()
+    sleeper.run_until(at(19))
+    assert minutes(cycle) == [17]
+
+
+def test_another_process_can_pause_and_resume_it(cycle: ScriptedCycle, journal: Journal):
+    other = Controls(journal)
+    other.pause("maintenance")
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(17))
+    assert cycle.begun == []
+    other.resume()
+    sleeper.run_until(at(19))
+    assert minutes(cycle) == [17]
+
+
+def test_the_kill_switch_stops_a_running_cycle_and_every_later_one(cycle: ScriptedCycle, journal: Journal):
+    sleeper = scheduler(cycle)
+    beaten = threading.Event()
+
+    def work(_cycle: ScriptedCycle) -> None:
+        Controls(journal).kill("runaway")
+        sleeper.guard._look_at_controls()  # what the heartbeat does every few seconds
+        assert cycle.stopped.is_set()
+        beaten.set()
+
+    cycle.work = work  # type: ignore[assignment]
+    sleeper.run_until(at(30))
+    assert beaten.is_set()
+    assert minutes(cycle) == [2]
+    assert sleeper.guard.run().state == "killed"
+    Controls(journal).unkill()
+    sleeper.run_until(at(34))
+    assert len(cycle.begun) == 2
+
+
+def test_the_kill_switch_of_the_settings_runs_nothing(journal: Journal, clock: ManualClock):
+    cycle = ScriptedCycle(journal, clock, kill_switch=True)
+    scheduler(cycle).run_until(at(30))
+    assert cycle.begun == []
+
+
+def test_repeated_failures_lead_to_growing_pauses_and_success_ends_them(cycle: ScriptedCycle):
+    def fail(_cycle: ScriptedCycle) -> None:
+        if len(cycle.begun) <= 5:
+            raise SourceUnreachable("the market is down")
+
+    cycle.work = fail  # type: ignore[assignment]
+    cycle.lasts = 0
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(89))
+    assert minutes(cycle) == [2, 5, 10, 20, 40, 80, 85]
+    assert sleeper.status().failures == 0
+
+
+def test_a_pause_never_grows_beyond_its_bound(cycle: ScriptedCycle):
+    def fail(_cycle: ScriptedCycle) -> None:
+        raise SourceUnreachable("the market is down")
+
+    cycle.work = fail  # type: ignore[assignment]
+    sleeper = scheduler(cycle, longest_pause=900)
+    sleeper.run_until(at(24 * 60))
+    gaps = [b - a for a, b in zip(minutes(cycle), minutes(cycle)[1:], strict=False)]
+    assert max(gaps) <= 15.1
+    assert "market is down" in (sleeper.status().last_error or "")
+
+
+def test_a_cycle_in_which_every_token_failed_counts_as_a_failure(cycle: ScriptedCycle):
+    cycle.work = lambda _cycle: make_report(outcomes=(("BTC-USD", "failed"), ("ETH-USD", "failed")))
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(4))
+    assert sleeper.status().failures == 1
+
+
+def test_a_cycle_in_which_one_token_worked_or_a_budget_ended_is_no_failure(cycle: ScriptedCycle):
+    def work(_cycle: ScriptedCycle):
+        if len(cycle.begun) == 2:
+            raise BudgetExceeded("the day's requests are spent")
+        return make_report(outcomes=(("BTC-USD", "failed"), ("ETH-USD", "kept")))
+
+    cycle.work = work
+    sleeper = scheduler(cycle)
+    sleeper.run_until(at(11))
+    assert sleeper.status().failures == 0
+    assert len(cycle.begun) == 3
+
+
+def test_a_bug_in_a_cycle_does_not_end_months_of_cycles(cycle: ScriptedCycle):
+    def work(_cycle: ScriptedCycle) -> None:
+        if len(cycle.begun) == 2:
+            raise ZeroDivisionError
+
+    cycle.work = work  # type: ignore[assignment]
+    scheduler(cycle).run_until(at(16))
+    assert minutes(cycle) == [2, 5, 10, 15]
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def record_cycle(self, report) -> None:
+        self.seen.append(report.cycle_id)
+
+    def record_failure(self, error: Exception) -> None:
+        self.seen.append(str(error))
+
+
+def test_the_recorder_is_told_of_every_report_and_every_failure(cycle: ScriptedCycle):
+    def work(_cycle: ScriptedCycle) -> None:
+        if len(cycle.begun) == 2:
+            raise SourceUnreachable("down")
+
+    cycle.work, recorder = work, Recorder()  # type: ignore[assignment]
+    scheduler(cycle, recorder=recorder).run_until(at(11))
+    assert recorder.seen == ["cycle-1", "down", "cycle-3"]
+
+
+# Quiet time
+
+
+def test_dear_work_that_found_no_quiet_time_gets_a_cycle_once_it_is_quiet(cycle: ScriptedCycle):
+    activity = Activity(clock=cycle.clock)
+    quiet = QuietTime(activity, clock=cycle.clock, waiter=lambda _event, seconds: cycle.clock.advance(seconds))
+    activity.begin("run")
+    found = []
+
+    def work(_cycle: ScriptedCycle) -> None:
+        found.append(quiet(5.0))
+        if len(found) == 1:
+            activity.end("run")
+
+    cycle.work, cycle.lasts = work, 0  # type: ignore[assignment]
+    sleeper = scheduler(cycle, quiet=quiet, poll=1.0)
+    sleeper.run_until(at(4.9))
+    assert found == [False, True]
+    assert minutes(cycle) == [2, 2.5]
+    assert sleeper.status().woken_by == "quiet time"
+
+
+def test_quiet_time_is_waited_for_only_so_long(clock: ManualClock):
+    activity = Activity(clock=clock)
+    activity.begin("run")
+    begun = clock.monotonic()
+    quiet = QuietTime(activity, clock=clock, waiter=lambda _event, seconds: clock.advance(seconds))
+    assert not quiet(30)
+    assert clock.monotonic() - begun == pytest.approx(30)
+    activity.end("run")
+    assert quiet(30)
+    assert not quiet.unmet
+
+
+def test_the_pause_between_two_runs_of_a_chat_is_not_taken_for_rest(clock: ManualClock):
+    activity = Activity(clock=clock)
+    quiet = QuietTime(activity, clock=clock, settle_seconds=2)
+    with activity.running("a"):
+        assert not quiet.now()
+    clock.advance(1)
+    assert not quiet.now()
+    clock.advance(1)
+    assert quiet.now()
+
+
+# Shutdown: real threads and real processes
+
+
+def test_a_stop_in_mid_cycle_ends_the_cycle_and_leaves_the_tick_to_others(journal: Journal, clock: ManualClock):
+    cycle, begun = ScriptedCycle(journal, clock), threading.Event()
+
+    def work(cycle: ScriptedCycle) -> None:
+        begun.set()
+        assert cycle.stopped.wait(30)
+
+    cycle.work = work  # type: ignore[assignment]
+    sleeper = SleepScheduler(cycle, every=300, clock=clock)  # type: ignore[arg-type]
+    sleeper.start()
+    sleeper.start()
+    assert begun.wait(30)
+    assert sleeper.status().state == "running"
+    assert sleeper.stop()
+    assert sleeper.status().state == "stopped"
+    assert sleeper.lease.holder() is None
+    successor = ScriptedCycle(journal, clock)
+    scheduler(successor).run_until(clock.now() + timedelta(seconds=5))
+    assert len(successor.begun) == 1
+
+
+def test_a_cycle_that_hangs_does_not_hold_up_the_shutdown(journal: Journal, clock: ManualClock):
+    cycle, begun, release = ScriptedCycle(journal, clock), threading.Event(), threading.Event()
+
+    def hang(_cycle: ScriptedCycle) -> None:
+        begun.set()
+        release.wait(60)
+
+    cycle.work = hang  # type: ignore[assignment]
+    sleeper = SleepScheduler(cycle, every=300, clock=clock)  # type: ignore[arg-type]
+    sleeper.start()
+    assert begun.wait(30)
+    assert not sleeper.stop(timeout=0.05)
+    release.set()
+    assert sleeper.stop()
+
+
+def test_a_scheduler_can_be_started_again(cycle: ScriptedCycle):
+    ran = threading.Semaphore(0)
+    cycle.work = lambda _cycle: ran.release()
+    sleeper = SleepScheduler(cycle, every=300, clock=cycle.clock)  # type: ignore[arg-type]
+    for _ in range(2):
+        with sleeper:
+            assert ran.acquire(timeout=30)
+        cycle.clock.advance(timedelta(minutes=10))
+    assert len(cycle.begun) == 2
+
+
+async def test_it_lives_as_long_as_the_server(cycle: ScriptedCycle):
+    ran = threading.Event()
+    cycle.work = lambda _cycle: ran.set()
+    sleeper = SleepScheduler(cycle, every=300, clock=cycle.clock)  # type: ignore[arg-type]
+    async with sleeper.lifespan(object()):
+        assert ran.wait(30)
+    assert sleeper.status().state == "stopped"
+
+
+FOREVER = """
+    import sys
+    from datetime import UTC, datetime
+    from deeptrader.core.clock import ManualClock, SystemClock
+    from deeptrader.toolkits.khala.journal import Journal
+    from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
+    from doubles.cycles import ScriptedCycle
+
+    cycle = ScriptedCycle(Journal(sys.argv[1]), ManualClock(datetime.now(UTC)), lease_seconds=float(sys.argv[2]))
+
+    def work(cycle):
+        print("running", cycle.fence(), flush=True)
+        cycle.stopped.wait(60)
+        print("stopped", flush=True)
+
+    cycle.work = work
+    ended = SleepScheduler(cycle, every=3600, poll=0.05, clock=SystemClock()).run_forever()
+    print("ended", ended, flush=True)
+"""
+
+
+def forever(path: Path, lease_seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(FOREVER), str(path), str(lease_seconds)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_cycle_and_then_the_process(tmp_path: Path, number: int):
+    process = forever(tmp_path / "journal.db", 60)
+    assert line(process) == "running True"
+    process.send_signal(number)
+    assert line(process) == "stopped"
+    assert line(process) == "ended True"
+    assert process.wait(30) == 0
+
+
+@pytest.mark.kill
+def test_of_two_processes_one_runs_the_cycle_and_the_other_takes_over_when_it_is_killed(tmp_path: Path):
+    first = forever(tmp_path / "journal.db", 2)
+    assert line(first) == "running True"
+    second = forever(tmp_path / "journal.db", 2)
+    journal = Journal(tmp_path / "journal.db")
+    lease = Lease(journal, seconds=2)
+    for _ in range(20):
+        holder = lease.holder()
+        assert holder is not None
+        assert holder.pid == first.pid
+        threading.Event().wait(0.15)
+    first.kill()
+    first.wait()
+    assert line(second) == "running True"
+    holder = lease.holder()
+    assert holder is not None
+    assert holder.pid == second.pid
+    second.terminate()
+    assert line(second) == "stopped"
+    second.wait()
+    journal.close()

@@ -1,0 +1,76 @@
+"""Dear work waits while the team answers: foreground before background."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...core.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from .activity import Activity
+
+Waiter = Callable[[threading.Event, float], object]
+"""Waits until the event is set or the seconds are over. Tests pass one that moves a clock instead."""
+
+
+def wait_on(event: threading.Event, seconds: float) -> None:
+    """Really wait."""
+    event.wait(seconds)
+
+
+class QuietTime:
+    """Passed to a cycle as `wait_for_quiet`: holds dear work back until no team run has been in flight for a moment.
+
+    Patience is bounded per call, so that a team that never rests cannot starve sleep for ever. Once it ran out,
+    `unmet` is True until dear work found quiet again: the scheduler then uses the next quiet moment for a cycle.
+
+    Args:
+        activity: the tracker that the agents' hooks feed.
+        settle_seconds: how long it must have been quiet, so that the pause between two runs of one chat is not taken
+            for rest.
+        poll_seconds: how often it looks.
+    """
+
+    def __init__(
+        self,
+        activity: Activity,
+        *,
+        clock: Clock | None = None,
+        settle_seconds: float = 2.0,
+        poll_seconds: float = 0.25,
+        waiter: Waiter = wait_on,
+    ) -> None:
+        self._activity = activity
+        self._clock: Clock = clock or SystemClock()
+        self._settle = settle_seconds
+        self._poll = poll_seconds
+        self._waiter = waiter
+        self._given_up = threading.Event()
+        self.unmet = False
+
+    def __call__(self, patience_seconds: float) -> bool:
+        """Wait for quiet; True when it came, False when patience ran out or `give_up` was called."""
+        deadline = self._clock.monotonic() + patience_seconds
+        while not self.now():
+            left = deadline - self._clock.monotonic()
+            if left <= 0 or self._given_up.is_set():
+                self.unmet = True
+                return False
+            self._waiter(self._given_up, min(self._poll, left))
+        self.unmet = False
+        return True
+
+    def now(self) -> bool:
+        """Whether it is quiet at this moment."""
+        idle_since = self._activity.idle_since
+        return idle_since is not None and self._clock.monotonic() - idle_since >= self._settle
+
+    def give_up(self) -> None:
+        """Stop waiting, now and from now on: the process is shutting down."""
+        self._given_up.set()
+
+    def begin(self) -> None:
+        """Take back `give_up`."""
+        self._given_up.clear()
