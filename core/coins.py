@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -74,12 +75,16 @@ class Coin:
 
 @dataclass(frozen=True, slots=True)
 class Equity:
-    """One large US equity. `top` marks the fifty that stand in when no screener answers."""
+    """One large US equity. `top` marks the fifty that stand in when no screener answers.
+
+    `became` is the symbol it trades under today, for one that recordings know by its former symbol (FB, now META).
+    """
 
     symbol: str
     name: str
     aliases: tuple[str, ...] = ()
     top: bool = True
+    became: str | None = None
 
     def token(self) -> Token:
         return Token(symbol=self.symbol, name=self.name, kind="equity")
@@ -110,6 +115,7 @@ def known_equities() -> tuple[Equity, ...]:
             row["name"],
             tuple(dict.fromkeys([row["symbol"].lower(), *row["aliases"]])),
             row.get("top", True),
+            row.get("became"),
         )
         for row in _rows("equities")
     )
@@ -118,6 +124,12 @@ def known_equities() -> tuple[Equity, ...]:
 def fallback_equities(count: int = 50) -> tuple[Equity, ...]:
     """The static top of the US market, for when the screener cannot be asked. At most fifty."""
     return tuple(equity for equity in known_equities() if equity.top)[:count]
+
+
+@cache
+def reviewed_on() -> datetime:
+    """When the list was last reviewed (UTC): its order by size is of that day."""
+    return datetime.fromisoformat(_file("coins")["reviewed"]).replace(tzinfo=UTC)
 
 
 def coin_for_symbol(symbol: str) -> Coin | None:
