@@ -184,7 +184,7 @@ def test_a_journal_that_cannot_be_written_costs_no_ask_until_the_buffer_overflow
     with pytest.raises(StoreBusy):
         demand.flush()
     ask(demand, "ETH-USD", times=60)
-    assert demand.lost == 20
+    assert demand.summary().lost == 20
     monkeypatch.setattr(demand._store, "add", add)
     assert demand.flush() == 100
     newest = demand.recent(200)

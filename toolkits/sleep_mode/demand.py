@@ -6,36 +6,28 @@ Recording appends to a buffer in memory and returns; a background thread writes 
 
 from __future__ import annotations
 
-import atexit
-import logging
 import math
 import threading
-import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock, SystemClock
-from ...core.errors import DeepTraderError
 from ...core.token import Interval, Token
 from .ask import MARKET, Ask, AskSource, clean_kind, clean_symbol
+from .buffer import WriteBuffer
 from .demand_store import Count, DemandStore
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
-
-log = logging.getLogger(__name__)
 
 PRIOR_PER_HOUR = 0.05
 """Asks per hour of a token before anything at all was asked: once in twenty hours."""
 
 SHARE_PRIOR = 4.0
 """Asks' worth of belief that a token is asked the same kinds of question as all the others."""
-
-OVERFLOW = 20
-"""How many full buffers wait for a journal that cannot be written before the oldest asks are dropped."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +80,16 @@ class DemandLog:
         self._tau = half_life_hours / math.log(2)  # hours in which a count falls to 1/e
         self._prior_hours = prior_hours
         self._store = DemandStore(journal, tau_hours=self._tau)
-        self._buffer: deque[Ask] = deque()
-        self._buffer_size = buffer_size
-        self._flush_seconds = flush_seconds
-        self._background = background
+        self._buffer: WriteBuffer[Ask] = WriteBuffer(
+            lambda asks: self._store.add(asks, self._clock.now()),
+            size=buffer_size,
+            seconds=flush_seconds,
+            background=background,
+            name="deeptrader-demand",
+        )
         self._lock = threading.Lock()
-        self._flush_lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
         self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._store.start(self._clock.now())
-        self.lost = 0
-        """Asks dropped because the journal could not be written for so long that the buffer overflowed."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> DemandLog:
         return self  # AgentOS copies hooks and toolkits per request; the log behind them is one
@@ -126,37 +115,17 @@ class DemandLog:
         ask = Ask(
             self._clock.now(), clean_symbol(symbol), clean_kind(kind), hit, source, interval, session or "", run or ""
         )
-        with self._lock:
-            if run and not self._first_in_run((run, ask.symbol, ask.kind)):
-                return
-            self._buffer.append(ask)
-            if len(self._buffer) > OVERFLOW * self._buffer_size:
-                self._buffer.popleft()
-                self.lost += 1
-            full = len(self._buffer) >= self._buffer_size
-            if self._background and self._thread is None and not self._closed.is_set():
-                self._start_thread()
-        if full:
-            self._wake.set()
+        if not run or self._first_in_run((run, ask.symbol, ask.kind)):
+            self._buffer.add(ask)
 
     def _first_in_run(self, key: tuple[str, str, str]) -> bool:
-        if key in self._seen:
-            return False
-        self._seen[key] = None
-        if len(self._seen) > 4_096:
-            self._seen.popitem(last=False)
-        return True
-
-    def _start_thread(self) -> None:
-        # The thread holds the log weakly: a log that nobody uses any more can be collected, and takes it along.
-        self._thread = threading.Thread(
-            target=_flush_forever,
-            args=(weakref.ref(self), self._wake, self._closed, self._flush_seconds),
-            name="deeptrader-demand",
-            daemon=True,
-        )
-        self._thread.start()
-        atexit.register(_flush_at_exit, weakref.ref(self))
+        with self._lock:
+            if key in self._seen:
+                return False
+            self._seen[key] = None
+            if len(self._seen) > 4_096:
+                self._seen.popitem(last=False)
+            return True
 
     def flush(self) -> int:
         """Write what is buffered; returns how many asks that were.
@@ -164,27 +133,11 @@ class DemandLog:
         Raises:
             StoreError: the journal cannot be written; the asks stay in the buffer.
         """
-        with self._flush_lock:
-            with self._lock:
-                batch, self._buffer = self._buffer, deque()
-            if not batch:
-                return 0
-            try:
-                self._store.add(batch, self._clock.now())
-            except BaseException:
-                with self._lock:
-                    self._buffer.extendleft(reversed(batch))
-                raise
-            return len(batch)
+        return self._buffer.flush()
 
     def close(self) -> None:
         """Write the buffer and stop the background thread. Recording afterwards needs an explicit `flush`."""
-        self._closed.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-            self._thread = None
-        self.flush()
+        self._buffer.close()
 
     def __enter__(self) -> DemandLog:
         return self
@@ -246,7 +199,7 @@ class DemandLog:
 
     def follows(self, kind: str) -> list[Follow]:
         """What is asked after a question of this kind in the same session, most frequent first."""
-        self._flush_for_reading()
+        self._buffer.try_flush()
         rows = self._store.follows(kind, self._clock.now())
         total = sum(weight for *_, weight in rows)
         found = [Follow(next_kind, same, weight / total) for next_kind, same, weight in rows if total]
@@ -254,7 +207,7 @@ class DemandLog:
 
     def recent(self, limit: int = 100, *, run: str | None = None) -> list[Ask]:
         """The newest single asks, newest first; only those of one agno run when `run` is given."""
-        self._flush_for_reading()
+        self._buffer.try_flush()
         return self._store.recent(limit, run=run)
 
     def summary(self) -> DemandSummary:
@@ -273,11 +226,11 @@ class DemandLog:
             by_kind=dict(sorted(by_kind.items(), key=lambda pair: -pair[1])),
             hit_share=sum(count.hits for count in counts) / weight if weight else None,
             asks_kept=self._store.size(),
-            lost=self.lost,
+            lost=self._buffer.lost,
         )
 
     def _counts(self) -> tuple[datetime, list[Count]]:
-        self._flush_for_reading()
+        self._buffer.try_flush()
         now = self._clock.now()
         return now, self._store.counts(now)
 
@@ -285,29 +238,3 @@ class DemandLog:
         """Decayed hours of observation: grows to tau and stays there."""
         elapsed = max(0.0, (now - self._store.began(now)).total_seconds() / 3_600)
         return self._tau * (1 - math.exp(-elapsed / self._tau))
-
-    def _flush_for_reading(self) -> None:
-        """A reader sees its own asks; when they cannot be written now it still sees all the others."""
-        try:
-            self.flush()
-        except DeepTraderError as error:
-            log.warning("Demand could not be written, %d asks wait: %s", len(self._buffer), error)
-
-
-def _flush_forever(
-    demand: weakref.ref[DemandLog], wake: threading.Event, closed: threading.Event, seconds: float
-) -> None:
-    while not closed.is_set():
-        wake.wait(seconds)
-        wake.clear()
-        owner = demand()
-        if owner is None:
-            return
-        owner._flush_for_reading()
-        del owner
-
-
-def _flush_at_exit(demand: weakref.ref[DemandLog]) -> None:
-    owner = demand()
-    if owner is not None and not owner._closed.is_set():
-        owner._flush_for_reading()
