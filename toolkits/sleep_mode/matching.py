@@ -1,12 +1,12 @@
 """Does a question in other words ask exactly what a prepared answer answers? A near miss is a miss.
 
 Slots decide (questions.py): kind, topic, tokens, interval, horizon and degree must be equal, and nothing may set the
-question apart. Likeness of whole sentences is not asked: embedders put "should I sell BTC puts" (0.92) nearer to "should
-I sell BTC" than most honest paraphrases (0.3 to 0.9), and cannot tell oversold from overbought at all. What an embedder
-can tell is what a single word is like. So where the slots agree and a word or two are left that no family explains, each
-is compared with words of courtesy ("frankly", "describe") and with words that change the matter ("futures", "staking"),
-and passes only when it is clearly like the former. How clearly is calibrated on those words themselves, each judged by
-the others, so that the share of wrongly passed words stays under a bound.
+question apart. Likeness of whole sentences is not asked: an embedder puts "should I sell BTC puts" (0.92) nearer to
+"should I sell BTC" than most honest paraphrases (0.3 to 0.9), and cannot tell oversold from overbought at all. What it
+can tell is what a single word is like. So where the slots agree and a word or two are left that no family explains,
+each is compared with words of courtesy ("frankly", "describe") and with words that change the matter ("futures",
+"staking"), and passes only when it is clearly like the former. How clearly is calibrated on those words themselves,
+each judged by the others, so that the share of wrongly passed words stays under a bound.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 from ...core.coins import aliases_for, known_equities, reviewed_coins
 from ...core.token import Interval, Token
@@ -22,24 +22,14 @@ from .lexicon import CONTRACTIONS, MAX_PHRASE, OneEdit, Tag, corrected, phrases
 QuestionKind = Literal[
     "state", "entry", "exit", "risk", "safety", "comparison", "change", "ranking", "scenario", "history", "other"
 ]
-KINDS: tuple[QuestionKind, ...] = (
-    "state",
-    "entry",
-    "exit",
-    "risk",
-    "safety",
-    "comparison",
-    "change",
-    "ranking",
-    "scenario",
-    "history",
-    "other",
-)
+KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 Horizon = Literal["day", "week", "month", "cycle"]
 Extreme = Literal["most", "least"]
 
 TEXT_LIMIT = 1_000
 WORD_LIMIT = 120
+MOST_PLAIN_WORDS = 3
+"""A question with no topic at all and more words than this beside its tokens is not understood."""
 
 _SINGLE: dict[str, str] = {
     "oversold": "state.oversold",
@@ -90,11 +80,18 @@ _SPAN = frozenset({"change", "performance", "up", "down", "price"})
 _NUMBER = re.compile(r"^(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)([kmb]|%|pct|percent)?$")
 _WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|\$|\x00\d+|\w")
 _TICKER = re.compile(r"\$[A-Za-z][A-Za-z0-9]{1,9}\b|\b[A-Z0-9]{2,10}-USD\b|\b[A-Z]{3,6}\b")
-_NOT_TICKERS = frozenset("RSI MACD ATR ADX EMA USD UTC BUY SELL HOLD THE AND NOT FOR API YES WHAT WHICH".split())
+_NOT_TICKERS = frozenset(
+    {"RSI", "MACD", "ATR", "ADX", "EMA", "USD", "UTC", "BUY", "SELL", "HOLD", "THE", "AND", "NOT", "FOR", "YES", "WHAT"}
+)
 _SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
-_BARE_NEGATIONS = frozenset("isnt arent dont doesnt didnt shouldnt wasnt werent hasnt havent wouldnt cant wont".split())
+_BARE_NEGATIONS = frozenset(
+    f"{verb}nt"
+    for verb in ("is", "are", "do", "does", "did", "should", "was", "were", "has", "have", "would", "ca", "wo")
+)
 _TOKEN_WORD = "\x00"
-_BEFORE_DIRECTION = frozenset("is are been be still now currently far much and or it they up".split())
+_BEFORE_DIRECTION = frozenset(
+    {"is", "are", "been", "be", "still", "now", "currently", "far", "much", "and", "or", "it"}
+)
 
 
 class Resolver(Protocol):
@@ -209,7 +206,7 @@ def understand(text: str, khala: Resolver) -> Question:
     obstacles = reading.obstacles
     if len(text) > TEXT_LIMIT or len(words) > WORD_LIMIT:
         obstacles.append("too long")
-    if reading.kind == "state" and not reading.topics and unexplained:
+    if not reading.topics and unexplained:
         reading.kind, reading.template = "other", None
     return Question(
         text=shown,
@@ -241,6 +238,7 @@ class _Reading:
         self.obstacles: list[str] = [value for (family, value), _ in found if family == "obstacle"]
         self.quantities = _quantities(found, words, self.topics)
         self.count = len(tokens)
+        self.plain_words = sum(word[0] != _TOKEN_WORD for word in words)
         self.extreme: Extreme | None = self._extreme()
         self.interval: Interval | None = "1h" if "hourly" in self.marks else "1d" if "daily" in self.marks else None
         self.horizon: Horizon | None = next((h for h in ("cycle", "day", "week", "month") if h in self.marks), None)
@@ -248,6 +246,8 @@ class _Reading:
         self.kind: QuestionKind = "other"
         self.topic = ""
         self.template: str | None = None
+        if "similar" in self.topics:  # "when did it look like this before" asks for the past, and for nothing else
+            self.obstacles = [o for o in self.obstacles if o not in ("past", "conditional")]
         if "half" in self.marks:
             self.obstacles.append("quantity")
         if self.interval == "1h" and "daily" in self.marks:
@@ -267,6 +267,8 @@ class _Reading:
 
     def _reduce(self) -> None:
         topics = self.topics
+        if "than" in self.marks and "compare" not in topics:
+            topics.append("compare")
         if "close" in self.marks:  # one closes a position; a day closes at a price
             topics.append("sell" if "position" in self.marks else "price")
         elif "position" in self.marks and self.count and not topics:
@@ -307,9 +309,7 @@ class _Reading:
         self.kind = "scenario"
         if self.extreme == "least":
             name = _OPPOSITE.get(name, f"{name}.least")
-        if self.topic == "change" and self.horizon not in (None, "cycle"):
-            name = f"{name}.{self.horizon}"
-        elif self.topic != "change" and self.horizon is not None:
+        if self.horizon is not None and (self.topic, self.horizon) != ("change", "cycle"):
             name = f"{name}.{self.horizon}"
         if self.secure and name not in ("best_buy",):  # the buy rule asks for clean security anyway
             name = f"{name}_safe"
@@ -332,7 +332,8 @@ class _Reading:
         if self.count > 1:
             self.obstacles.append("several tokens")
         if not topics:
-            self.kind, self.template = "state", "state"
+            if self.plain_words <= MOST_PLAIN_WORDS:  # "and eth now?"
+                self.kind, self.template = "state", "state"
             return
         self.topic = topics[0]
         if self.topic == "change":
@@ -368,7 +369,7 @@ def _is_direction(family: str, words: Sequence[str], position: int) -> bool:
 
 def _kind_of(template: str) -> QuestionKind:
     head = template.split(".", 1)[0]
-    return next((kind for kind in KINDS if kind == head), "other")
+    return cast(QuestionKind, head) if head in KINDS else "other"
 
 
 def _plain(text: str) -> str:
@@ -435,11 +436,7 @@ def _read(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[tupl
                 corrections.append((word, better))
                 words[position] = better
                 continue
-            if (
-                word[0] != _TOKEN_WORD
-                and not _NUMBER.match(word.lstrip("$"))
-                and word not in ("$", "<", ">", "<=", ">=")
-            ):
+            if word[0] not in (_TOKEN_WORD, "<", ">") and word != "$" and not _NUMBER.match(word.lstrip("$")):
                 unexplained.append(word)
             position += 1
     return found, unexplained, corrections
@@ -477,9 +474,7 @@ def _quantities(found: list[tuple[Tag, int]], words: list[str], topics: list[str
             if tuple(words[position : position + length]) in table:
                 taken.update(range(position, position + length))
                 break
-    compared = {
-        position: value for (family, value), position in found if family == "mark" and value in ("below", "above")
-    }
+    compared = {at: value for (family, value), at in found if family == "mark" and value in ("below", "above")}
     quantities: list[Quantity] = []
     for position, word in enumerate(words):
         match = None if position in taken else _NUMBER.match(word.lstrip("$"))
