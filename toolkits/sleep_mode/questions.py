@@ -28,8 +28,6 @@ Extreme = Literal["most", "least"]
 
 TEXT_LIMIT = 1_000
 WORD_LIMIT = 120
-MOST_PLAIN_WORDS = 3
-"""A question with no topic at all and more words than this beside its tokens is not understood."""
 
 _SINGLE: dict[str, str] = {
     "oversold": "state.oversold",
@@ -76,6 +74,12 @@ _ABSORBS: dict[str, tuple[str, ...]] = {
     "breakout": ("bands", "up"),
     "change": ("up", "down", "price", "performance"),
 }
+_BARE = frozenset(
+    {"and", "now", "please", "pls", "again", "today", "currently", "so", "ok", "hey", "about", "on", "for", "the"}
+)
+"""What may stand beside a token in a question without any topic ("and eth now?"): it asks for its state."""
+_MOVES = frozenset({"up", "down", "change", "breakout", "performance"})
+_ORDERS = frozenset({"buy", "sell", "dump", "short", "exit", "enter", "unload", "offload", "purchase"})
 _SPAN = frozenset({"change", "performance", "up", "down", "price"})
 _NUMBER = re.compile(r"^(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)([kmb]|%|pct|percent)?$")
 _WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|\$|\x00\d+|\w")
@@ -204,6 +208,8 @@ def understand(text: str, khala: Resolver) -> Question:
             found, unexplained, corrections = _read(words)
     reading = _Reading(found, tokens, words)
     obstacles = reading.obstacles
+    if act := _speech_act(words, shown):
+        obstacles.append(act)
     if len(text) > TEXT_LIMIT or len(words) > WORD_LIMIT:
         obstacles.append("too long")
     if not reading.topics and unexplained:
@@ -238,7 +244,7 @@ class _Reading:
         self.obstacles: list[str] = [value for (family, value), _ in found if family == "obstacle"]
         self.quantities = _quantities(found, words, self.topics)
         self.count = len(tokens)
-        self.plain_words = sum(word[0] != _TOKEN_WORD for word in words)
+        self.bare = all(word[0] == _TOKEN_WORD or word in _BARE for word in words)
         self.extreme: Extreme | None = self._extreme()
         self.interval: Interval | None = "1h" if "hourly" in self.marks else "1d" if "daily" in self.marks else None
         self.horizon: Horizon | None = next((h for h in ("cycle", "day", "week", "month") if h in self.marks), None)
@@ -259,6 +265,8 @@ class _Reading:
             self._read_tokens()
         if self.horizon is not None and self.kind not in ("change", "scenario"):
             self.obstacles.append("horizon")
+        if self.topic in _MOVES and ("modal" in self.marks or "should" in words):
+            self.obstacles.append("future")
 
     def _extreme(self) -> Extreme | None:
         if {"least", "worse"} & self.marks:
@@ -332,7 +340,7 @@ class _Reading:
         if self.count > 1:
             self.obstacles.append("several tokens")
         if not topics:
-            if self.plain_words <= MOST_PLAIN_WORDS:  # "and eth now?"
+            if self.bare:
                 self.kind, self.template = "state", "state"
             return
         self.topic = topics[0]
@@ -359,6 +367,19 @@ class _Reading:
         self.template = f"comparison.{self.topic}" if self.topic else "comparison"
         if self.extreme == "least":
             self.template += ".least"
+
+
+def _speech_act(words: Sequence[str], text: str) -> str | None:
+    """What makes the whole sentence something else than a question about a token or a search of the market, if anything.
+
+    "Please buy SOL" wants a deed ("sell BTC?" wants an answer), "is the market oversold" is about no token.
+    """
+    said = [word for word in words if word not in ("please", "pls", "now", "ok", "okay", "hey", "just")]
+    if said[:1] and said[0] in _ORDERS and "?" not in text and (said[1:2] or [""])[0][:1] == _TOKEN_WORD:
+        return "order"
+    if said[:1] and said[0] in ("is", "are") and "market" in said[1:4] and _TOKEN_WORD not in "".join(said):
+        return "another matter"
+    return None
 
 
 def _is_direction(family: str, words: Sequence[str], position: int) -> bool:
