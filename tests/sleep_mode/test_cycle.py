@@ -290,7 +290,7 @@ def test_entries_and_exits_of_the_universe_are_journalled_with_their_dates(marke
     left = small.run().left
 
     assert len(entered) == COUNT - 4
-    assert left == entered
+    assert set(left) == set(entered)
     events = {(event.symbol, event.event): event.at for event in khala.universe_events()}
     assert events[entered[0], "left"] == clock.now()
 

@@ -26,7 +26,7 @@ from .cycle_run import CycleRun, Progress
 from .fetch import BarFetcher
 from .plan import Budget, CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh, Unlimited
 from .refresh import Refresher
-from .security_step import SecurityStep
+from .security_step import QUIET_WAIT_SECONDS, SecurityStep
 
 
 class Anticipator(Protocol):
@@ -52,7 +52,8 @@ class SleepCycle:
         budgets: makes the budget of one cycle; by default nothing is limited, only counted.
         anticipator: prepares scenarios and answers after the publication.
         writer: has a model improve reports; None keeps the plain ones.
-        wait_for_quiet: called before dear work with the most seconds it may take; returns when the team is idle.
+        wait_for_quiet: called before dear work with the most seconds it may take; True once
+            the team is idle, False when it never was.
         fence: called before each publication; False means that another process has taken over.
         on_progress: called from the cycle's thread with a `Progress`.
     """
@@ -67,7 +68,7 @@ class SleepCycle:
         budgets: Callable[[], Budget] | None = None,
         anticipator: Anticipator | None = None,
         writer: ReportWriter | None = None,
-        wait_for_quiet: Callable[[float], object] | None = None,
+        wait_for_quiet: Callable[[float], bool] | None = None,
         fence: Callable[[], bool] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         settings: Settings | None = None,
@@ -85,7 +86,7 @@ class SleepCycle:
         self._budgets = budgets or Unlimited
         self._anticipator = anticipator
         self._writer = writer
-        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: None)
+        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
         self._fetcher = BarFetcher(
             market,
             self.bars,
@@ -288,7 +289,9 @@ class SleepCycle:
         worth = [item for item in items if item.deep and (item.token.symbol, item.interval) in published]
         if not worth:
             return
-        self._wait_for_quiet(self.settings.cycle_deadline_seconds)
+        if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+            run.problems.append("reports: the team was at work all the time; they wait for the next cycle")
+            return
         improved = run.guarded("reports", lambda: writer.improve(worth, now=run.now, budget=run.budget))
         if improved and self.fence():
             self.khala.publish(self.khala.store(improved))

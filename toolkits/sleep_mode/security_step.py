@@ -22,11 +22,11 @@ class SecurityStep:
     """Finds the report an analysis rests on."""
 
     def __init__(
-        self, provider: SecurityProvider, khala: Khala, wait_for_quiet: Callable[[float], object] | None = None
+        self, provider: SecurityProvider, khala: Khala, wait_for_quiet: Callable[[float], bool] | None = None
     ) -> None:
         self._provider = provider
         self._khala = khala
-        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: None)
+        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
 
     def report(self, token: Token, *, deep: bool, run: CycleRun) -> SecurityReport | None:
         """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
@@ -38,7 +38,8 @@ class SecurityStep:
             return known
         if not deep or run.halted() or run.budget.left("security_calls") < CALLS_PER_CHECK:
             return known
-        self._wait_for_quiet(QUIET_WAIT_SECONDS)
+        if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+            return known
         before = self._provider.calls_made()
         found = self._provider.check(token, now=run.now)
         run.budget.record("security_calls", self._provider.calls_made() - before)
