@@ -17,6 +17,7 @@ import pandas as pd
 
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.calendar import closes_of_bars_from
+from deeptrader.toolkits.market_data.panel import moments
 from deeptrader.toolkits.market_data.recorded import shipped_recording
 from deeptrader.toolkits.market_data.recording import Manifest, RecordedFile, Split, write_bars, write_manifest
 
@@ -56,19 +57,20 @@ def main() -> None:
 def _write(folder: Path, token: Token, table: pd.DataFrame) -> RecordedFile:
     # A session is stamped with its date; noon of that day in UTC lies before its close and after the one before.
     noon = pd.DatetimeIndex(pd.to_datetime(table["Date"])).tz_localize("UTC") + pd.Timedelta(hours=12)
-    columns = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
-    rows = table[[*columns, "Adj Close"]].rename(columns={**columns, "Adj Close": "adj_close"})
-    rows.index = closes_of_bars_from("equity", "1d", noon)
+    columns = ("Open", "High", "Low", "Close", "Volume", "Adj Close")
+    values = {name.lower().replace(" ", "_"): table[name].to_numpy() for name in columns}
+    rows = pd.DataFrame(values, index=closes_of_bars_from("equity", "1d", noon))
     return write_bars(folder, token, "1d", rows, adjusted=True, splits=_splits(rows))
 
 
 def _splits(rows: pd.DataFrame) -> tuple[Split, ...]:
     """Where adj_close / close jumps to a whole multiple between two sessions. Dividends move it by far less."""
-    jumps = (rows["adj_close"] / rows["close"]).pct_change() + 1
+    factor = (rows["adj_close"] / rows["close"]).to_numpy()
+    jumps = (factor[1:] / factor[:-1]).tolist()
     return tuple(
-        Split(at=moment.to_pydatetime(), ratio=round(jump))
-        for moment, jump in jumps.items()
-        if isinstance(moment, pd.Timestamp) and jump > 1.5 and abs(jump - round(jump)) < 0.01
+        Split(at=moment, ratio=round(jump))
+        for moment, jump in zip(moments(rows)[1:], jumps, strict=True)
+        if jump > 1.5 and abs(jump - round(jump)) < 0.01
     )
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidInput
 from ...core.token import Interval, Token
 from .protocol import Bars, QuoteBatch, Universe
 
-if TYPE_CHECKING:
-    from .protocol import MarketProvider
 
-    class _Synchronous(MarketProvider):
-        """The sync half that a market built on this class brings itself."""
-else:
-    _Synchronous = object
-
-
-class OfflineMarket(_Synchronous):
+class OfflineMarket(ABC):
     """Async twins of the sync methods, each in a thread, so that an event loop never waits for arithmetic."""
+
+    @abstractmethod
+    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        """See `MarketProvider`."""
+
+    @abstractmethod
+    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
+        """See `MarketProvider`."""
+
+    @abstractmethod
+    def bars(self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
+        """See `MarketProvider`."""
 
     async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe:
         """`universe` for callers on an event loop."""

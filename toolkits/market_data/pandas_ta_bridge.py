@@ -35,6 +35,11 @@ _lock = threading.RLock()
 
 def core_values(frame: pd.DataFrame) -> dict[str, float]:
     """Last values of RSI, bands, MACD, ATR, ADX and EMAs over an unbroken run of bars; NaN where there are too few."""
+    return {name: _last(series) for name, series in core_series(frame).items()}
+
+
+def core_series(frame: pd.DataFrame) -> dict[str, pd.Series | None]:
+    """RSI, bands, MACD, ATR, ADX and EMAs at every bar of an unbroken run; None where there are too few bars."""
     high, low, close = frame["high"], frame["low"], frame["close"]
     with pinned() as ta:
         bands = ta.bbands(close, length=20, lower_std=2.0, upper_std=2.0, ddof=0, mamode="sma", talib=False, offset=0)
@@ -53,20 +58,18 @@ def core_values(frame: pd.DataFrame) -> dict[str, float]:
             drift=1,
             offset=0,
         )
-        values = {
-            "rsi_14": _last(ta.rsi(close, length=14, scalar=100, mamode="rma", talib=False, drift=1, offset=0)),
-            "atr_14": _last(
-                ta.atr(high, low, close, length=14, mamode="rma", talib=False, prenan=False, drift=1, offset=0)
-            ),
-            "adx_14": _last(adx, 0),
+        series = {
+            "rsi_14": ta.rsi(close, length=14, scalar=100, mamode="rma", talib=False, drift=1, offset=0),
+            "atr_14": ta.atr(high, low, close, length=14, mamode="rma", talib=False, prenan=False, drift=1, offset=0),
+            "adx_14": _column(adx, 0),
         }
         parts = ("lower", "middle", "upper", "bandwidth", "percent_b")
-        values |= {f"bb_{part}_20_2": _last(bands, column) for column, part in enumerate(parts)}
+        series |= {f"bb_{part}_20_2": _column(bands, column) for column, part in enumerate(parts)}
         lines = ("macd_12_26_9", "macd_histogram_12_26_9", "macd_signal_12_26_9")
-        values |= {name: _last(macd, column) for column, name in enumerate(lines)}
+        series |= {name: _column(macd, column) for column, name in enumerate(lines)}
         for span in (20, 50, 200):
-            values[f"ema_{span}"] = _last(ta.ema(close, length=span, talib=False, presma=True, offset=0, adjust=False))
-    return values
+            series[f"ema_{span}"] = ta.ema(close, length=span, talib=False, presma=True, offset=0, adjust=False)
+    return series
 
 
 @contextmanager
@@ -143,6 +146,11 @@ def private_cache() -> Path:
     if stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o077:
         return kept
     return Path(tempfile.mkdtemp(prefix="deeptrader-compiled-"))
+
+
+def _column(result: pd.DataFrame | None, column: int) -> pd.Series | None:
+    """A column by position, since names depend on argument types."""
+    return None if result is None else result.iloc[:, column]
 
 
 def _last(result: Any, column: int | None = None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 _HOURLY_BARS = {"crypto": 24 * 365, "equity": 7 * 252}
 _DAILY_BARS = {"crypto": 365, "equity": 252}
 _DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def build_panel(
             values[:, length - len(frame) :, at] = frame[list(COLUMNS)].to_numpy(dtype=float).T
             times[length - len(frame) :, at] = _micros(frame)
     prices = values[:4]
-    usable = np.isfinite(prices).all(axis=0) & (prices > 0).all(axis=0)
+    usable: Bools = np.logical_and.reduce(np.isfinite(prices) & (prices > 0), axis=0)
     prices[:, ~usable] = np.nan  # a price of zero or infinity is no price: the bar counts as missing
     values[4][~usable | ~np.isfinite(values[4])] = np.nan
 
@@ -96,7 +98,7 @@ def build_panel(
     scale = np.where(np.isfinite(last), 2.0 ** np.round(np.log2(np.where(np.isfinite(last), last, 1))), 1.0)
     ends = times[-1] if length else np.zeros(width)
     year = times > ends - YEAR_DAYS * _DAY
-    reaches = (times <= ends - YEAR_DAYS * _DAY) & usable
+    reaches: Bools = np.logical_or.reduce(~year & usable, axis=0) if length else np.zeros(width, dtype=bool)
     return Panel(
         open=prices[0] / scale,
         high=prices[1] / scale,
@@ -109,7 +111,7 @@ def build_panel(
         run=run.astype(np.int64),
         per_year=np.where(around_the_clock, float(bars["crypto"]), float(bars["equity"])),
         year=year,
-        whole_year=reaches.any(axis=0) if length else np.zeros(width, dtype=bool),
+        whole_year=reaches,
     )
 
 
@@ -189,9 +191,23 @@ def interval_of(frame: pd.DataFrame) -> Interval:
     return "1h" if int(np.diff(_micros(frame)).min()) < _DAY // 2 else "1d"
 
 
+def moments(frame: pd.DataFrame) -> list[datetime]:
+    """When each bar closed."""
+    return list(_index(frame).to_pydatetime())
+
+
+def rows_until(frame: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+    """The bars that had closed by a moment."""
+    micros = (moment - _EPOCH) // timedelta(microseconds=1)
+    return frame.iloc[: int(np.searchsorted(_micros(frame), micros, side="right"))]
+
+
 def _micros(frame: pd.DataFrame) -> Ints:
+    return _index(frame).as_unit("us").asi8
+
+
+def _index(frame: pd.DataFrame) -> pd.DatetimeIndex:
     import pandas as pd
 
-    index = frame.index
-    assert isinstance(index, pd.DatetimeIndex)
-    return index.as_unit("us").asi8
+    assert isinstance(frame.index, pd.DatetimeIndex)
+    return frame.index

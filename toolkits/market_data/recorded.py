@@ -15,6 +15,7 @@ from ...core.errors import InvalidInput, SourceError, TokenNotFound, TooFewBars,
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .offline import OfflineMarket, require_positive
+from .panel import moments, rows_until
 from .protocol import Bars, QuoteBatch, Universe
 from .recording import Manifest, RecordedFile, read_bars, read_manifest
 
@@ -41,7 +42,7 @@ class RecordedMarket(OfflineMarket):
         MalformedResponse: it is damaged; files are checked against their hash when they are first read.
     """
 
-    id = "recorded"
+    id: str = "recorded"
 
     def __init__(self, folder: Path | str | None = None, *, clock: Clock | None = None) -> None:
         self.folder = shipped_recording() if folder is None else Path(folder)
@@ -186,8 +187,8 @@ class RecordedMarket(OfflineMarket):
             return present
         try:
             return min(ensure_utc(as_of), present)
-        except ValueError as error:
-            raise InvalidInput(str(error)) from error
+        except (ValueError, OverflowError) as error:
+            raise InvalidInput(f"{as_of} is not a moment in UTC: {error}.") from error
 
     def _fetched_at(self) -> datetime:
         return self._clock.now() if self._clock else self.present()
@@ -206,8 +207,7 @@ class RecordedMarket(OfflineMarket):
             return self._frames[key]
 
     def _past(self, token: Token, interval: Interval, moment: datetime) -> pd.DataFrame:
-        frame = self._frame(token, interval)
-        return frame.iloc[: frame.index.searchsorted(moment, side="right")]
+        return rows_until(self._frame(token, interval), moment)
 
     def _newest(self, token: Token, moment: datetime) -> pd.DataFrame | None:
         """Closed bars by `moment` on the interval whose last bar is the newest and has a price."""
@@ -226,7 +226,7 @@ class RecordedMarket(OfflineMarket):
         return Quote(
             symbol=token.symbol,
             price=price,
-            as_of=past.index[-1].to_pydatetime(),
+            as_of=moments(past.iloc[-1:])[0],
             fetched_at=self._fetched_at(),
             market_cap=units * price if units is not None else None,
             volume=float(past["volume"].iloc[-1]),

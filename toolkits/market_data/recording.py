@@ -20,8 +20,9 @@ import hashlib
 import io
 import json
 import zlib
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -29,6 +30,7 @@ from ...core.errors import InvalidInput, MalformedResponse
 from ...core.market import UtcDatetime
 from ...core.token import Interval, Record, Symbol, Token
 from .calendar import bar_closes
+from .panel import moments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,27 +113,24 @@ def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
     Raises:
         MalformedResponse: the file is missing, not the one that was recorded, or has a bad row (file and line named).
     """
-    import pandas as pd
-
-    path = folder / entry.file
     rows = read_rows(folder, entry)
-    closes = pd.DatetimeIndex(rows.pop("bar_close"), name="bar_close")
-    expected = bar_closes(token.kind, entry.interval, closes[0] - pd.Timedelta(1, "us"), closes[-1])
-    off_calendar = ~closes.isin(expected)
-    if off_calendar.any():
-        line = int(off_calendar.argmax()) + 2
-        moment = closes[off_calendar][0].isoformat()
-        raise MalformedResponse(f"{path}, line {line}: no {entry.interval} bar closes at {moment}.", hint=_HINT)
-    frame = adjust(rows.set_index(closes), entry.splits)
-    return frame.reindex(expected)
+    closes = moments(rows)
+    expected = bar_closes(token.kind, entry.interval, closes[0] - timedelta(microseconds=1), closes[-1])
+    stray = (~rows.index.isin(expected)).nonzero()[0]
+    if len(stray):
+        where = f"{folder / entry.file}, line {stray[0] + 2}"
+        moment = closes[int(stray[0])].isoformat()
+        raise MalformedResponse(f"{where}: no {entry.interval} bar closes at {moment}.", hint=_HINT)
+    return adjust(rows, entry.splits).reindex(expected)
 
 
 def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
-    """Lines of one file as they were recorded: `bar_close` (UTC) and float columns, checked line by line.
+    """Lines of one file as they were recorded: float columns indexed by `bar_close` (UTC), checked line by line.
 
     Raises:
         MalformedResponse: as `read_bars`.
     """
+    import numpy as np
     import pandas as pd
 
     path = folder / entry.file
@@ -148,8 +147,9 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     header = ["bar_close", *COLUMNS]
     if list(table.columns) not in (header, [*header, "adj_close"]) or table.empty:
         raise MalformedResponse(f"{path}, line 1: expected the columns {','.join(header)}[,adj_close].", hint=_HINT)
-    rows = pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in table.columns[1:]}).astype(float)
-    rows.insert(0, "bar_close", pd.to_datetime(table["bar_close"], format="ISO8601", utc=True, errors="coerce"))
+    closes = pd.to_datetime(table["bar_close"], format="ISO8601", utc=True, errors="coerce")
+    numbers = {name: np.asarray(pd.to_numeric(table[name], errors="coerce"), dtype=float) for name in table.columns[1:]}
+    rows = pd.DataFrame(numbers, index=pd.DatetimeIndex(closes, name="bar_close").as_unit("us"))
     problem = _first_bad_row(rows)
     if problem is not None:
         line, what = problem
@@ -162,15 +162,16 @@ def adjust(rows: pd.DataFrame, splits: tuple[Split, ...]) -> pd.DataFrame:
 
     Rows without `adj_close` come back as they are.
     """
+    import pandas as pd
+
     if "adj_close" not in rows:
         return rows
-    factor = rows["adj_close"] / rows["close"]
-    factor /= factor.iloc[-1]
-    frame = rows[list(COLUMNS)].copy()
-    frame[["open", "high", "low", "close"]] = frame[["open", "high", "low", "close"]].mul(factor, axis=0)
+    factor = (rows["adj_close"] / rows["close"]).to_numpy()
+    columns = {name: rows[name].to_numpy() * (factor / factor[-1]) for name in ("open", "high", "low", "close")}
+    volume = rows["volume"].to_numpy(copy=True)
     for split in splits:
-        frame.loc[frame.index < split.at, "volume"] *= split.ratio
-    return frame
+        volume[rows.index < pd.Timestamp(split.at)] *= split.ratio
+    return pd.DataFrame(columns | {"volume": volume}, index=rows.index)
 
 
 def pack_rows(rows: pd.DataFrame) -> bytes:
@@ -218,17 +219,19 @@ def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFram
 def _first_bad_row(rows: pd.DataFrame) -> tuple[int, str] | None:
     """Line number (the header is line 1) and fault of the first row that cannot be a bar."""
     import numpy as np
+    import pandas as pd
 
-    moments = rows["bar_close"]
-    prices = rows[["open", "high", "low", "close"]].to_numpy()
-    faults: dict[str, np.ndarray] = {
-        "not a moment in time": moments.isna().to_numpy(),
-        "not a number": ~np.isfinite(rows.drop(columns="bar_close").to_numpy()).all(axis=1),
-        "a price is not positive": (rows.drop(columns=["bar_close", "volume"]).to_numpy() <= 0).any(axis=1),
+    assert isinstance(rows.index, pd.DatetimeIndex)
+    later = np.diff(rows.index.asi8) > 0
+    traded = rows[["open", "high", "low", "close"]].to_numpy()
+    high, low = traded[:, 1], traded[:, 2]
+    faults: dict[str, Any] = {
+        "not a moment in time": np.asarray(rows.index.isna()),
+        "not a number": np.isinf(rows.to_numpy()).any(axis=1) | np.isnan(rows.to_numpy()).any(axis=1),
+        "a price is not positive": (rows.drop(columns="volume").to_numpy() <= 0).any(axis=1),
         "the volume is negative": rows["volume"].to_numpy() < 0,
-        "high and low do not enclose open and close": (prices[:, 1] < prices.max(axis=1))
-        | (prices[:, 2] > prices.min(axis=1)),
-        "not later than the line before": ~(moments.diff().dt.total_seconds().fillna(1).to_numpy() > 0),
+        "high and low do not enclose open and close": (high < traded.max(axis=1)) | (low > traded.min(axis=1)),
+        "not later than the line before": np.append(False, ~later),
     }
     found = [(int(bad.argmax()) + 2, what) for what, bad in faults.items() if bad.any()]
     return min(found, key=lambda item: item[0]) if found else None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import InvalidInput, SourceError, TokenNotFound, UnknownToken
+from ...core.errors import InvalidInput, SourceError, TokenNotFound, TooFewBars, UnknownToken
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .offline import OfflineMarket, require_positive
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SOURCE = "SIMULATED market, not real"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = (datetime(1990, 1, 1, tzinfo=UTC) - _EPOCH).days
+"""The market has been trading since."""
+
 _HOUR = timedelta(hours=1)
 _SYMBOL = re.compile(r"^SIM(?:ULATED)?[ _-]?0*([1-9]\d*)(?:-USD)?$")
 
@@ -39,8 +42,8 @@ class SimulatedMarket(OfflineMarket):
         InvalidInput: `count` is below 1.
     """
 
-    id = "simulated"
-    simulated = True
+    id: str = "simulated"
+    simulated: bool = True
     intervals: tuple[Interval, ...] = INTERVALS
 
     def __init__(self, count: int = 50, *, seed: int = 7, clock: Clock | None = None) -> None:
@@ -101,6 +104,7 @@ class SimulatedMarket(OfflineMarket):
         Raises:
             InvalidInput: `limit` is below 1, or `as_of` has no timezone.
             TokenNotFound: the token is not one of this market's.
+            TooFewBars: `as_of` lies before 1990, when the market begins.
         """
         import numpy as np
 
@@ -111,6 +115,7 @@ class SimulatedMarket(OfflineMarket):
         moment = self._moment(as_of)
         hour, fraction = _hour(moment)
         today = hour // sim.HOURS
+        limit = min(limit, today - _FIRST_DAY if interval == "1d" else hour - _FIRST_DAY * sim.HOURS)
         if interval == "1d":
             first = today - limit
             days = sim.simulate(self.seed, numbers, first, limit + 1)
@@ -148,9 +153,12 @@ class SimulatedMarket(OfflineMarket):
         if as_of is None:
             return now
         try:
-            return min(ensure_utc(as_of), now)
-        except ValueError as error:
-            raise InvalidInput(str(error)) from error
+            moment = min(ensure_utc(as_of), now)
+        except (ValueError, OverflowError) as error:
+            raise InvalidInput(f"{as_of} is not a moment in UTC: {error}.") from error
+        if (moment - _EPOCH).days <= _FIRST_DAY:
+            raise TooFewBars(f"The simulated market does not reach back to {moment.isoformat()}.")
+        return moment
 
     def _number(self, token: Token) -> int:
         match = _SYMBOL.match(token.symbol)

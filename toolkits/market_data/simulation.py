@@ -162,12 +162,12 @@ def inside_hour(seed: int, tokens: Ints, hour: int, fraction: float, days: Days)
 
 def lost_days(seed: int, tokens: Ints, days: Ints) -> NDArray[np.bool_]:
     """Which daily bars the feed lost. The market went on: only the delivery is missing."""
-    return uniform(bits(seed, tokens, _LOST_DAY, days)) < 0.002
+    return uniform(bits(seed, tokens, _LOST_DAY, days)) < 0.0004
 
 
 def lost_hours(seed: int, tokens: Ints, hours: Ints) -> NDArray[np.bool_]:
     """Which hourly bars the feed lost, independent of the daily ones."""
-    return uniform(bits(seed, tokens, _LOST_HOUR, hours)) < 0.0015
+    return uniform(bits(seed, tokens, _LOST_HOUR, hours)) < 0.0004
 
 
 def _days(seed: int, tokens: Ints, blocks: Ints) -> tuple[Floats, Floats, Floats, Floats, Floats]:
