@@ -6,9 +6,9 @@ A thread's first read opens a connection (half a millisecond); asyncio keeps its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ...core.market import Quote
 from ...core.security import SecurityReport
@@ -17,15 +17,24 @@ from ...core.token import Interval, Token
 if TYPE_CHECKING:
     from .khala import Khala
     from .records import (
+        CompactReport,
         Document,
         Freshness,
+        HealthReport,
+        IndexReport,
         MarketAnalysis,
         Memory,
         PublishReport,
         Recall,
+        RepairReport,
+        SearchFilter,
+        SearchHit,
+        SimilarSituations,
         StaleReason,
+        StoreStatus,
         UniverseEvent,
     )
+    from .retention import Retention
 
 
 class AsyncKhala:
@@ -119,3 +128,39 @@ class AsyncKhala:
 
     async def auniverse_events(self, *, since: datetime | None = None, limit: int = 100) -> list[UniverseEvent]:
         return await asyncio.to_thread(self._khala.universe_events, since=since, limit=limit)
+
+    async def asearch(
+        self, text: str, *, where: SearchFilter | Mapping[str, Any] | None = None, limit: int = 5
+    ) -> list[SearchHit]:
+        return await asyncio.to_thread(self._khala.search, text, where=where, limit=limit)
+
+    async def asimilar(
+        self, token: Token | str, *, interval: Interval = "1d", limit: int = 10, as_of: datetime | None = None
+    ) -> SimilarSituations:
+        return await asyncio.to_thread(self._khala.similar, token, interval=interval, limit=limit, as_of=as_of)
+
+    async def aadd_situations(
+        self,
+        token: Token | str,
+        interval: Interval,
+        rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]],
+    ) -> int:
+        return await asyncio.to_thread(self._khala.add_situations, token, interval, rows)
+
+    async def asituations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
+        return await asyncio.to_thread(self._khala.situations_until, token, interval=interval)
+
+    async def aindex(self, *, budget: float | None = None) -> IndexReport:
+        return await asyncio.to_thread(self._khala.index, budget=budget)
+
+    async def arepair(self, *, reembed: bool = False) -> RepairReport:
+        return await asyncio.to_thread(self._khala.repair, reembed=reembed)
+
+    async def acheck(self) -> HealthReport:
+        return await asyncio.to_thread(self._khala.check)
+
+    async def astatus(self) -> StoreStatus:
+        return await asyncio.to_thread(self._khala.status)
+
+    async def acompact(self, now: datetime | None = None, *, keep: Retention | None = None) -> CompactReport:
+        return await asyncio.to_thread(self._khala.compact, now, keep=keep)

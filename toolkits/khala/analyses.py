@@ -9,6 +9,8 @@ from datetime import datetime
 from ...core.errors import StoreCorrupt
 from ...core.token import Interval
 from .codec import decode, encode
+from .digests import keep_digest
+from .entries import Entry, analysis_entry, put_entries
 from .journal import Journal
 from .records import MarketAnalysis, PublishReport
 from .schema import bump, epoch
@@ -62,6 +64,7 @@ class AnalysisTable:
         """
         published: list[str] = []
         refused: dict[str, str] = {}
+        entries: list[Entry] = []
         with self._journal.write() as connection:
             for analysis_id in dict.fromkeys(ids):
                 reason, analysis = self._verify(connection, analysis_id, now)
@@ -70,7 +73,9 @@ class AnalysisTable:
                     continue
                 self._point(connection, analysis_id, analysis, now)
                 published.append(analysis_id)
+                entries.append(analysis_entry(analysis))
             if published:
+                put_entries(connection, entries)
                 bump(connection, "recall", "names")
         return PublishReport(published=tuple(published), refused=refused, at=now)
 
@@ -117,6 +122,8 @@ class AnalysisTable:
             "token = excluded.token",
             (*key, analysis_id, epoch(now), encode(analysis.token)),
         )
+        if previous is not None:
+            keep_digest(connection, previous, analysis)
         connection.execute(
             "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
             (analysis_id, previous, epoch(now)),

@@ -173,7 +173,11 @@ HitKind = Literal["analysis", "scenario", "anticipated", "digest", "memory"]
 
 
 class SearchFilter(Record):
-    """Conditions a search hit must meet. States are filters, since embedders do not see opposites."""
+    """Conditions a search hit must meet, all of them. States are filters, since embedders do not see opposites.
+
+    Of several kinds, symbols or security verdicts one must fit; of several tags every one. `since` and `until` include
+    their moment and look at when it was true: the bar's close of an analysis, the creation of a text.
+    """
 
     kinds: tuple[HitKind, ...] = ()
     symbols: tuple[Symbol, ...] = ()
@@ -188,7 +192,11 @@ class SearchFilter(Record):
 
 
 class SearchHit(Record):
-    """One found record. `similarity` is cosine, 1 is equal. Analyses and documents come with their freshness."""
+    """One found record. `similarity` is cosine, 1 is equal. Analyses and documents come with their freshness.
+
+    `found_by` says how: "chroma" or "exact" (by meaning), "words" (only by its words), "newest" (no text was given).
+    A digest is about the past it is dated with and has no freshness.
+    """
 
     kind: HitKind
     key: str
@@ -200,6 +208,7 @@ class SearchHit(Record):
     analysis: MarketAnalysis | None = None
     document: Document | None = None
     memory: Memory | None = None
+    found_by: str = ""
 
 
 class SimilarSituation(Record):
@@ -216,7 +225,8 @@ class SimilarSituation(Record):
 class SimilarSituations(Record):
     """Neighbours of the present and what followed them, cut at `as_of`: nothing after it was looked at.
 
-    `outcomes` maps a horizon in bars (1, 7, 30) to count, mean, median, low and high quartile and share of rises.
+    `outcomes` maps a horizon in bars (1, 7, 30) to `count`, `mean`, `median`, `low` and `high` (quartiles) and `rises`
+    (share that rose), over those neighbours for which it is known; a horizon that is known for none is left out.
     """
 
     symbol: Symbol
@@ -242,6 +252,77 @@ class PublishReport(Record):
     published: tuple[str, ...] = ()
     refused: dict[str, str] = Field(default_factory=dict)
     at: UtcDatetime
+
+
+class IndexReport(Record):
+    """What bringing the search index up to the journal did.
+
+    `mended` says which copies were built anew and why. With `owner` False another process keeps the index, and only
+    vectors were made. `remaining` counts entries still to be written (the budget ran out).
+    """
+
+    owner: bool
+    embedded: int = 0
+    written: int = 0
+    removed: int = 0
+    remaining: int = 0
+    mended: tuple[str, ...] = ()
+
+
+class RepairReport(Record):
+    """What a repair built anew from the journal: searchable entries, vectors, and rows in the index by collection."""
+
+    entries: int
+    changed: int
+    embedded: int
+    rows: dict[str, int]
+    was: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        before = f" Before: {'; '.join(self.was)}." if self.was else " Nothing was wrong before."
+        return (
+            f"Built the search index anew from the journal: {sum(self.rows.values())} rows, "
+            f"{self.embedded} texts embedded, {self.changed} entries put right.{before}"
+        )
+
+
+class HealthReport(Record):
+    """How memory stands. Problems are sentences; an empty tuple means that none was found."""
+
+    journal_ok: bool
+    index_ok: bool
+    problems: tuple[str, ...] = ()
+    counts: dict[str, int] = Field(default_factory=dict)
+    size_bytes: int = 0
+    embedder: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        if self.problems:
+            return " ".join(self.problems)
+        megabytes = self.size_bytes / 2**20
+        return f"{self.counts.get('published', 0)} published analyses, {megabytes:.1f} MB, journal and index whole"
+
+
+class StoreStatus(Record):
+    """What memory holds, cheap to ask: counts by kind, sizes, and how searching is done at the moment."""
+
+    counts: dict[str, int]
+    size_bytes: int
+    newest_publication: UtcDatetime | None = None
+    search_by: str
+    index_behind: int = 0
+    index_problems: tuple[str, ...] = ()
+    embedder: str
+
+
+class CompactReport(Record):
+    """What retention let go of, and the size before and after in bytes."""
+
+    dropped: dict[str, int]
+    size_before: int
+    size_after: int
 
 
 def age_text(moment: datetime, now: datetime) -> str:

@@ -81,15 +81,45 @@ MIGRATIONS = (
     );
     CREATE INDEX universe_events_by_time ON universe_events (at);
 
-    -- The past as figure vectors: one row for each closed bar, from analyses and from back-filled history.
+    -- The past as figure vectors: one row for each closed bar.
     CREATE TABLE situations (
         symbol TEXT NOT NULL,
         interval TEXT NOT NULL,
         bar_close REAL NOT NULL,
         price REAL NOT NULL,
-        figures TEXT NOT NULL,
+        figures BLOB NOT NULL,       -- float64, in the order of SITUATION_FIGURES, NaN where absent
         PRIMARY KEY (symbol, interval, bar_close)
     ) WITHOUT ROWID;
+    """,
+    """
+    -- What can be searched: one row for each published analysis, prepared text, digest and note, with its words, the
+    -- fields that filters look at, and its vector once it is embedded. `revision` grows with every change, so whoever
+    -- keeps a copy (Chroma, a process's memory) reads on from where it stopped.
+    CREATE TABLE entries (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        as_of REAL NOT NULL,
+        text TEXT NOT NULL,
+        fields TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        embedding BLOB,
+        UNIQUE (kind, key)
+    );
+    CREATE INDEX entries_by_revision ON entries (revision);
+    CREATE INDEX entries_to_embed ON entries (number) WHERE embedding IS NULL;
+    CREATE TABLE entries_dropped (
+        kind TEXT, key TEXT, revision INTEGER NOT NULL, PRIMARY KEY (kind, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX entries_dropped_by_revision ON entries_dropped (revision);
+    CREATE VIRTUAL TABLE entries_words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
+
+    -- How far each copy in Chroma has come.
+    CREATE TABLE index_state (
+        name TEXT PRIMARY KEY, generation TEXT NOT NULL, revision INTEGER NOT NULL, writes INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
 

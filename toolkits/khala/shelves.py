@@ -10,6 +10,7 @@ from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.token import Token
 from .codec import decode, encode
+from .entries import document_entry, drop_entries, memory_entry, put_entries
 from .journal import Journal
 from .records import Document, Memory, UniverseEvent
 from .schema import bump, epoch, moment
@@ -100,6 +101,12 @@ class Shelves:
                     for d in documents
                 ],
             )
+            put_entries(connection, map(document_entry, documents))
+
+    def document(self, kind: str, key: str) -> Document | None:
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT body FROM documents WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return decode(Document, row[0]) if row else None
 
     def documents(self, kind: str, key: str | None) -> list[Document]:
         """Prepared texts of a kind, newest first."""
@@ -113,10 +120,12 @@ class Shelves:
 
     def drop_documents(self, kind: str, keys: Iterable[str]) -> int:
         """Forget prepared texts; returns how many there were."""
+        dropped = 0
         with self._journal.write() as connection:
-            before = connection.total_changes
-            connection.executemany("DELETE FROM documents WHERE kind = ? AND key = ?", [(kind, key) for key in keys])
-            return connection.total_changes - before
+            for key in keys:
+                dropped += connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key)).rowcount
+                drop_entries(connection, kind, [key])
+        return dropped
 
     # -- memories -------------------------------------------------------------------------------------------------
 
@@ -126,6 +135,7 @@ class Shelves:
                 "INSERT OR REPLACE INTO memories (memory_id, created_at, importance, body) VALUES (?, ?, ?, ?)",
                 (memory.memory_id, epoch(memory.created_at), memory.importance, encode(memory)),
             )
+            put_entries(connection, [memory_entry(memory)])
 
     def memory(self, memory_id: str) -> Memory | None:
         with self._journal.read() as connection:
@@ -140,8 +150,8 @@ class Shelves:
 
     def drop_memory(self, memory_id: str) -> bool:
         with self._journal.write() as connection:
-            cursor = connection.execute("DELETE FROM memories WHERE memory_id = ?", (memory_id,))
-            return cursor.rowcount > 0
+            drop_entries(connection, "memory", [memory_id])
+            return connection.execute("DELETE FROM memories WHERE memory_id = ?", (memory_id,)).rowcount > 0
 
     # -- universe -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,229 @@
+"""What turns text into vectors: offline and on the CPU by default, any agno or Chroma embedder instead.
+
+Chroma's own default downloads a model on first use; it is never reached, because Khala always hands Chroma finished
+vectors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable, StoreCorrupt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 64
+
+
+class Embedder(Protocol):
+    """Texts to vectors. `id` names model and weights: vectors of different ids are never compared.
+
+    An embedder that treats questions differently from stored texts may also have `embed_query(text)`.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """An array of shape (len(texts), dimension)."""
+        ...
+
+
+class WordLlamaEmbedder:
+    """256 dimensions, weights inside the PyPI package, about 10,000 texts a second on one core, no download.
+
+    The package's loader looks for its tokenizer in a folder of another name than the one it ships, so it is told where.
+    """
+
+    id = "wordllama:l2_supercat:256"
+    dimension = 256
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return _wordllama().embed(list(texts), norm=False)
+
+
+_loading = threading.Lock()
+
+
+def _wordllama() -> Any:
+    with _loading:  # two threads that ask at once load it once
+        return _load_wordllama()
+
+
+@cache
+def _load_wordllama() -> Any:
+    from pathlib import Path
+
+    import wordllama
+
+    return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+
+
+class AgnoEmbedder:
+    """Any agno embedder (an object with `get_embedding`)."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._dimension: int | None = getattr(inner, "dimensions", None) or None
+        self.id = f"agno:{type(inner).__name__}:{getattr(inner, 'id', None) or ''}"
+
+    @property
+    def dimension(self) -> int:
+        if self._dimension is None:
+            self._dimension = len(self._inner.get_embedding("dimension"))
+        return self._dimension
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        return np.array([self._inner.get_embedding(text) for text in texts], dtype=np.float32)
+
+
+class ChromaEmbedder:
+    """Any Chroma embedding function: called with a list of texts, and by `embed_query` for questions if it has that."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        name = inner.name() if callable(getattr(inner, "name", None)) else type(inner).__name__
+        model = next((getattr(inner, key) for key in ("model_name", "_model_name") if hasattr(inner, key)), "")
+        self._dimension: int | None = None
+        self.id = f"chroma:{name}:{model}"
+
+    @property
+    def dimension(self) -> int:
+        if self._dimension is None:
+            self._dimension = len(self._inner(["dimension"])[0])
+        return self._dimension
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        return np.array(self._inner(list(texts)), dtype=np.float32)
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        import numpy as np
+
+        ask = getattr(self._inner, "embed_query", self._inner)
+        return np.array(ask([text]), dtype=np.float32)[0]
+
+
+def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
+    """An `Embedder` from one, from an agno embedder, from a Chroma embedding function, or from a name.
+
+    A name is `wordllama`, or `package.module:attribute` of any of these, or of a class that builds one without
+    arguments.
+
+    Raises:
+        SettingsError: nothing answers to the name, or the object cannot embed.
+    """
+    if given is None:
+        given = default
+    if isinstance(given, str):
+        if given == "wordllama":
+            return WordLlamaEmbedder()
+        given = _imported(given)
+    if callable(getattr(given, "get_embedding", None)):
+        return AgnoEmbedder(given)
+    if callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
+        return given
+    if callable(given):
+        return ChromaEmbedder(given)
+    raise SettingsError(
+        f"{type(given).__name__} is no embedder.",
+        hint="Pass an object with `embed`, an agno embedder or a Chroma embedding function.",
+    )
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"No embedder answers to {name!r} ({error}).",
+            hint="Set DEEPTRADER_EMBEDDER to wordllama or to package.module:attribute.",
+        ) from error
+    return found() if isinstance(found, type) else found
+
+
+def embed_texts(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Unit vectors of texts, shape (n, dimension), float32. A text in which the model knows no word gets zeros.
+
+    Raises:
+        SourceUnreachable: the embedder failed, or answered with another shape than it declares.
+    """
+    import numpy as np
+
+    if not texts:
+        return np.zeros((0, embedder.dimension), dtype=np.float32)
+    with _failures(embedder):
+        parts = [embedder.embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
+        return _unit(np.asarray(np.concatenate(parts), dtype=np.float32), len(texts), embedder)
+
+
+def embed_query(embedder: Embedder, text: str) -> NDArray[np.float32]:
+    """The unit vector of a question, shape (dimension,)."""
+    import numpy as np
+
+    ask = getattr(embedder, "embed_query", None)
+    if ask is None:
+        return embed_texts(embedder, [text])[0]
+    with _failures(embedder):
+        return _unit(np.asarray(ask(text), dtype=np.float32).reshape(1, -1), 1, embedder)[0]
+
+
+def _unit(vectors: NDArray[np.float32], count: int, embedder: Embedder) -> NDArray[np.float32]:
+    import numpy as np
+
+    if vectors.shape != (count, embedder.dimension):
+        raise SourceUnreachable(
+            f"The embedder {embedder.id} gave vectors of shape {vectors.shape}, not {(count, embedder.dimension)}.",
+            hint="Check its settings.",
+        )
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = np.isfinite(lengths) & (lengths > 0)
+    return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
+
+
+class _failures:
+    """Turn whatever an embedder raises into our own error: it may be a network client we know nothing of."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DeepTraderError):
+            raise SourceUnreachable(
+                f"The embedder {self._embedder.id} failed ({type(error).__name__}: {error}).",
+                hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
+            ) from error
+
+
+def to_blob(vector: NDArray[np.float32]) -> bytes:
+    """Little-endian float32, as kept in the journal."""
+    return vector.astype("<f4").tobytes()
+
+
+def from_blobs(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+    """Vectors out of the journal, shape (n, dimension).
+
+    Raises:
+        StoreCorrupt: one of them has another length.
+    """
+    import numpy as np
+
+    if any(len(blob) != dimension * 4 for blob in blobs):
+        raise StoreCorrupt("A stored vector has the wrong length.", hint="Run `deeptrader repair --reembed`.")
+    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dimension)

@@ -1,0 +1,474 @@
+"""The copy of the journal's entries in Chroma: structured fields as metadata, texts embedded by us.
+
+What measuring Chroma taught, and what is done about it:
+
+- Its vector index is damaged when the process is killed while the index is written to disk, so it is written only while
+  a copy is built, in a folder beside the live one that is renamed when it is whole. After that `sync_threshold` is
+  raised out of reach: further changes go to Chroma's own log and into memory, and a copy that has taken in many of them
+  is built anew (which also frees the dead slots that rewriting leaves behind).
+- It holds the interpreter lock while it writes, so batches are small and end with a yield.
+- Nothing protects its folder from a second process, so one process owns it, under a lock. Others search exactly, over
+  the vectors in the journal.
+- `upsert` merges metadata, drops NaN and compares integers and floats as different: every key is written every time,
+  None where there is no value, numbers as floats.
+- A copy whose writing was cut short, whose files are out of proportion or that cannot find what it holds is not mended
+  but built anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from ...core.errors import StoreError
+from .embedder import from_blobs
+from .entries import REMEMBERED_REVISIONS, Change, EntryTable, place_of
+from .journal import Journal
+from .records import SearchFilter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Place = Literal["current", "archive"]
+PLACES: dict[Place, tuple[str, ...]] = {
+    "current": ("analysis",),
+    "archive": ("scenario", "anticipated", "digest", "memory"),
+}
+BATCH = 20
+"""Rows handed to Chroma at once: about 15 ms in which nothing else in the process runs."""
+BUILD_BATCH = 50
+REBUILD_AFTER = 2_000
+"""Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
+NOT_BUILT = "it was not built yet"
+PROBES = 3
+SERVER_SECONDS = 20.0
+NEVER = 1_000_000_000
+HNSW = {"space": "cosine", "max_neighbors": 24, "ef_construction": 120, "ef_search": 120}
+MAX_BYTES_PER_ROW = 200_000
+"""A vector file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
+
+
+def yield_to_others() -> None:
+    """Let a waiting thread run between two batches."""
+    time.sleep(0.0005)
+
+
+class ChromaIndex:
+    """Two collections (published analyses; everything else), each in a folder of its own or on one Chroma server.
+
+    Args:
+        folder: where the copies live.
+        url: `http://host:port` of a Chroma server instead.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        table: EntryTable,
+        journal: Journal,
+        *,
+        url: str | None = None,
+        breathe: Callable[[], None] = yield_to_others,
+    ) -> None:
+        self._folder = folder
+        self._table = table
+        self._journal = journal
+        self._url = url
+        self._breathe = breathe
+        self._lock: int | None = None
+        self._writing = threading.RLock()
+        self._swapping = threading.RLock()
+        self._clients: dict[str, Any] = {}
+        self._collections: dict[Place, Any] = {}
+        self.problems: dict[Place, str] = {}
+
+    # -- ownership ------------------------------------------------------------------------------------------------
+
+    def own(self) -> bool:
+        """Become the process that writes the copies; False while another one is."""
+        if self._lock is not None:
+            return True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    @property
+    def owner(self) -> bool:
+        return self._lock is not None
+
+    def ready(self, place: Place) -> bool:
+        """True when this process has the copy open and it holds everything the journal does."""
+        if place in self.problems or (place not in self._collections and not self._url):
+            return False
+        return self._state(place)[1] == self._table.revision()
+
+    def close(self) -> None:
+        """Close Chroma and give up the ownership."""
+        for place in list(self._collections):
+            self._close(place)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    def nearest(
+        self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
+    ) -> list[tuple[str, str]]:
+        """(kind, key) of the entries nearest to a vector among those that meet a filter.
+
+        Raises:
+            StoreError: Chroma failed; the copy counts as damaged until it is built anew.
+        """
+        with self._swapping, _ChromaErrors(self, place):
+            found = self._collection(place).query(
+                query_embeddings=[vector.tolist()], n_results=limit, where=chroma_where(where), include=[]
+            )
+        return [(kind, key) for kind, _, key in (id_.partition(":") for id_ in found["ids"][0])]
+
+    # -- bringing up to date --------------------------------------------------------------------------------------
+
+    def update(self, *, proceed: Callable[[], bool] = lambda: True) -> tuple[int, int, list[str]]:
+        """Write what changed since the last time: (written, removed, what was built anew and why).
+
+        Raises:
+            StoreError: Chroma failed.
+        """
+        written = removed = 0
+        mended: list[str] = []
+        with self._writing:
+            for place in PLACES:
+                if not proceed():
+                    break
+                reason = self._why_rebuild(place)
+                if reason:
+                    if reason != NOT_BUILT:
+                        mended.append(f"{place}: {reason}")
+                    written += self.rebuild(place)
+                    continue
+                new, gone = self._follow(place, proceed)
+                written, removed = written + new, removed + gone
+        return written, removed, mended
+
+    def behind(self, place: Place) -> int:
+        """Entries that the copy does not have in their present form."""
+        kinds = PLACES[place]
+        with self._journal.read() as connection:
+            return connection.execute(
+                f"SELECT count(*) FROM entries WHERE revision > ? AND kind IN ({', '.join('?' * len(kinds))})",
+                (self._state(place)[1], *kinds),
+            ).fetchone()[0]
+
+    def rebuild(self, place: Place) -> int:
+        """Build a copy from the journal beside the live one and put it in its place; returns its number of rows.
+
+        The folder that is replaced is never copied or read: a damaged one may hold a sparse file of terabytes.
+        """
+        with self._writing:
+            return self._build(place, uuid.uuid4().hex[:12])
+
+    def _build(self, place: Place, generation: str) -> int:
+        if self._url:
+            rows = self._fill(place, self._new_collection(place, generation), generation)
+            self.problems.pop(place, None)
+            return rows
+        beside = self._folder / f"{place}-{generation}"
+        rows = 0
+        with _ChromaErrors(self, place):
+            for leftover in self._folder.glob(f"{place}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            client = _persistent_client(beside)
+            try:
+                collection = client.create_collection(_name(place), **_options(self._table, generation, sync=1_000))
+                rows = self._fill(place, collection, generation)
+                collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
+            finally:
+                client.close()
+            with self._swapping:
+                self._close(place)
+                live = self._folder / place
+                if live.exists():
+                    live.rename(self._folder / f"{place}-{generation}-old")
+                beside.rename(live)
+                self._collection(place)
+            for leftover in self._folder.glob(f"{place}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            self._marker(place).unlink(missing_ok=True)
+        self.problems.pop(place, None)
+        return rows
+
+    def damage(self, place: Place, *, look_inside: bool) -> str | None:
+        """What is wrong with a copy, None when nothing is. Sizes and marks are looked at before Chroma opens it."""
+        with self._writing:
+            if place in self.problems:
+                return self.problems[place]
+            generation = self._state(place)[0]
+            if not generation:
+                return NOT_BUILT
+            if not self._url:
+                live = self._folder / place
+                if not (live / "chroma.sqlite3").is_file():
+                    return "its files are gone"
+                if self.owner and self._marker(place).exists():
+                    return "its writing was cut short"
+                allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * max(1, self._rows(place)))
+                for path in live.glob("*/*.bin"):
+                    if path.stat().st_size > allowed:
+                        return f"{path.name} is out of proportion"
+            if not look_inside:
+                return None
+            try:
+                return self._look_inside(place, generation)
+            except StoreError as error:
+                return error.message
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _why_rebuild(self, place: Place) -> str | None:
+        damage = self.damage(place, look_inside=place not in self._collections)
+        if damage:
+            return damage
+        _, seen, writes = self._state(place)
+        if self._table.revision() - seen > REMEMBERED_REVISIONS:
+            return "it was too far behind"
+        if not self._url and writes > max(REBUILD_AFTER, self._rows(place)):
+            return "it had taken in many changes"
+        return None
+
+    def _look_inside(self, place: Place, generation: str) -> str | None:
+        with _ChromaErrors(self, place, remember=False):
+            collection = self._collection(place)
+            about = collection.metadata or {}
+            if about.get("generation") != generation:
+                return "it is not the copy that was written"
+            if about.get("embedder") != self._table.embedder.id:
+                return "it was embedded by another embedder"
+            held = collection.get(limit=PROBES, include=["embeddings"])
+            for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
+                found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
+                near = found["distances"][0]
+                if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
+                    return "it cannot find what it holds"
+        return None
+
+    def _follow(self, place: Place, proceed: Callable[[], bool]) -> tuple[int, int]:
+        generation, seen, writes = self._state(place)
+        target = self._table.revision()
+        if seen == target:
+            return 0, 0
+        written, finished = 0, True
+        with _ChromaErrors(self, place):
+            collection = self._collection(place)
+            self._marker(place).touch()
+            gone = [f"{kind}:{key}" for kind, key in self._table.dropped(seen) if place_of(kind) == place]
+            for at in range(0, len(gone), BATCH):
+                collection.delete(ids=gone[at : at + BATCH])
+                self._breathe()
+            for batch in _batches(self._table.changes(seen, kinds=PLACES[place]), BATCH):
+                if not proceed():
+                    finished = False
+                    break
+                _upsert(collection, batch)
+                written += len(batch)
+                seen = batch[-1].revision - 1  # a revision may go on in the next batch
+                self._breathe()
+            self._save_state(place, generation, target if finished else seen, writes + written + len(gone))
+            self._marker(place).unlink(missing_ok=True)
+        return written, len(gone)
+
+    def _fill(self, place: Place, collection: Any, generation: str) -> int:
+        target = self._table.revision()
+        rows = 0
+        for batch in _batches(self._table.changes(0, kinds=PLACES[place]), BUILD_BATCH):
+            _upsert(collection, batch)
+            rows += len(batch)
+            self._breathe()
+        self._save_state(place, generation, target, 0)
+        return rows
+
+    def _collection(self, place: Place) -> Any:
+        if place not in self._collections:
+            client = self._client(place)
+            name = _name(place, self._store_id() if self._url else "")
+            self._collections[place] = client.get_collection(name, embedding_function=None)
+        return self._collections[place]
+
+    def _new_collection(self, place: Place, generation: str) -> Any:
+        client, name = self._client(place), _name(place, self._store_id())
+        if name in [collection.name for collection in client.list_collections()]:
+            client.delete_collection(name)
+        options = _options(self._table, generation, sync=1_000)
+        self._collections[place] = client.create_collection(name, **options)
+        return self._collections[place]
+
+    def _client(self, place: Place) -> Any:
+        key = "server" if self._url else place
+        if key not in self._clients:
+            self._clients[key] = _http_client(self._url) if self._url else _persistent_client(self._folder / place)
+        return self._clients[key]
+
+    def _close(self, place: Place) -> None:
+        self._collections.pop(place, None)
+        client = self._clients.pop(place, None)
+        if client is not None:
+            client.close()
+
+    def _marker(self, place: Place) -> Path:
+        return self._folder / f"{place}.writing"
+
+    def _rows(self, place: Place) -> int:
+        counts = self._table.counts()
+        return sum(counts.get(kind, 0) for kind in PLACES[place])
+
+    def _state(self, place: Place) -> tuple[str, int, int]:
+        with self._journal.read() as connection:
+            row = connection.execute(
+                "SELECT generation, revision, writes FROM index_state WHERE name = ?", (self._state_name(place),)
+            ).fetchone()
+        return row or ("", 0, 0)
+
+    def _save_state(self, place: Place, generation: str, revision: int, writes: int) -> None:
+        with self._journal.write(durable=False) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO index_state (name, generation, revision, writes) VALUES (?, ?, ?, ?)",
+                (self._state_name(place), generation, revision, writes),
+            )
+
+    def _state_name(self, place: Place) -> str:
+        return f"{place}@{self._url}" if self._url else place
+
+    def _store_id(self) -> str:
+        """Keeps memories apart that share one server."""
+        with self._journal.write() as connection:
+            connection.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (uuid.uuid4().hex[:12],))
+            return connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()[0]
+
+
+class _ChromaErrors:
+    """Chroma raises its own errors, SQLite's, httpx's and panics of its Rust core: all become one `StoreError`."""
+
+    def __init__(self, index: ChromaIndex, place: Place, *, remember: bool = True) -> None:
+        self._index = index
+        self._place: Place = place
+        self._remember = remember
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(error, (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit)):
+            return
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        if self._remember:
+            self._index.problems[self._place] = problem
+        raise StoreError(
+            f"The search index ({self._place}) failed: {problem}.",
+            hint="Reading goes on without it; `deeptrader repair` builds it anew from the journal.",
+        ) from error
+
+
+def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
+    """A filter in Chroma's language; None when it asks for nothing."""
+    parts: list[dict[str, Any]] = []
+    if where.kinds:
+        parts.append({"kind": {"$in": list(where.kinds)}})
+    if where.symbols:
+        parts.append(_any_of([{"symbols": {"$contains": symbol}} for symbol in where.symbols]))
+    if where.interval:
+        parts.append({"interval": where.interval})
+    if where.signal:
+        parts.append({"signal": where.signal})
+    if where.security:
+        parts.append({"security": {"$in": list(where.security)}})
+    if where.rsi_below is not None:
+        parts.append({"rsi": {"$lt": float(where.rsi_below)}})
+    if where.rsi_above is not None:
+        parts.append({"rsi": {"$gt": float(where.rsi_above)}})
+    if where.since is not None:
+        parts.append({"as_of": {"$gte": where.since.timestamp()}})
+    if where.until is not None:
+        parts.append({"as_of": {"$lte": where.until.timestamp()}})
+    parts += [{"tags": {"$contains": tag}} for tag in where.tags]
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else {"$and": parts}
+
+
+def _any_of(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return parts[0] if len(parts) == 1 else {"$or": parts}
+
+
+def _batches(pages: Iterable[list[Change]], size: int) -> Iterator[list[Change]]:
+    for page in pages:
+        for at in range(0, len(page), size):
+            yield page[at : at + size]
+
+
+def _upsert(collection: Any, changes: Sequence[Change]) -> None:
+    ready = [change for change in changes if change.vector is not None]
+    if not ready:
+        return
+    vectors = [change.vector or b"" for change in ready]
+    collection.upsert(
+        ids=[change.entry.id for change in ready],
+        embeddings=from_blobs(vectors, len(vectors[0]) // 4),
+        metadatas=[{"kind": c.entry.kind, "as_of": c.entry.as_of, **c.entry.fields} for c in ready],
+    )
+
+
+def _name(place: Place, store: str = "") -> str:
+    return f"khala-{place}-{store}" if store else f"khala-{place}"
+
+
+def _options(table: EntryTable, generation: str, *, sync: int) -> dict[str, Any]:
+    return {
+        "embedding_function": None,
+        "metadata": {
+            "generation": generation,
+            "embedder": table.embedder.id,
+            "dimension": table.embedder.dimension,
+        },
+        "configuration": {"hnsw": {**HNSW, "sync_threshold": sync, "batch_size": min(100, sync)}},
+    }
+
+
+def _persistent_client(path: Path) -> Any:
+    import chromadb
+    from chromadb.config import Settings
+
+    return chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
+
+
+def _http_client(url: str) -> Any:
+    import chromadb
+    import httpx
+    from chromadb.config import Settings
+
+    # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
+    httpx.get(f"{url.rstrip('/')}/api/v2/heartbeat", timeout=SERVER_SECONDS).raise_for_status()
+    parts = urlsplit(url)
+    client = chromadb.HttpClient(
+        host=parts.hostname or "localhost",
+        port=parts.port or (443 if parts.scheme == "https" else 8000),
+        ssl=parts.scheme == "https",
+        settings=Settings(anonymized_telemetry=False),
+    )
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if session is not None:
+        session.timeout = SERVER_SECONDS
+    return client

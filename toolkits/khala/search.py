@@ -1,0 +1,271 @@
+"""Search by meaning and by words, within filters, always answerable.
+
+Two rankings are fused by their ranks (reciprocal rank fusion): cosine nearness of the question to what is stored, and
+BM25 over the words (SQLite's FTS5). Texts about tokens are near-equal to an embedder, which sees neither opposites nor
+tickers; words keep them apart. The vectors are searched in Chroma when this process has it open and it is up to date,
+otherwise exactly, over the vectors in the journal: the same answer, from any process, also while Chroma is damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from ...core.errors import InvalidInput, SourceError, StoreError
+from .embedder import embed_query
+from .entries import REMEMBERED_REVISIONS, Entry, EntryTable
+from .index import PLACES, ChromaIndex, Place
+from .records import SearchFilter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Engine = Literal["chroma", "exact", "words", "newest"]
+
+RRF = 60
+"""The usual constant of reciprocal rank fusion: how fast a rank loses weight."""
+CANDIDATES = 60
+WORD_WEIGHT = 1.0
+
+_logger = logging.getLogger("deeptrader.khala")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A found entry, its cosine to the question (0 when either has no vector) and what found it."""
+
+    entry: Entry
+    similarity: float
+    engine: Engine
+
+
+def as_filter(where: SearchFilter | Mapping[str, Any] | None) -> SearchFilter:
+    """A filter from whatever was given.
+
+    Raises:
+        InvalidInput: an unknown condition or a value that cannot be one.
+    """
+    if where is None:
+        return SearchFilter()
+    if isinstance(where, SearchFilter):
+        return where
+    try:
+        return SearchFilter.model_validate(dict(where))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(
+            f"The search condition {name!r} cannot be used: {first['msg']}.",
+            hint=f"Conditions are {', '.join(SearchFilter.model_fields)}.",
+        ) from error
+
+
+def meets(entry: Entry, where: SearchFilter) -> bool:
+    """True when an entry meets every condition. A field that an entry does not have meets none."""
+    fields = entry.fields
+    rsi = fields["rsi"]
+    return (
+        (not where.kinds or entry.kind in where.kinds)
+        and (not where.symbols or any(symbol in (fields["symbols"] or ()) for symbol in where.symbols))
+        and (where.interval is None or fields["interval"] == where.interval)
+        and (where.signal is None or fields["signal"] == where.signal)
+        and (not where.security or fields["security"] in where.security)
+        and (where.rsi_below is None or (rsi is not None and rsi < where.rsi_below))
+        and (where.rsi_above is None or (rsi is not None and rsi > where.rsi_above))
+        and (where.since is None or entry.as_of >= where.since.timestamp())
+        and (where.until is None or entry.as_of <= where.until.timestamp())
+        and all(tag in (fields["tags"] or ()) for tag in where.tags)
+    )
+
+
+class Searcher:
+    """Searches the entries. Thread-safe."""
+
+    def __init__(self, table: EntryTable, index: ChromaIndex) -> None:
+        self._table = table
+        self._index = index
+        self._mirror = Mirror(table)
+
+    def search(self, text: str, where: SearchFilter, limit: int) -> list[Found]:
+        """The best `limit` entries for a text within a filter, best first. Without a text: the newest ones."""
+        text = text.strip()
+        if not text:
+            return [Found(entry, 0.0, "newest") for entry in self._mirror.newest(where, limit)]
+        vector = self._question(text)
+        width = max(CANDIDATES, 4 * limit)
+        scores: dict[tuple[str, str], float] = {}
+        engine: Engine = "words"
+        if vector is not None:
+            engine, nearest = self._nearest(vector, where, width)
+            for rank, key in enumerate(nearest):
+                scores[key] = scores.get(key, 0.0) + 1 / (RRF + rank)
+        by_meaning = set(scores)
+        for rank, key in enumerate(self._by_words(text, where, width)):
+            scores[key] = scores.get(key, 0.0) + WORD_WEIGHT / (RRF + rank)
+        best = sorted(scores, key=lambda key: (-scores[key], key))
+        return self._load(best, by_meaning, vector, where, limit, engine)
+
+    def _question(self, text: str) -> NDArray[np.float32] | None:
+        try:
+            vector = embed_query(self._table.embedder, text)
+        except SourceError as error:
+            _logger.warning("Searching by words only: %s", error.message)
+            return None
+        self._table.check_dimension(len(vector))
+        return vector
+
+    def _nearest(
+        self, vector: NDArray[np.float32], where: SearchFilter, limit: int
+    ) -> tuple[Engine, list[tuple[str, str]]]:
+        places: list[Place] = [
+            place for place, kinds in PLACES.items() if not where.kinds or set(kinds) & set(where.kinds)
+        ]
+        if all(self._index.ready(place) for place in places):
+            try:
+                found = [key for place in places for key in self._index.nearest(place, vector, where, limit)]
+            except StoreError as error:
+                _logger.warning("Searching without Chroma: %s", error.message)
+            else:
+                return "chroma", self._mirror.ordered(found, vector) if len(places) > 1 else found
+        return "exact", self._mirror.nearest(vector, where, limit)
+
+    def _by_words(self, text: str, where: SearchFilter, limit: int) -> list[tuple[str, str]]:
+        found = self._mirror.entries(number for number, _ in self._table.by_words(text, limit=20 * limit))
+        return [(entry.kind, entry.key) for entry in found if meets(entry, where)][:limit]
+
+    def _load(
+        self,
+        keys: list[tuple[str, str]],
+        by_meaning: set[tuple[str, str]],
+        vector: NDArray[np.float32] | None,
+        where: SearchFilter,
+        limit: int,
+        engine: Engine,
+    ) -> list[Found]:
+        found: list[Found] = []
+        for key in keys:
+            entry, similarity = self._mirror.get(key, vector)
+            # Asked again of the journal's own fields, whatever Chroma made of the filter.
+            if entry is not None and meets(entry, where):
+                found.append(Found(entry, similarity, engine if key in by_meaning else "words"))
+            if len(found) == limit:
+                break
+        return found
+
+
+class Mirror:
+    """This process's copy of the entries and their vectors, read on from the last revision it saw."""
+
+    def __init__(self, table: EntryTable) -> None:
+        self._table = table
+        self._lock = threading.RLock()
+        self._revision = 0
+        self._rows: list[Entry | None] = []
+        self._by_key: dict[tuple[str, str], int] = {}
+        self._by_number: dict[int, int] = {}
+        self._matrix: NDArray[np.float32] | None = None
+
+    def nearest(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, str]]:
+        """(kind, key) of the nearest entries that meet the filter, exactly."""
+        import numpy as np
+
+        with self._lock:
+            self._refresh()
+            similarity = self._similarity(vector)
+            found: list[tuple[str, str]] = []
+            for slot in np.argsort(-similarity, kind="stable"):
+                entry = self._rows[slot]
+                if entry is not None and similarity[slot] != 0 and meets(entry, where):
+                    found.append((entry.kind, entry.key))
+                    if len(found) == limit:
+                        break
+            return found
+
+    def newest(self, where: SearchFilter, limit: int) -> list[Entry]:
+        """Entries that meet the filter, newest first."""
+        with self._lock:
+            self._refresh()
+            fitting = [entry for entry in self._rows if entry is not None and meets(entry, where)]
+        return sorted(fitting, key=lambda entry: (-entry.as_of, entry.kind, entry.key))[:limit]
+
+    def ordered(self, keys: list[tuple[str, str]], vector: NDArray[np.float32]) -> list[tuple[str, str]]:
+        """The same keys, nearest first."""
+        return sorted(keys, key=lambda key: -self.get(key, vector)[1])
+
+    def entries(self, numbers: Iterable[int]) -> list[Entry]:
+        """Entries by their numbers; those that are gone are left out."""
+        with self._lock:
+            self._refresh()
+            slots = [self._by_number[number] for number in numbers if number in self._by_number]
+            return [entry for slot in slots if (entry := self._rows[slot]) is not None]
+
+    def get(self, key: tuple[str, str], vector: NDArray[np.float32] | None) -> tuple[Entry | None, float]:
+        """An entry and its cosine to a vector."""
+        with self._lock:
+            self._refresh()
+            slot = self._by_key.get(key)
+            if slot is None:
+                return None, 0.0
+            matrix = self._matrix
+            near = 0.0 if vector is None or matrix is None or slot >= len(matrix) else float(matrix[slot] @ vector)
+            return self._rows[slot], round(near, 4)
+
+    def _similarity(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        import numpy as np
+
+        similarity = np.zeros(len(self._rows), dtype=np.float32)
+        if self._matrix is not None:
+            known = self._matrix[: len(self._rows)]
+            similarity[: len(known)] = known @ vector
+        return similarity
+
+    def _refresh(self) -> None:
+        target = self._table.revision()
+        if target == self._revision:
+            return
+        if target - self._revision > REMEMBERED_REVISIONS:
+            self._rows, self._by_key, self._by_number, self._matrix = [], {}, {}, None
+            self._revision = 0
+        for page in self._table.changes(self._revision):
+            for change in page:
+                key = (change.entry.kind, change.entry.key)
+                slot = self._by_key.setdefault(key, len(self._rows))
+                self._by_number[change.number] = slot
+                if slot == len(self._rows):
+                    self._rows.append(change.entry)
+                else:
+                    self._rows[slot] = change.entry
+                self._put(slot, change.vector)
+        for key in self._table.dropped(self._revision):
+            slot = self._by_key.pop(key, None)
+            if slot is not None:
+                self._rows[slot] = None
+                self._put(slot, None)
+        self._revision = target
+        if len(self._rows) > 2 * len(self._by_key) + 1_000:  # mostly holes: read all anew
+            self._rows, self._by_key, self._by_number, self._matrix = [], {}, {}, None
+            self._revision = 0
+            self._refresh()
+
+    def _put(self, slot: int, vector: bytes | None) -> None:
+        import numpy as np
+
+        dimension = len(vector) // 4 if vector else None
+        matrix = self._matrix
+        if dimension and (matrix is None or matrix.shape[1] != dimension):
+            # Another length only ever follows an order to embed all anew, which has emptied every row.
+            matrix = np.zeros((max(256, len(self._rows)), dimension), dtype=np.float32)
+        if matrix is None:
+            return
+        if slot >= len(matrix):
+            grown = np.zeros((2 * (slot + 1), matrix.shape[1]), dtype=np.float32)
+            grown[: len(matrix)] = matrix
+            matrix = grown
+        matrix[slot] = np.frombuffer(vector, dtype="<f4") if vector else 0
+        self._matrix = matrix
