@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +53,7 @@ def demo(
         raise StoreUnavailable(f"{out} cannot be made: {error.strerror}.", hint="Choose another --out.") from error
     settings = settings_for(out / "memory", market)
     with Runtime(settings, as_of=moment) as runtime:
-        _sleep(runtime, moment)
+        _sleep(runtime)
         _questions(runtime, QUESTIONS[market])
         _show(runtime, out, QUESTIONS[market][0])
     remember_market(settings)
@@ -65,9 +64,9 @@ def demo(
     )
 
 
-def _sleep(runtime: Runtime, moment: datetime | None) -> None:
+def _sleep(runtime: Runtime) -> None:
     _heading("1. Sleep: read the market, compute, check, remember, foresee")
-    report = run_once(runtime, moment)
+    report = run_once(runtime)
     print_report(report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..toolkits.sleep_mode.ledger_records import LedgerSummary
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, print_json, stamp
 
@@ -26,10 +28,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """What the next cycle would do, in order, and why. Nothing is fetched but the universe."""
-    from ..toolkits.sleep_mode.engine import build_engine
-
     with runtime_for(data_dir, market, as_of) as runtime:
-        made = build_engine(runtime).preview()
+        made = runtime.engine.preview()
         if json:
             items = [
                 {
@@ -76,7 +76,77 @@ def ledger(
     json: Json = False,
 ) -> None:
     """What sleep cost and what it saved: cycles, answers, tokens, time, and how well questions were foreseen."""
-    from ..toolkits.sleep_mode.engine import build_engine
-
     with runtime_for(data_dir, market, as_of) as runtime:
-        build_engine(runtime).show_ledger(days=days, plot=plot, as_json=json, console=console, print_json=print_json)
+        ledger = runtime.engine.ledger
+        window = timedelta(days=days)
+        if plot is not None:
+            ledger.plot(str(plot), window)
+        if json:
+            print_json({"schema_version": 1, "ledger": ledger.as_json(window)} | ({"plot": str(plot)} if plot else {}))
+            return
+        _print_ledger(ledger.summary(window), days)
+        if plot is not None:
+            console.print(f"Plot: {plot}", markup=False)
+
+
+def _print_ledger(summary: LedgerSummary, days: float) -> None:
+    cycles = summary.cycles
+    console.print(Text(f"The last {days:g} days, since {stamp(summary.since)} UTC", style="bold"))
+    money = f", {cycles.usd:.4f} USD" if cycles.usd else ""
+    unpriced = f" ({cycles.unpriced_tokens:,.0f} of them without a known price)" if cycles.unpriced_tokens else ""
+    console.print(
+        f"Sleep: {cycles.cycles} cycles ({cycles.failed} failed), {cycles.seconds:.1f} s, "
+        f"{cycles.requests:.0f} requests, {cycles.security_calls:.0f} security calls, "
+        f"{cycles.model_tokens:,.0f} model tokens{unpriced}{money}",
+        markup=False,
+    )
+    for reason, times in cycles.stopped.items():
+        console.print(Text(f"  stopped {times} times: {reason}", style="yellow"))
+    table = Table(header_style="bold", pad_edge=False, show_edge=False)
+    for name in ("Answers", "Number", "Tokens in", "Tokens out", "Median tokens", "Median time", "Median age"):
+        table.add_column(name, justify="left" if name == "Answers" else "right")
+    for row in summary.answers:
+        if row.answers:
+            table.add_row(
+                _SERVED[row.served],
+                str(row.answers),
+                f"{row.input_tokens:,}",
+                f"{row.output_tokens:,}",
+                f"{row.median_tokens:,.0f}",
+                _time(row.median_seconds),
+                _time(row.median_age_seconds),
+            )
+    console.print(table if table.row_count else "No answer is on record yet.")
+    saved = summary.savings
+    if saved.compared:
+        console.print(
+            f"Against measured runs from scratch, {saved.compared} answers saved {saved.tokens:,.0f} tokens and "
+            f"{saved.seconds:.1f} s; net of what sleep spent {summary.net_tokens or 0:,.0f} tokens.",
+            markup=False,
+        )
+    if saved.not_measured:
+        console.print(f"{saved.not_measured} answers of kinds never measured from scratch count for nothing here.")
+    for worth in summary.tokens[:10]:
+        uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
+        even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
+        console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))
+
+
+_SERVED = {
+    "sleep": "from sleep",
+    "partly": "partly from sleep",
+    "scratch": "from scratch",
+    "none": "not about a market",
+}
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return (
+        f"{seconds * 1000:.0f} ms"
+        if seconds < 1
+        else f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from ..core.errors import InvalidInput, SourceUnreachable
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.cycle_report import CycleReport
 from ..toolkits.sleep_mode.cycle_run import Progress as CycleProgress
-from .options import AsOf, DataDir, Json, Market, parse_moment, remember_market, runtime_for
+from .options import AsOf, DataDir, Json, Market, remember_market, runtime_for
 from .output import console, errors, print_json
 
 _STEP_NAMES = {
@@ -44,7 +43,7 @@ def sleep(
         raise InvalidInput("--as-of replays one moment.", hint="Add --once.")
     with runtime_for(data_dir, market, as_of, top=top, seed=seed) as runtime:
         if once:
-            report = run_once(runtime, parse_moment(as_of), quiet=json)
+            report = run_once(runtime, quiet=json)
             remember_market(runtime.settings)
             if json:
                 print_json(report)
@@ -58,13 +57,11 @@ def sleep(
             run_forever(runtime, parse_duration(every) if every else runtime.settings.sleep_every_seconds)
 
 
-def run_once(runtime: Runtime, now: datetime | None = None, *, quiet: bool = False) -> CycleReport:
+def run_once(runtime: Runtime, *, quiet: bool = False) -> CycleReport:
     """One cycle with a progress display, under the store's lease."""
-    from ..toolkits.sleep_mode.engine import build_engine
-
-    engine = build_engine(runtime)
+    engine = runtime.engine
     if quiet:
-        return engine.run_once(now)
+        return engine.run_once()
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<24}"),
@@ -89,7 +86,7 @@ def run_once(runtime: Runtime, now: datetime | None = None, *, quiet: bool = Fal
             )
 
         engine.cycle.on_progress = show
-        return engine.run_once(now)
+        return engine.run_once()
 
 
 def print_report(report: CycleReport) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from ..core.settings import Settings, load_settings
 if TYPE_CHECKING:
     from .khala import Khala
     from .market_data.protocol import MarketProvider
+    from .market_data.recorded import RecordedMarket
     from .sleep_mode.activity import Activity
     from .sleep_mode.cycle import SleepCycle
+    from .sleep_mode.engine import Engine
     from .token_security.protocol import SecurityProvider
 
 
@@ -30,66 +32,90 @@ class Runtime:
         self.settings = settings
         self._as_of = as_of
         self._lock = threading.RLock()
+        self._parts: dict[str, Any] = {}
 
     def __deepcopy__(self, _memo: Any) -> Runtime:
         return self  # AgentOS copies agents per request; memory stays one
 
-    @cached_property
+    def _once(self, name: str, build: Callable[[], Any]) -> Any:
+        """Build a part at its first use, whichever threads ask at once."""
+        with self._lock:
+            if name not in self._parts:
+                self._parts[name] = build()
+            return self._parts[name]
+
+    @property
     def clock(self) -> Clock:
+        """The present of this market."""
+        return self._once("clock", self._build_clock)
+
+    @property
+    def market(self) -> MarketProvider:
+        """The market provider that `settings.market` names."""
+        return self._once("market", self._build_market)
+
+    @property
+    def khala(self) -> Khala:
+        """The memory of this market, opened under `settings.store_dir`."""
+        return self._once("khala", self._build_khala)
+
+    @property
+    def security(self) -> SecurityProvider:
+        """Token security for this market."""
+        return self._once("security", self._build_security)
+
+    @property
+    def activity(self) -> Activity:
+        """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
+        from .sleep_mode.activity import activity_of
+
+        return activity_of(self.khala)
+
+    @property
+    def engine(self) -> Engine:
+        """The sleep-time engine over this market and memory."""
+        from .sleep_mode.engine import Engine
+
+        return self._once("engine", lambda: Engine(self))
+
+    def _build_clock(self) -> Clock:
         if self._as_of is not None:
             return ReplayClock(self._as_of)
         if self.settings.market == "recorded":
-            return ReplayClock(self._build_recorded(None).present())
+            return ReplayClock(self._recorded(None).present())
         return SystemClock()
 
-    @cached_property
-    def market(self) -> MarketProvider:
-        """The market provider that `settings.market` names."""
-        with self._lock:
-            if self.settings.market == "recorded":
-                return self._build_recorded(self.clock)
-            if self.settings.market == "simulated":
-                from .market_data.simulated import SimulatedMarket
+    def _build_market(self) -> MarketProvider:
+        if self.settings.market == "recorded":
+            return self._recorded(self.clock)
+        if self.settings.market == "simulated":
+            from .market_data.simulated import SimulatedMarket
 
-                return SimulatedMarket(self.settings.top, seed=self.settings.seed, clock=self.clock)
-            from .market_data.yahoo import YahooMarket
+            return SimulatedMarket(self.settings.top, seed=self.settings.seed, clock=self.clock)
+        from .market_data.yahoo import YahooMarket
 
-            return YahooMarket(settings=self.settings, clock=self.clock)
+        return YahooMarket(settings=self.settings, clock=self.clock)
 
-    def _build_recorded(self, clock: Clock | None) -> Any:
+    def _recorded(self, clock: Clock | None) -> RecordedMarket:
         from .market_data.recorded import RecordedMarket
 
         return RecordedMarket(self.settings.recorded_dir, clock=clock)
 
-    @cached_property
-    def khala(self) -> Khala:
-        """The memory of this market, opened under `settings.store_dir`."""
+    def _build_khala(self) -> Khala:
         from .khala import Khala
+        from .sleep_mode.cycle_report import CycleLog
 
-        with self._lock:
-            khala = Khala.open(self.settings.store_dir, clock=self.clock, settings=self.settings)
-            if self._as_of is None and isinstance(self.clock, ReplayClock):
-                from .sleep_mode.cycle_report import CycleLog
+        khala = Khala.open(self.settings.store_dir, clock=self.clock, settings=self.settings)
+        if self._as_of is None and isinstance(self.clock, ReplayClock):
+            last = CycleLog(khala.journal).last()
+            if last is not None:
+                self.clock.move(last.as_of)
+        return khala
 
-                last = CycleLog(khala.journal).last()
-                if last is not None:
-                    self.clock.move(last.as_of)
-            return khala
-
-    @cached_property
-    def security(self) -> SecurityProvider:
-        """Token security for this market."""
+    def _build_security(self) -> SecurityProvider:
         from .token_security import build_security
 
-        with self._lock:
-            return build_security(self.settings, market=self.market, clock=self.clock)
-
-    @cached_property
-    def activity(self) -> Activity:
-        """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
-        from .sleep_mode.activity import Activity
-
-        return Activity()
+        return build_security(self.settings, market=self.market, clock=self.clock)
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
@@ -105,10 +131,12 @@ class Runtime:
         return SleepCycle(**(defaults | parts))
 
     def close(self) -> None:
-        """Close the memory if it was opened."""
-        khala = self.__dict__.pop("khala", None)
-        if khala is not None:
-            khala.close()
+        """Write what waits in memory and close the store, as far as they were opened."""
+        with self._lock:
+            for name in ("engine", "khala"):
+                part = self._parts.pop(name, None)
+                if part is not None:
+                    part.close()
 
     def __enter__(self) -> Runtime:
         return self

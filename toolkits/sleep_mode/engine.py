@@ -1,0 +1,138 @@
+"""The sleep-time engine of one store: cycle, planner, demand, budgets, ledger and scheduler, put together once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ...core.clock import Clock, SystemClock
+from ...core.errors import SettingsError, StoreBusy
+from .budgets import BudgetBook, limits_of
+from .controls import Controls
+from .cycle import SleepCycle
+from .cycle_report import CycleReport
+from .demand import DemandLog
+from .events import Listener, demand_listener
+from .guard import CycleGuard
+from .lease import Lease
+from .ledger import Ledger
+from .ledger_hook import LedgerHook
+from .plan import Plan
+from .questions import understand
+from .quiet import QuietTime
+from .scheduler import SleepScheduler
+from .watch import PriceWatch
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+
+class Engine:
+    """Parts that share one journal. Money, leases and demand live in real time, also when a market is replayed.
+
+    Args:
+        runtime: market, memory, security and settings.
+        clock: real time; a simulation passes its own.
+    """
+
+    def __init__(self, runtime: Runtime, *, clock: Clock | None = None) -> None:
+        self.runtime = runtime
+        self.clock: Clock = clock or SystemClock()
+        self.settings = runtime.settings
+        self._journal = runtime.khala.journal
+
+    def __deepcopy__(self, _memo: Any) -> Engine:
+        return self
+
+    @cached_property
+    def demand(self) -> DemandLog:
+        """What is asked, how often."""
+        return DemandLog(self._journal, clock=self.clock)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What sleep cost and saved."""
+        return Ledger(self._journal, clock=self.clock)
+
+    @cached_property
+    def ledger_hook(self) -> LedgerHook:
+        """Post-hook and listener that feed the ledger from team runs."""
+        return LedgerHook(self.ledger, kind_of=lambda text: understand(text, self.runtime.khala).kind)
+
+    @cached_property
+    def budgets(self) -> BudgetBook:
+        """Hard limits per cycle and per day."""
+        return BudgetBook(self._journal, limits_of(self.settings), clock=self.clock)
+
+    @cached_property
+    def controls(self) -> Controls:
+        """Pause, kill and run-now, for every process on this store."""
+        return Controls(self._journal, clock=self.clock)
+
+    @cached_property
+    def quiet(self) -> QuietTime:
+        """Holds dear work back while the team answers."""
+        return QuietTime(self.runtime.activity, clock=self.clock)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """One cycle at a time on this store."""
+        return Lease(self._journal, seconds=self.settings.lease_seconds, clock=self.clock)
+
+    @cached_property
+    def cycle(self) -> SleepCycle:
+        """The cycle with everything that decides and prepares."""
+        return self.runtime.cycle(budgets=self.budgets.open, wait_for_quiet=self.quiet)
+
+    def listeners(self) -> Sequence[Listener]:
+        """Who is told when a team asks memory: demand and ledger."""
+        return (demand_listener(self.demand), self.ledger_hook.listen)
+
+    def run_once(self) -> CycleReport:
+        """One cycle now, under the store's lease.
+
+        Raises:
+            StoreBusy: another process is running one.
+            SettingsError: the kill switch is on.
+            DeepTraderError: what stopped the cycle.
+        """
+        attempt = CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger).run()
+        if attempt.report is not None:
+            return attempt.report
+        if attempt.state == "held":
+            holder = attempt.holder
+            who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+            raise StoreBusy(f"A sleep cycle is running in {who}.", hint="Wait for it, or stop that process.")
+        if attempt.state == "killed":
+            raise SettingsError("The kill switch is on; no sleep cycle runs.", hint="`deeptrader sleep --unkill`.")
+        assert attempt.error is not None
+        raise attempt.error
+
+    def preview(self) -> Plan:
+        """What the next cycle would do, and why."""
+        return self.cycle.preview()
+
+    def scheduler(self, *, every: float | None = None, watch: bool = True, **options: Any) -> SleepScheduler:
+        """A scheduler over this engine's cycle; `watch` looks at prices between ticks and wakes it early."""
+        look = PriceWatch(self.runtime.market, self.runtime.khala, charge=self._charge) if watch else None
+        parts: dict[str, Any] = {
+            "lease": self.lease,
+            "controls": self.controls,
+            "recorder": self.ledger,
+            "quiet": self.quiet,
+            "watch": look,
+            "clock": self.clock,
+        }
+        return SleepScheduler(self.cycle, every=every, **(parts | options))
+
+    def _charge(self, requests: float) -> None:
+        if requests:
+            self.budgets.charge("requests", requests)
+
+    def close(self) -> None:
+        """Write what waits in memory."""
+        for name in ("demand", "ledger"):
+            part = self.__dict__.pop(name, None)
+            if part is not None:
+                part.close()
