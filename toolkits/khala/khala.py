@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.clock import Clock, SystemClock
 from ...core.errors import InvalidInput
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
-from ...core.token import INTERVALS, Interval, Token, normalize_symbol
+from ...core.token import Interval, Token
 from .aio import AsyncKhala
 from .analyses import AnalysisTable
-from .embedder import Embedder, resolve_embedder
-from .entries import EntryTable
+from .arguments import interval_of, limit_of, symbol_of
 from .freshness import Rules, judge_document
-from .index import ChromaIndex
 from .journal import Journal
 from .names import Lexicon
 from .recall import Recaller
 from .records import (
-    CompactReport,
     Document,
     Freshness,
-    HealthReport,
-    IndexReport,
     MarketAnalysis,
     Memory,
     PublishReport,
     Recall,
-    RepairReport,
-    SearchFilter,
-    SearchHit,
-    SimilarSituations,
     StaleReason,
-    StoreStatus,
     UniverseEvent,
 )
-from .retention import Retention, compact
-from .schema import COMPONENT, MIGRATIONS, counter, moment
-from .search import Found, Searcher, as_filter
+from .schema import COMPONENT, MIGRATIONS, counter
+from .searching import Searching, SearchParts
 from .shelves import Shelves
 from .situations import SituationTable
-from .upkeep import Upkeep
 
 JOURNAL_FILE = "journal.db"
-CHROMA_FOLDER = "chroma"
 
 
-class Khala(AsyncKhala):
+class Khala(Searching, AsyncKhala):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
@@ -67,11 +53,9 @@ class Khala(AsyncKhala):
         self.settings = settings
         self._analyses = AnalysisTable(journal)
         self._shelves = Shelves(journal)
-        self._recaller = Recaller(journal, clock, Rules.of(settings))
-        self._embedder_given = embedder
-        self._parts: tuple[EntryTable, ChromaIndex, Searcher, Upkeep] | None = None
+        self._search = SearchParts(journal, settings, embedder)
         self._situations = SituationTable(journal)
-        self._building = threading.Lock()
+        self._recaller = Recaller(journal, clock, Rules.of(settings))
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
 
     @classmethod
@@ -110,8 +94,7 @@ class Khala(AsyncKhala):
 
     def close(self) -> None:
         """Release files and locks. Reading afterwards raises `StoreUnavailable`."""
-        if self._parts is not None:
-            self._parts[1].close()
+        self._search.close()
         self.journal.close()
 
     def __enter__(self) -> Self:
@@ -151,7 +134,7 @@ class Khala(AsyncKhala):
         limit: int = 100,
     ) -> list[MarketAnalysis]:
         """Stored versions of a token by `bar_close` in [since, until], newest first, `limit` at most."""
-        return self._analyses.history(_symbol(token), _interval(interval), since, until, _limit(limit))
+        return self._analyses.history(symbol_of(token), interval_of(interval), since, until, limit_of(limit))
 
     def symbols(self) -> tuple[Token, ...]:
         """Tokens that have a published analysis, by symbol."""
@@ -168,131 +151,6 @@ class Khala(AsyncKhala):
             published = self._shelves.tokens(published_only=True)
             self._names = generation, published, Lexicon(self._shelves.tokens(published_only=False))
         return self._names
-
-    # -- searching ------------------------------------------------------------------------------------------------
-
-    def search(
-        self, text: str, *, where: SearchFilter | Mapping[str, Any] | None = None, limit: int = 5
-    ) -> list[SearchHit]:
-        """What memory holds that is nearest to a text in meaning and words, within conditions, best first.
-
-        Without a text: the newest that meet the conditions. States ("oversold", "honeypot") are conditions, since an
-        embedder takes opposites for alike.
-
-        Raises:
-            EmbedderMismatch: the stored vectors are another embedder's.
-        """
-        table, _, searcher, _ = self._search_parts()
-        table.check_embedder()
-        found = searcher.search(text, as_filter(where), _limit(limit))
-        return [hit for hit in map(self._hit, found) if hit is not None]
-
-    def _hit(self, found: Found) -> SearchHit | None:
-        entry = found.entry
-        hit: dict[str, Any] = {
-            "kind": entry.kind,
-            "key": entry.key,
-            "similarity": found.similarity,
-            "text": entry.text,
-            "symbols": tuple(entry.fields["symbols"] or ()),
-            "as_of": moment(entry.as_of),
-            "found_by": found.engine,
-        }
-        if entry.kind == "analysis":
-            symbol, _, interval = entry.key.rpartition(":")
-            recall = self.latest(symbol, interval=_interval(interval))
-            hit |= {"freshness": recall.freshness, "analysis": recall.analysis}
-        elif entry.kind == "memory":
-            hit["memory"] = self._shelves.memory(entry.key)
-        else:
-            document = self._shelves.document(entry.kind, entry.key)
-            if document is None:
-                return None
-            freshness = None if document.kind == "digest" else self._judged(document)[0]
-            hit |= {"document": document, "freshness": freshness}
-        return SearchHit(**hit)
-
-    def similar(
-        self, token: Token | str, *, interval: Interval = "1d", limit: int = 10, as_of: datetime | None = None
-    ) -> SimilarSituations:
-        """Past situations (of any token) most like this one's at `as_of`, with what followed after 1, 7 and 30 bars.
-
-        `as_of` None means now. Nothing later than it is looked at. An answer without situations says why in `note`.
-        """
-        symbol, interval = _symbol(token), _interval(interval)
-        at = ensure_utc(as_of) if as_of else self.clock.now()
-        analysis = self.latest(symbol, interval=interval).analysis
-        if analysis is not None and max(analysis.bar_close, analysis.computed_at) > at:
-            analysis = None
-        return self._situations.similar(symbol, interval, at, _limit(limit), analysis)
-
-    def add_situations(
-        self,
-        token: Token | str,
-        interval: Interval,
-        rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]],
-    ) -> int:
-        """Keep the past for `similar`: (bar_close, close, figures by name) of closed bars. Returns how many changed.
-
-        The figures of a bar must come from bars up to it. Adding a row again changes nothing; another one for the same
-        bar replaces it (bars that were adjusted for a split should be added again, all of them).
-        """
-        return self._situations.add(_symbol(token), _interval(interval), rows)
-
-    def situations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
-        """The newest bar of a token that `similar` knows, None when it knows none."""
-        return self._situations.until(_symbol(token), _interval(interval))
-
-    @property
-    def embedder(self) -> Embedder:
-        """What turns text into vectors here."""
-        return self._search_parts()[0].embedder
-
-    def _search_parts(self) -> tuple[EntryTable, ChromaIndex, Searcher, Upkeep]:
-        with self._building:
-            if self._parts is None:
-                embedder = resolve_embedder(self._embedder_given, default=self.settings.embedder)
-                table = EntryTable(self.journal, embedder)
-                index = ChromaIndex(
-                    self.journal.path.parent / CHROMA_FOLDER, table, self.journal, url=self.settings.chroma_url
-                )
-                self._parts = table, index, Searcher(table, index), Upkeep(self.journal, table, index)
-            return self._parts
-
-    # -- upkeep ---------------------------------------------------------------------------------------------------
-
-    def index(self, *, budget: float | None = None) -> IndexReport:
-        """Bring the search index up to the journal in small batches, for `budget` seconds at most; idempotent.
-
-        What is damaged is built anew. Of several processes on one memory the first keeps the index until it closes.
-
-        Raises:
-            EmbedderMismatch: the stored vectors are another embedder's.
-            SourceUnreachable: the embedder failed.
-            StoreError: Chroma failed; search goes on without it.
-        """
-        end = None if budget is None else self.clock.monotonic() + budget
-        return self._search_parts()[3].bring_up_to_date(lambda: end is None or self.clock.monotonic() < end)
-
-    def repair(self, *, reembed: bool = False) -> RepairReport:
-        """Build the search index anew from the journal; with `reembed` every vector too, by the embedder now set.
-
-        Raises:
-            StoreBusy: another process keeps the index.
-        """
-        return self._search_parts()[3].repair(reembed=reembed)
-
-    def check(self) -> HealthReport:
-        """Look for damage everywhere. Reads the whole journal and asks Chroma: seconds for a large memory."""
-        return self._search_parts()[3].check()
-
-    def status(self) -> StoreStatus:
-        """What memory holds and how it is searched at the moment. Cheap."""
-        return self._search_parts()[3].status()
-
-    def compact(self, now: datetime | None = None, *, keep: Retention | None = None) -> CompactReport:
-        """Let go of what is past its time and give the space back. What is published always stays."""
-        return compact(self.journal, ensure_utc(now) if now else self.clock.now(), keep or Retention())
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -313,15 +171,15 @@ class Khala(AsyncKhala):
 
     def set_security(self, symbol: str, report: SecurityReport) -> bool:
         """Keep the newest security report of a token; True when its finding is a new one."""
-        return self._shelves.set_security(_symbol(symbol), report)
+        return self._shelves.set_security(symbol_of(symbol), report)
 
     def security(self, symbol: str) -> SecurityReport | None:
         """The newest security report of a token, None if it was never checked."""
-        return self._shelves.security(_symbol(symbol))
+        return self._shelves.security(symbol_of(symbol))
 
     def security_history(self, symbol: str, *, limit: int = 20) -> list[SecurityReport]:
         """Security findings of a token, newest first, one for each change."""
-        return self._shelves.security_history(_symbol(symbol), _limit(limit))
+        return self._shelves.security_history(symbol_of(symbol), limit_of(limit))
 
     # -- prepared texts -------------------------------------------------------------------------------------------
 
@@ -365,7 +223,7 @@ class Khala(AsyncKhala):
             text=text,
             tags=tuple(dict.fromkeys(tag.strip().lower() for tag in tags if tag.strip())),
             importance=importance,
-            symbols=tuple(dict.fromkeys(_symbol(symbol) for symbol in symbols)),
+            symbols=tuple(dict.fromkeys(symbol_of(symbol) for symbol in symbols)),
             source=source,
             created_at=self.clock.now(),
         )
@@ -374,13 +232,13 @@ class Khala(AsyncKhala):
 
     def memories(self, *, tag: str | None = None, symbol: str | None = None, limit: int = 100) -> list[Memory]:
         """Notes, the most important first, then the newest."""
-        wanted = _symbol(symbol) if symbol else None
+        wanted = symbol_of(symbol) if symbol else None
         found = [
             memory
             for memory in self._shelves.memories()
             if (tag is None or tag.strip().lower() in memory.tags) and (wanted is None or wanted in memory.symbols)
         ]
-        return found[: _limit(limit)]
+        return found[: limit_of(limit)]
 
     def forget(self, memory_id: str) -> bool:
         """Drop a note; False when there is none of that id."""
@@ -398,23 +256,4 @@ class Khala(AsyncKhala):
 
     def universe_events(self, *, since: datetime | None = None, limit: int = 100) -> list[UniverseEvent]:
         """Entries and exits, newest first."""
-        return self._shelves.universe_events(since, _limit(limit))
-
-
-def _symbol(token: Token | str) -> str:
-    try:
-        return token.symbol if isinstance(token, Token) else normalize_symbol(token)
-    except ValueError as error:
-        raise InvalidInput(str(error), hint="Use a symbol such as BTC-USD or AAPL.") from error
-
-
-def _interval(interval: str) -> Interval:
-    if interval not in INTERVALS:
-        raise InvalidInput(f"There is no interval {interval!r}.", hint=f"Use one of {', '.join(INTERVALS)}.")
-    return interval
-
-
-def _limit(limit: int) -> int:
-    if limit < 1:
-        raise InvalidInput(f"A limit of {limit} asks for nothing.", hint="Use 1 or more.")
-    return min(limit, 10_000)
+        return self._shelves.universe_events(since, limit_of(limit))
