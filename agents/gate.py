@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..core.errors import DeepTraderError, InvalidInput
 from ..toolkits.sleep_mode.events import Did, Listener, MemoryEvent, tell
+from .agno_internals import let_the_model_go_on
 from .context import METADATA, MemoryContext, rewrite_input, with_context, without_context
 from .served import served_answer
 
@@ -97,16 +98,15 @@ class SleepGate:
         if self.mode == "off" or (name not in TASK_ARGUMENT and name not in EXECUTION):
             return func(**args)
         if self.mode == "strict" and not has_read_sleep_mode(run_context):
-            self._refuse(name, run_context)
+            self._refuse(name, func, run_context)
         if self.mode == "serve":
             answer = self._serve(name, args, run_context)
             if answer is not None:
                 return answer
         argument = TASK_ARGUMENT.get(name)
         if argument is not None:
-            task = _task_text(name, args)
             # In place: agno reads the arguments from this very dict, whatever is passed on to `func`.
-            args[argument] = self._with_context(task, name, run_context)
+            args[argument] = self._with_context(_task_text(name, args), name, args, run_context)
         return func(**args)
 
     def member_hook(self, run_input: Any, run_context: RunContext) -> None:
@@ -130,13 +130,15 @@ class SleepGate:
 
     # What they do
 
-    def _with_context(self, task: str, tool: str, run_context: RunContext) -> str:
+    def _with_context(self, task: str, tool: str, args: dict[str, Any], run_context: RunContext) -> str:
         started = time.perf_counter()
         bare = without_context(task)
         if not bare:
             return bare
         try:
             reading = self.context.reader.read(text=bare)
+            if not reading.recalls and args.get("title"):  # a task may name its token in the title alone
+                reading = self.context.reader.read(text=f"{args['title']}: {bare}")
             block = self.context.block(reading)
         except DeepTraderError as error:
             # A delegation without memory still works; that it had to is noted on the run.
@@ -166,7 +168,7 @@ class SleepGate:
             return f"{answer}\n\nThe task was not handed to a member: mark it as completed with this result."
         return answer
 
-    def _refuse(self, tool: str, run_context: RunContext) -> None:
+    def _refuse(self, tool: str, func: Callable[..., Any], run_context: RunContext) -> None:
         from agno.exceptions import RetryAgentRun, StopAgentRun
 
         with self._lock:
@@ -180,6 +182,7 @@ class SleepGate:
                 f"Stopped: {refused} delegations were tried without reading memory first.",
                 agent_message="I was stopped: I kept delegating without calling sleep_mode first.",
             )
+        let_the_model_go_on(func)
         raise RetryAgentRun(
             "Refused: call sleep_mode with the tokens and the question first and read its reply. "
             "Then delegate only what it does not know as fresh."
@@ -216,11 +219,8 @@ def has_read_sleep_mode(run_context: RunContext) -> bool:
 
 
 def _task_text(tool: str, args: dict[str, Any]) -> str:
-    text = str(args.get(TASK_ARGUMENT[tool]) or "")
-    if tool == "create_task":
-        title = str(args.get("title") or "")
-        return text if title and title in text else f"{title}\n{text}".strip()
-    return text
+    """What the member would read; agno takes a task's title where there is no description."""
+    return str(args.get(TASK_ARGUMENT[tool]) or args.get("title") or "")
 
 
 def _stored_task(tool: str, args: dict[str, Any], run_context: RunContext) -> str:

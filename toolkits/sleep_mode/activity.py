@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from ..khala import Khala
 
 RUN_LIMIT_SECONDS = 900.0
 """A run that gave no sign for this long is taken for dead: agno calls no hook when a run fails or is abandoned."""
@@ -66,3 +70,16 @@ class Activity:
         dead = [run_id for run_id, seen in self._seen.items() if seen <= horizon]
         for run_id in dead:
             self._idle_since = max(self._idle_since, self._seen.pop(run_id))
+
+
+_trackers: weakref.WeakKeyDictionary[Khala, Activity] = weakref.WeakKeyDictionary()
+_trackers_lock = threading.Lock()
+
+
+def activity_of(khala: Khala) -> Activity:
+    """The one tracker of everything in this process that works with this memory: agents feed it, schedulers ask it."""
+    with _trackers_lock:
+        tracker = _trackers.get(khala)
+        if tracker is None:
+            tracker = _trackers[khala] = Activity()
+        return tracker

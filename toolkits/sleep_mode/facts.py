@@ -13,7 +13,7 @@ from ...core.clock import ensure_utc
 from ...core.errors import InvalidInput
 from ...core.text import clean_label
 from ...core.token import Interval, normalize_symbol
-from ..khala.records import MarketAnalysis
+from ..khala.records import Recall
 
 _FACT = re.compile(r"^(?P<symbol>[^:\s]{1,24}):(?P<interval>1d|1h):(?P<name>\w{1,64})@(?P<as_of>[0-9T:.Z+-]{10,32})$")
 
@@ -62,17 +62,20 @@ def parse_fact(text: str) -> Fact:
         ) from error
 
 
-def as_of(analysis: MarketAnalysis, name: str) -> datetime | None:
-    """When a fact of this analysis was true: the bar's close for figures, the check's and the quote's own times.
+def as_of(recall: Recall, name: str) -> datetime | None:
+    """When a fact of this recall was true: the bar's close for figures, their own times for price sightings and checks.
 
-    None when the analysis holds no such fact, or holds it as absent.
+    None when there is no such fact, or only the reason why it is absent.
     """
+    analysis = recall.analysis
+    if analysis is None:
+        return None
     if name in (PRICE, SIGNAL):
         return analysis.bar_close
     if name == SECURITY:
         return analysis.security.checked_at if analysis.security else None
     if name == QUOTE:
-        return analysis.quote.as_of if analysis.quote else None
+        return recall.observed.as_of if recall.observed else None
     figure = analysis.figures.get(name)
     if figure is None or figure.value is None:
         return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidInput, UnknownToken
 from ...core.text import clean_label
@@ -16,22 +15,6 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 25
 NAME_LIMIT = 64
-
-
-def as_names(value: Any) -> list[str]:
-    """A list of names out of what models send for one: a list, a JSON list as text, or names parted by commas."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            try:
-                return as_names(json.loads(value))
-            except ValueError:
-                pass  # not JSON after all: a text like any other
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, Iterable) and not isinstance(value, dict):
-        return [str(item).strip() for item in value if str(item).strip()]
-    return [str(value)]
 
 
 def check_count(names: list[str]) -> list[str]:

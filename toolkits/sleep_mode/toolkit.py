@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from agno.run import RunContext
 from agno.tools import Toolkit
-from pydantic import BeforeValidator
 
 from ...core.errors import DeepTraderError
 from ...core.settings import Settings
 from ...core.text import clean_label
+from ..arguments import Names, Text, as_names
 from .briefing import to_json, why
 from .events import Listener, MemoryEvent, tell
 from .facts import stamp
-from .naming import as_names, check_count
+from .naming import check_count
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -97,8 +97,8 @@ class SleepModeToolkit(Toolkit):
 
     def sleep_mode(
         self,
-        tokens: Annotated[list[str], BeforeValidator(as_names)] = [],  # noqa: B006 - agno reads the default into JSON
-        question: Annotated[str, BeforeValidator(str)] = "",
+        tokens: Names = [],  # noqa: B006 - agno reads the default into JSON
+        question: Text = "",
         run_context: RunContext | None = None,
     ) -> str:
         """Read what the team already knows, before delegating. Costs nothing and answers at once.
@@ -115,8 +115,8 @@ class SleepModeToolkit(Toolkit):
 
     async def asleep_mode(
         self,
-        tokens: Annotated[list[str], BeforeValidator(as_names)] = [],  # noqa: B006
-        question: Annotated[str, BeforeValidator(str)] = "",
+        tokens: Names = [],  # noqa: B006
+        question: Text = "",
         run_context: RunContext | None = None,
     ) -> str:
         return await asyncio.to_thread(self.sleep_mode, tokens, question, run_context)

@@ -1,0 +1,96 @@
+"""What a caller adds is added, never lost: our tools, hooks and instructions beside theirs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.settings import Settings
+from ..instructions import instructions_callable
+
+
+def with_tools(ours: Sequence[Any], theirs: Any) -> Any:
+    """agno's `tools`: ours, then theirs. Theirs may be a list or a function that agno calls for each run."""
+    if theirs is None:
+        return list(ours)
+    if not _is_factory(theirs):
+        return [*ours, *theirs]
+    if inspect.iscoroutinefunction(theirs):
+
+        async def atools(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
+            known = {"agent": agent, "team": team, "run_context": run_context, "session_state": session_state}
+            return [*ours, *(await theirs(**_accepted(theirs, known)) or ())]
+
+        return atools
+
+    def tools(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
+        known = {"agent": agent, "team": team, "run_context": run_context, "session_state": session_state}
+        return [*ours, *(theirs(**_accepted(theirs, known)) or ())]
+
+    return tools
+
+
+def with_instructions(name: str, settings: Settings, theirs: Any) -> Callable[..., Any]:
+    """agno's `instructions` for the agent `name`: its file, read in each run, and what the caller adds.
+
+    `theirs` may be a path (a folder or a `.md` file that overrides the shipped one), or whatever agno takes: a text, a
+    list of texts or a function, which then stands behind the file's text.
+
+    Raises:
+        InstructionsError: the file is missing, empty or names an unknown placeholder.
+    """
+    override = as_path(theirs)
+    file_text = instructions_callable(name, settings=settings, override=override)
+    if theirs is None or override is not None:
+        return file_text
+    if inspect.iscoroutinefunction(theirs):
+
+        async def ainstructions(
+            agent: Any = None, team: Any = None, session_state: Any = None, run_context: Any = None
+        ):
+            known = {"agent": agent, "team": team, "session_state": session_state, "run_context": run_context}
+            return _joined(file_text(), await theirs(**_accepted(theirs, known)))
+
+        return ainstructions
+
+    def instructions(agent: Any = None, team: Any = None, session_state: Any = None, run_context: Any = None) -> str:
+        known = {"agent": agent, "team": team, "session_state": session_state, "run_context": run_context}
+        more: Any = theirs(**_accepted(theirs, known)) if callable(theirs) else theirs
+        return _joined(file_text(), more)
+
+    return instructions
+
+
+def with_hooks(before: Sequence[Any], theirs: Any, after: Sequence[Any] = ()) -> list[Any]:
+    """Hooks in order: ours that come first, the caller's, ours that come last."""
+    return [*before, *(theirs or ()), *after]
+
+
+def as_path(value: Any) -> Path | None:
+    if isinstance(value, Path):
+        return value
+    if isinstance(value, str) and value.strip() and "\n" not in value and len(value) < 1_000:
+        path = Path(value)
+        if path.suffix == ".md" or path.is_dir():
+            return path
+    return None
+
+
+def _joined(text: str, more: Any) -> str:
+    extra = [more] if isinstance(more, str) else list(more or ())
+    return "\n\n".join([text, *extra])
+
+
+def _is_factory(tools: Any) -> bool:
+    from agno.tools import Toolkit
+    from agno.tools.function import Function
+    from agno.utils.callables import is_callable_factory
+
+    return is_callable_factory(tools, excluded_types=(Toolkit, Function))
+
+
+def _accepted(function: Callable[..., Any], known: dict[str, Any]) -> dict[str, Any]:
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in known.items() if name in names}

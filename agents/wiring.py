@@ -1,0 +1,83 @@
+"""The parts behind an agent: what the caller passed, and for the rest what settings describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agno.run import RunContext
+
+    from ..toolkits.khala import Khala
+    from ..toolkits.market_data.protocol import MarketProvider
+    from ..toolkits.sleep_mode.activity import Activity
+    from ..toolkits.sleep_mode.events import Listener
+    from ..toolkits.sleep_mode.reading import Reader
+    from ..toolkits.token_security.protocol import SecurityProvider
+
+
+@dataclass
+class Wiring:
+    """Khala, market and security of one team, each opened when it is first needed, and shared by all its copies."""
+
+    given_khala: Khala | None = None
+    given_market: MarketProvider | None = None
+    given_security: SecurityProvider | None = None
+    given_settings: Settings | None = None
+    given_activity: Activity | None = None
+    listeners: Sequence[Listener] = field(default_factory=tuple)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Wiring:
+        return self
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Those passed, else those Khala was opened with, else the environment's."""
+        if self.given_settings is not None:
+            return self.given_settings
+        return self.given_khala.settings if self.given_khala is not None else load_settings()
+
+    @cached_property
+    def khala(self) -> Khala:
+        return self.given_khala or self._runtime.khala
+
+    @cached_property
+    def market(self) -> MarketProvider:
+        return self.given_market or self._runtime.market
+
+    @cached_property
+    def security(self) -> SecurityProvider:
+        return self.given_security or self._runtime.security
+
+    @cached_property
+    def activity(self) -> Activity:
+        from ..toolkits.sleep_mode.activity import activity_of
+
+        return self.given_activity or activity_of(self.khala)
+
+    @cached_property
+    def reader(self) -> Reader:
+        from ..toolkits.sleep_mode.reading import Reader
+
+        return Reader(self.khala, reply_budget_tokens=self.settings.reply_budget_tokens)
+
+    @property
+    def _runtime(self) -> Any:
+        from ..toolkits.runtime import open_runtime
+
+        return open_runtime(self.settings)
+
+    # agno hooks that tell the scheduler when the team is working
+
+    def run_began(self, run_context: RunContext) -> None:
+        """Pre-hook: a run is in flight from here on."""
+        self.activity.begin(run_context.run_id)
+
+    def run_ended(self, run_context: RunContext) -> None:
+        """Post-hook: it is over. agno calls none when a run fails; the tracker lets such a run lapse by itself."""
+        self.activity.end(run_context.run_id)
