@@ -27,20 +27,23 @@ Behaviours of a symbol's chart (`behave(symbol, *names)`: one for each request t
     reset        closes the connection without a word
     frozen       bars that ended 40 days ago
     other_coin   bars at fifty times the price
-Screens and quotes misbehave as a whole: `server.behave("screen", ...)`, `server.behave("quotes", ...)`.
+Screens, quotes and cookie pages misbehave as a whole: `server.behave("screen", ...)`, "quotes", "cookie".
 A row's fields can be overridden: `server.listings["UNI7083-USD"].row["longName"] = "Unicorn USD"`.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import socketserver
 import ssl
 import tempfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -88,6 +91,10 @@ class YahooServer:
         self.retry_after: str | None = None
         self.crumb: str | None = None
         """When set, quotes and screens answer 401 to any other crumb."""
+        self.most_at_once = 0
+        """The largest number of charts that were being answered at one moment."""
+        self._busy = 0
+        self._counting = threading.Lock()
         self._behaviours: dict[str, deque[str]] = {}
         self._closing = threading.Event()
         self._http = _Server(("127.0.0.1", 0), _handler(self))
@@ -140,7 +147,7 @@ class YahooServer:
         return self.listings[symbol]
 
     def behave(self, what: str, *names: str) -> None:
-        """How a symbol's chart, "screen" or "quotes" answers: one name per request to come, the last one stays."""
+        """How a chart, "screen", "quotes" or "cookie" answers: one name per request to come, the last one stays."""
         self._behaviours[what] = deque(names or ("ok",))
 
     def charts_asked(self) -> list[str]:
@@ -154,6 +161,17 @@ class YahooServer:
         if not row:
             return "ok"
         return row.popleft() if len(row) > 1 else row[0]
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        with self._counting:
+            self._busy += 1
+            self.most_at_once = max(self.most_at_once, self._busy)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
 
     def wait_for_the_end(self) -> None:
         self._closing.wait(timeout=60)
@@ -288,14 +306,10 @@ def _authority() -> tuple[ssl.SSLContext, str]:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*HOSTS).configure_cert(context)
-    folder = tempfile.TemporaryDirectory(prefix="yahoo-server-")
-    path = Path(folder.name) / "authority.pem"
-    authority.cert_pem.write_to_path(path)
-    _KEPT.append(folder)
-    return context, str(path)
-
-
-_KEPT: list[Any] = []  # the folder of the authority lives as long as the process
+    folder = Path(tempfile.mkdtemp(prefix="yahoo-server-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    return context, str(folder / "authority.pem")
 
 
 def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
@@ -331,8 +345,9 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
             if url.path in routes:
                 routes[url.path]()
             elif url.path.startswith("/v8/finance/chart/"):
-                self._chart(url.path.rpartition("/")[2], query)
-            else:  # the cookie and consent pages
+                with server.busy():
+                    self._chart(url.path.rpartition("/")[2], query)
+            elif not self._misbehave(server.behaviour("cookie")):  # the cookie and consent pages
                 self._send(b"<html></html>", kind="text/html")
 
         def _chart(self, symbol: str, query: dict[str, str]) -> None:
@@ -409,7 +424,9 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if cut else body)
-            self.close_connection = self.close_connection or cut
+            if cut:
+                self.connection.unwrap()  # type: ignore[attr-defined]  # says goodbye properly, after half the body
+                self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet: `server.requests` is the log."""

@@ -22,8 +22,8 @@ from ...core.limits import CircuitBreaker, TokenBucket
 from .yahoo_library import load_yfinance
 from .yahoo_outcomes import EmptyAnswer, Exchange, outcome_of, retry_after
 
-HELPER_TIMEOUT = 5.0
-"""Seconds for cookie, consent and crumb requests: most data comes without them, so they may not eat the deadline."""
+HELPER_SHARE = 0.25
+"""Share of the time left that a cookie, consent or crumb request may take: most data comes without any of them."""
 
 _HELPERS = ("//fc.yahoo.com", "//guce.yahoo.com", "consent.yahoo.com", "/v1/test/getcrumb")
 _CHART = "/v8/finance/chart/"
@@ -55,9 +55,9 @@ class Call:
             left = self.ends - self.monotonic()
             if left <= 0:
                 raise SourceUnreachable(
-                    f"Yahoo did not answer in time ({self.about}).", hint="Check the network; it is asked again later."
+                    f"Yahoo did not answer in time ({self.about}).", hint="Check the network. It is asked again later."
                 )
-            options["timeout"] = min(HELPER_TIMEOUT, left) if helper else left
+            options["timeout"] = left * HELPER_SHARE if helper else left
             self.counted()
             response = send(method, url, **options)
         except BaseException as error:

@@ -18,6 +18,7 @@ from ...core.errors import (
 )
 
 _LATER = "It is asked again later."
+_CURL = re.compile(r"^Failed to perform, curl: \(\d+\) ")
 _NOT_FOUND = re.compile(r"not found|no data found|delisted|symbol may be", re.IGNORECASE)
 _NO_BARS = re.compile(r"data doesn't exist|not available for|no data for", re.IGNORECASE)
 _CUT_SHORT = ("IncompleteRead", "ChunkedEncodingError", "ContentDecodingError")
@@ -65,8 +66,8 @@ def _from_failure(error: BaseException, about: str) -> SourceError:
         return error
     if type(error).__name__ in _CUT_SHORT:
         return _malformed(about, "its answer was cut short")
-    detail = str(error).split(". See ")[0].split("\n")[0][:160]
-    return SourceUnreachable(f"Yahoo could not be reached ({about}): {detail}.", hint="Check the network; " + _LATER)
+    detail = _CURL.sub("", str(error).split(". See ")[0].split("\n")[0])[:160]
+    return SourceUnreachable(f"Yahoo could not be reached ({about}): {detail}.", hint=f"Check the network. {_LATER}")
 
 
 def _from_answer(last: Exchange, about: str, error: Exception | None) -> SourceError:

@@ -1,0 +1,212 @@
+"""How YahooMarket behaves when Yahoo does not: one broken token among fifty, the breaker, the stand-in, delistings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+from doubles.yahoo_server import YahooServer
+
+from deeptrader.core.errors import CircuitOpen, SourceError, SourceUnreachable, TokenDelisted, TokenNotFound
+from deeptrader.core.limits import CircuitBreaker, TokenBucket
+from deeptrader.core.token import Token
+from deeptrader.toolkits.market_data.yahoo_misses import MissBook
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def server():
+    with YahooServer() as running:
+        running.list_coins(5)
+        yield running
+
+
+@pytest.mark.parametrize("behaviour", ["429", "500", "not_found", "empty", "truncated", "half_json", "silent", "reset"])
+async def test_one_broken_token_never_stops_the_other_forty_nine(server, tmp_path, behaviour):
+    server.list_coins(50)
+    market = server.market(tmp_path, timeout=2.0, settings={"fetch_concurrency": 4})
+    universe = await market.auniverse(top=50)
+    broken = universe.tokens[20].symbol
+    server.behave(broken, behaviour)
+
+    answers = await asyncio.gather(
+        *(market.abars(token, limit=120) for token in universe.tokens), return_exceptions=True
+    )
+
+    failed = {t.symbol: a for t, a in zip(universe.tokens, answers, strict=True) if isinstance(a, BaseException)}
+    assert list(failed) == [broken]
+    assert isinstance(failed[broken], SourceError)
+    assert all(len(answer.frame) == 120 for answer in answers if not isinstance(answer, BaseException))
+
+
+async def test_async_requests_are_bounded(server, tmp_path):
+    server.list_coins(40)
+    market = server.market(tmp_path, settings={"fetch_concurrency": 2})
+    tokens = (await market.auniverse(top=40)).tokens
+
+    await asyncio.gather(*(market.abars(token) for token in tokens))
+
+    assert server.most_at_once <= 2
+
+
+async def test_async_twins_answer_as_the_sync_ones(server, tmp_path):
+    market = server.market(tmp_path)
+
+    assert (await market.auniverse(top=3)).tokens == market.universe(top=3).tokens
+    token = await market.afind("eth")
+    assert (await market.aquotes([token])).quotes == market.quotes([token]).quotes
+    assert (await market.abars(token)).frame.equals(market.bars(token).frame)
+
+
+def test_repeated_failures_open_the_breaker_and_nothing_is_sent_while_it_is_open(server, tmp_path):
+    breaker = CircuitBreaker("Yahoo", threshold=3, cooldown=60, jitter=0, monotonic=server.clock.monotonic)
+    market = server.market(tmp_path, breaker=breaker)
+    for symbol in ("BTC-USD", "ETH-USD", "XRP-USD"):
+        server.behave(symbol, "reset")
+        with pytest.raises(SourceUnreachable):
+            market.bars(Token(symbol=symbol))
+    sent = len(server.requests)
+
+    with pytest.raises(CircuitOpen):
+        market.bars(Token(symbol="SOL-USD"))
+    assert len(server.requests) == sent
+
+    server.clock.advance(61)
+    assert len(market.bars(Token(symbol="SOL-USD")).frame) == 400
+    assert breaker.state == "closed"
+
+
+def test_the_last_good_bars_stand_in_with_their_age(server, tmp_path):
+    market = server.market(tmp_path)
+    token = market.find("BTC-USD")
+    good = market.bars(token)
+    server.clock.advance(timedelta(hours=9))
+    server.behave("BTC-USD", "500")
+
+    bars = market.bars(token, limit=100)
+
+    assert bars.frame.equals(good.frame[-100:])
+    assert bars.stale_seconds == 9 * 3600
+    assert bars.problem is not None
+    assert bars.problem.code == "source_unreachable"
+    assert bars.fetched_at == good.fetched_at
+    assert bars.forming is None  # what formed nine hours ago has closed otherwise
+    server.behave("BTC-USD", "ok")
+    assert market.bars(token).stale_seconds is None
+
+
+def test_bars_of_a_past_moment_never_stand_in_for_the_present(server, tmp_path):
+    market = server.market(tmp_path)
+    token = market.find("BTC-USD")
+    market.bars(token, as_of=server.clock.now() - timedelta(days=60))
+    server.behave("BTC-USD", "500")
+
+    with pytest.raises(SourceUnreachable):
+        market.bars(token)
+
+
+def test_what_was_answered_before_never_hides_an_answer_about_the_token(server, tmp_path):
+    market = server.market(tmp_path)
+    token = market.find("BTC-USD")
+    market.bars(token)
+    server.behave("BTC-USD", "not_found")
+
+    with pytest.raises(TokenNotFound):
+        market.bars(token)
+
+
+def test_requests_wait_for_their_turn(server, tmp_path):
+    waited: list[float] = []
+    bucket = TokenBucket(60, burst=2, jitter=0, monotonic=lambda: 0.0, sleep=waited.append)
+    server.market(tmp_path).bars(Token(symbol="BTC-USD"))  # brings cookie and crumb, which the process keeps
+    market = server.market(tmp_path, bucket=bucket, timeout=3.0)
+
+    for symbol in ("BTC-USD", "ETH-USD", "XRP-USD", "BNB-USD"):
+        market.bars(Token(symbol=symbol))
+
+    assert waited == pytest.approx([1.0, 2.0])
+
+
+# Delisting
+
+
+def miss(market, token):
+    with pytest.raises((TokenNotFound, TokenDelisted)) as caught:
+        market.bars(token)
+    return type(caught.value)
+
+
+def test_only_many_misses_over_hours_without_a_quote_are_a_delisting(server, tmp_path):
+    token = Token(symbol="GONE-USD")
+    outcomes = []
+    for _ in range(6):  # each hour another process
+        outcomes.append(miss(server.market(tmp_path), token))
+        server.clock.advance(timedelta(hours=1.5))
+
+    assert outcomes == [TokenNotFound] * 4 + [TokenDelisted] * 2
+
+
+def test_many_misses_in_a_minute_prove_nothing(server, tmp_path):
+    market = server.market(tmp_path)
+    for _ in range(10):
+        assert miss(market, Token(symbol="GONE-USD")) is TokenNotFound
+        server.clock.advance(5)
+    server.clock.advance(timedelta(hours=8))
+    assert miss(market, Token(symbol="GONE-USD")) is TokenNotFound
+
+
+def test_an_answer_in_between_clears_the_record(server, tmp_path):
+    market = server.market(tmp_path)
+    token = Token(symbol="BTC-USD")
+    for _ in range(3):
+        server.behave("BTC-USD", "not_found")
+        for _ in range(3):
+            assert miss(market, token) is TokenNotFound
+            server.clock.advance(timedelta(hours=2))
+        server.behave("BTC-USD", "ok")
+        market.bars(token)
+
+
+def test_a_token_that_still_has_a_quote_is_not_delisted(server, tmp_path):
+    market = server.market(tmp_path)
+    server.behave("BTC-USD", "not_found")
+    for _ in range(8):
+        assert miss(market, Token(symbol="BTC-USD")) is TokenNotFound
+        server.clock.advance(timedelta(hours=2))
+
+
+def test_a_failing_network_is_never_counted_as_a_miss(server, tmp_path):
+    market = server.market(tmp_path, breaker=CircuitBreaker("Yahoo", threshold=100))
+    server.behave("BTC-USD", "reset")
+    for _ in range(6):
+        with pytest.raises(SourceUnreachable):
+            market.bars(Token(symbol="BTC-USD"))
+        server.clock.advance(timedelta(hours=2))
+    server.behave("BTC-USD", "not_found")
+    assert miss(market, Token(symbol="BTC-USD")) is TokenNotFound
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"X-USD": 3}', '{"X-USD": {"count": 1}}'])
+def test_a_damaged_book_of_misses_is_started_anew(server, tmp_path, content):
+    path = tmp_path / "misses.json"
+    path.write_text(content)
+    book = MissBook(path)
+
+    assert book.add("X-USD", server.clock.now()).count == 1
+    assert json.loads(path.read_text())["X-USD"]["count"] == 1
+
+
+def test_a_book_that_cannot_be_written_still_counts(server, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    book = MissBook(blocked / "misses.json")
+
+    counts = []
+    for _ in range(4):
+        counts.append(book.add("X-USD", server.clock.now()).count)
+        server.clock.advance(timedelta(hours=3))
+    assert counts == [1, 2, 3, 4]
+    assert book.add("X-USD", server.clock.now()).is_evidence
