@@ -4,6 +4,7 @@ DeepTraderError
 ├── UserError                  change what you asked for (exit code 2)
 │   ├── InvalidInput             an argument or a field is out of range or malformed
 │   ├── UnknownToken             no token answers to that symbol, name or alias
+│   ├── AmbiguousToken           several answer to it; `candidates` lists them
 │   ├── SettingsError            a setting or the settings file is wrong
 │   ├── InstructionsError        an instructions file is empty or has an unknown placeholder
 │   └── ModelNotConfigured       the request needs a language model and none is set
@@ -29,6 +30,8 @@ Every error carries one line that says what happened and, in `hint`, one that sa
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class DeepTraderError(Exception):
@@ -65,6 +68,14 @@ class InvalidInput(UserError):
 
 class UnknownToken(UserError):
     pass
+
+
+class AmbiguousToken(UserError):
+    """`candidates` are what it could be, one line each: people choose, nothing is guessed."""
+
+    def __init__(self, message: str, *, hint: str = "", candidates: Iterable[str] = ()) -> None:
+        self.candidates = tuple(candidates)
+        super().__init__(message, hint=hint or f"Say which: {'; '.join(self.candidates[:5])}." * bool(self.candidates))
 
 
 class SettingsError(UserError):

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from .errors import SettingsError
+from .prices import ModelPrice
+from .security import PassableVerdict
 from .token import Interval
 
 MarketId = Literal["yahoo", "recorded", "simulated"]
@@ -72,14 +74,26 @@ class Settings(BaseSettings):
     # Security
     security_ttl_hours: Positive = 24
     security_ttl_hours_caution: Positive = 6
-    security_allowed_verdicts: tuple[str, ...] = ("safe", "caution", "not_applicable")
+    security_retry_minutes: Positive = Field(default=15, description="when a failed security look-up is tried again")
+    security_second_opinions: bool = Field(default=True, description="also ask honeypot.is and RugCheck")
+    security_allowed_verdicts: tuple[PassableVerdict, ...] = Field(
+        default=("safe", "caution", "not_applicable"),
+        description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
+    )
     goplus_requests_per_minute: Positive = 25
     goplus_app_key: str | None = Field(default=None, repr=False)
     goplus_app_secret: str | None = Field(default=None, repr=False)
+    goplus_url: str = "https://api.gopluslabs.io"
+    honeypot_is_url: str = "https://api.honeypot.is"
+    rugcheck_url: str = "https://api.rugcheck.xyz"
+    coingecko_url: str = "https://api.coingecko.com"
 
     # Models
     model: str | None = Field(default=None, description="awake model, e.g. openai:gpt-5-mini, ollama:qwen3")
     sleep_model: str | None = Field(default=None, description="cheap model for reports while asleep")
+    model_prices: dict[str, ModelPrice] = Field(
+        default_factory=dict, description="USD per million tokens by model: {'openai:x': {'input': 1, 'output': 4}}"
+    )
     embedder: str = "wordllama"
     reply_budget_tokens: Count = 1_500
 

@@ -1,12 +1,36 @@
-"""Text from outside (token names, symbols, notes) made safe to show, and made visible when it is not plain."""
+"""Text from outside (token names, symbols, notes) made safe to show, and made visible when it is not plain.
+
+A token's name is written by whoever made the token. It may hold control characters, markup, words meant for a model, or
+letters that only look like those of another name. Records keep it cleaned (`clean_label`); each edge then escapes it in
+its own way: `escape_terminal`, `escape_html`, and `quote_untrusted` for a prompt.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import unicodedata
+from collections.abc import Iterable
 
 LABEL_LIMIT = 64
 _SPACES = re.compile(r"\s+")
+_RICH_TAG = re.compile(r"(\\*)(\[[a-z/@#])")
+_NOT_PLAIN_IN_PROMPT = re.compile(r"[<>&`{}\[\]$#*_~|]")
+
+# Each pair: a letter, and the Latin one a reader takes it for. Full-width, mathematical and accented forms are not
+# here: NFKD folds those by itself.
+_PAIRS = (
+    "АA ВB СC ЕE НH ІI ЈJ КK МM ОO РP ЅS ТT ХX УY ҮY ԀD ԚQ ԜW ЗZ Ӏl "
+    "аa вb сc еe нh іi јj кk мm оo рp ѕs тt хx уy үy ԁd ԛq ԝw зz гr пn иu ьb "
+    "ΑA ΒB ΕE ΖZ ΗH ΙI ΚK ΜM ΝN ΟO ΡP ΤT ΥY ΧX "
+    "αa βb εe ιi κk νv οo ρp τt υu χx γy ηn ωw "
+    "ՕO ՍU ՏS օo սu հh ոn ցg յj "
+    "ıi ɩi ɡg ɑa ʟl łl øo ØO ŁL ĐD đd ħh ƅb "
+    "0o 1l 3e 5s 8b $s @a |l !l €e ₿b"
+)
+_LOOKS_LIKE = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
+_SAME_STROKE = str.maketrans({"i": "l"})
 
 
 def clean_label(text: str, *, limit: int = LABEL_LIMIT) -> str:
@@ -25,12 +49,58 @@ def has_control_characters(text: str) -> bool:
     return any(unicodedata.category(c)[0] == "C" for c in text)
 
 
-_PIECES = re.compile(r"[A-Za-z]{1,7}|\d{1,3}|[^\sA-Za-z\d]{1,3}")
+def is_plain(text: str) -> bool:
+    """True when every character is printable ASCII: nothing in it can pass for something else by its script."""
+    return text.isascii() and text.isprintable()
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many model tokens a text costs, without a tokenizer: runs of 7 letters, 3 digits, 3 signs each cost one.
+def skeleton(text: str) -> str:
+    """What is left of a text when everything is folded that only looks different: script, case, accents, hidden marks.
 
-    Meant to err upwards on JSON and figures, so that a budget kept by it is kept.
+    Two texts with one skeleton look alike to a reader. Not for showing.
     """
-    return sum(1 for _ in _PIECES.finditer(text))
+    decomposed = unicodedata.normalize("NFKD", text)
+    visible = "".join(c for c in decomposed if unicodedata.category(c)[0] not in "CMZ")
+    return visible.translate(_LOOKS_LIKE).casefold().translate(_SAME_STROKE).replace("rn", "m").replace("vv", "w")
+
+
+def confusable_with(text: str, known: Iterable[str]) -> str | None:
+    """The known text that `text` imitates without being it, or None.
+
+    `text` imitates when its skeleton is that of a known one and its letters are not: `ВТС` in Cyrillic, `B\u200bTC`
+    with a hidden character, `L1NK` with a digit. Being the known text itself, in whatever case, is no imitation.
+    """
+    names = tuple(known)
+    own = text.strip(" ").casefold()
+    if any(own == name.casefold() for name in names):
+        return None
+    shape = skeleton(text)
+    return next((name for name in names if shape and skeleton(name) == shape), None)
+
+
+def quote_untrusted(text: str, *, limit: int = LABEL_LIMIT) -> str:
+    """A foreign text as one ASCII JSON string, quotes included: what may stand in a prompt, a log or a report.
+
+    Nothing in it can end the quotation, open markup, a code fence, a template placeholder or a new line, and letters of
+    other scripts show as `\\uXXXX`. It stays readable, so a prompt that quotes foreign text must also say that quoted
+    text is data.
+    """
+    quoted = json.dumps(clean_label(text, limit=limit), ensure_ascii=True)
+    return _NOT_PLAIN_IN_PROMPT.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
+def escape_terminal(text: str) -> str:
+    """One line that a terminal shows as it is: control and bidi characters as visible escapes, rich markup inert."""
+    shown = "".join(_visible(c) if unicodedata.category(c)[0] == "C" else c for c in text)
+    escaped = _RICH_TAG.sub(lambda match: f"{match[1]}{match[1]}\\{match[2]}", shown)
+    return escaped + "\\" if escaped.endswith("\\") and not escaped.endswith("\\\\") else escaped
+
+
+def escape_html(text: str) -> str:
+    """Text for a page: hidden characters dropped, `& < > " '` escaped. Safe as content and inside quoted attributes."""
+    return html.escape("".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C"), quote=True)
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
