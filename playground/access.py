@@ -1,0 +1,275 @@
+"""Who may talk to the playground: this machine, or whoever has the token; and no page of another site.
+
+One ASGI layer in front of everything, agno's REST interface and the page's websocket included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from ..core.errors import SettingsError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SIGN_IN = "/sign-in"
+COOKIE = "deeptrader_playground"
+MINIMUM_TOKEN = 12
+BODY_LIMIT = 4_096
+
+# Scripts are the page's own; Vue compiles its templates in the browser, hence unsafe-eval. Nothing leaves this host.
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """The rules.
+
+    Args:
+        host: address the server binds.
+        token: secret that every request must bring; required unless `host` is loopback.
+        hosts: further names this server answers to (a reverse proxy's).
+        origins: other origins that may call, e.g. `https://os.agno.com` for agno's hosted control plane.
+
+    Raises:
+        SettingsError: a non-loopback host without a token, or a token that is too short.
+    """
+
+    host: str = "127.0.0.1"
+    token: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.token is None and not is_loopback(self.host):
+            raise SettingsError(
+                f"{self.host} can be reached from other machines.",
+                hint="Give --token with a long random text, or leave --host at 127.0.0.1.",
+            )
+        if self.token is not None and len(self.token) < MINIMUM_TOKEN:
+            raise SettingsError(
+                f"A token of {len(self.token)} characters can be guessed.",
+                hint=f"Use at least {MINIMUM_TOKEN} random characters.",
+            )
+
+    @property
+    def key(self) -> str | None:
+        """What the cookie holds: proof of the token, not the token."""
+        return hashlib.sha256(b"deeptrader playground " + self.token.encode()).hexdigest() if self.token else None
+
+    def knows_host(self, header: str) -> bool:
+        """True when a Host header names this server. A foreign name means that its owner points it at us."""
+        name = _host_name(header)
+        if is_loopback(name):
+            return True
+        if is_loopback(self.host):
+            return name in self.hosts
+        own = {self.host.lower(), socket.gethostname().lower(), *(host.lower() for host in self.hosts)}
+        return name in own or _is_address(name)
+
+    def knows_origin(self, origin: str, host: str) -> bool:
+        """True when the page that calls is ours, or one that was allowed by name."""
+        if origin in self.origins:
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+    def accepts(self, given: str) -> bool:
+        """True for the token. Takes the same time whatever was given."""
+        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+    def accepts_key(self, given: str) -> bool:
+        """True for the cookie's value."""
+        return self.key is not None and hmac.compare_digest(given.encode(), self.key.encode())
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and the loopback addresses."""
+    name = host.strip("[]").lower()
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Gatekeeper:
+    """The layer. Refusals are short sentences; a browser without the token gets a form to enter it."""
+
+    def __init__(self, app: App, access: Access) -> None:
+        self._app = app
+        self.access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = _headers(scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await _refuse(scope, send, 403, refusal)
+            return
+        if self.access.token is not None and not self._signed_in(headers):
+            await self._ask_for_token(scope, receive, send, headers)
+            return
+        await self._app(scope, receive, _with_headers(scope, send))
+
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> str | None:
+        host = headers.get("host", "")
+        if not self.access.knows_host(host):
+            return "This playground does not answer to that host name."
+        origin = headers.get("origin")
+        if origin is not None:
+            return None if self.access.knows_origin(origin, host) else "Requests from other sites are refused."
+        # No Origin: old browsers' and other programs' requests, and plain GETs. A page of another site may link here,
+        # but not embed or load anything.
+        if headers.get("sec-fetch-site") == "cross-site" and not (
+            headers.get("sec-fetch-mode") == "navigate" and scope.get("method") == "GET"
+        ):
+            return "Requests from other sites are refused."
+        return None
+
+    def _signed_in(self, headers: dict[str, str]) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.access.accepts(given.strip()):
+            return True
+        cookie = SimpleCookie()
+        try:
+            cookie.load(headers.get("cookie", ""))
+        except Exception:  # noqa: BLE001 - http.cookies raises its own kinds for a malformed header: no cookie then
+            return False
+        return COOKIE in cookie and self.access.accepts_key(cookie[COOKIE].value)
+
+    async def _ask_for_token(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+        if scope["type"] == "websocket":
+            await _refuse(scope, send, 401, "Sign in first.")
+            return
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in query if name == "token"), None)
+        if scope["method"] == "GET" and given is not None and self.access.accepts(given):
+            rest = urlencode([(name, value) for name, value in query if name != "token"])
+            await self._let_in(scope, send, "/" + quote(scope["path"].lstrip("/")) + ("?" + rest if rest else ""))
+        elif scope["method"] == "POST" and scope["path"] == SIGN_IN:
+            form = dict(parse_qsl((await _body(receive)).decode("utf-8", "replace")))
+            if self.access.accepts(form.get("token", "")):
+                await self._let_in(scope, send, "/")
+            else:
+                await _respond(send, 401, _sign_in_page("That is not the token."), "text/html; charset=utf-8")
+        elif "text/html" in headers.get("accept", "") and scope["method"] == "GET":
+            await _respond(send, 401, _sign_in_page(), "text/html; charset=utf-8")
+        else:
+            await _respond(send, 401, "Give the token: Authorization: Bearer ...\n", "text/plain; charset=utf-8")
+
+    async def _let_in(self, scope: Scope, send: Send, path: str) -> None:
+        secure = "; Secure" if scope.get("scheme") == "https" else ""
+        cookie = f"{COOKIE}={self.access.key}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
+        # A page of its own instead of a redirect: a Strict cookie is not sent along a redirect that began elsewhere.
+        await _respond(
+            send,
+            303 if scope["method"] == "POST" else 200,
+            f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(path)}">',
+            "text/html; charset=utf-8",
+            ((b"set-cookie", cookie.encode()), (b"location", path.encode())),
+        )
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name. Two Host or Origin headers that differ are joined, and then match nothing."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope.get("headers", ()):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}; {value}" if name in found else value
+    return found
+
+
+def _host_name(header: str) -> str:
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while len(body) <= BODY_LIMIT:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body[:BODY_LIMIT]
+
+
+async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 4403, "reason": text})
+    else:
+        await _respond(send, status, text + "\n", "text/plain; charset=utf-8")
+
+
+async def _respond(
+    send: Send, status: int, text: str, kind: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    body = text.encode()
+    fixed = (
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    )
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *_HEADERS, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    if scope["type"] != "http" or scope["path"] in ("/docs", "/redoc"):  # agno's API pages bring scripts of their own
+        return send
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _ in message.get("headers", ())}
+            added = [pair for pair in _HEADERS if pair[0] not in present]
+            message = {**message, "headers": [*message.get("headers", ()), *added]}
+        await send(message)
+
+    return sending
+
+
+def _sign_in_page(problem: str = "") -> str:
+    note = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>DeepTrader</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<style>body{{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh}}form{{display:grid;gap:10px;width:280px}}
+input,button{{font:inherit;padding:8px 10px}}p{{margin:0}}</style>
+<form method="post" action="{SIGN_IN}"><h1 style="font-size:18px;margin:0">DeepTrader playground</h1>{note}
+<label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button>Sign in</button></form></html>"""

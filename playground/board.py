@@ -1,0 +1,128 @@
+"""What Khala knows as rows for the page's table, read once for all browsers and compared by content."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.token import Interval
+from ..toolkits.khala.records import MarketAnalysis, Recall
+from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.report import price_text
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BoardState:
+    """Rows by symbol in the order of market cap, and how many are in which freshness."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    freshness: dict[str, int] = field(default_factory=dict)
+    simulated: bool = False
+
+
+def changes(before: BoardState, after: BoardState) -> tuple[list[Row], list[str]]:
+    """Rows that are new or differ, and symbols that are gone."""
+    changed = [row for symbol, row in after.rows.items() if before.rows.get(symbol) != row]
+    return changed, [symbol for symbol in before.rows if symbol not in after.rows]
+
+
+class Board:
+    """Reads all recalls of an interval. A read within `max_age` seconds of the last one answers from it."""
+
+    def __init__(self, runtime: Runtime, *, max_age: float = 1.0) -> None:
+        self._runtime = runtime
+        self._max_age = max_age
+        self._lock = threading.Lock()
+        self._states: dict[Interval, tuple[float, BoardState]] = {}
+
+    def read(self, interval: Interval) -> BoardState:
+        """The present state.
+
+        Raises:
+            StoreError: memory cannot be read.
+        """
+        with self._lock:
+            now = self._runtime.clock.monotonic()
+            kept = self._states.get(interval)
+            if kept is not None and now - kept[0] < self._max_age:
+                return kept[1]
+            state = self._read(interval)
+            self._states[interval] = (now, state)
+            return state
+
+    def _read(self, interval: Interval) -> BoardState:
+        khala = self._runtime.khala
+        known = {token.symbol: token for token in khala.symbols()}
+        order = [symbol for symbol in khala.universe() if symbol in known]
+        order += sorted(set(known) - set(order))
+        recalls = khala.latest_many([known[symbol] for symbol in order], interval=interval)
+        rows, counts, simulated = {}, {}, False
+        settings = self._runtime.settings
+        for rank, symbol in enumerate(order):
+            recall = recalls[symbol]
+            rows[symbol] = row(recall, rank, known[symbol].name, settings.rsi_oversold, settings.rsi_overbought)
+            counts[recall.freshness.value] = counts.get(recall.freshness.value, 0) + 1
+            simulated |= bool(recall.analysis and recall.analysis.provenance.simulated)
+        return BoardState(rows, counts, simulated)
+
+
+def row(recall: Recall, rank: int, name: str, oversold: float, overbought: float) -> Row:
+    """One row of the table: plain values, `None` for what is absent; times are seconds since 1970."""
+    analysis = recall.analysis
+    base: Row = {
+        "symbol": recall.symbol,
+        "href": f"/token/{recall.symbol}",
+        "name": name,
+        "rank": rank,
+        "freshness": recall.freshness.value,
+        "why": why(recall),
+    }
+    if analysis is None:
+        blank = ("price", "change", "rsi", "band", "signal", "security", "bar_close", "computed")
+        return base | dict.fromkeys(blank) | {"price_text": "–", "rsi_note": "", "signal_reason": ""}
+    price = recall.observed.price if recall.observed else analysis.price
+    rsi = analysis.value("rsi_14")
+    return base | {
+        "price": price,
+        "price_text": price_text(price),
+        "change": change_percent(recall),
+        "rsi": rsi,
+        "rsi_note": _rsi_note(rsi, oversold, overbought),
+        "band": analysis.value("bb_percent_b_20_2"),
+        "signal": analysis.signal.action,
+        "signal_reason": analysis.signal.reason,
+        "security": analysis.security.verdict if analysis.security else None,
+        "bar_close": analysis.bar_close.timestamp(),
+        "computed": analysis.computed_at.timestamp(),
+    }
+
+
+def change_percent(recall: Recall) -> float | None:
+    """The seen price against the previous close, else the last bar's own return; percent, None when unknown."""
+    if recall.observed is not None and recall.observed.change_percent is not None:
+        return recall.observed.change_percent
+    analysis: MarketAnalysis | None = recall.analysis
+    last = analysis.value("return_1") if analysis else None
+    return last * 100 if last is not None else None
+
+
+def why(recall: Recall) -> str:
+    """Why a recall is not fresh, for people; empty when it is."""
+    if recall.missing:
+        return "missing: " + ", ".join(part.replace("_", " ") for part in recall.missing)
+    return "; ".join(reason.detail for reason in recall.reasons)
+
+
+def _rsi_note(rsi: float | None, oversold: float, overbought: float) -> str:
+    if rsi is None:
+        return ""
+    return (
+        f"oversold, below {oversold:g}"
+        if rsi < oversold
+        else f"overbought, above {overbought:g}"
+        if rsi > overbought
+        else ""
+    )

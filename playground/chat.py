@@ -1,0 +1,241 @@
+"""Conversations: runs of the team or the analyst that belong to the server, and that any number of pages may watch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from ..core.clock import Clock, SystemClock
+from ..core.errors import DeepTraderError, InvalidInput
+from ..core.text import clean_label
+from .turns import Turn, apply, explain, turns_of
+from .unfinished import Unfinished, UnfinishedTurns
+
+log = logging.getLogger(__name__)
+
+Target = Literal["team", "analyst"]
+QUESTION_LIMIT = 8_000
+STOP_SECONDS = 1.0
+"""A run that does not end by itself this long after a stop is cancelled: its provider may never answer."""
+
+
+@dataclass
+class Conversation:
+    """One session. `target` is who is talked to; it stays what it was when the first question was asked."""
+
+    id: str
+    target: Target
+    turns: list[Turn] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> Turn | None:
+        """The turn being answered, if any."""
+        last = self.turns[-1] if self.turns else None
+        return last if last is not None and last.state == "running" else None
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    """A line in the list of sessions."""
+
+    id: str
+    title: str
+    target: Target
+    updated_at: datetime
+    running: bool = False
+
+
+class ChatDesk:
+    """All conversations of this server. Lives on the server's event loop.
+
+    Args:
+        components: the agno team and agent that may be talked to, with sessions in `db`.
+        db: agno's database, where sessions are kept.
+        unfinished: where questions stand until their run is stored.
+        clock: the machine's present (sessions are dated by it, whatever moment the market replays).
+    """
+
+    def __init__(
+        self, components: Mapping[Target, Any], *, db: Any, unfinished: UnfinishedTurns, clock: Clock | None = None
+    ) -> None:
+        self._components = components
+        self._db = db
+        self._unfinished = unfinished
+        self._clock: Clock = clock or SystemClock()
+        self._open: dict[str, Conversation] = {}
+
+    # Reading
+
+    async def sessions(self, limit: int = 60) -> list[SessionSummary]:
+        """The newest sessions, newest first, those still without a stored run included."""
+        found = {summary.id: summary for summary in await asyncio.to_thread(self._stored_sessions, limit)}
+        for conversation in self._open.values():
+            if conversation.turns:
+                first, last = conversation.turns[0], conversation.turns[-1]
+                known = found.get(conversation.id)
+                found[conversation.id] = SessionSummary(
+                    conversation.id,
+                    known.title if known else title_of(first.question),
+                    conversation.target,
+                    max(last.asked_at, known.updated_at) if known else last.asked_at,
+                    conversation.running is not None,
+                )
+        return sorted(found.values(), key=lambda summary: summary.updated_at, reverse=True)[:limit]
+
+    def _stored_sessions(self, limit: int) -> list[SessionSummary]:
+        from agno.db.base import SessionType
+
+        kinds: tuple[tuple[SessionType, Target], ...] = ((SessionType.TEAM, "team"), (SessionType.AGENT, "analyst"))
+        found: list[SessionSummary] = []
+        for kind, target in kinds:
+            sessions = self._db.get_sessions(
+                session_type=kind, limit=limit, sort_by="updated_at", sort_order="desc", include_runs=False
+            )
+            component = self._components[target]
+            for session in sessions if isinstance(sessions, list) else ():
+                if getattr(session, f"{kind.value}_id", None) not in (None, component.id):
+                    continue
+                moment = datetime.fromtimestamp(session.updated_at or session.created_at or 0, UTC)
+                name = (session.session_data or {}).get("session_name") or f"Session {session.session_id[:8]}"
+                found.append(SessionSummary(session.session_id, clean_label(str(name)), target, moment))
+        for row in self._unfinished.of():
+            if all(summary.id != row.session_id for summary in found):
+                target: Target = "analyst" if row.target == "analyst" else "team"
+                found.append(SessionSummary(row.session_id, title_of(row.question), target, row.asked_at))
+        return found
+
+    async def open(self, session_id: str) -> Conversation | None:
+        """A conversation by its id, read back from its session when this server has not seen it yet."""
+        known = self._open.get(session_id)
+        if known is not None:
+            return known
+        read = await asyncio.to_thread(self._read, session_id)
+        return self._open.setdefault(session_id, read) if read is not None else None
+
+    def _read(self, session_id: str) -> Conversation | None:
+        from agno.db.base import SessionType
+
+        left = self._unfinished.of(session_id)
+        conversation: Conversation | None = None
+        for kind, target in ((SessionType.TEAM, "team"), (SessionType.AGENT, "analyst")):
+            session = self._db.get_session(session_id=session_id, session_type=kind)
+            if session is not None:
+                conversation = Conversation(session_id, target, turns_of(session.runs or ()))  # type: ignore[arg-type]
+                break
+        if conversation is None:
+            if not left:
+                return None
+            conversation = Conversation(session_id, "analyst" if left[0].target == "analyst" else "team")
+        stored = {turn.id for turn in conversation.turns}
+        for row in left:
+            if row.run_id in stored:
+                self._unfinished.drop(row.run_id)
+                continue
+            turn = Turn(row.run_id, row.question, row.asked_at)
+            turn.seconds = 0.0
+            turn.finish("interrupted", "The server stopped while this was being answered.", "Nothing else is lost.")
+            turn.seconds = None
+            conversation.turns.append(turn)
+        conversation.turns.sort(key=lambda turn: turn.asked_at)
+        return conversation
+
+    def begin(self, target: Target) -> Conversation:
+        """A new, empty conversation. It is kept from its first question on."""
+        conversation = Conversation(uuid.uuid4().hex, target)
+        self._open[conversation.id] = conversation
+        return conversation
+
+    # Talking
+
+    def ask(self, conversation: Conversation, question: str) -> Turn:
+        """Start answering a question; returns at once.
+
+        Raises:
+            InvalidInput: the question is empty or too long, or another one is being answered in this conversation.
+            StoreError: the question cannot be kept.
+        """
+        question = question.strip()
+        if not question:
+            raise InvalidInput("There is no question.", hint="Write one.")
+        if len(question) > QUESTION_LIMIT:
+            raise InvalidInput(f"A question may have {QUESTION_LIMIT:,} characters.", hint="Shorten it.")
+        if conversation.running is not None:
+            raise InvalidInput("The last question is still being answered.", hint="Wait for it, or stop it.")
+        turn = Turn(uuid.uuid4().hex, question, self._clock.now())
+        component = self._components[conversation.target]
+        turn.by_memory = getattr(component.model, "provider", "") == "DeepTrader"
+        self._unfinished.add(Unfinished(turn.id, conversation.id, conversation.target, question, turn.asked_at))
+        conversation.turns.append(turn)
+        conversation.task = asyncio.create_task(self._answer(conversation, turn), name=f"answer-{turn.id}")
+        return turn
+
+    def retry(self, conversation: Conversation, turn_id: str) -> Turn | None:
+        """Ask a question of this conversation again. One that was interrupted is replaced, others stay."""
+        old = next((turn for turn in conversation.turns if turn.id == turn_id), None)
+        if old is None:
+            return None
+        turn = self.ask(conversation, old.question)
+        if old.state == "interrupted":
+            self._unfinished.drop(old.id)
+        return turn
+
+    async def stop(self, conversation: Conversation) -> None:
+        """Stop the answer being written. What has come so far stays."""
+        turn, task = conversation.running, conversation.task
+        if turn is None or task is None:
+            return
+        await self._components[conversation.target].acancel_run(turn.id)
+        done, _ = await asyncio.wait({task}, timeout=STOP_SECONDS)
+        if not done:
+            task.cancel()
+            await asyncio.wait({task}, timeout=STOP_SECONDS)
+
+    async def close(self) -> None:
+        """Stop every running answer; what is stored says that it was stopped."""
+        await asyncio.gather(*(self.stop(conversation) for conversation in self._open.values()))
+
+    async def _answer(self, conversation: Conversation, turn: Turn) -> None:
+        first = len(conversation.turns) == 1
+        component = self._components[conversation.target].deep_copy()
+        try:
+            stream = component.arun(
+                turn.question, stream=True, stream_events=True, session_id=conversation.id, run_id=turn.id
+            )
+            async for event in stream:
+                apply(turn, event)
+            if turn.state == "running":
+                turn.finish("failed", "The answer ended without a result.", "Ask again.")
+        except asyncio.CancelledError:
+            turn.finish("stopped", "You stopped this answer.")
+        except DeepTraderError as error:
+            turn.finish("failed", error.message, error.hint)
+        except Exception as error:
+            log.exception("The answer to %s failed.", turn.id)
+            turn.finish("failed", *explain(str(error), type(error).__name__))
+        await asyncio.shield(asyncio.to_thread(self._settle, conversation, turn, first))
+
+    def _settle(self, conversation: Conversation, turn: Turn, first: bool) -> None:
+        """Once agno has the run, ours goes; a first question names its session."""
+        from agno.db.base import SessionType
+
+        kind = SessionType.TEAM if conversation.target == "team" else SessionType.AGENT
+        with contextlib.suppress(DeepTraderError):  # the row stays, and is compared with agno's runs at the next read
+            session = self._db.get_session(session_id=conversation.id, session_type=kind)
+            if session is not None and any(run.run_id == turn.id for run in session.runs or ()):
+                self._unfinished.drop(turn.id)
+                if first:
+                    self._db.rename_session(
+                        session_id=conversation.id, session_type=kind, session_name=title_of(turn.question)
+                    )
+
+
+def title_of(question: str) -> str:
+    """A question as the title of its session."""
+    return clean_label(question, limit=60) or "Untitled"

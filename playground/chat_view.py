@@ -1,0 +1,232 @@
+"""Chat: sessions on the left, the conversation, the question box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nicegui import ui
+
+from ..core.errors import DeepTraderError
+from ..core.text import clean_label
+from .chat import Conversation, Target
+from .components import Composer, Transcript
+from .desk import Desk
+from .dom import button, el, set_text, stamp
+
+WATCH_SECONDS = 0.12
+LIST_SECONDS = 3.0
+NAMES: dict[Target, str] = {"team": "Team", "analyst": "Market analyst"}
+SUGGESTIONS = 6
+
+
+async def chat_view(desk: Desk, session: str = "", ask: str = "", target: str = "team") -> None:
+    """Build the view for one page: a stored conversation, or a new one."""
+    view = ChatView(desk, "analyst" if target == "analyst" else "team")
+    await view.build(session, ask)
+
+
+class ChatView:
+    """One page's look at one conversation; several pages may look at the same."""
+
+    def __init__(self, desk: Desk, target: Target) -> None:
+        self._desk = desk
+        self._target: Target = target
+        self._conversation: Conversation | None = None
+        self._sent: dict[str, int] = {}
+        self._listed: Any = None
+
+    async def build(self, session: str, ask: str) -> None:
+        problem = ""
+        if session:
+            try:
+                self._conversation = await self._desk.chat.open(session)
+            except DeepTraderError as error:
+                problem = str(error)
+            if self._conversation is None and not problem:
+                problem = "This conversation is not on record here."
+            if self._conversation is not None:
+                self._target = self._conversation.target
+        with el("div", cls="chat"):
+            with el("aside", cls="sessions", aria_label="Conversations"):
+                with el("div", cls="top"):
+                    el("a", "New conversation", "btn small", href="/", data_new_chat="")
+                self._list = el("ul")
+            with el("section", cls="talk", aria_label="Conversation"):
+                self._talk_head()
+                self._body = el("div", cls="turns-scroll")
+                self._composer = Composer(
+                    placeholder=f"Ask the {'team' if self._target == 'team' else 'analyst'}",
+                    note="",
+                    draft_key=f"draft-{session}",
+                )
+                self._composer.on("send", lambda event: self._send(str(event.args)))
+                self._composer.on("stop", self._stop)
+        self._transcript: Transcript | None = None
+        if problem:
+            with self._body, el("div", cls="welcome"):
+                el("p", problem, "trouble mild", role="alert")
+                el("a", "Start a new one", href="/")
+        elif self._conversation is not None and self._conversation.turns:
+            self._show_transcript()
+        else:
+            await self._welcome()
+        if ask:
+            self._composer.restore(f"What about {clean_label(ask, limit=24)}?")
+        await self._show_sessions()
+        ui.timer(WATCH_SECONDS, self._watch, immediate=False)
+        ui.timer(LIST_SECONDS, self._show_sessions, immediate=False)
+
+    def _talk_head(self) -> None:
+        with el("div", cls="talk-head"):
+            button("Conversations", "small only-phone", data_sessions_toggle="")
+            started = self._conversation is not None and bool(self._conversation.turns)
+            if started:
+                el("span", NAMES[self._target], "strong")
+            else:
+                with el("div", cls="segments", role="group", aria_label="Whom to ask"):
+                    for target, name in NAMES.items():
+                        el(
+                            "a",
+                            name,
+                            href="/" if target == "team" else "/?target=analyst",
+                            aria_current="true" if target == self._target else None,
+                        )
+            el("span", self._who(), "who")
+
+    def _who(self) -> str:
+        if self._desk.memory_only:
+            return "memory only: no language model is set, so answers are what memory holds, word for word"
+        return self._desk.model_name
+
+    async def _welcome(self) -> None:
+        desk = self._desk
+        self._body.clear()
+        with self._body, el("div", cls="welcome"):
+            el("h1", "What would you like to know?")
+            try:
+                board = desk.board.read("1d")
+                asks = suggestions(desk)
+            except DeepTraderError as error:
+                el("p", f"{error.message} {error.hint}", "trouble", role="alert")
+                return
+            if not board.rows:
+                el("p", "Memory is empty: the first sleep cycle fills it. See Sleep for how far it is.", "lead")
+                return
+            fresh = board.freshness.get("fresh", 0)
+            el(
+                "p",
+                f"The team knows {len(board.rows)} tokens, {fresh} of them fresh. What it knows it answers at once, "
+                "with times and sources.",
+                "lead",
+            )
+            if asks:
+                el("h2", "Worth asking now")
+                with el("ul", cls="asks"):
+                    for text, origin in asks:
+                        with el("li"), el("button", type="button") as choice:
+                            el("span", text)
+                            el("span", origin, "from")
+                        choice.on("click", lambda text=text: self._send(text))
+
+    def _show_transcript(self) -> None:
+        assert self._conversation is not None
+        turns = self._conversation.turns
+        self._sent = {turn.id: turn.version for turn in turns}
+        parent = self._body.parent_slot.parent if self._body.parent_slot else None
+        assert parent is not None
+        self._body.delete()
+        with parent:
+            self._transcript = Transcript([turn.view() for turn in turns])
+            self._transcript.move(target_index=1)
+        self._transcript.on("retry", lambda event: self._retry(str(event.args)))
+        self._composer.set_running(self._conversation.running is not None)
+
+    # What the browser asks for
+
+    def _send(self, text: str) -> None:
+        conversation = self._conversation or self._desk.chat.begin(self._target)
+        try:
+            self._desk.chat.ask(conversation, text)
+        except DeepTraderError as error:
+            ui.notify(f"{error.message} {error.hint}", type="warning")
+            self._composer.restore(text)
+            return
+        self._conversation = conversation
+        if self._transcript is None:
+            ui.navigate.to(f"/?session={conversation.id}")
+        else:
+            self._watch()
+
+    def _retry(self, turn_id: str) -> None:
+        if self._conversation is None:
+            return
+        try:
+            self._desk.chat.retry(self._conversation, turn_id)
+        except DeepTraderError as error:
+            ui.notify(f"{error.message} {error.hint}", type="warning")
+        self._watch()
+
+    async def _stop(self) -> None:
+        if self._conversation is not None:
+            await self._desk.chat.stop(self._conversation)
+
+    # What the browser is told
+
+    def _watch(self) -> None:
+        conversation = self._conversation
+        if conversation is None or self._transcript is None:
+            if conversation is not None and conversation.turns:  # begun in another window
+                self._show_transcript()
+            return
+        changed = [turn for turn in conversation.turns if self._sent.get(turn.id) != turn.version]
+        if changed:
+            self._transcript.patch([turn.view() for turn in changed])
+            self._sent |= {turn.id: turn.version for turn in changed}
+        self._composer.set_running(conversation.running is not None)
+
+    async def _show_sessions(self) -> None:
+        try:
+            summaries = await self._desk.chat.sessions()
+        except DeepTraderError:
+            return  # the bar says that memory cannot be read
+        here = self._conversation.id if self._conversation else ""
+        shown = [(s.id, s.title, s.target, s.updated_at, s.running, s.id == here) for s in summaries]
+        if shown == self._listed:
+            return
+        self._listed = shown
+        self._list.clear()
+        with self._list:
+            if not summaries:
+                el("li", "Conversations are kept here.", "muted")
+            for summary in summaries:
+                with (
+                    el("li"),
+                    el("a", href=f"/?session={summary.id}", aria_current="true" if summary.id == here else None),
+                ):
+                    el("span", summary.title, "title")
+                    note = "answering …" if summary.running else f"{stamp(summary.updated_at)} UTC"
+                    el("span", f"{NAMES[summary.target]} · {note}", "meta")
+
+
+def suggestions(desk: Desk) -> list[tuple[str, str]]:
+    """Questions worth asking now, with where they come from: prepared ones that are fresh, else plain ones."""
+    khala = desk.runtime.khala
+    found = [
+        (document.title, "answer prepared while asleep")
+        for kind in ("scenario", "anticipated")
+        for document, freshness, _ in khala.documents(kind)
+        if freshness.value == "fresh"
+    ]
+    if len(found) < SUGGESTIONS:
+        rows = list(desk.board.read("1d").rows.values())
+        for wanted, text in (("buy", "Is {} a buy now?"), ("sell", "Should I sell {}?")):
+            found += [
+                (text.format(row["symbol"]), f"signal {wanted}, {row['freshness']}")
+                for row in rows
+                if row["signal"] == wanted
+            ][:2]
+        found += [(f"How does {row['symbol']} look?", f"{row['freshness']} in memory") for row in rows[:4]]
+    return found[:SUGGESTIONS]
+
+
+__all__ = ["ChatView", "chat_view", "set_text", "suggestions"]

@@ -1,0 +1,160 @@
+"""Everything a playground is made of: memory, engine, agents, sessions, conversations. Built once per server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any
+
+from ..core.clock import ReplayClock
+from ..core.errors import ModelNotConfigured
+from ..toolkits.runtime import Runtime
+from .board import Board
+from .chat import ChatDesk
+from .sleep_desk import SleepDesk
+from .unfinished import UnfinishedTurns
+
+SESSIONS_FILE = "sessions.db"
+HISTORY_RUNS = 4
+"""Earlier questions of a session that the model sees."""
+
+
+class Desk:
+    """The parts behind the page and behind agno's REST interface.
+
+    Args:
+        runtime: market, memory and clock. The desk does not close it.
+        model, analyst_model: agno models or strings for manager and analyst; None takes the one in settings, and
+            without one the playground answers from memory only.
+        engine: what `build_engine` makes; built from `runtime` by default.
+    """
+
+    def __init__(self, runtime: Runtime, *, model: Any = None, analyst_model: Any = None, engine: Any = None) -> None:
+        os.environ.setdefault("AGNO_TELEMETRY", "false")
+        self.runtime = runtime
+        self._given_model = model
+        self._given_analyst_model = analyst_model
+        self._given_engine = engine
+
+    @property
+    def settings(self):
+        return self.runtime.settings
+
+    @property
+    def replaying(self) -> bool:
+        """True when the present is a replayed moment that does not pass."""
+        return isinstance(self.runtime.clock, ReplayClock)
+
+    @cached_property
+    def model(self) -> Any:
+        """The manager's model; a `MemoryOnlyModel` when none is configured."""
+        from ..agents.models import resolve_model
+        from .memory_model import MemoryOnlyModel
+
+        try:
+            return resolve_model(self._given_model, self.settings)
+        except ModelNotConfigured as error:
+            if self._given_model is not None or self.settings.model is not None:
+                raise
+            self.no_model = error.hint
+            return MemoryOnlyModel(self._answer_from_memory)
+
+    @property
+    def memory_only(self) -> bool:
+        """True when no language model answers here."""
+        return getattr(self.model, "provider", "") == "DeepTrader"
+
+    @property
+    def model_name(self) -> str:
+        """`OpenAI gpt-5-mini`, for people."""
+        return "no language model" if self.memory_only else f"{self.model.provider or self.model.name} {self.model.id}"
+
+    @cached_property
+    def db(self) -> Any:
+        """agno's database: sessions of both agents, in the folder of this memory."""
+        from agno.db.sqlite import SqliteDb
+
+        self.settings.store_dir.mkdir(parents=True, exist_ok=True)
+        return SqliteDb(db_file=str(self.settings.store_dir / SESSIONS_FILE))
+
+    @cached_property
+    def engine(self) -> Any:
+        """Cycle, scheduler, demand, budgets and ledger of this memory."""
+        if self._given_engine is not None:
+            return self._given_engine
+        from ..toolkits.sleep_mode.engine import build_engine
+
+        return build_engine(self.runtime)
+
+    @cached_property
+    def analyst(self) -> Any:
+        """The analyst to be asked directly."""
+        from ..agents import market_analyst
+
+        return market_analyst(self._given_analyst_model or self.model, **self._parts, **self._session_options)
+
+    @cached_property
+    def team(self) -> Any:
+        """The manager with the analyst as its member."""
+        from ..agents import deep_trader_manager, market_analyst
+
+        member = market_analyst(self._given_analyst_model or "inherit", **self._parts, db=self.db, telemetry=False)
+        return deep_trader_manager(self.model, members=[member], **self._parts, **self._session_options)
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        runtime = self.runtime
+        return {
+            "khala": runtime.khala,
+            "market": runtime.market,
+            "security": runtime.security,
+            "settings": self.settings,
+            "activity": runtime.activity,
+            "listeners": self.engine.listeners(),
+        }
+
+    @property
+    def _session_options(self) -> dict[str, Any]:
+        return {
+            "db": self.db,
+            "add_history_to_context": True,
+            "num_history_runs": HISTORY_RUNS,
+            "markdown": True,
+            "telemetry": False,
+            "post_hooks": [self.engine.ledger_hook],
+        }
+
+    @cached_property
+    def sleep(self) -> SleepDesk:
+        """The sleeping side: watching and steering."""
+        return SleepDesk(self.runtime, self.engine)
+
+    @cached_property
+    def board(self) -> Board:
+        return Board(self.runtime)
+
+    @cached_property
+    def chat(self) -> ChatDesk:
+        return ChatDesk(
+            {"team": self.team, "analyst": self.analyst},
+            db=self.db,
+            unfinished=UnfinishedTurns(self.runtime.khala.journal),
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
+        """Sleeps for as long as the server runs; at its end answers and cycles are brought to an orderly stop."""
+        self.sleep.start()
+        try:
+            yield
+        finally:
+            await self.chat.close()
+            await self.sleep.astop()
+            self.engine.close()
+
+    def _answer_from_memory(self, question: str) -> str:
+        from .memory_answer import answer_from_memory
+
+        return answer_from_memory(question, self.runtime.khala)

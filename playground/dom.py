@@ -1,0 +1,109 @@
+"""Plain HTML elements for the views: text is always a text node, never markup."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from nicegui.element import Element
+from nicegui.elements.mixins.text_element import TextElement
+
+from ..toolkits.khala.records import age_text
+
+GOOD, BAD, WARN, INFO, PLAIN = "good", "bad", "warn", "info", "plain"
+FRESHNESS_TONE = {"fresh": GOOD, "partial": WARN, "stale": WARN, "miss": "hollow"}
+SIGNAL_TONE = {"buy": GOOD, "sell": BAD, "hold": PLAIN}
+VERDICT_TONE = {"safe": GOOD, "caution": WARN, "danger": BAD, "unknown": WARN, "not_applicable": PLAIN}
+CHECK_TONE = {"pass": GOOD, "fail": BAD, "unknown": WARN, "not_applicable": PLAIN}
+
+
+def el(tag: str, text: str | None = None, cls: str = "", **attributes: Any) -> Element:
+    """One element. Attributes are given in snake_case (`aria_label=`); None leaves one out. Use `with el(...)` to nest."""
+    element = Element(tag) if text is None else TextElement(tag=tag, text=text)
+    if cls:
+        element.classes(cls)
+    for name, value in attributes.items():
+        if value is not None:
+            element.props[name.rstrip("_").replace("_", "-")] = value
+    return element
+
+
+def set_text(element: Element, text: str) -> None:
+    """Change an element's text if it differs; nothing is sent otherwise."""
+    assert isinstance(element, TextElement)
+    if element.text != text:
+        element.set_text(text)
+
+
+def set_attribute(element: Element, name: str, value: Any) -> None:
+    """Change an attribute if it differs; None removes it."""
+    if element.props.get(name) == value:
+        return
+    if value is None:
+        element.props.pop(name, None)
+    else:
+        element.props[name] = value
+    element.update()
+
+
+def badge(text: str, tone: str = "", *, title: str | None = None) -> Element:
+    """A word with a colour that helps it."""
+    return el("span", text.replace("_", " "), f"badge {tone}", title=title)
+
+
+def button(text: str, cls: str = "", **attributes: Any) -> Element:
+    """A plain button; attach what it does with `.on("click", ...)`."""
+    return el("button", text, f"btn {cls}", type="button", **attributes)
+
+
+def since(moment: datetime, now: datetime) -> Element:
+    """`4 min ago`, kept up to date in the browser, with the moment itself as title."""
+    return el(
+        "time",
+        f"{age_text(moment, now)} ago",
+        data_since=moment.timestamp(),
+        datetime=moment.isoformat(),
+        title=f"{stamp(moment)} UTC",
+    )
+
+
+def stamp(moment: datetime) -> str:
+    """`2013-03-01 21:00`, UTC."""
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def panel(title: str, sub: str = "", *, cls: str = "", flush: bool = False) -> Element:
+    """A titled box; returns its body. `flush` lets a table touch the sides."""
+    box = el("section", cls=f"panel {cls}", aria_label=title)
+    with box:
+        with el("div", cls="panel-head"):
+            el("h2", title)
+            if sub:
+                el("span", sub, "sub")
+        return el("div", cls="panel-body flush" if flush else "panel-body")
+
+
+def empty(*lines: str) -> None:
+    """What a panel says when there is nothing to show."""
+    with el("div", cls="empty"):
+        for line in lines:
+            el("p", line)
+
+
+def plain_table(columns: list[tuple[str, str]], rows: list[list[Any]], *, caption: str) -> Element:
+    """A table of texts. `columns` are (label, class); a cell may be a text or a callable that builds elements."""
+    with el("div", cls="scroll-x", tabindex="0", role="region", aria_label=caption) as box, el("table", cls="plain"):
+        el("caption", caption, "visually-hidden")
+        with el("thead"), el("tr"):
+            for label, cls in columns:
+                el("th", label, cls, scope="col")
+        with el("tbody"):
+            for row in rows:
+                with el("tr"):
+                    for (_, cls), cell in zip(columns, row, strict=True):
+                        if callable(cell):
+                            with el("td", cls=cls):
+                                cell()
+                        else:
+                            el("td", str(cell), cls)
+    return box

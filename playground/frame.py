@@ -1,0 +1,156 @@
+"""What every view stands in: bar with navigation and status, keys, theme. One page, views change without a reload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+
+from ..core.errors import DeepTraderError
+from .desk import Desk
+from .dom import badge, button, el, set_attribute, set_text
+
+STATIC = "/playground-static"
+LOGO = (
+    '<svg viewBox="0 0 18 18" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" '
+    'stroke-linejoin="round" aria-hidden="true"><path d="M15.6 11A7 7 0 1 1 7.2 2.4 5.6 5.6 0 0 0 15.6 11Z"/>'
+    '<path d="M5.4 10.6l2.2-2.6 2 1.7 2.5-3.2"/></svg>'
+)
+THEME = (
+    '<svg class="theme-icon" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6.2" fill="none" '
+    'stroke="currentColor" stroke-width="1.5"/><path d="M8 1.8a6.2 6.2 0 0 1 0 12.4z" fill="currentColor"/></svg>'
+)
+KEYS = (
+    ("g c", "Chat"),
+    ("g k", "What we know"),
+    ("g s", "Sleep"),
+    ("/", "Go to the filter or the question"),
+    ("n", "New conversation"),
+    ("Esc", "Stop the answer being written"),
+    ("d", "Change colours"),
+    ("?", "This list"),
+)
+STATUS_SECONDS = 2.0
+
+
+def head(version: str) -> str:
+    """Style and script of the page; `version` makes a browser fetch them anew after an update."""
+    return (
+        f'<script src="{STATIC}/app.js?{version}"></script>'
+        f'<link rel="stylesheet" href="{STATIC}/app.css?{version}">'
+        '<meta name="description" content="What the trading team knows, and how fresh it is">'
+    )
+
+
+class Frame:
+    """Builds the bar and keeps it up to date for one browser page."""
+
+    def __init__(self, desk: Desk, routes: dict[str, Callable[..., Any]]) -> None:
+        self._desk = desk
+        self._links: dict[str, Any] = {}
+        self._counts: dict[str, Any] = {}
+        el("a", "Skip to content", "skip", href="#view")
+        with el("header", cls="bar"):
+            with el("a", cls="brand", href="/", aria_label="DeepTrader, chat"):
+                ui.html(LOGO, sanitize=False, tag="span")
+                el("span", "DeepTrader")
+            with el("nav", cls="nav", aria_label="Views"):
+                for path, label in (("/", "Chat"), ("/known", "What we know"), ("/sleep", "Sleep")):
+                    self._links[path] = el("a", label, href=path)
+            with el("div", cls="bar-status"):
+                self._fresh = el("span", "", "badge plain")
+                self._sleep = el("span", "", "wide")
+                self._as_of = el("span", "", "optional")
+                with el("button", cls="btn quiet small", type="button", id="theme-toggle", aria_label="Colours"):
+                    ui.html(THEME, sanitize=False, tag="span")
+                button("?", "quiet small wide", id="keys-toggle", aria_label="Keyboard shortcuts")
+        with el("div", cls="bar-progress", aria_hidden="true"):
+            self._progress = el("div")
+        self._note = el("div", cls="simulated-note", role="note")
+        with self._note:
+            self._note_head = el("b", "")
+            self._note_text = el("span", "")
+        self._note.set_visibility(False)
+        self._keys()
+        with el("main", id="view", tabindex="-1"):
+            ui.sub_pages(routes, show_404=False)
+        ui.context.client.sub_pages_router.on_path_changed(lambda path: self._mark(path))
+        self._mark(ui.context.client.sub_pages_router.current_path)
+        ui.timer(STATUS_SECONDS, self.refresh, immediate=False)
+        self.show_status()
+
+    def _keys(self) -> None:
+        with el("dialog", cls="keys", id="keys", aria_label="Keyboard shortcuts"):
+            el("h2", "Keyboard shortcuts")
+            with el("dl"):
+                for keys, meaning in KEYS:
+                    with el("dt"):
+                        for key in keys.split():
+                            el("kbd", key)
+                    el("dd", meaning)
+            button("Close", data_close="")
+
+    def _mark(self, path: str) -> None:
+        """Tell which view is shown, in the navigation and in the window's title."""
+        path = path.partition("?")[0]
+        here = "/known" if path.startswith(("/known", "/token")) else "/sleep" if path.startswith("/sleep") else "/"
+        for target, link in self._links.items():
+            set_attribute(link, "aria-current", "page" if target == here else None)
+        name = {"/": "Chat", "/known": "What we know", "/sleep": "Sleep"}[here]
+        if path.startswith("/token/"):
+            name = path.removeprefix("/token/")[:24]
+        ui.page_title(f"{name} · DeepTrader")
+
+    async def refresh(self) -> None:
+        """Read the status off the event loop and show it."""
+        try:
+            await asyncio.to_thread(self._desk.board.read, "1d")
+        except DeepTraderError:
+            pass  # shown below: reading fails there in the same way
+        self.show_status()
+
+    def show_status(self) -> None:
+        """Counts, sleep state, the present."""
+        desk = self._desk
+        now = desk.runtime.clock.now()
+        try:
+            board = desk.board.read("1d")
+            sleep = desk.sleep.now()
+        except DeepTraderError as error:
+            set_text(self._fresh, "memory cannot be read")
+            self._fresh.classes(replace="badge bad")
+            set_attribute(self._fresh, "title", str(error))
+            return
+        fresh, total = board.freshness.get("fresh", 0), len(board.rows)
+        set_text(self._fresh, f"{fresh} of {total} fresh" if total else "nothing known yet")
+        tone = "good" if total and fresh == total else "warn" if total else "hollow"
+        if f"badge {tone}" != " ".join(self._fresh.classes):
+            self._fresh.classes(replace=f"badge {tone}")
+        words = sleep.detail if sleep.state == "running" and sleep.detail else sleep.words
+        set_text(self._sleep, words)
+        set_text(self._as_of, f"{now:%H:%M} UTC" if not desk.replaying else f"replaying {now:%Y-%m-%d %H:%M} UTC")
+        width = f"width: {100 * sleep.fraction:.0f}%" if sleep.fraction is not None else "width: 0"
+        if self._progress.props.get("style") != width:
+            set_attribute(self._progress, "style", width)
+        self._show_note(board.simulated or desk.runtime.market.simulated)
+
+    def _show_note(self, simulated: bool) -> None:
+        desk = self._desk
+        lines = []
+        if simulated:
+            lines.append(("SIMULATED", " These tokens and prices are made up. "))
+        if desk.memory_only:
+            lines.append(("MEMORY ONLY", " No language model is set: answers come from memory as they stand. "))
+        visible = bool(simulated)
+        if visible:
+            set_text(self._note_head, lines[0][0])
+            set_text(self._note_text, lines[0][1])
+        if self._note.visible != visible:
+            self._note.set_visibility(visible)
+
+
+def status_badge(text: str, tone: str) -> Any:
+    """A badge for a state word."""
+    return badge(text, tone)

@@ -1,0 +1,161 @@
+"""The sleeping side for the page: what it does now, what it will do, what it did, and the switches."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.cycle_report import CycleLog, CycleReport
+
+SleepState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
+
+STEP_WORDS = {
+    "observe": "reading the market",
+    "plan": "planning",
+    "refresh": "fetching and computing",
+    "anticipate": "preparing answers",
+    "reports": "writing reports",
+    "index": "indexing in Chroma",
+}
+STATE_WORDS: dict[SleepState, str] = {
+    "stopped": "Not running",
+    "waiting": "Waiting for the next cycle",
+    "running": "Sleep cycle running",
+    "standby": "Another process runs a cycle",
+    "paused": "Paused",
+    "killed": "Switched off",
+    "backing_off": "Backing off after failures",
+}
+PLAN_MAX_AGE = 120.0
+"""Seconds for which a plan that was looked at is shown again without asking the market."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """What sleep is doing. `fraction` of the running cycle's present step; None between cycles."""
+
+    state: SleepState
+    words: str
+    detail: str = ""
+    next_at: datetime | None = None
+    fraction: float | None = None
+    error: str = ""
+    cycle_id: str = ""
+
+
+class SleepDesk:
+    """Watches and steers one engine. Reading it never touches a network, except `plan` (the market's universe)."""
+
+    def __init__(self, runtime: Runtime, engine: Any) -> None:
+        self.runtime = runtime
+        self.engine = engine
+        self.scheduler = engine.scheduler()
+        self._log = CycleLog(runtime.khala.journal)
+        self._progress: Any = None
+        self._plan: tuple[float, str, Any] | None = None
+        self._plan_lock = threading.Lock()
+        engine.cycle.on_progress = self._note
+
+    def _note(self, progress: Any) -> None:
+        self._progress = progress
+
+    # Steering
+
+    def start(self) -> None:
+        """Begin to sleep on schedule."""
+        self.scheduler.start()
+
+    async def astop(self) -> None:
+        """End the schedule; a running cycle publishes what it has and ends."""
+        await self.scheduler.astop()
+
+    def run_now(self) -> None:
+        """Ask for a cycle as soon as possible."""
+        self.scheduler.wake("asked for on the page")
+
+    def pause(self) -> None:
+        """Begin no further cycle, here or in any process on this memory, until `resume`. Survives a restart."""
+        self.scheduler.controls.pause("paused on the page")
+        self.scheduler.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        self.scheduler.controls.resume()
+        self.scheduler.resume()
+
+    # Watching
+
+    def now(self) -> Now:
+        """The present state."""
+        status = self.scheduler.status()
+        controls = self.scheduler.controls.state()
+        state: SleepState = status.state
+        if controls.killed:
+            state = "killed"
+        elif controls.paused and state not in ("running", "stopped"):
+            state = "paused"
+        detail, fraction = self._detail(state, status, controls)
+        last = status.last_report
+        return Now(
+            state=state,
+            words=STATE_WORDS[state],
+            detail=detail,
+            next_at=status.next_tick
+            if state == "waiting"
+            else status.blocked_until
+            if state == "backing_off"
+            else None,
+            fraction=fraction,
+            error=status.last_error or "",
+            cycle_id=last.cycle_id if last else "",
+        )
+
+    def _detail(self, state: SleepState, status: Any, controls: Any) -> tuple[str, float | None]:
+        if state == "running":
+            progress = self._progress
+            if progress is None:
+                return "beginning", 0.0
+            words = STEP_WORDS.get(progress.step, progress.step)
+            if progress.total > 1:
+                return f"{words}, {progress.done} of {progress.total} {progress.symbol}".strip(), (
+                    progress.done / progress.total
+                )
+            return words, 1.0 if progress.step in ("anticipate", "reports", "index") else 0.0
+        if state in ("paused", "killed"):
+            return controls.reason, None
+        if state == "standby" and status.holder is not None:
+            return str(status.holder), None
+        if state == "backing_off":
+            return f"{status.failures} cycles in a row failed", None
+        return "", None
+
+    def last(self) -> CycleReport | None:
+        """The newest cycle's report, whichever process ran it."""
+        return self._log.last()
+
+    def recent(self, limit: int = 12) -> list[CycleReport]:
+        """Newest first."""
+        return self._log.recent(limit)
+
+    def plan(self) -> Any:
+        """What the next cycle would do. Asks the market for its universe when the last look is old.
+
+        Raises:
+            SourceError: the market does not answer.
+        """
+        last = self.last()
+        since = last.cycle_id if last else ""
+        with self._plan_lock:
+            kept = self._plan
+            if kept is None or kept[1] != since or time.monotonic() - kept[0] > PLAN_MAX_AGE:
+                kept = self._plan = (time.monotonic(), since, self.engine.preview())
+            return kept[2]
+
+    async def aplan(self) -> Any:
+        """`plan` in a thread."""
+        return await asyncio.to_thread(self.plan)

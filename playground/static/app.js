@@ -1,0 +1,102 @@
+// Theme, times and keys: what must answer at once, without asking the server.
+(() => {
+  const root = document.documentElement;
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  const stored = () => {
+    try { return localStorage.getItem("deeptrader-theme"); } catch { return null; }
+  };
+  const apply = () => {
+    const choice = stored();
+    root.dataset.theme = choice === "dark" || choice === "light" ? choice : system.matches ? "dark" : "light";
+    root.dataset.themeChoice = choice || "system";
+    const button = document.getElementById("theme-toggle");
+    if (button) {
+      const label = `Colours: ${root.dataset.themeChoice}. Change`;
+      button.setAttribute("aria-label", label);
+      button.title = label;
+    }
+  };
+  apply();
+  system.addEventListener("change", apply);
+
+  const dt = (window.deeptrader = {
+    skew: 0, // server's present minus this machine's, in milliseconds
+    frozen: null, // a replayed moment does not pass
+    present: () => (dt.frozen === null ? Date.now() + dt.skew : dt.frozen),
+    setPresent(seconds, frozen) {
+      dt.frozen = frozen ? seconds * 1000 : null;
+      dt.skew = seconds * 1000 - Date.now();
+      dt.tick();
+    },
+    nextTheme() {
+      const next = { system: "light", light: "dark", dark: "system" }[root.dataset.themeChoice] || "light";
+      try { next === "system" ? localStorage.removeItem("deeptrader-theme") : localStorage.setItem("deeptrader-theme", next); } catch { /* private mode: this page only */ }
+      apply();
+      if (stored() !== next && next !== "system") root.dataset.theme = next;
+    },
+    age(seconds) {
+      const s = Math.max(0, dt.present() / 1000 - seconds);
+      if (s < 60) return `${Math.floor(s)} s`;
+      if (s < 7200) return `${Math.floor(s / 60)} min`;
+      if (s < 172800) return `${Math.floor(s / 3600)} h`;
+      return `${Math.floor(s / 86400)} days`;
+    },
+    until(seconds) {
+      const s = seconds - dt.present() / 1000;
+      if (s <= 0) return "now";
+      if (s < 120) return `in ${Math.ceil(s)} s`;
+      if (s < 7200) return `in ${Math.round(s / 60)} min`;
+      return `in ${Math.round(s / 3600)} h`;
+    },
+    stamp(seconds) {
+      return new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+    },
+    tick() {
+      for (const node of document.querySelectorAll("[data-since]")) {
+        const text = dt.age(+node.dataset.since) + " ago";
+        if (node.textContent !== text) node.textContent = text;
+      }
+      for (const node of document.querySelectorAll("[data-until]")) {
+        const text = dt.until(+node.dataset.until);
+        if (node.textContent !== text) node.textContent = text;
+      }
+    },
+  });
+  setInterval(dt.tick, 1000);
+
+  const go = (path) => document.querySelector(`.nav a[href="${path}"]`)?.click();
+  const typing = (node) => node?.closest?.("input, textarea, select, [contenteditable]");
+  let chord = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const target = event.target;
+    if (event.key === "Escape") {
+      if (typing(target) && target.matches(".known-tools input")) return;
+      const stop = document.querySelector("[data-stop]");
+      if (stop && !document.querySelector("dialog[open]")) { stop.click(); event.preventDefault(); }
+      return;
+    }
+    if (typing(target) || document.querySelector("dialog[open]")) return;
+    if (Date.now() - chord < 1200) {
+      chord = 0;
+      const path = { c: "/", k: "/known", s: "/sleep" }[event.key];
+      if (path) { go(path); event.preventDefault(); return; }
+    }
+    if (event.key === "g") chord = Date.now();
+    else if (event.key === "/") {
+      const field = document.querySelector("[data-search], .composer textarea");
+      if (field) { field.focus(); event.preventDefault(); }
+    } else if (event.key === "n" && document.querySelector("[data-new-chat]")) document.querySelector("[data-new-chat]").click();
+    else if (event.key === "d") dt.nextTheme();
+    else if (event.key === "?") document.getElementById("keys")?.showModal();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#theme-toggle")) dt.nextTheme();
+    if (event.target.closest("#keys-toggle")) document.getElementById("keys")?.showModal();
+    if (event.target.closest("#keys [data-close]")) document.getElementById("keys").close();
+    const drawer = event.target.closest("[data-sessions-toggle]");
+    if (drawer) document.querySelector(".chat")?.classList.toggle("show-sessions");
+    if (event.target.closest(".sessions a")) document.querySelector(".chat")?.classList.remove("show-sessions");
+  });
+  document.addEventListener("DOMContentLoaded", apply);
+})();
