@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InvalidInput, StoreUnavailable, TooFewBars
+from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.market_data.protocol import Bars
 from ..toolkits.runtime import Runtime
@@ -36,12 +37,12 @@ def draw_chart(runtime: Runtime, recall: Recall, path: Path) -> Path:
     if bars is None:
         bars = runtime.market.bars(analysis.token, interval=analysis.interval, as_of=analysis.bar_close)
     try:
-        return render_chart(bars, analysis, path, state=recall.freshness.value)
+        return render_chart(bars, analysis, path, state=recall.freshness.value, settings=runtime.settings)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be written: {error.strerror}.", hint="Choose another file.") from error
 
 
-def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str) -> Path:
+def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str, settings: Settings) -> Path:
     """Draw bars with the figures of their analysis. `state` is the freshness word shown in the title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -59,6 +60,7 @@ def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str
     prices, volume, momentum = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1, 2))
     _candles(prices, shown)
     _bands(prices, history)
+    _signals(prices, shown, history, settings)
     _volume(volume, shown)
     _rsi(momentum, history)
     _titles(prices, analysis, state)
@@ -90,7 +92,25 @@ def _bands(axes: Axes, history: pd.DataFrame) -> None:
         axes.plot(x, history[name], color=BAND, linewidth=0.9, alpha=0.9)
     axes.plot(x, history["bb_middle_20_2"], color=BAND, linewidth=0.8, linestyle="--", label="Bollinger(20, 2)")
     axes.plot(x, history["ema_50"], color="#c08a2b", linewidth=1.1, label="EMA(50)")
-    axes.legend(loc="upper left", frameon=False, fontsize=8)
+
+
+def _signals(axes: Axes, frame: pd.DataFrame, history: pd.DataFrame, settings: Settings) -> None:
+    """Where the signal's rule fired: triangles under a buy, over a sell."""
+    import numpy as np
+
+    x = np.arange(len(frame))
+    low, high, close = frame["low"].to_numpy(), frame["high"].to_numpy(), frame["close"].to_numpy()
+    room = 0.02 * (np.nanmax(high) - np.nanmin(low))
+    rsi = history["rsi_14"].to_numpy()
+    buys = (rsi < settings.rsi_oversold) & (close <= history["bb_lower_20_2"].to_numpy())
+    sells = (rsi > settings.rsi_overbought) & (close >= history["bb_upper_20_2"].to_numpy())
+    for where, level, marker, color, name in (
+        (buys, low - room, "^", UP, "buy signal"),
+        (sells, high + room, "v", DOWN, "sell signal"),
+    ):
+        if where.any():
+            axes.scatter(x[where], level[where], marker=marker, s=34, color=color, zorder=3, label=name)
+    axes.legend(loc="best", frameon=False, fontsize=8)
 
 
 def _volume(axes: Axes, frame: pd.DataFrame) -> None:

@@ -17,8 +17,8 @@ from .options import AsOf, parse_moment, remember_market, settings_for
 from .output import console, memory_table
 from .sleep import print_report, run_once
 
-RECORDED_MOMENT = "2012-11-15T22:00Z"
-"""A Thursday evening of the shipped recording on which memory has something to say: Apple at the end of a long fall."""
+RECORDED_MOMENT = "2013-01-25T22:00Z"
+"""A Friday evening of the shipped recording: Apple fell below its lower band, IBM rose above its upper one."""
 
 QUESTIONS = {
     "recorded": ("Is Apple oversold?", "What is the best buying opportunity among large caps?", "How risky is Google?"),

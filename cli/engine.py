@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from ..toolkits.sleep_mode.ledger_records import LedgerSummary
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, print_json, stamp
+from .output import console, plain_table, print_json, stamp
 
 
 def register(app: typer.Typer) -> None:
@@ -45,9 +44,7 @@ def plan(
             ]
             print_json({"schema_version": 1, "made_at": made.made_at, "notes": list(made.notes), "items": items})
             return
-        table = Table(header_style="bold", pad_edge=False, show_edge=False)
-        for name in ("#", "Token", "Interval", "Action", "Priority", "Why"):
-            table.add_column(name, justify="right" if name in ("#", "Priority") else "left")
+        table = plain_table(">#", "Token", "Bars", "Action", ">Priority", "Why")
         for number, item in enumerate(made.items[:limit], 1):
             action = item.action + (" +deep" if item.deep and item.action == "refresh" else "")
             style = "bold" if item.action == "refresh" else "dim"
@@ -102,9 +99,7 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
     )
     for reason, times in cycles.stopped.items():
         console.print(Text(f"  stopped {times} times: {reason}", style="yellow"))
-    table = Table(header_style="bold", pad_edge=False, show_edge=False)
-    for name in ("Answers", "Number", "Tokens in", "Tokens out", "Median tokens", "Median time", "Median age"):
-        table.add_column(name, justify="left" if name == "Answers" else "right")
+    table = plain_table("Answers", ">Number", ">Tokens in", ">Tokens out", ">Median", ">Time", ">Age")
     for row in summary.answers:
         if row.answers:
             table.add_row(

@@ -9,6 +9,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
+from ..core.coins import aliases_for
 from ..core.errors import InvalidInput, UnknownToken
 from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, Recall, age_text
@@ -99,6 +100,7 @@ def _status_line(document: dict[str, Any]) -> str:
 def show(
     token: Annotated[str, typer.Argument(help="Symbol, ticker or name: AAPL, BTC-USD, bitcoin.")],
     interval: IntervalOption = "1d",
+    definitions: Annotated[bool, typer.Option("--definitions", help="Say how each figure is defined.")] = False,
     chart: Annotated[Path | None, typer.Option("--chart", help="Also draw candles, bands and RSI to this PNG.")] = None,
     market: Market = None,
     as_of: AsOf = None,
@@ -123,13 +125,13 @@ def show(
             document = {"schema_version": 1, "recall": recall, "similar": similar}
             print_json(document | ({"chart": str(chart)} if chart else {}))
             return
-        _print_token(runtime, recall)
+        _print_token(runtime, recall, definitions=definitions)
         _print_similar(similar)
         if chart is not None:
             console.print(f"Chart: {chart}", markup=False)
 
 
-def _print_token(runtime: Runtime, recall: Recall) -> None:
+def _print_token(runtime: Runtime, recall: Recall, *, definitions: bool) -> None:
     analysis = recall.analysis
     assert analysis is not None
     now = runtime.clock.now()
@@ -145,7 +147,7 @@ def _print_token(runtime: Runtime, recall: Recall) -> None:
         console.print(f"  {reason.code}: {reason.detail}", style="yellow", markup=False)
     console.print(f"Price {price_now(recall, now)}", markup=False)
     console.print(Padding(Text(analysis.report), (1, 0)))
-    console.print(figures_table(analysis))
+    console.print(figures_table(analysis, definitions=definitions))
     console.print(Text("\nSignal rule: ").append(analysis.signal.rule))
     console.print(Text("Security: ").append(security_text(analysis)))
     source = analysis.provenance
@@ -209,8 +211,10 @@ def find_token(runtime: Runtime, text: str) -> Token:
         UnknownToken: nobody knows it.
         InvalidInput: several tokens answer to it.
     """
+    wanted = text.strip().casefold()
     for token in runtime.khala.symbols():
-        if text.upper() in (token.symbol, token.ticker):
+        names = (token.symbol, token.ticker, token.name, *aliases_for(token.symbol))
+        if wanted in (name.casefold() for name in names):
             return token
     found = runtime.khala.resolve(text)
     if len(found) > 1:

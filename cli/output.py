@@ -7,6 +7,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -48,20 +49,20 @@ def stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
+def plain_table(*columns: str) -> Table:
+    """A table without a grid; a column named `>x` is set to the right. The last column may wrap, no other does."""
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for place, name in enumerate(columns, 1):
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=place < len(columns))
+    return table
+
+
 def memory_table(recalls: list[Recall], *, title: str, simulated: bool = False) -> Table:
     """What Khala knows, a row per token."""
-    table = Table(title=Text(title), title_justify="left", header_style="bold", pad_edge=False, show_edge=False)
-    for name, justify in (
-        ("Token", "left"),
-        ("Price", "right"),
-        ("RSI(14)", "right"),
-        ("Band position", "right"),
-        ("Signal", "left"),
-        ("Security", "left"),
-        ("As of (UTC)", "left"),
-        ("Freshness", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = plain_table("Token", ">Price", ">RSI(14)", ">Band", "Signal", "Security", "As of (UTC)", "Freshness")
+    if title:
+        table.title, table.title_justify = Text(title, style="bold"), "left"
     for recall in recalls:
         table.add_row(*_memory_row(recall))
     if simulated:
@@ -103,12 +104,9 @@ def security_text(analysis: MarketAnalysis) -> Text:
     return Text(verdict.replace("_", " "), style=_VERDICT_STYLE.get(verdict, ""))
 
 
-def figures_table(analysis: MarketAnalysis) -> Table:
-    """Every figure with its value or the reason it is absent, and its definition."""
-    table = Table(header_style="bold", pad_edge=False, show_edge=False)
-    table.add_column("Figure")
-    table.add_column("Value", justify="right")
-    table.add_column("Definition", style="dim")
+def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
+    """Every figure with its value or the reason it is absent; on request its definition too."""
+    table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
     for name, figure in analysis.figures.items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
@@ -116,7 +114,8 @@ def figures_table(analysis: MarketAnalysis) -> Table:
             value = Text(price_text(figure.value) if figure.value > 0 else f"{figure.value:,.4g}")
         else:
             value = Text(f"{figure.value:,.4g}" if abs(figure.value) < 1000 else f"{figure.value:,.0f}")
-        table.add_row(Text(name + (" (forming bar)" if figure.forming else "")), value, Text(figure.definition))
+        label = name + (" (forming bar)" if figure.forming else "")
+        table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
     return table
 
 

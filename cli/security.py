@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from ..core.security import SecurityReport
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, print_json, stamp
+from .output import console, plain_table, print_json, stamp
 
 _STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow", "not_applicable": "dim"}
 _VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
@@ -54,17 +53,18 @@ def print_security(symbol: str, report: SecurityReport) -> None:
         console.print(Text(f"  {reason}"))
     for line in report.disagreements:
         console.print(Text(f"  sources disagree: {line}", style="yellow"))
-    table = Table(header_style="bold", pad_edge=False, show_edge=False)
-    for name in ("Check", "State", "Seen", "Detail", "Source"):
-        table.add_column(name)
-    for check in report.checks:
+    table = plain_table("Check", "State", "Source", "Seen")
+    apply = [check for check in report.checks if check.state != "not_applicable"]
+    for check in apply:
         table.add_row(
             Text(check.id.replace("_", " ")),
             Text(check.state.replace("_", " "), style=_STATE_STYLE[check.state]),
-            Text("" if check.value is None else str(check.value)),
-            Text(check.detail),
             Text(check.source, style="dim"),
+            Text(check.detail or ("" if check.value is None else str(check.value))),
         )
     console.print(table)
+    rest = len(report.checks) - len(apply)
+    if rest:
+        console.print(Text(f"{rest} checks do not apply to it (see --json).", style="dim"))
     if report.score_rule:
         console.print(Text(f"Score: {report.score_rule}", style="dim"))

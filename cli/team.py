@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.markdown import Markdown
-from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.settings import load_settings
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, print_error, print_json
+from .output import console, plain_table, print_error, print_json
 
 QUIT_WORDS = frozenset({"exit", "quit", "bye", ":q"})
 
@@ -103,9 +102,7 @@ def instructions(
     if json:
         print_json({"schema_version": 1, "instructions": [asdict(item) | {"path": str(item.path)} for item in found]})
         return
-    table = Table(header_style="bold", pad_edge=False, show_edge=False)
-    for name in ("Name", "Agent", "Whose", "File"):
-        table.add_column(name, overflow="fold")
+    table = plain_table("Name", "Agent", "Whose", "File")
     for item in found:
         file = Text(str(item.path))
         if item.problem:

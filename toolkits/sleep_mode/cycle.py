@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.clock import Clock, ReplayClock, SystemClock, ensure_utc
 from ...core.errors import SettingsError, SourceError
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
@@ -78,6 +78,8 @@ class SleepCycle:
         self.khala = khala
         self.settings = settings or load_settings()
         self.clock: Clock = clock or SystemClock()
+        # In a replay the market's present stands still, but work is done in real time.
+        self._wall: Clock = SystemClock() if isinstance(self.clock, ReplayClock) else self.clock
         self.log = CycleLog(khala.journal)
         self.bars = BarStore(khala.journal)
         self.fence: Callable[[], bool] = fence or (lambda: True)
@@ -173,7 +175,7 @@ class SleepCycle:
         return CycleRun(now=now, budget=self._budgets(), halted_by=halted_by, on_progress=self.on_progress)
 
     def _run(self, now: datetime) -> CycleReport:
-        started, started_at = self.clock.monotonic(), self.clock.now()
+        started, started_at = self.clock.monotonic(), self._wall.now()
         run = self._begin(now, started)
         requests_before = self.market.requests_made()
 
@@ -200,7 +202,7 @@ class SleepCycle:
             simulated=self.market.simulated,
             as_of=now,
             started_at=started_at,
-            finished_at=max(self.clock.now(), started_at),
+            finished_at=max(self._wall.now(), started_at),
             seconds=round(self.clock.monotonic() - started, 6),
             universe=tuple(token.symbol for token in universe.tokens),
             universe_problem=str(universe.problem) if universe.problem else None,
