@@ -72,6 +72,9 @@ class AsyncKhala:
     async def aresolve(self, text: str) -> tuple[Token, ...]:
         return await asyncio.to_thread(self._khala.resolve, text)
 
+    async def afind(self, name: str) -> Token | None:
+        return await asyncio.to_thread(self._khala.find, name)
+
     async def astore(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
         return await asyncio.to_thread(self._khala.store, analyses)
 

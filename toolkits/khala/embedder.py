@@ -24,7 +24,8 @@ BATCH = 64
 class Embedder(Protocol):
     """Texts to vectors. `id` names model and weights: vectors of different ids are never compared.
 
-    An embedder that treats questions differently from stored texts may also have `embed_query(text)`.
+    An embedder that treats questions differently from stored texts may also have `embed_query(text)`; one that needs no
+    network and no time may say `instant = True`, and then a search embeds what is new by itself.
     """
 
     @property
@@ -46,6 +47,7 @@ class WordLlamaEmbedder:
 
     id = "wordllama:l2_supercat:256"
     dimension = 256
+    instant = True
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return _wordllama().embed(list(texts), norm=False)

@@ -144,6 +144,10 @@ class Khala(Searching, AsyncKhala):
         """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists."""
         return self._known()[2].find(text)
 
+    def find(self, name: str) -> Token | None:
+        """The token a whole name stands for: symbol, ticker, name or alias, in any case."""
+        return self._known()[2].one(name)
+
     def _known(self) -> tuple[int, tuple[Token, ...], Lexicon]:
         with self.journal.read() as connection:
             generation = counter(connection, "names")

@@ -87,6 +87,16 @@ class Lexicon:
                 at += 1
         return tuple(found.values())
 
+    def one(self, name: str) -> Token | None:
+        """The token that a whole name stands for, in any case: symbol, ticker, name or alias."""
+        if len(name) > 64:
+            return None
+        symbol = name.strip().lstrip("$").upper().replace("/", "-")
+        if symbol in self._symbols:
+            return self._symbols[symbol]
+        entry = self._entries.get(_key(name).lstrip("$"))
+        return entry.token if entry else None
+
     def _learn(self, token: Token) -> None:
         if token.symbol in self._symbols:
             return

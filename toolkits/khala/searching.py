@@ -95,6 +95,8 @@ class Searching:
         """
         table, _, searcher, _ = self._search.get()
         table.check_embedder()
+        if getattr(table.embedder, "instant", False):
+            table.embed_pending()
         found = searcher.search(text, as_filter(where), limit_of(limit))
         return [hit for hit in map(self._hit, found) if hit is not None]
 
