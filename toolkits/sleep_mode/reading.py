@@ -1,204 +1,259 @@
-"""One look into memory for a question: which tokens, how fresh, what was prepared, and all of it as one JSON reply.
-
-The tool that managers call and the gate in front of delegations read through here, so both say the same.
-"""
+"""The rules that turn tagged words into the slots of a question."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Literal, cast
 
-from ...core.errors import InvalidInput
-from ...core.model_tokens import estimate_tokens
-from ...core.text import clean_label
-from ...core.token import Interval, normalize_symbol
-from ..khala.records import Document, Freshness, Recall
-from .briefing import Briefer, fit, to_json
-from .facts import stamp
-from .naming import find_token, unknown_token
-from .questions import Question, understand
+from ...core.token import Interval, Token
+from .lexicon import MAX_PHRASE, Tag, phrases
+from .slots import KINDS, Extreme, Horizon, Quantity, QuestionKind
+from .wording import NUMBER, TOKEN_WORD
 
-if TYPE_CHECKING:
-    from ..khala import Khala
+_SINGLE: dict[str, str] = {
+    "oversold": "state.oversold",
+    "overbought": "state.overbought",
+    "up": "state.uptrend",
+    "down": "state.downtrend",
+    "buy": "entry",
+    "sell": "exit",
+    "hold": "exit.hold",
+    "risk": "risk",
+    "volatility": "risk.volatility",
+    "calm": "risk.volatility",
+    "stop": "risk.stop",
+    "safety": "safety",
+    "similar": "history",
+}
+_MARKET_WIDE: dict[str, str] = {
+    "buy": "best_buy",
+    "sell": "best_sell",
+    "oversold": "oversold",
+    "overbought": "overbought",
+    "breakout": "breakout",
+    "volatility": "most_volatile",
+    "calm": "least_volatile",
+    "change": "changed",
+    "up": "gainers",
+    "down": "losers",
+    "performance": "gainers",
+    "rsi": "rsi",
+    "volume": "volume",
+}
+_OPPOSITE = {"most_volatile": "least_volatile", "gainers": "losers"}
+_WEAK = ("state", "trend")
+# What a topic takes in when both are named: "is it safe to buy" asks about safety, "at what price to buy" about entry.
+_ABSORBS: dict[str, tuple[str, ...]] = {
+    "rank": ("compare", "performance"),
+    "similar": ("change", "compare", "performance", "price"),
+    "safety": ("buy", "risk"),
+    "stop": ("risk", "price", "sell"),
+    "buy": ("price",),
+    "sell": ("price",),
+    "oversold": ("rsi",),
+    "overbought": ("rsi",),
+    "breakout": ("bands", "up"),
+    "change": ("up", "down", "price", "performance"),
+}
+_BARE = frozenset(
+    {"and", "now", "please", "pls", "again", "today", "currently", "so", "ok", "about", "on", "for", "the"}
+)
+"""What may stand beside a token in a question without any topic ("and eth now?"): it asks for its state."""
+_MOVES = frozenset({"up", "down", "change", "breakout", "performance"})
+_ORDERS = frozenset({"buy", "sell", "dump", "short", "exit", "enter", "unload", "offload", "purchase"})
+_SPAN = frozenset({"change", "performance", "up", "down", "price"})
+_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
+_BEFORE_DIRECTION = frozenset(
+    {"is", "are", "been", "be", "still", "now", "currently", "far", "much", "and", "or", "it"}
+)
 
-QUESTION_LIMIT = 1_000
-DOCUMENT_LIMIT = 900
-FRAME_TOKENS = 40
-"""What the members' names and brackets around the entries cost."""
 
-
-@dataclass(frozen=True)
 class Reading:
-    """What memory holds for one question.
+    """The rules that turn tagged words into slots."""
 
-    `prepared` answer this very question; `scenarios` are about the market as a whole. Both hold fresh texts only.
-    """
-
-    question: Question
-    interval: Interval
-    recalls: tuple[Recall, ...] = ()
-    unknown: tuple[str, ...] = ()
-    prepared: tuple[Document, ...] = ()
-    scenarios: tuple[Document, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """Kind of the question; `state` when none was asked."""
-        return self.question.kind if self.question.text else "state"
-
-    @property
-    def to_refresh(self) -> tuple[Recall, ...]:
-        """Tokens whose record may not be served as it stands."""
-        return tuple(recall for recall in self.recalls if not recall.usable)
-
-    @property
-    def complete(self) -> bool:
-        """True when every token asked about is fresh, or what was asked about the market is prepared."""
-        if self.recalls:
-            return not self.to_refresh and not self.unknown
-        return bool(self.prepared or self.scenarios)
-
-    @property
-    def knows_something(self) -> bool:
-        """True when there is anything in it at all."""
-        return any(recall.analysis is not None for recall in self.recalls) or bool(self.prepared or self.scenarios)
-
-
-class Reader:
-    """Reads Khala for questions. Keep one for each Khala and share it; every method is safe across threads."""
-
-    def __init__(self, khala: Khala, *, reply_budget_tokens: int | None = None) -> None:
-        self.khala = khala
-        self.briefer = Briefer(khala)
-        self._budget = reply_budget_tokens or khala.settings.reply_budget_tokens
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Reader:
-        return self
-
-    def read(self, names: Sequence[str] = (), text: str = "") -> Reading:
-        """Look up the tokens named, or those in the text when none are; and what was prepared for such a question.
-
-        Raises:
-            UnknownToken: names were given and memory knows none of them.
-            InvalidInput: neither a name nor a text was given.
-            StoreError: memory cannot be read.
-        """
-        if not names and not text.strip():
-            raise InvalidInput(
-                "No token and no question were given.",
-                hint='Name tokens, e.g. ["BTC-USD"], or ask about the market, e.g. "the best buy among large caps".',
-            )
-        question = self._understand(clean_label(text, limit=QUESTION_LIMIT), names)
-        interval: Interval = question.interval or "1d"
-        recalls: dict[str, Recall] = {}
-        unknown: list[str] = []
-        for name in names:
-            recall = self._recall(name, interval)
-            if recall is None:
-                unknown.append(name)
-            else:
-                recalls.setdefault(recall.symbol, recall)
-        if names and not recalls:
-            raise unknown_token(unknown, self.khala)
-        if not names:
-            for token in question.tokens:
-                recalls.setdefault(token.symbol, self.khala.latest(token, interval=interval))
-        return Reading(
-            question=question,
-            interval=interval,
-            recalls=tuple(recalls.values()),
-            unknown=tuple(unknown),
-            prepared=self._prepared(question),
-            scenarios=self._scenarios(question, market_wide=not recalls),
+    def __init__(self, found: list[tuple[Tag, int]], tokens: tuple[Token, ...], words: list[str]) -> None:
+        self.topics: list[str] = list(
+            dict.fromkeys(v for (family, v), at in found if family == "topic" or _is_direction(family, words, at))
         )
-
-    def reply(self, reading: Reading, *, look_up_similar: bool = False) -> str:
-        """The reading as JSON within the reply budget, most relevant first.
-
-        `look_up_similar` allows the search for similar past situations of tokens nobody searched for yet.
-        """
-        frame = to_json(self._frame(reading))[1:-1]
-        budget = self._budget - FRAME_TOKENS - estimate_tokens(frame)
-        entries = [
-            self.briefer.entry(recall, reading.kind, look_up_similar=look_up_similar) for recall in reading.recalls
-        ]
-        # With tokens to tell about, prepared texts take half the reply at most.
-        for_texts = budget // 2 if entries else budget
-        members = [frame]
-        for name, documents in (("prepared", reading.prepared), ("scenarios", reading.scenarios)):
-            texts = []
-            for document in documents:
-                text = to_json(_shown(document))
-                cost = estimate_tokens(text)
-                if cost <= for_texts:
-                    texts.append(text)
-                    for_texts -= cost
-                    budget -= cost
-            if texts:
-                members.append(f'"{name}":[{",".join(texts)}]')
-        objects, omitted, _ = fit(entries, budget)
-        if objects:
-            members.append(f'"tokens":[{",".join(objects)}]')
-        if omitted:
-            members.append(f'"left_out_for_length":{to_json(omitted)}')
-        return "{" + ",".join(members) + "}"
-
-    def _frame(self, reading: Reading) -> dict[str, Any]:
-        body: dict[str, Any] = {"read_at": stamp(self.khala.clock.now())}
-        if reading.complete:
-            body["next"] = "answer"
+        self.marks = {value for (family, value), _ in found if family == "mark"}
+        self.obstacles: list[str] = [value for (family, value), _ in found if family == "obstacle"]
+        self.quantities = _quantities(found, words, self.topics)
+        self.count = len(tokens)
+        self.bare = all(word[0] == TOKEN_WORD or word in _BARE for word in words)
+        self.extreme: Extreme | None = self._extreme()
+        self.interval: Interval | None = "1h" if "hourly" in self.marks else "1d" if "daily" in self.marks else None
+        self.horizon: Horizon | None = next((h for h in ("cycle", "day", "week", "month") if h in self.marks), None)
+        self.secure = False
+        self.kind: QuestionKind = "other"
+        self.topic = ""
+        self.template: str | None = None
+        if "similar" in self.topics:  # "when did it look like this before" asks for the past, and for nothing else
+            self.obstacles = [o for o in self.obstacles if o not in ("past", "conditional")]
+        if "half" in self.marks:
+            self.obstacles.append("quantity")
+        if self.interval == "1h" and "daily" in self.marks:
+            self.obstacles.append("interval")
+        self._reduce()
+        if self.count == 0:
+            self._read_market()
         else:
-            symbols = [recall.symbol for recall in reading.to_refresh]
-            symbols += [clean_label(name, limit=24) for name in reading.unknown]
-            body["next"] = "delegate"
-            body["delegate"] = {
-                "tokens": symbols,
-                "task": f"Analyse {', '.join(symbols)} now." if symbols else "Work out the answer from live data.",
-            }
-        if reading.unknown:
-            body["unknown"] = unknown_token(reading.unknown, self.khala).as_dict()
-        return body
+            self._read_tokens()
+        if self.horizon is not None and self.kind not in ("change", "scenario"):
+            self.obstacles.append("horizon")
+        if self.topic in _MOVES and ("modal" in self.marks or "should" in words):
+            self.obstacles.append("future")
 
-    def _understand(self, text: str, names: Sequence[str]) -> Question:
-        """The question's slots. Tokens named beside it ("should I buy them?") are read as if it had named them."""
-        if not text:
-            return Question(text="")
-        question = understand(text, self.khala)
-        if names and not question.tokens:
-            question = understand(f"{text} {', '.join(names)}", self.khala)
-        return question
+    def _extreme(self) -> Extreme | None:
+        if {"least", "worse"} & self.marks:
+            return "least"
+        return "most" if {"most", "better"} & self.marks else None
 
-    def _recall(self, name: str, interval: Interval) -> Recall | None:
-        try:
-            recall = self.khala.latest(normalize_symbol(name), interval=interval)
-        except ValueError:
-            recall = None
-        if recall is not None and recall.analysis is not None:
-            return recall
-        token = find_token(name, self.khala)
-        return None if token is None else self.khala.latest(token, interval=interval)
+    def _reduce(self) -> None:
+        topics = self.topics
+        if "than" in self.marks and "compare" not in topics:
+            topics.append("compare")
+        if "close" in self.marks:  # one closes a position; a day closes at a price
+            topics.append("sell" if "position" in self.marks else "price")
+        elif "position" in self.marks and self.count and not topics:
+            topics.append("hold")
+        if "compare" in topics and self.count < 2 and (self.horizon or {"rank", "similar"} & set(topics)):
+            topics.remove("compare")
+        if "trend" in topics and {"up", "down"} & set(topics):
+            topics.remove("trend")
+        if "buy" in topics and "sell" in topics and self.count == 1:
+            self.topics = topics = [t for t in topics if t not in ("buy", "sell", "compare")] + ["state"]
+        if self.horizon in ("day", "week", "month") and set(topics) - {"state"} <= _SPAN and "change" not in topics:
+            topics.append("change")
+        for topic in list(topics):
+            for absorbed in _ABSORBS.get(topic, ()):
+                if absorbed in topics and topic in topics:
+                    topics.remove(absorbed)
+        if len(topics) > 1:
+            self.topics = topics = [t for t in topics if t not in _WEAK] or topics[:1]
 
-    def _prepared(self, question: Question) -> tuple[Document, ...]:
-        if question.key is None or question.kind == "scenario":
-            return ()
-        return tuple(self._fresh("anticipated", question.key))
+    def _read_market(self) -> None:
+        """A question that names no token: a search of the market, or one that forgot to say which token."""
+        topics = [t for t in self.topics if t != "state"]
+        asks_market = bool({"market", "tokens", "most", "least", "better"} & self.marks) or "rank" in topics
+        rest = [t for t in topics if t not in ("rank", "compare")]
+        if "safety" in rest and len(rest) > 1:
+            self.secure = True
+            rest.remove("safety")
+        if len(rest) > 1:
+            self.obstacles.append("mixed")
+        if not rest:
+            return
+        self.topic = rest[0]
+        name = _MARKET_WIDE.get(self.topic)
+        if name is None or not (asks_market or self.topic in ("breakout", "change")):
+            self.kind = _kind_of(_SINGLE.get(self.topic, "state"))
+            self.obstacles.append("no token")
+            return
+        self.kind = "scenario"
+        if self.extreme == "least":
+            name = _OPPOSITE.get(name, f"{name}.least")
+        if self.horizon is not None and (self.topic, self.horizon) != ("change", "cycle"):
+            name = f"{name}.{self.horizon}"
+        if self.secure and name not in ("best_buy",):  # the buy rule asks for clean security anyway
+            name = f"{name}_safe"
+        self.template = f"scenario.{name}"
 
-    def _scenarios(self, question: Question, *, market_wide: bool) -> tuple[Document, ...]:
-        if not question.text or not (market_wide or question.kind in ("scenario", "ranking")):
-            return ()
-        wanted = question.key
-        return tuple(sorted(self._fresh("scenario"), key=lambda document: document.key != wanted))
+    def _read_tokens(self) -> None:
+        topics = self.topics
+        if "compare" in topics or ("rank" not in topics and self.count > 1 and {"better", "worse"} & self.marks):
+            self._read_comparison([t for t in topics if t != "compare"])
+            return
+        if "rank" in topics:
+            rest = [t for t in topics if t != "rank"]
+            self.kind, self.topic = "ranking", rest[0] if rest else ""
+            self.template = ".".join(["ranking", *rest])
+            return
+        if len(topics) > 1:
+            self.obstacles.append("mixed")
+        if "tokens" in self.marks:
+            self.obstacles.append("a token and a search")
+        if self.count > 1:
+            self.obstacles.append("several tokens")
+        if not topics:
+            if self.bare:
+                self.kind, self.template = "state", "state"
+            return
+        self.topic = topics[0]
+        if self.topic == "change":
+            self.kind, self.template = "change", f"change.{self.horizon or 'day'}"
+            return
+        if self.topic == "state":
+            self.kind, self.topic, self.template = "state", "", "state"
+            return
+        if {"most", "least"} & self.marks and self.topic not in ("buy", "sell", "stop", "price"):
+            self.kind, self.template = "ranking", f"ranking.{self.topic}"
+            return
+        self.template = _SINGLE.get(self.topic, f"state.{self.topic}")
+        self.kind = _kind_of(self.template)
 
-    def _fresh(self, kind: str, key: str | None = None) -> Iterable[Document]:
-        """Prepared texts that are fresh. One that is not is no answer, so it is left out."""
-        return [d for d, freshness, _ in self.khala.documents(kind, key=key) if freshness is Freshness.FRESH]
+    def _read_comparison(self, rest: list[str]) -> None:
+        self.kind = "comparison"
+        rest = [t for t in rest if t not in _WEAK]
+        if self.count < 2:
+            self.obstacles.append("compared with something unknown")
+        if len(rest) > 1:
+            self.obstacles.append("mixed")
+        self.topic = rest[0] if rest else ""
+        self.template = f"comparison.{self.topic}" if self.topic else "comparison"
+        if self.extreme == "least":
+            self.template += ".least"
 
 
-def _shown(document: Document) -> dict[str, Any]:
-    return {
-        "key": document.key,
-        "title": document.title,
-        "text": clean_label(document.text, limit=DOCUMENT_LIMIT),
-        "as_of": stamp(document.created_at),
-    }
+def speech_act(words: Sequence[str], text: str) -> str | None:
+    """What makes the sentence something else than a question about a token or a search of the market, if anything.
+
+    "Please buy SOL" wants a deed ("sell BTC?" wants an answer), "is the market oversold" is about no token.
+    """
+    said = [word for word in words if word not in ("please", "pls", "now", "ok", "okay", "hey", "just")]
+    if said[:1] and said[0] in _ORDERS and "?" not in text and (said[1:2] or [""])[0][:1] == TOKEN_WORD:
+        return "order"
+    if said[:1] and said[0] in ("is", "are") and "market" in said[1:4] and TOKEN_WORD not in "".join(said):
+        return "another matter"
+    return None
+
+
+def _is_direction(family: str, words: Sequence[str], position: int) -> bool:
+    """True for the "up" of "is it up" and "down 5 %", not for that of "catch me up" and "hunt down"."""
+    before = words[position - 1] if position else ""
+    return family == "particle" and (not before or before[0] == TOKEN_WORD or before in _BEFORE_DIRECTION)
+
+
+def _kind_of(template: str) -> QuestionKind:
+    head = template.split(".", 1)[0]
+    return cast(QuestionKind, head) if head in KINDS else "other"
+
+
+def _quantities(found: list[tuple[Tag, int]], words: list[str], topics: list[str]) -> list[Quantity]:
+    """Numbers outside any phrase, each with the comparison before it and the topic it is about."""
+    taken: set[int] = set()
+    table = phrases()
+    for _, position in found:
+        for length in range(MAX_PHRASE, 0, -1):
+            if tuple(words[position : position + length]) in table:
+                taken.update(range(position, position + length))
+                break
+    compared = {at: value for (family, value), at in found if family == "mark" and value in ("below", "above")}
+    quantities: list[Quantity] = []
+    for position, word in enumerate(words):
+        match = None if position in taken else NUMBER.match(word.lstrip("$"))
+        if match is None:
+            continue
+        number, suffix = float(match[1].replace(",", "")), match[2] or ""
+        following = words[position + 1] if position + 1 < len(words) else ""
+        before = words[position - 1] if position else ""
+        unit = "%" if suffix in ("%", "pct", "percent") or following in ("%", "percent", "pct") else ""
+        unit = "$" if word.startswith("$") or before == "$" or following in ("dollars", "usd") else unit
+        near = next((v for p, v in sorted(compared.items(), reverse=True) if p < position <= p + 4), "")
+        op: Literal["<", ">", "="] = "="
+        if near == "below" or "<" in words[max(0, position - 2) : position]:
+            op = "<"
+        elif near == "above" or ">" in words[max(0, position - 2) : position]:
+            op = ">"
+        about = next((t for t in topics if t not in _WEAK), "")
+        quantities.append(Quantity(op, number * _SCALE.get(suffix, 1.0), unit, about))
+    return quantities
