@@ -288,7 +288,7 @@ class SleepCycle:
             return
         writer = self._writer
         published = {(o.symbol, o.interval) for o in run.outcomes if o.outcome == "published"}
-        worth = [item for item in items if item.deep and (item.token.symbol, item.interval) in published]
+        worth = [item for item in items if item.prose and (item.token.symbol, item.interval) in published]
         if not worth:
             return
         if not self._wait_for_quiet(QUIET_WAIT_SECONDS):

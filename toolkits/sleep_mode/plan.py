@@ -28,8 +28,9 @@ class CycleState:
 class PlanItem:
     """One token on one interval: what the next cycle does with it, and why.
 
-    `priority` orders refreshes, largest first. `deep` says that dear work (security call, model report) may be spent
-    on it. `terms` are the numbers behind the priority (lambda, mu, cost, value), for `deeptrader plan`.
+    `priority` orders refreshes, largest first. `deep` says that a security call may be spent on it, `prose` that a
+    model may write its report. `terms` are the numbers behind the priority (lambda, mu, cost, value), for
+    `deeptrader plan`.
     """
 
     token: Token
@@ -39,6 +40,7 @@ class PlanItem:
     priority: float = 0.0
     deep: bool = True
     terms: Mapping[str, float] = field(default_factory=dict)
+    prose: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,361 @@
+"""The planner: what is fresh is left alone, the rest by use for its price, shocks first, nobody starves."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_quote, make_security, make_settings, make_token
+from doubles.cycles import make_report
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.token import Interval
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
+from deeptrader.toolkits.market_data.protocol import Universe
+from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit
+from deeptrader.toolkits.sleep_mode.costs import Costs, measured_costs
+from deeptrader.toolkits.sleep_mode.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.lifetime import JUMP_PER_HOUR, Lifetime, lifetime
+from deeptrader.toolkits.sleep_mode.plan import CycleState, Plan, Unlimited
+from deeptrader.toolkits.sleep_mode.planner import Shares, SleepPlanner
+
+NO_SHARES = Shares(guard=0.0, explore=0.0)
+
+
+class Only:
+    """A budget with this much left of each kind, and of every other kind no end."""
+
+    def __init__(self, **left: float) -> None:
+        self._left = left
+
+    def left(self, kind: str) -> float:
+        return self._left.get(kind, float("inf"))
+
+    def spend(self, kind: str, amount: float = 1) -> None:
+        raise AssertionError("planning spends nothing")
+
+    record = spend
+
+
+def recall(
+    symbol: str,
+    *codes: StaleCode,
+    interval: Interval = "1d",
+    price: float = 100.0,
+    hours_old: float = 0.1,
+    missing: tuple[str, ...] = (),
+    analysed: bool = True,
+    **analysis: Any,
+) -> Recall:
+    """What Khala would say: STALE with `codes`, PARTIAL with `missing`, otherwise FRESH; a MISS if not `analysed`."""
+    state = Freshness.STALE if codes else Freshness.PARTIAL if missing else Freshness.FRESH
+    computed_at = NOW - timedelta(hours=hours_old)
+    return Recall(
+        symbol=symbol,
+        interval=interval,
+        freshness=state if analysed else Freshness.MISS,
+        reasons=tuple(StaleReason(code=code, detail=code) for code in codes),
+        missing=missing,
+        analysis=make_analysis(symbol, interval=interval, computed_at=computed_at, **analysis) if analysed else None,
+        observed=make_quote(symbol, price, as_of=NOW),
+        read_at=NOW,
+    )
+
+
+def state(*recalls: Recall) -> CycleState:
+    tokens = {r.symbol: make_token(r.symbol) for r in recalls}
+    return CycleState(NOW, Universe(NOW, tuple(tokens.values())), {(r.symbol, r.interval): r for r in recalls})
+
+
+def plan(*recalls: Recall, budget: Any = None, demand: DemandLog | None = None, **options: Any) -> Plan:
+    options = {"shares": NO_SHARES, "rng": random.Random(1)} | options
+    return SleepPlanner(make_settings(), demand, **options).plan(state(*recalls), budget or Unlimited())
+
+
+def order(made: Plan) -> list[str]:
+    return [item.token.symbol for item in made.refreshes()]
+
+
+@pytest.fixture
+def demand(tmp_path: Path):
+    with Khala.open(tmp_path, clock=ManualClock(NOW), settings=make_settings()) as khala:
+        yield DemandLog(khala.journal, clock=ManualClock(NOW), background=False)
+
+
+def asked(demand: DemandLog, **times: int) -> None:
+    for name, count in times.items():
+        for _ in range(count):
+            demand.record(f"{name}-USD", "state", hit=False)
+
+
+# What is done at all
+
+
+def test_what_is_fresh_is_kept_and_costs_nothing():
+    made = plan(recall("BTC-USD"), recall("ETH-USD", "newer_bar"))
+    assert {item.token.symbol: item.action for item in made.items} == {"BTC-USD": "keep", "ETH-USD": "refresh"}
+
+
+def test_with_enough_budget_everything_that_is_not_fresh_is_refreshed():
+    made = plan(recall("A-USD", "newer_bar"), recall("B-USD", missing=("rsi_14",)), recall("C-USD", analysed=False))
+    assert sorted(order(made)) == ["A-USD", "B-USD", "C-USD"]
+
+
+def test_every_token_and_interval_gets_exactly_one_item():
+    recalls = [recall(s, "newer_bar", interval=i) for s in ("A-USD", "B-USD", "C-USD") for i in ("1d", "1h")]
+    made = plan(*recalls, budget=Only(requests=3), shares=Shares(guard=0.5, explore=0.5))
+    assert sorted((i.token.symbol, i.interval) for i in made.items) == sorted((r.symbol, r.interval) for r in recalls)
+    assert Counter(item.action for item in made.items) == {"refresh": 3, "defer": 3}
+
+
+def test_a_refresh_that_could_change_nothing_is_not_planned():
+    unknown = make_security("unknown", checked_at=NOW - timedelta(hours=1))
+    made = plan(
+        recall("A-USD", "price_unobserved"),
+        recall("B-USD", missing=("security",), security=unknown),
+        recall("C-USD", missing=("security",), security=None),
+    )
+    assert {item.token.symbol: item.action for item in made.items} == {
+        "A-USD": "keep",
+        "B-USD": "keep",
+        "C-USD": "refresh",
+    }
+    made = plan(recall("C-USD", missing=("security",), security=None), checks_security=False)
+    assert made.items[0].action == "keep"
+    assert "no source" in made.items[0].reason
+
+
+# In which order
+
+
+def test_the_token_that_is_asked_about_more_comes_first(demand: DemandLog):
+    asked(demand, BTC=2, ETH=9)
+    made = plan(*(recall(s, "newer_bar") for s in ("BTC-USD", "SOL-USD", "ETH-USD")), demand=demand)
+    assert order(made) == ["ETH-USD", "BTC-USD", "SOL-USD"]
+
+
+def test_of_two_equally_asked_the_one_that_stays_true_longer_comes_first():
+    near = Trigger(level=100.2, side="above", meaning="upper Bollinger band")
+    made = plan(recall("JUMPY-USD", "newer_bar", triggers=(near,)), recall("CALM-USD", "newer_bar"))
+    assert order(made) == ["CALM-USD", "JUMPY-USD"]
+
+
+def test_the_most_volatile_is_not_first_for_being_volatile():
+    made = plan(
+        recall("WILD-USD", "newer_bar", figures={"volatility_30": 3.0}),
+        recall("TAME-USD", "newer_bar", figures={"volatility_30": 0.3}),
+    )
+    assert order(made) == ["TAME-USD", "WILD-USD"]
+
+
+def test_a_refresh_that_needs_no_new_bars_is_cheaper():
+    made = plan(recall("BARS-USD", "newer_bar"), recall("MOVED-USD", "price_moved", price=101.2))
+    assert order(made) == ["MOVED-USD", "BARS-USD"]
+
+
+def test_asks_about_the_whole_market_count_for_every_daily_analysis(demand: DemandLog):
+    before = plan(recall("BTC-USD", "newer_bar"), demand=demand).items[0].terms["lambda"]
+    for _ in range(20):
+        demand.record(None, "ranking", hit=True)
+    daily, hourly = plan(
+        recall("BTC-USD", "newer_bar"), recall("BTC-USD", "newer_bar", interval="1h"), demand=demand
+    ).items
+    assert daily.terms["lambda"] > before + 1
+    assert hourly.terms["lambda"] < daily.terms["lambda"]
+
+
+def test_what_a_fresh_answer_is_worth_weighs_in():
+    made = plan(
+        recall("A-USD", "newer_bar"),
+        recall("B-USD", "newer_bar"),
+        worth=lambda token: 3.0 if token.symbol == "B-USD" else 1.0,
+    )
+    assert order(made) == ["B-USD", "A-USD"]
+
+
+def test_a_shock_comes_before_everything_else(demand: DemandLog):
+    asked(demand, BTC=50)
+    made = plan(
+        recall("BTC-USD", "newer_bar"),
+        recall("DOGE-USD", "price_moved", price=92.0),
+        budget=Only(requests=1),
+        demand=demand,
+    )
+    assert order(made)[0] == "DOGE-USD"
+    assert made.refreshes()[0].terms["moved_bands"] == pytest.approx(-8.0)
+
+
+def test_a_changed_security_finding_is_a_shock(demand: DemandLog):
+    asked(demand, BTC=50)
+    made = plan(recall("BTC-USD", "newer_bar"), recall("SCAM-USD", "security_changed"), demand=demand)
+    assert order(made)[0] == "SCAM-USD"
+
+
+def test_a_plan_says_why(demand: DemandLog):
+    asked(demand, BTC=6)
+    (item,) = plan(recall("BTC-USD", "newer_bar", "price_moved", price=101.5), demand=demand).items
+    assert item.reason.startswith("newer_bar, price_moved: asked 2.1 times an hour, stays true ")
+    assert item.priority == pytest.approx(
+        item.terms["value"] * item.terms["lambda"] / item.terms["mu"] / item.terms["cost"]
+    )
+
+
+# What fits
+
+
+def test_what_does_not_fit_the_budget_is_deferred_and_says_so(demand: DemandLog):
+    asked(demand, A=9, B=6, C=3)
+    made = plan(*(recall(f"{n}-USD", "newer_bar") for n in "CBA"), budget=Only(requests=2), demand=demand)
+    assert order(made) == ["A-USD", "B-USD"]
+    deferred = [item for item in made.items if item.action == "defer"]
+    assert [item.token.symbol for item in deferred] == ["C-USD"]
+    assert deferred[0].reason.startswith("no budget left")
+    assert any("do not fit" in note for note in made.notes)
+
+
+def test_a_refresh_without_a_request_still_fits_when_the_requests_are_spent():
+    made = plan(recall("A-USD", "newer_bar"), recall("B-USD", "price_moved", price=101.2), budget=Only(requests=0))
+    assert order(made) == ["B-USD"]
+
+
+def test_seconds_cut_a_plan_once_they_are_measured():
+    recalls = [recall(f"{n}-USD", "newer_bar") for n in "ABCD"]
+    assert len(order(plan(*recalls, budget=Only(seconds=2.5)))) == 4
+    made = plan(*recalls, budget=Only(seconds=2.5), costs=lambda: Costs(request_seconds=0.9, compute_seconds=0.1))
+    assert len(order(made)) == 2
+
+
+def test_nothing_starves_under_a_tight_budget(demand: DemandLog):
+    """Twelve tokens, room for two, demand for three of them only: each of the others has its turn."""
+    asked(demand, T0=60, T1=60, T2=60)
+    planner = SleepPlanner(make_settings(), demand, shares=Shares(guard=0.1, explore=0.0))
+    ages = {f"T{n}-USD": 100.0 for n in range(12)}
+    done: Counter[str] = Counter()
+    for _ in range(200):
+        recalls = [recall(symbol, "newer_bar", hours_old=age) for symbol, age in ages.items()]
+        chosen = order(planner.plan(state(*recalls), Only(requests=2)))  # type: ignore[arg-type]
+        ages = {symbol: 0.1 if symbol in chosen else age + 0.5 for symbol, age in ages.items()}
+        done.update(chosen)
+    assert min(done[symbol] for symbol in ages) >= 1
+    assert sum(done[f"T{n}-USD"] for n in range(3)) > 0.8 * sum(done.values())
+
+
+def test_exploration_picks_by_the_given_source_and_keeps_to_its_share(demand: DemandLog):
+    asked(demand, T0=60, T1=60)
+    recalls = [recall(f"T{n}-USD", "newer_bar") for n in range(20)]
+
+    def picks(seed: int) -> list[str]:
+        planner = SleepPlanner(make_settings(), demand, shares=Shares(guard=0, explore=0.25), rng=random.Random(seed))
+        made = [planner.plan(state(*recalls), Only(requests=2)) for _ in range(20)]  # type: ignore[arg-type]
+        return [i.token.symbol for p in made for i in p.refreshes() if i.reason.startswith("picked to explore")]
+
+    assert len(picks(1)) == 10
+    assert picks(1) == picks(1) != picks(2)
+
+
+# The gate
+
+
+def test_a_model_writes_only_where_a_report_is_expected_to_pay(demand: DemandLog):
+    asked(demand, BTC=30)
+    made = plan(recall("BTC-USD", "newer_bar"), recall("ETH-USD", "newer_bar"), demand=demand, break_even=lambda: 10.0)
+    prose = {item.token.symbol: item.prose for item in made.refreshes()}
+    assert prose == {"BTC-USD": True, "ETH-USD": False}
+    assert all(item.action == "refresh" for item in made.items), "cheap figures are computed for both"
+
+
+@pytest.mark.parametrize(("measured", "prose"), [(None, False), (0.0, True), (math.inf, False), (0.001, True)])
+def test_the_break_even_is_the_measured_one_or_one_use(demand: DemandLog, measured: float | None, prose: bool):
+    (item,) = plan(recall("BTC-USD", "newer_bar"), demand=demand, break_even=lambda: measured).items
+    assert 0.001 < item.terms["uses"] < 1
+    assert item.prose is prose
+
+
+# How long it stays true
+
+
+def life(**analysis: Any) -> Lifetime:
+    options: dict[str, Any] = {"security": None, "interval": "1d"} | analysis
+    made = make_analysis(**options)
+    return lifetime("crypto", options["interval"], analysis=made, price=100.0, settings=make_settings(), now=NOW)
+
+
+def test_mu_is_variance_over_the_squared_band():
+    figures = {"volatility_30": 0.8, "atr_14": 1.0}
+    found = life(figures=figures)
+    exit_rate = 0.8**2 / (365 * 24) / 0.005**2
+    hazard = exit_rate + JUMP_PER_HOUR
+    assert found.hours == pytest.approx((1 - math.exp(-hazard * found.deadline_hours)) / hazard)
+    assert found.mu == pytest.approx(1 / found.hours)
+
+
+def test_a_life_ends_with_the_next_bar_or_the_security_report():
+    assert life(interval="1d").deadline_hours == pytest.approx(24 + 10 / 60 - 6 / 60)
+    assert life(interval="1h").deadline_hours == pytest.approx(1 + 10 / 60 - 6 / 60)
+    ending = make_security(checked_at=NOW - timedelta(hours=22))
+    assert life(security=ending).deadline_hours == pytest.approx(2)
+
+
+@given(st.floats(0.05, 5), st.floats(0.001, 0.2), st.floats(-0.2, 0.2))
+def test_a_life_is_positive_bounded_and_shorter_near_a_threshold(volatility: float, atr: float, distance: float):
+    figures = {"volatility_30": volatility, "atr_14": 100 * atr}
+    free = life(figures=figures)
+    level = Trigger(level=100 * math.exp(distance), side="above", meaning="EMA 200")
+    near = life(figures=figures, triggers=(level,))
+    assert 0 < near.hours <= free.hours <= free.deadline_hours
+
+
+def test_an_unknown_token_and_a_closed_exchange_have_lives_too():
+    unknown = lifetime("crypto", "1d", analysis=None, price=None, settings=make_settings(), now=NOW)
+    assert 0.1 < unknown.hours < 24
+    saturday = NOW + timedelta(days=5)
+    apple = make_analysis("AAPL", security=None)
+    closed = lifetime("equity", "1d", analysis=apple, price=100.0, settings=make_settings(), now=saturday)
+    assert closed.hours > 24
+
+
+def test_costs_are_measured_over_past_cycles():
+    assert measured_costs([]) is None
+    report = make_report(
+        outcomes=(("A", "published"), ("B", "unchanged"), ("C", "failed")),
+        steps={"fetch": 3.0, "figures": 0.2, "write": 0.1, "index": 9.0},
+        spent={"requests": 4.0},
+    )
+    found = measured_costs([report, report])
+    assert found is not None
+    assert (found.request_seconds, found.compute_seconds) == (pytest.approx(0.75), pytest.approx(0.15))
+
+
+# With the real memory
+
+
+def test_after_a_price_shock_the_old_answer_is_refused_with_its_reason_and_the_token_is_first(tmp_path: Path):
+    clock, settings = ManualClock(NOW), make_settings()
+    symbols = [f"T{n}-USD" for n in range(8)]
+    with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
+        khala.publish(khala.store([make_analysis(symbol) for symbol in symbols]))
+        demand = DemandLog(khala.journal, clock=clock, background=False)
+        asked(demand, T0=40, T1=30)
+        budget = BudgetBook(khala.journal, {"requests": Limit(3, 100)}, clock=clock).open()
+        planner = SleepPlanner(settings, demand, rng=random.Random(1))
+        tokens = [make_token(symbol) for symbol in symbols]
+        assert all(r.usable for r in khala.latest_many(tokens).values())
+
+        now = clock.advance(timedelta(hours=24, minutes=10))  # a new daily bar: everything is out of date
+        prices = dict.fromkeys(symbols, 100.2) | {"T7-USD": 93.0}
+        khala.observe([make_quote(symbol, price, as_of=now) for symbol, price in prices.items()])
+        shocked = khala.latest("T7-USD")
+        assert shocked.freshness is Freshness.STALE
+        assert "price_moved" in [reason.code for reason in shocked.reasons]
+
+        recalls = {(s, "1d"): r for s, r in khala.latest_many(tokens).items()}
+        made = planner.plan(CycleState(now, Universe(now, tuple(tokens)), recalls), budget)  # type: ignore[arg-type]
+        assert order(made) == ["T7-USD", "T0-USD", "T1-USD"]
