@@ -29,6 +29,10 @@ _commits: dict[str, list[int]] = {}
 """Commits made by this process, by file: lets every reader in the process see a write at once, at no cost."""
 
 
+class _Connection(sqlite3.Connection):
+    """Can be referred to weakly, so that the connection of a thread that ended is closed and not collected."""
+
+
 class Journal:
     """Connections to one journal file. Thread-safe; survives a fork (the child opens connections of its own).
 
@@ -113,7 +117,7 @@ class Journal:
             raise StoreUnavailable(f"The journal {self.path} is closed.", hint="Open Khala again.")
         connection = self._connect()
         connection.execute("PRAGMA query_only=ON")
-        with self._lock:
+        with self._readers_lock:  # not the writer's: a new thread reads at once, however long a write takes
             self._readers.add(connection)
         self._local.connection = connection
         return connection
@@ -194,8 +198,9 @@ class Journal:
         """Close every connection; the last one to close folds the write-ahead log into the file."""
         with self._lock:
             self._closed = True
-            for connection in list(self._readers):
-                connection.close()
+            with self._readers_lock:
+                for connection in list(self._readers):
+                    connection.close()
             if self._writer is not None:
                 self._writer.close()
             self._forget_connections()
@@ -206,7 +211,8 @@ class Journal:
 
     def _forget_connections(self) -> None:
         self._writer: sqlite3.Connection | None = None
-        self._readers: set[sqlite3.Connection] = set()
+        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._readers_lock = threading.Lock()
         self._local = threading.local()
         self._depth = 0
         self._closed = False
@@ -224,8 +230,10 @@ class Journal:
             self._writer = self._connect()
         return self._writer
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    def _connect(self) -> _Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=_Connection
+        )
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA journal_size_limit=67108864")
