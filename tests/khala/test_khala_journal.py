@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sqlite3
 import subprocess
@@ -56,7 +55,8 @@ def test_a_failed_write_leaves_nothing_behind(journal: Journal) -> None:
             connection.execute("INSERT INTO things VALUES ('half')")
             raise ValueError("stop")
 
-    pytest.raises(ValueError, fail)
+    with pytest.raises(ValueError):
+        fail()
     add(journal, "after")
     assert names(journal) == ["after", "before"]
 
@@ -69,7 +69,8 @@ def test_nested_writes_are_one_transaction(journal: Journal) -> None:
                 inner.execute("INSERT INTO things VALUES ('inner')")
             raise ValueError("stop")
 
-    pytest.raises(ValueError, fail)
+    with pytest.raises(ValueError):
+        fail()
     assert names(journal) == []
 
 
@@ -101,7 +102,8 @@ def test_a_reader_cannot_write(journal: Journal) -> None:
         with journal.read() as connection:
             connection.execute("INSERT INTO things VALUES ('sneaked in')")
 
-    pytest.raises(StoreUnavailable, attempt)
+    with pytest.raises(StoreUnavailable):
+        attempt()
     assert names(journal) == []
 
 
@@ -129,7 +131,6 @@ def test_threads_that_end_leave_no_open_files(journal: Journal) -> None:
         thread = threading.Thread(target=names, args=(journal,))
         thread.start()
         thread.join()
-    gc.collect()
     assert open_files() <= before + 4
 
 
@@ -200,7 +201,8 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
         with journal.write() as connection:
             connection.executemany("INSERT INTO things VALUES (?)", [(f"{n}" * 500,) for n in range(10_000)])
 
-    pytest.raises(StoreFull, flood)
+    with pytest.raises(StoreFull):
+        flood()
     assert names(journal) == ["kept"]
     add(journal, "goes on")
     journal.close()

@@ -29,8 +29,14 @@ _commits: dict[str, list[int]] = {}
 """Commits made by this process, by file: lets every reader in the process see a write at once, at no cost."""
 
 
-class _Connection(sqlite3.Connection):
-    """Can be referred to weakly, so that the connection of a thread that ended is closed and not collected."""
+class _Held:
+    """A thread's connection, closed when the thread ends. (The connection alone would wait for the garbage collector.)"""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 class Journal:
@@ -118,7 +124,9 @@ class Journal:
         connection = self._connect()
         connection.execute("PRAGMA query_only=ON")
         with self._readers_lock:  # not the writer's: a new thread reads at once, however long a write takes
-            self._readers.add(connection)
+            held = _Held(connection)
+            self._readers.add(held)
+        self._local.held = held
         self._local.connection = connection
         return connection
 
@@ -199,8 +207,8 @@ class Journal:
         with self._lock:
             self._closed = True
             with self._readers_lock:
-                for connection in list(self._readers):
-                    connection.close()
+                for held in list(self._readers):
+                    held.connection.close()
             if self._writer is not None:
                 self._writer.close()
             self._forget_connections()
@@ -211,7 +219,7 @@ class Journal:
 
     def _forget_connections(self) -> None:
         self._writer: sqlite3.Connection | None = None
-        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._readers_lock = threading.Lock()
         self._local = threading.local()
         self._depth = 0
@@ -230,10 +238,8 @@ class Journal:
             self._writer = self._connect()
         return self._writer
 
-    def _connect(self) -> _Connection:
-        connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=_Connection
-        )
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA journal_size_limit=67108864")
