@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings
 from .context import MemoryContext
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..toolkits.market_data.protocol import MarketProvider
     from ..toolkits.sleep_mode.activity import Activity
     from ..toolkits.sleep_mode.events import Listener
+    from ..toolkits.token_security.cache import CachedSecurity
     from ..toolkits.token_security.protocol import SecurityProvider
 
 ANALYST_ID = "market-analyst"
@@ -34,7 +35,7 @@ def market_analyst(
     instructions: Any = None,
     settings: Settings | None = None,
     activity: Activity | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     **agent_options: Any,
 ) -> Agent:
     """An agno `Agent` named MarketAnalyst, to be used alone or as a member of any team.
@@ -47,7 +48,8 @@ def market_analyst(
         instructions: a path (folder or `.md` file) that overrides the shipped text; or a text, list or function that
             is added to it.
         activity: told when a run begins and ends; by default the one of this memory.
-        listeners: told about every look into memory.
+        listeners: told about every look into memory; by default the demand log and the ledger of that memory, where
+            settings describe it.
         agent_options: any other argument of agno's `Agent`. Tools and hooks are added to ours; ask for a checked
             recommendation with `output_schema=TradeRecommendation`.
 
@@ -56,13 +58,18 @@ def market_analyst(
         InstructionsError: the instructions file is empty or names an unknown placeholder.
     """
     wiring = Wiring(khala, market, security, settings, activity, listeners)
-    return build_analyst(wiring, model, instructions=instructions, **agent_options)
+    return build_analyst(wiring, model, instructions=instructions, bookkeeping=wiring.bookkeeping, **agent_options)
 
 
 def build_analyst(
-    wiring: Wiring, model: Model | str | Literal["inherit"] | None, *, instructions: Any = None, **options: Any
+    wiring: Wiring,
+    model: Model | str | None,
+    *,
+    instructions: Any = None,
+    bookkeeping: Sequence[Any] = (),
+    **options: Any,
 ) -> Agent:
-    """`market_analyst` over parts that are shared with the rest of a team."""
+    """`market_analyst` over parts that are shared with the rest of a team, which then books the run by itself."""
     from agno.agent import Agent
 
     from ..toolkits.khala.toolkit import KhalaMemoryToolkit
@@ -75,10 +82,10 @@ def build_analyst(
     tools = [
         AnalystToolkit(wiring),
         MarketDataToolkit(wiring.market, clock=wiring.khala.clock, settings=settings),
-        TokenSecurityToolkit(wiring.security),
-        KhalaMemoryToolkit(wiring.khala),
+        TokenSecurityToolkit(_kept(wiring), market=wiring.market, settings=settings),
+        KhalaMemoryToolkit(wiring.khala, analyse=wiring.analyse, author="MarketAnalyst"),
     ]
-    context = MemoryContext(reader=wiring.reader)
+    context = MemoryContext(reader=wiring.reader, listeners=wiring.listeners)
     risk = RiskToolkit(wiring=wiring)
     defaults = {
         "id": ANALYST_ID,
@@ -94,6 +101,15 @@ def build_analyst(
             "instructions": text,
             "tools": with_tools(tools, options.get("tools")),
             "pre_hooks": with_hooks([wiring.run_began, context.pre_hook], options.get("pre_hooks")),
-            "post_hooks": with_hooks([risk.check_output], options.get("post_hooks"), [wiring.run_ended]),
+            "post_hooks": with_hooks([risk.check_output], options.get("post_hooks"), [*bookkeeping, wiring.run_ended]),
         }
     )
+
+
+def _kept(wiring: Wiring) -> CachedSecurity:
+    """Security reports through memory: what the analyst finds out is there for the whole team."""
+    from ..toolkits.token_security.cache import CachedSecurity, KhalaReports
+
+    if isinstance(wiring.security, CachedSecurity):
+        return wiring.security
+    return CachedSecurity(wiring.security, KhalaReports(wiring.khala), clock=wiring.khala.clock)

@@ -101,17 +101,7 @@ class AnalystToolkit(Toolkit):
     def _refresh(self, tokens: list[Token]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         if not tokens:
             return [], []
-        from ..toolkits.sleep_mode.cycle import analyse_tokens
-
-        wiring = self._wiring
-        outcomes = analyse_tokens(
-            tokens,
-            market=wiring.market,
-            khala=wiring.khala,
-            security=wiring.security,
-            settings=wiring.settings,
-            clock=wiring.khala.clock,
-        )
+        outcomes = self._wiring.refresh(tokens)
         done: list[dict[str, str]] = []
         failed: list[dict[str, str]] = []
         for outcome in outcomes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import SystemClock
 from ..core.errors import DeepTraderError
+from ..toolkits.sleep_mode.events import Listener, MemoryEvent, tell
 from ..toolkits.sleep_mode.facts import stamp
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..core.settings import Settings
     from ..toolkits.khala import Khala
-    from ..toolkits.sleep_mode.reading import Reader, Reading
+    from ..toolkits.sleep_mode.memory_reader import Reader, Reading
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +42,21 @@ class MemoryContext:
         khala: the memory; None: the one that settings describe, opened when it is first needed.
         settings: see `khala`.
         reader: shared with the other parts of a team, so that each fact is rendered once.
+        listeners: told about every look that this object takes for an agent that stands alone.
     """
 
     def __init__(
-        self, khala: Khala | None = None, *, settings: Settings | None = None, reader: Reader | None = None
+        self,
+        khala: Khala | None = None,
+        *,
+        settings: Settings | None = None,
+        reader: Reader | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self._khala = khala
         self._settings = settings
         self._reader = reader
+        self._listeners = tuple(listeners)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MemoryContext:
         """Itself: AgentOS copies hooks for each request, and what was rendered is for all of them."""
@@ -57,7 +67,7 @@ class MemoryContext:
         """What looks into memory."""
         if self._reader is None:
             from ..toolkits.runtime import open_runtime
-            from ..toolkits.sleep_mode.reading import Reader
+            from ..toolkits.sleep_mode.memory_reader import Reader
 
             self._reader = Reader(self._khala or open_runtime(self._settings).khala)
         return self._reader
@@ -83,8 +93,31 @@ class MemoryContext:
 
     def pre_hook(self, run_input: Any, run_context: RunContext) -> None:
         """agno pre-hook: an agent asked directly reads memory before it works. A gate that is off is obeyed."""
-        if (run_context.metadata or {}).get(METADATA, {}).get("gate_mode") != "off":
-            rewrite_input(run_input, self.block_for)
+        notes = (run_context.metadata or {}).get(METADATA)
+        if notes is None:
+            rewrite_input(run_input, lambda text: self._told(text, run_context))
+        elif notes.get("gate_mode") != "off":
+            rewrite_input(run_input, self.block_for)  # the gate has counted this delegation already
+
+    def _told(self, text: str, run_context: RunContext) -> str:
+        started = time.perf_counter()
+        try:
+            reading = self.reader.read(text=text) if text else None
+        except DeepTraderError as error:
+            log.warning("An agent starts without memory: %s", error)
+            return ""
+        if reading is None:
+            return ""
+        block = self.block(reading)
+        event = MemoryEvent.of(
+            reading,
+            did="injected" if block else "nothing_known",
+            tool="pre_hook",
+            at=self.now(),
+            run_context=run_context,
+        )
+        tell(self._listeners, replace(event, seconds=time.perf_counter() - started))
+        return block
 
 
 def without_context(text: str) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..core.settings import Settings
     from ..toolkits.khala import Khala
-    from ..toolkits.sleep_mode.reading import Reader, Reading
+    from ..toolkits.sleep_mode.memory_reader import Reader, Reading
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ def deep_trader_manager(
     instructions: Any = None,
     settings: Settings | None = None,
     activity: Activity | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     loss_today: Callable[[], float] | None = None,
     **team_options: Any,
 ) -> Team:
@@ -70,9 +70,10 @@ def deep_trader_manager(
     risk = RiskToolkit(wiring=wiring, loss_today=loss_today)
     # Without the toolkit's own instructions: the manager's file says when to call it, and users edit that file.
     memory = SleepModeToolkit(
-        wiring.khala, settings=settings, reader=wiring.reader, listeners=listeners, add_instructions=False
+        wiring.khala, settings=settings, reader=wiring.reader, listeners=wiring.listeners, add_instructions=False
     )
     tools = [memory, risk]
+    after = [*wiring.bookkeeping, wiring.run_ended]
     defaults = {"id": MANAGER_ID, "name": "DeepTraderManager", "telemetry": False}
     team = Team(
         **defaults
@@ -83,10 +84,10 @@ def deep_trader_manager(
             "instructions": text,
             "tools": with_tools(tools, team_options.get("tools")),
             "pre_hooks": with_hooks([wiring.run_began], team_options.get("pre_hooks")),
-            "post_hooks": with_hooks([risk.check_output], team_options.get("post_hooks"), [wiring.run_ended]),
+            "post_hooks": with_hooks([risk.check_output], team_options.get("post_hooks"), after),
         }
     )
-    return SleepGate(mode=gate, reader=wiring.reader, listeners=listeners).install(team)
+    return SleepGate(mode=gate, reader=wiring.reader, listeners=wiring.listeners).install(team)
 
 
 def add_sleep_mode(
@@ -95,7 +96,7 @@ def add_sleep_mode(
     khala: Khala | None = None,
     gate: GateMode = "inject",
     settings: Settings | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
 ) -> Team:
     """Give a team of your own the memory: the `sleep_mode` tool and the gate. Returns the same team, changed.
 
@@ -105,11 +106,13 @@ def add_sleep_mode(
     Raises:
         InvalidInput: there is no such gate mode.
     """
-    wiring = Wiring(khala, given_settings=settings, listeners=listeners)
-    installed = SleepGate(mode=gate, reader=wiring.reader, listeners=listeners).install(team)
+    wiring = Wiring(khala, given_settings=settings, given_listeners=listeners)
+    installed = SleepGate(mode=gate, reader=wiring.reader, listeners=wiring.listeners).install(team)
     if not isinstance(team.tools, list) or not any(_offers_sleep_mode(tool) for tool in team.tools):
-        toolkit = SleepModeToolkit(wiring.khala, settings=settings, reader=wiring.reader, listeners=listeners)
+        toolkit = SleepModeToolkit(wiring.khala, settings=settings, reader=wiring.reader, listeners=wiring.listeners)
         installed.tools = with_tools([toolkit], team.tools)
+    if wiring.bookkeeping:
+        installed.post_hooks = with_hooks([], team.post_hooks, wiring.bookkeeping)
     return installed
 
 

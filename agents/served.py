@@ -9,7 +9,7 @@ from ..toolkits.sleep_mode.facts import stamp
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala
     from ..toolkits.khala.records import Recall
-    from ..toolkits.sleep_mode.reading import Reading
+    from ..toolkits.sleep_mode.memory_reader import Reading
 
 REPORT_ANSWERS = frozenset({"state", "entry", "exit", "risk", "safety"})
 """Kinds of question that a token's own report answers."""

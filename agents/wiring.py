@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
     from agno.run import RunContext
 
+    from ..core.token import Interval, Token
     from ..toolkits.khala import Khala
+    from ..toolkits.khala.records import MarketAnalysis
     from ..toolkits.market_data.protocol import MarketProvider
+    from ..toolkits.runtime import Runtime
     from ..toolkits.sleep_mode.activity import Activity
+    from ..toolkits.sleep_mode.cycle_report import TokenOutcome
     from ..toolkits.sleep_mode.events import Listener
-    from ..toolkits.sleep_mode.reading import Reader
+    from ..toolkits.sleep_mode.memory_reader import Reader
     from ..toolkits.token_security.protocol import SecurityProvider
 
 
@@ -30,7 +34,7 @@ class Wiring:
     given_security: SecurityProvider | None = None
     given_settings: Settings | None = None
     given_activity: Activity | None = None
-    listeners: Sequence[Listener] = field(default_factory=tuple)
+    given_listeners: Sequence[Listener] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Wiring:
         return self
@@ -62,12 +66,45 @@ class Wiring:
 
     @cached_property
     def reader(self) -> Reader:
-        from ..toolkits.sleep_mode.reading import Reader
+        from ..toolkits.sleep_mode.memory_reader import Reader
 
         return Reader(self.khala, reply_budget_tokens=self.settings.reply_budget_tokens)
 
+    def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
+        """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
+        from ..toolkits.sleep_mode.cycle import analyse_tokens
+
+        return analyse_tokens(
+            tokens,
+            market=self.market,
+            khala=self.khala,
+            security=self.security,
+            settings=self.settings,
+            clock=self.khala.clock,
+            intervals=intervals,
+        )
+
+    def analyse(self, token: Token, interval: Interval) -> MarketAnalysis | None:
+        """A fresh analysis of one token, None when it cannot be had now."""
+        self.refresh([token], [interval])
+        recall = self.khala.latest(token, interval=interval)
+        return recall.analysis if recall.usable else None
+
+    @cached_property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Those passed; for a memory that settings describe also its engine's, which count demand and savings."""
+        if self.given_listeners is not None:
+            return tuple(self.given_listeners)
+        return () if self.given_khala is not None else tuple(self._runtime.engine.listeners())
+
     @property
-    def _runtime(self) -> Any:
+    def bookkeeping(self) -> list[Any]:
+        """Post-hooks that book a finished run in the ledger, where there is one."""
+        counted = self.given_khala is None and self.given_listeners is None
+        return [self._runtime.engine.ledger_hook] if counted else []
+
+    @property
+    def _runtime(self) -> Runtime:
         from ..toolkits.runtime import open_runtime
 
         return open_runtime(self.settings)

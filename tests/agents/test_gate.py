@@ -322,7 +322,7 @@ def test_hooks_and_metadata_of_the_team_stay(khala):
     output = add_sleep_mode(team, khala=khala).run("?")
 
     assert seen == ["delegate_task_to_member"]
-    assert output.metadata["desk"] == "crypto"
+    assert (output.metadata or {})["desk"] == "crypto"
     assert notes(output)[0]["did"] == "injected"
 
 

@@ -165,8 +165,8 @@ class Briefer:
                 shelf.popitem(last=False)
 
 
-def fit(entries: Sequence[Entry], budget: int) -> tuple[list[str], tuple[str, ...], int]:
-    """The entries as JSON objects within `budget` tokens, the symbols that found no room, and the tokens used.
+def fit(entries: Sequence[Entry], budget: int) -> tuple[list[str], tuple[str, ...]]:
+    """The entries as JSON objects within `budget` tokens, and the symbols that found no room.
 
     Every token gets its core before any gets its figures, every token its figures before any gets its report; within
     a level the first named comes first.
@@ -186,7 +186,7 @@ def fit(entries: Sequence[Entry], budget: int) -> tuple[list[str], tuple[str, ..
                     used += part.tokens
                     taken.append(part)
     objects = ["{" + ",".join(part.text for part in taken) + "}" for taken in chosen]
-    return objects, tuple(entry.symbol for entry in entries[len(chosen) :]), used
+    return objects, tuple(entry.symbol for entry in entries[len(chosen) :])
 
 
 def to_json(value: Any) -> str:

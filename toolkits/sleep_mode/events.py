@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agno.run import RunContext
 
     from .demand import DemandLog
-    from .reading import Reading
+    from .memory_reader import Reading
 
 log = logging.getLogger(__name__)
 

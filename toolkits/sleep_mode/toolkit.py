@@ -23,7 +23,7 @@ from .naming import check_count
 
 if TYPE_CHECKING:
     from ..khala import Khala
-    from .reading import Reader
+    from .memory_reader import Reader
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class SleepModeToolkit(Toolkit):
     def reader(self) -> "Reader":
         """What looks into memory and renders replies; shared with the gate, so that each fact is rendered once."""
         if self._reader is None:
-            from .reading import Reader
+            from .memory_reader import Reader
 
             self._reader = Reader(self.khala, reply_budget_tokens=self.settings.reply_budget_tokens)
         return self._reader
