@@ -55,7 +55,7 @@ def test_a_failed_write_leaves_nothing_behind(journal: Journal) -> None:
             connection.execute("INSERT INTO things VALUES ('half')")
             raise ValueError("stop")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="stop"):
         fail()
     add(journal, "after")
     assert names(journal) == ["after", "before"]
@@ -69,7 +69,7 @@ def test_nested_writes_are_one_transaction(journal: Journal) -> None:
                 inner.execute("INSERT INTO things VALUES ('inner')")
             raise ValueError("stop")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="stop"):
         fail()
     assert names(journal) == []
 

@@ -25,12 +25,13 @@ QUICK_CHECK_LIMIT = 64 * 2**20
 """Bytes up to which the whole file is checked at every open (about 0.2 s); above it `check()` does so on request."""
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+_inherited: list[object] = []
 _commits: dict[str, list[int]] = {}
 """Commits made by this process, by file: lets every reader in the process see a write at once, at no cost."""
 
 
 class _Held:
-    """A thread's connection, closed when the thread ends. (The connection alone would wait for the garbage collector.)"""
+    """A thread's connection, closed when the thread ends: by itself it would wait for the garbage collector."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -226,6 +227,8 @@ class Journal:
         self._closed = False
 
     def _after_fork(self) -> None:
+        # Connections must not be used or closed on the other side of a fork: kept, so that nothing closes them.
+        _inherited.append((self._writer, self._readers, list(self._readers), self._local))
         self._lock = threading.RLock()
         closed = self._closed
         self._forget_connections()
