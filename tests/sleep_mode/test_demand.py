@@ -134,13 +134,13 @@ def test_two_tokens_of_one_question_do_not_follow_each_other(demand: DemandLog):
 
 
 def test_kind_shares_of_a_token_sum_to_one_and_lean_on_all_tokens(demand: DemandLog):
-    assert demand.kind_shares("BTC-USD") == {}
+    assert demand.kind_shares(["BTC-USD"]) == {"BTC-USD": {}}
     ask(demand, "BTC-USD", "risk", times=6)
     ask(demand, "ETH-USD", "state", times=6)
-    shares = demand.kind_shares("BTC-USD")
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["risk"] > shares["state"] > 0
-    assert sum(demand.kind_shares("SOL-USD").values()) == pytest.approx(1)
+    shares = demand.kind_shares(["BTC-USD", "SOL-USD"])
+    assert [sum(kinds.values()) for kinds in shares.values()] == pytest.approx([1, 1])
+    assert shares["BTC-USD"]["risk"] > shares["BTC-USD"]["state"] > 0
+    assert shares["SOL-USD"] == pytest.approx({"risk": 0.5, "state": 0.5})
 
 
 def test_the_summary_tells_the_share_of_hits(demand: DemandLog):

@@ -176,7 +176,7 @@ def test_what_a_fresh_answer_is_worth_weighs_in():
     made = plan(
         recall("A-USD", "newer_bar"),
         recall("B-USD", "newer_bar"),
-        worth=lambda token: 3.0 if token.symbol == "B-USD" else 1.0,
+        worth=lambda _tokens: {"B-USD": 3.0},
     )
     assert order(made) == ["B-USD", "A-USD"]
 

@@ -178,24 +178,28 @@ class DemandLog:
                 rates[count.kind] = rates.get(count.kind, 0.0) + count.weight / hours
         return dict(sorted(rates.items(), key=lambda pair: -pair[1]))
 
-    def kind_shares(self, symbol: str) -> dict[str, float]:
-        """How the asks of one token divide over kinds (sums to 1), leaning on all tokens where it was asked little.
+    def kind_shares(self, symbols: Sequence[str]) -> dict[str, dict[str, float]]:
+        """How the asks of each token divide over kinds, leaning on all tokens where it was asked little.
 
-        Empty before anything was asked.
+        The shares of a token sum to 1; there are none before anything was asked.
         """
         _, counts = self._counts()
-        total = sum(count.weight for count in counts if count.symbol != MARKET)
-        if not total:
-            return {}
-        mine = sum(count.weight for count in counts if count.symbol == symbol)
-        shares: dict[str, float] = {}
+        counts = [count for count in counts if count.symbol != MARKET]
+        total = sum(count.weight for count in counts)
+        overall: dict[str, float] = {}
+        own: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
         for count in counts:
-            if count.symbol == MARKET:
-                continue
-            own = count.weight if count.symbol == symbol else 0.0
-            share = (own + SHARE_PRIOR * count.weight / total) / (mine + SHARE_PRIOR)
-            shares[count.kind] = shares.get(count.kind, 0.0) + share
-        return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+            overall[count.kind] = overall.get(count.kind, 0.0) + count.weight / total
+            if count.symbol in own:
+                mine = own[count.symbol]
+                mine[count.kind] = mine.get(count.kind, 0.0) + count.weight
+        return {
+            symbol: {
+                kind: (mine.get(kind, 0.0) + SHARE_PRIOR * share) / (sum(mine.values()) + SHARE_PRIOR)
+                for kind, share in sorted(overall.items(), key=lambda pair: -pair[1])
+            }
+            for symbol, mine in own.items()
+        }
 
     def follows(self, kind: str) -> list[Follow]:
         """What is asked after a question of this kind in the same session, most frequent first."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import SettingsError, StoreBusy
+from ...core.prices import PriceList
 from .budgets import BudgetBook, limits_of
 from .controls import Controls
+from .costs import measured_costs
 from .cycle import SleepCycle
-from .cycle_report import CycleReport
+from .cycle_report import CycleLog, CycleReport
 from .demand import DemandLog
 from .events import Listener, demand_listener
 from .guard import CycleGuard
@@ -19,10 +21,12 @@ from .lease import Lease
 from .ledger import Ledger
 from .ledger_hook import LedgerHook
 from .plan import Plan
+from .planner import SleepPlanner
 from .questions import understand
 from .quiet import QuietTime
 from .scheduler import SleepScheduler
 from .watch import PriceWatch
+from .worth import measured_worth
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -53,7 +57,7 @@ class Engine:
     @cached_property
     def ledger(self) -> Ledger:
         """What sleep cost and saved."""
-        return Ledger(self._journal, clock=self.clock)
+        return Ledger(self._journal, clock=self.clock, prices=PriceList(self.settings.model_prices))
 
     @cached_property
     def ledger_hook(self) -> LedgerHook:
@@ -81,9 +85,21 @@ class Engine:
         return Lease(self._journal, seconds=self.settings.lease_seconds, clock=self.clock)
 
     @cached_property
+    def planner(self) -> SleepPlanner:
+        """What to refresh next, from demand, lives and measured costs."""
+        cycles = CycleLog(self._journal)
+        return SleepPlanner(
+            self.settings,
+            self.demand,
+            worth=measured_worth(self.demand, self.ledger),
+            break_even=self.ledger.break_even,
+            costs=lambda: measured_costs(cycles.recent()),
+        )
+
+    @cached_property
     def cycle(self) -> SleepCycle:
         """The cycle with everything that decides and prepares."""
-        return self.runtime.cycle(budgets=self.budgets.open, wait_for_quiet=self.quiet)
+        return self.runtime.cycle(planner=self.planner, budgets=self.budgets.open, wait_for_quiet=self.quiet)
 
     def listeners(self) -> Sequence[Listener]:
         """Who is told when a team asks memory: demand and ledger."""

@@ -65,7 +65,7 @@ class SleepPlanner:
 
     Args:
         demand: how often tokens are asked about; None: all alike.
-        worth: value of a fresh answer about a token against the average one; 1 for all by default.
+        worth: value of a fresh answer about each token, by symbol, the average being 1; 1 for all by default.
         break_even: uses per refresh that pay for a model's report; None while not measured (`Ledger.break_even`).
         costs: what a refresh takes, measured; None while not. Seconds limit a plan only once they are measured.
         checks_security: whether the cycle has a security provider; without one nothing can cure a missing check.
@@ -77,7 +77,7 @@ class SleepPlanner:
         settings: Settings,
         demand: DemandLog | None = None,
         *,
-        worth: Callable[[Token], float] | None = None,
+        worth: Callable[[Sequence[Token]], Mapping[str, float]] | None = None,
         break_even: Callable[[], float | None] | None = None,
         costs: Callable[[], Costs | None] | None = None,
         shares: Shares | None = None,
@@ -86,7 +86,7 @@ class SleepPlanner:
     ) -> None:
         self._settings = settings
         self._demand = demand
-        self._worth = worth or (lambda _token: 1.0)
+        self._worth = worth or (lambda _tokens: {})
         self._break_even = break_even or (lambda: None)
         self._costs = costs or (lambda: None)
         self._shares = shares or Shares()
@@ -101,6 +101,7 @@ class SleepPlanner:
             StoreError: demand cannot be read.
         """
         rates = self._rates(state)
+        worths = self._worth(state.universe.tokens)
         measured = self._costs()
         needed = self._break_even()
         needed = UNMEASURED_BREAK_EVEN if needed is None else needed
@@ -115,9 +116,17 @@ class SleepPlanner:
                 if why_not is not None:
                     settled.append(PlanItem(token, interval, "keep", why_not, deep=False, prose=False))
                 else:
-                    rate = rates[token.symbol, interval]
                     candidates.append(
-                        self._candidate(token, interval, recall, rate, measured or ASSUMED, needed, state)
+                        self._candidate(
+                            token,
+                            interval,
+                            recall,
+                            rate=rates[token.symbol, interval],
+                            worth=worths.get(token.symbol, 1.0),
+                            costs=measured or ASSUMED,
+                            needed=needed,
+                            now=state.now,
+                        )
                     )
         seconds = budget.left("seconds") if measured else float("inf")
         chosen, left_over = self._choose(candidates, budget.left("requests"), seconds)
@@ -147,21 +156,22 @@ class SleepPlanner:
         token: Token,
         interval: Interval,
         recall: Recall,
+        *,
         rate: float,
+        worth: float,
         costs: Costs,
         needed: float,
-        state: CycleState,
+        now: datetime,
     ) -> _Candidate:
         analysis = recall.analysis
         price = recall.observed.price if recall.observed else None
-        life = lifetime(token.kind, interval, analysis=analysis, price=price, settings=self._settings, now=state.now)
+        life = lifetime(token.kind, interval, analysis=analysis, price=price, settings=self._settings, now=now)
         requests = 1.0 if self._needs_bars(recall) else 0.0
         seconds = costs.compute_seconds + requests * costs.request_seconds
-        worth = self._worth(token)
         uses = rate * life.hours
         moved = bands_moved(recall, self._settings.price_band_atr)
         changed = any(reason.code == "security_changed" for reason in recall.reasons)
-        age = (state.now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS
+        age = (now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS
         why = ", ".join(reason.code for reason in recall.reasons) or ", ".join(recall.missing) or "never analysed"
         item = PlanItem(
             token,
