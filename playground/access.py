@@ -268,8 +268,14 @@ def _sign_in_page(problem: str = "") -> str:
     note = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>DeepTrader</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>body{{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh}}form{{display:grid;gap:10px;width:280px}}
-input,button{{font:inherit;padding:8px 10px}}p{{margin:0}}</style>
-<form method="post" action="{SIGN_IN}"><h1 style="font-size:18px;margin:0">DeepTrader playground</h1>{note}
-<label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh }}
+form {{ display: grid; gap: 10px; width: 280px }}
+h1 {{ font-size: 18px; margin: 0 }}
+p {{ margin: 0 }}
+input, button {{ font: inherit; padding: 8px 10px }}
+</style>
+<form method="post" action="{SIGN_IN}"><h1>DeepTrader playground</h1>{note}
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Sign in</button></form></html>"""

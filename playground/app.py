@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STATIC_DIR = Path(__file__).parent / "static"
 RECONNECT_SECONDS = 20.0
 """How long a page that lost its connection (a phone asleep, a short outage) finds everything as it left it."""
+SHUTDOWN_SECONDS = 5
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1c5ea6"/>'
     '<path d="M25 19.2A10 10 0 1 1 13 6.6a8 8 0 0 0 12 12.6Z" fill="none" stroke="#fff" stroke-width="2.6" '
@@ -131,9 +132,16 @@ def require_extra() -> None:
         )
 
 
-def serve(desk: Desk, *, port: int = 7777, access: Access | None = None, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM. `options` go to uvicorn."""
+def serve(desk: Desk, *, port: int = 7777, access: Access | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; pages that are still open do not hold the end up."""
     import uvicorn
 
     access = access or Access()
-    uvicorn.run(build_app(desk, access=access), host=access.host, port=port, **{"log_level": "warning"} | options)
+    uvicorn.run(
+        build_app(desk, access=access),
+        host=access.host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
+    )

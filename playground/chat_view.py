@@ -11,7 +11,7 @@ from ..core.text import clean_label
 from .chat import Conversation, Target
 from .components import Composer, Transcript
 from .desk import Desk
-from .dom import button, el, set_text, stamp
+from .dom import button, el, stamp
 
 WATCH_SECONDS = 0.12
 LIST_SECONDS = 3.0
@@ -126,7 +126,7 @@ class ChatView:
                         with el("li"), el("button", type="button") as choice:
                             el("span", text)
                             el("span", origin, "from")
-                        choice.on("click", lambda text=text: self._send(text))
+                        choice.on("click", lambda _event, text=text: self._send(text))
 
     def _show_transcript(self) -> None:
         assert self._conversation is not None
@@ -227,6 +227,3 @@ def suggestions(desk: Desk) -> list[tuple[str, str]]:
             ][:2]
         found += [(f"How does {row['symbol']} look?", f"{row['freshness']} in memory") for row in rows[:4]]
     return found[:SUGGESTIONS]
-
-
-__all__ = ["ChatView", "chat_view", "set_text", "suggestions"]

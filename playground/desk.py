@@ -28,7 +28,7 @@ class Desk:
         runtime: market, memory and clock. The desk does not close it.
         model, analyst_model: agno models or strings for manager and analyst; None takes the one in settings, and
             without one the playground answers from memory only.
-        engine: what `build_engine` makes; built from `runtime` by default.
+        engine: cycle, scheduler and ledger; the runtime's by default.
     """
 
     def __init__(self, runtime: Runtime, *, model: Any = None, analyst_model: Any = None, engine: Any = None) -> None:
@@ -84,9 +84,7 @@ class Desk:
         """Cycle, scheduler, demand, budgets and ledger of this memory."""
         if self._given_engine is not None:
             return self._given_engine
-        from ..toolkits.sleep_mode.engine import build_engine
-
-        return build_engine(self.runtime)
+        return self.runtime.engine
 
     @cached_property
     def analyst(self) -> Any:
@@ -152,7 +150,6 @@ class Desk:
         finally:
             await self.chat.close()
             await self.sleep.astop()
-            self.engine.close()
 
     def _answer_from_memory(self, question: str) -> str:
         from .memory_answer import answer_from_memory

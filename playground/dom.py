@@ -18,7 +18,7 @@ CHECK_TONE = {"pass": GOOD, "fail": BAD, "unknown": WARN, "not_applicable": PLAI
 
 
 def el(tag: str, text: str | None = None, cls: str = "", **attributes: Any) -> Element:
-    """One element. Attributes are given in snake_case (`aria_label=`); None leaves one out. Use `with el(...)` to nest."""
+    """One element. Attributes are given in snake_case (`aria_label=`), None leaves one out. `with el(...)` nests."""
     element = Element(tag) if text is None else TextElement(tag=tag, text=text)
     if cls:
         element.classes(cls)

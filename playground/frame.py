@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from nicegui import ui
 
 from ..core.errors import DeepTraderError
 from .desk import Desk
-from .dom import badge, button, el, set_attribute, set_text
+from .dom import button, el, set_attribute, set_text
 
 STATIC = "/playground-static"
 LOGO = (
@@ -70,8 +71,8 @@ class Frame:
             self._progress = el("div")
         self._note = el("div", cls="simulated-note", role="note")
         with self._note:
-            self._note_head = el("b", "")
-            self._note_text = el("span", "")
+            el("b", "SIMULATED")
+            el("span", " These tokens and prices are made up.")
         self._note.set_visibility(False)
         self._keys()
         with el("main", id="view", tabindex="-1"):
@@ -105,10 +106,8 @@ class Frame:
 
     async def refresh(self) -> None:
         """Read the status off the event loop and show it."""
-        try:
+        with contextlib.suppress(DeepTraderError):  # said below, where reading fails in the same way
             await asyncio.to_thread(self._desk.board.read, "1d")
-        except DeepTraderError:
-            pass  # shown below: reading fails there in the same way
         self.show_status()
 
     def show_status(self) -> None:
@@ -137,20 +136,5 @@ class Frame:
         self._show_note(board.simulated or desk.runtime.market.simulated)
 
     def _show_note(self, simulated: bool) -> None:
-        desk = self._desk
-        lines = []
-        if simulated:
-            lines.append(("SIMULATED", " These tokens and prices are made up. "))
-        if desk.memory_only:
-            lines.append(("MEMORY ONLY", " No language model is set: answers come from memory as they stand. "))
-        visible = bool(simulated)
-        if visible:
-            set_text(self._note_head, lines[0][0])
-            set_text(self._note_text, lines[0][1])
-        if self._note.visible != visible:
-            self._note.set_visibility(visible)
-
-
-def status_badge(text: str, tone: str) -> Any:
-    """A badge for a state word."""
-    return badge(text, tone)
+        if self._note.visible != simulated:
+            self._note.set_visibility(simulated)

@@ -6,10 +6,11 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.cycle import Progress
 from ..toolkits.sleep_mode.cycle_report import CycleLog, CycleReport
 
 SleepState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
@@ -31,6 +32,8 @@ STATE_WORDS: dict[SleepState, str] = {
     "killed": "Switched off",
     "backing_off": "Backing off after failures",
 }
+LAST_STEPS = ("anticipate", "reports", "index")
+KINDS = ("requests", "security_calls", "model_tokens", "usd", "seconds")
 PLAN_MAX_AGE = 120.0
 """Seconds for which a plan that was looked at is shown again without asking the market."""
 
@@ -48,6 +51,42 @@ class Now:
     cycle_id: str = ""
 
 
+@dataclass(frozen=True)
+class BudgetLine:
+    """One kind of budget: spent today and by the last cycle, with the limits (None: not limited)."""
+
+    kind: str
+    today: float
+    per_day: float | None
+    last_cycle: float
+    per_cycle: float | None
+
+
+@dataclass(frozen=True)
+class Anticipated:
+    """A question prepared before anyone asked it. `hits`: how often it was really asked; None: not counted."""
+
+    key: str
+    title: str
+    text: str
+    freshness: str
+    created_at: datetime
+    author: str
+    hits: int | None = None
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """The ledger's sums and what its plot is drawn from."""
+
+    summary: Any
+    cycles: tuple[Any, ...]
+    answers: tuple[Any, ...]
+
+    def __eq__(self, other: object) -> bool:  # the span of time moves with every read: what was measured counts
+        return isinstance(other, LedgerView) and (self.cycles, self.answers) == (other.cycles, other.answers)
+
+
 class SleepDesk:
     """Watches and steers one engine. Reading it never touches a network, except `plan` (the market's universe)."""
 
@@ -56,12 +95,12 @@ class SleepDesk:
         self.engine = engine
         self.scheduler = engine.scheduler()
         self._log = CycleLog(runtime.khala.journal)
-        self._progress: Any = None
+        self._progress: Progress | None = None
         self._plan: tuple[float, str, Any] | None = None
         self._plan_lock = threading.Lock()
         engine.cycle.on_progress = self._note
 
-    def _note(self, progress: Any) -> None:
+    def _note(self, progress: Progress) -> None:
         self._progress = progress
 
     # Steering
@@ -73,6 +112,15 @@ class SleepDesk:
     async def astop(self) -> None:
         """End the schedule; a running cycle publishes what it has and ends."""
         await self.scheduler.astop()
+
+    async def arun_once(self) -> CycleReport:
+        """One cycle under the store's lease, whatever the schedule.
+
+        Raises:
+            StoreBusy: one is running already.
+            DeepTraderError: what stopped it.
+        """
+        return await asyncio.to_thread(self.engine.run_once)
 
     def run_now(self) -> None:
         """Ask for a cycle as soon as possible."""
@@ -116,16 +164,16 @@ class SleepDesk:
         )
 
     def _detail(self, state: SleepState, status: Any, controls: Any) -> tuple[str, float | None]:
+        """What is going on in words, and how far the present step is."""
         if state == "running":
             progress = self._progress
             if progress is None:
                 return "beginning", 0.0
             words = STEP_WORDS.get(progress.step, progress.step)
             if progress.total > 1:
-                return f"{words}, {progress.done} of {progress.total} {progress.symbol}".strip(), (
-                    progress.done / progress.total
-                )
-            return words, 1.0 if progress.step in ("anticipate", "reports", "index") else 0.0
+                words = f"{words}, {progress.done} of {progress.total} {progress.symbol}".strip()
+                return words, progress.done / progress.total
+            return words, 1.0 if progress.step in LAST_STEPS else 0.0
         if state in ("paused", "killed"):
             return controls.reason, None
         if state == "standby" and status.holder is not None:
@@ -141,6 +189,48 @@ class SleepDesk:
     def recent(self, limit: int = 12) -> list[CycleReport]:
         """Newest first."""
         return self._log.recent(limit)
+
+    def budgets(self) -> list[BudgetLine]:
+        """What may be spent and what was, kinds with a limit only."""
+        book, last = self.engine.budgets, self.last()
+        today = book.used_today()
+        lines = []
+        for kind in KINDS:
+            limit = book.limit(kind)
+            per_day, per_cycle = _finite(limit.per_day), _finite(limit.per_cycle)
+            if per_day is None and per_cycle is None:
+                continue
+            spent = last.spent.get(kind, 0.0) if last else 0.0
+            if kind == "seconds":
+                spent = last.seconds if last else 0.0
+            lines.append(BudgetLine(kind, today.get(kind, 0.0), per_day, spent, per_cycle))
+        return lines
+
+    def anticipated(self) -> list[Anticipated]:
+        """Prepared questions and scenarios: the asked ones first, then the fresh, then the newest."""
+        hits = self._hits()
+        found = [
+            Anticipated(
+                document.key,
+                document.title,
+                document.text,
+                freshness.value,
+                document.created_at,
+                document.author,
+                hits.get(document.key, 0) if hits is not None else None,
+            )
+            for kind in ("anticipated", "scenario")
+            for document, freshness, _ in self.runtime.khala.documents(kind)
+        ]
+        return sorted(found, key=lambda q: (-(q.hits or 0), q.freshness != "fresh", -q.created_at.timestamp()))
+
+    def _hits(self) -> dict[str, int] | None:
+        return None
+
+    def ledger(self, days: float = 7) -> LedgerView:
+        """The ledger of the last days."""
+        ledger, window = self.engine.ledger, timedelta(days=days)
+        return LedgerView(ledger.summary(window), tuple(ledger.cycles(window)), tuple(ledger.answers(window)))
 
     def plan(self) -> Any:
         """What the next cycle would do. Asks the market for its universe when the last look is old.
@@ -159,3 +249,7 @@ class SleepDesk:
     async def aplan(self) -> Any:
         """`plan` in a thread."""
         return await asyncio.to_thread(self.plan)
+
+
+def _finite(value: float) -> float | None:
+    return value if value != float("inf") else None

@@ -136,6 +136,10 @@ class Turn:
             "can_retry": self.state != "running",
         }
 
+    def _steps_seconds(self) -> float | None:
+        """What the manager's own calls took together; a member's are within a delegation's."""
+        return None if self.state == "running" else sum(step.seconds or 0 for step in self.steps if not step.inner)
+
     def _served(self) -> tuple[str, str, str]:
         """Where the answer's figures come from, in three words."""
         records = [source for source in self.sources.values() if source.freshness]

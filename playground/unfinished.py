@@ -62,4 +62,7 @@ class UnfinishedTurns:
                 query + (" WHERE session_id = ?" if session_id else "") + " ORDER BY asked_at",
                 (session_id,) if session_id else (),
             ).fetchall()
-        return [Unfinished(*row[:4], datetime.fromtimestamp(row[4], UTC)) for row in rows]
+        return [
+            Unfinished(run_id, session, target, question, datetime.fromtimestamp(asked_at, UTC))
+            for run_id, session, target, question, asked_at in rows
+        ]

@@ -1,0 +1,50 @@
+"""`deeptrader playground`: chat with the team and see what it knows, on a page of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import AsOf, DataDir, Market, runtime_for
+from .output import errors
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(playground)
+
+
+def playground(
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")] = 7777,
+    host: Annotated[str, typer.Option("--host", help="Address to bind. Anything but loopback needs --token.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="DEEPTRADER_PLAYGROUND_TOKEN", help="Secret every request must bring."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="Further host name to answer to; repeatable.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", help="Other site that may call, e.g. https://os.agno.com; repeatable."),
+    ] = None,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve the playground: chat, what the team knows, sleep; with agno's REST interface beside it."""
+    from ..playground.access import Access
+
+    access = Access(host=host, token=token, hosts=tuple(allow_host or ()), origins=tuple(allow_origin or ()))
+    from ..playground.app import require_extra, serve
+
+    require_extra()
+    from ..playground.desk import Desk
+
+    with runtime_for(data_dir, market, as_of) as runtime:
+        desk = Desk(runtime)
+        name = f"[{host}]" if ":" in host else host
+        errors.print(f"DeepTrader playground: http://{name}:{port}  ({desk.model_name}). Ctrl+C ends it.", markup=False)
+        serve(desk, port=port, access=access)
