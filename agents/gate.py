@@ -23,7 +23,6 @@ from ..core.errors import DeepTraderError, InvalidInput
 from ..toolkits.sleep_mode.events import Did, Listener, MemoryEvent, tell
 from .agno_internals import let_the_model_go_on
 from .context import METADATA, MemoryContext, rewrite_input, with_context, without_context
-from .served import served_answer
 
 if TYPE_CHECKING:
     from agno.run import RunContext
@@ -157,16 +156,16 @@ class SleepGate:
             return None
         try:
             reading = self.context.reader.read(text=task)
-            answer = served_answer(reading, self.context.reader.khala)
         except DeepTraderError as error:
             log.warning("The gate could not answer from memory: %s", error)
             return None
-        if answer is None:
+        if reading.answer is None:
             return None
         self._note(run_context, "served", tool, reading, started)
+        text = f"{reading.answer.text}\nAnswered from the team's memory; no member was asked."
         if tool in EXECUTION:
-            return f"{answer}\n\nThe task was not handed to a member: mark it as completed with this result."
-        return answer
+            return f"{text}\n\nThe task was not handed to a member: mark it as completed with this result."
+        return text
 
     def _refuse(self, tool: str, func: Callable[..., Any], run_context: RunContext) -> None:
         from agno.exceptions import RetryAgentRun, StopAgentRun

@@ -185,7 +185,7 @@ def test_simulated_figures_say_so(khala, toolkit):
     assert only(ask(toolkit, ["SIM-USD"]))["simulated"] is True
 
 
-def test_fresh_scenarios_answer_a_question_about_the_market(khala, toolkit):
+def test_the_scenario_asked_for_comes_first_and_other_fresh_ones_behind_it(khala, toolkit):
     khala.put_documents(
         [
             make_document("scenario.oversold", text="Oversold: none."),
@@ -197,21 +197,28 @@ def test_fresh_scenarios_answer_a_question_about_the_market(khala, toolkit):
     reply = ask(toolkit, [], "what is the best buy among large caps?")
 
     assert reply["next"] == "answer"
-    assert [scenario["key"] for scenario in reply["scenarios"]] == ["scenario.best_buy", "scenario.oversold"]
+    assert reply["prepared"]["text"].startswith("The best buy is BTC-USD.")
+    assert reply["prepared"]["made"] == "prepared"
+    assert [scenario["key"] for scenario in reply["scenarios"]] == ["scenario.oversold"]
     assert reply["scenarios"][0]["as_of"] == "2026-03-02T00:06Z"
 
 
-def test_a_question_about_the_market_with_nothing_prepared_is_to_be_delegated(toolkit):
-    reply = ask(toolkit, [], "what is the best buy among large caps?")
+def test_a_question_nobody_foresaw_gets_what_may_fit_and_the_choice(khala, toolkit):
+    question = "which of them would my grandmother like?"
 
-    assert reply["next"] == "delegate"
+    assert ask(toolkit, [], question)["next"] == "delegate"
+    khala.put_documents([make_document("scenario.best_buy", text="The best buy is BTC-USD.")])
+
+    assert ask(toolkit, [], question)["next"] == "decide"
 
 
-def test_the_answer_prepared_for_this_very_question_comes_first(khala, toolkit):
-    khala.put_documents([make_document("state.oversold/BTC-USD", kind="anticipated", text="BTC-USD is not oversold.")])
+def test_the_answer_prepared_for_this_very_question_comes_along(khala, toolkit):
+    rests_on = (khala.latest("BTC-USD").analysis.analysis_id,)
+    text = "BTC-USD is not oversold, was prepared."
+    khala.put_documents([make_document("state.oversold/BTC-USD", kind="anticipated", text=text, rests_on=rests_on)])
 
-    assert ask(toolkit, [], "is bitcoin oversold?")["prepared"][0]["text"] == "BTC-USD is not oversold."
-    assert "prepared" not in ask(toolkit, [], "is bitcoin overbought?")
+    assert ask(toolkit, [], "is bitcoin oversold?")["prepared"]["text"].startswith(text)
+    assert "was prepared" not in ask(toolkit, [], "is bitcoin overbought?")["prepared"]["text"]
 
 
 def test_three_tokens_stay_within_the_reply_budget(khala, toolkit):
@@ -221,11 +228,12 @@ def test_three_tokens_stay_within_the_reply_budget(khala, toolkit):
         *(make_analysis(s, interval="1h", price=67_000.5, bar_close=BAR_CLOSE) for s in ("BTC-USD", "ETH-USD")),
     )
 
-    text = toolkit.sleep_mode(["BTC-USD", "ETH-USD", "ADA-USD"], "which of them should I buy?")
+    text = toolkit.sleep_mode(["BTC-USD", "ETH-USD", "ADA-USD"], "which of them will last?")
 
     assert estimate_tokens(text) <= toolkit.settings.reply_budget_tokens
     reply = json.loads(text)
-    assert all("figures" in token and "signal" in token for token in reply["tokens"])
+    assert [token["symbol"] for token in reply["tokens"]] == ["BTC-USD", "ETH-USD", "ADA-USD"]
+    assert all("figures" in token and "signal" in token and "security" in token for token in reply["tokens"])
     assert "report" in reply["tokens"][0]
 
 

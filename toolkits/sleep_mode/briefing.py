@@ -91,7 +91,9 @@ class Briefer:
     def __deepcopy__(self, memo: dict[int, Any]) -> Briefer:
         return self
 
-    def entry(self, recall: Recall, kind: str = "state", *, look_up_similar: bool = False) -> Entry:
+    def entry(
+        self, recall: Recall, kind: str = "state", *, look_up_similar: bool = False, with_report: bool = True
+    ) -> Entry:
         """What there is to say about one token for a kind of question.
 
         `look_up_similar` allows a search for similar past situations where none was made for this analysis yet (tens
@@ -101,7 +103,8 @@ class Briefer:
         if analysis is None or recall.freshness is Freshness.STALE:
             return Entry(recall.symbol, (_head(recall),))
         head = kind.split(".", 1)[0]
-        parts = [_head(recall), *self._static(analysis, head if head in FIGURES else "state")]
+        static = self._static(analysis, head if head in FIGURES else "state")
+        parts = [_head(recall), *(part for part in static if with_report or part.level is not Level.REPORT)]
         similar = self._similar_part(analysis, look_up=look_up_similar)
         if similar is not None:
             parts.append(similar)

@@ -5,17 +5,19 @@ The tool that managers call and the gate in front of delegations read through he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import InvalidInput
 from ...core.model_tokens import estimate_tokens
 from ...core.text import clean_label
 from ...core.token import Interval, normalize_symbol
 from ..khala.records import Document, Freshness, Recall
+from .answers import Answer, answer_from_memory
 from .briefing import Briefer, fit, to_json
 from .facts import stamp
+from .matching import Matcher
 from .naming import find_token, unknown_token
 from .questions import Question, understand
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
 QUESTION_LIMIT = 1_000
 DOCUMENT_LIMIT = 900
+ANSWER_LIMIT = 2_000
 FRAME_TOKENS = 40
 """What the members' names and brackets around the entries cost."""
+_WORD_BY_WORD = Matcher()
 LEFT_OUT_TOKENS = 40
 """What it costs to say what found no room."""
 
@@ -34,14 +38,14 @@ LEFT_OUT_TOKENS = 40
 class Reading:
     """What memory holds for one question.
 
-    `prepared` answer this very question; `scenarios` are about the market as a whole. Both hold fresh texts only.
+    `answer` is the whole answer, where memory has one. `scenarios` are fresh prepared texts about the market.
     """
 
     question: Question
     interval: Interval
     recalls: tuple[Recall, ...] = ()
     unknown: tuple[str, ...] = ()
-    prepared: tuple[Document, ...] = ()
+    answer: Answer | None = None
     scenarios: tuple[Document, ...] = ()
 
     @property
@@ -55,16 +59,19 @@ class Reading:
         return tuple(recall for recall in self.recalls if not recall.usable)
 
     @property
-    def complete(self) -> bool:
-        """True when every token asked about is fresh, or what was asked about the market is prepared."""
+    def next_step(self) -> Literal["answer", "delegate", "decide"]:
+        """answer: all that was asked is there and fresh. delegate: some of it is not. decide: there are texts that may
+        fit, and whether they do takes judgement."""
         if self.recalls:
-            return not self.to_refresh and not self.unknown
-        return bool(self.prepared or self.scenarios)
+            return "delegate" if self.to_refresh or self.unknown else "answer"
+        if self.answer is not None:
+            return "answer"
+        return "decide" if self.scenarios else "delegate"
 
     @property
     def knows_something(self) -> bool:
         """True when there is anything in it at all."""
-        return any(recall.analysis is not None for recall in self.recalls) or bool(self.prepared or self.scenarios)
+        return any(recall.analysis is not None for recall in self.recalls) or bool(self.answer or self.scenarios)
 
 
 class Reader:
@@ -111,7 +118,7 @@ class Reader:
             interval=interval,
             recalls=tuple(recalls.values()),
             unknown=tuple(unknown),
-            prepared=self._prepared(question),
+            answer=self._answer(question),
             scenarios=self._scenarios(question, market_wide=not recalls),
         )
 
@@ -120,28 +127,24 @@ class Reader:
 
         `look_up_similar` allows the search for similar past situations of tokens nobody searched for yet.
         """
-        frame = to_json(self._frame(reading))[1:-1]
-        budget = self._budget - FRAME_TOKENS - estimate_tokens(frame)
+        members = [to_json(self._frame(reading))[1:-1]]
+        budget = self._budget - FRAME_TOKENS - estimate_tokens(members[0])
+        # With tokens to tell about, prepared texts take half the reply at most: their figures must find room.
+        texts, spent = _prepared_texts(reading, budget // 2 if reading.recalls else budget)
+        members += texts
+        answered = any(text.startswith('"prepared"') for text in texts)
         entries = [
-            self.briefer.entry(recall, reading.kind, look_up_similar=look_up_similar) for recall in reading.recalls
+            self.briefer.entry(
+                recall,
+                reading.kind,
+                look_up_similar=look_up_similar,
+                with_report=not answered,  # an answer to the very question says it better
+            )
+            for recall in reading.recalls
         ]
-        # With tokens to tell about, prepared texts take half the reply at most.
-        for_texts = budget // 2 if entries else budget
-        members = [frame]
-        for name, documents in (("prepared", reading.prepared), ("scenarios", reading.scenarios)):
-            texts = []
-            for document in documents:
-                text = to_json(_shown(document))
-                cost = estimate_tokens(text)
-                if cost <= for_texts:
-                    texts.append(text)
-                    for_texts -= cost
-                    budget -= cost
-            if texts:
-                members.append(f'"{name}":[{",".join(texts)}]')
-        objects, left_out = fit(entries, budget)
+        objects, left_out = fit(entries, budget - spent)
         if left_out:
-            objects, left_out = fit(entries, budget - LEFT_OUT_TOKENS)
+            objects, left_out = fit(entries, budget - spent - LEFT_OUT_TOKENS)
         if objects:
             members.append(f'"tokens":[{",".join(objects)}]')
         if left_out:
@@ -150,12 +153,10 @@ class Reader:
 
     def _frame(self, reading: Reading) -> dict[str, Any]:
         body: dict[str, Any] = {"read_at": stamp(self.khala.clock.now())}
-        if reading.complete:
-            body["next"] = "answer"
-        else:
+        body["next"] = reading.next_step
+        if reading.next_step == "delegate":
             symbols = [recall.symbol for recall in reading.to_refresh]
             symbols += [clean_label(name, limit=24) for name in reading.unknown]
-            body["next"] = "delegate"
             body["delegate"] = {
                 "tokens": symbols,
                 "task": f"Analyse {', '.join(symbols)} now." if symbols else "Work out the answer from live data.",
@@ -183,20 +184,46 @@ class Reader:
         token = find_token(name, self.khala)
         return None if token is None else self.khala.latest(token, interval=interval)
 
-    def _prepared(self, question: Question) -> tuple[Document, ...]:
-        if question.key is None or question.kind == "scenario":
-            return ()
-        return tuple(self._fresh("anticipated", question.key))
+    def _answer(self, question: Question) -> Answer | None:
+        if not question.text or question.kind == "other":
+            return None
+        # Without the word gate: that would load an embedder, and this is the path in front of every delegation.
+        found = answer_from_memory(question, self.khala, matcher=_WORD_BY_WORD)
+        return found if isinstance(found, Answer) else None
 
     def _scenarios(self, question: Question, *, market_wide: bool) -> tuple[Document, ...]:
+        """Prepared texts about the market that are fresh. One that is not is no answer, so it is left out."""
         if not question.text or not (market_wide or question.kind in ("scenario", "ranking")):
             return ()
-        wanted = question.key
-        return tuple(sorted(self._fresh("scenario"), key=lambda document: document.key != wanted))
+        kept = self.khala.documents("scenario")
+        return tuple(d for d, freshness, _ in kept if freshness is Freshness.FRESH and d.key != question.key)
 
-    def _fresh(self, kind: str, key: str | None = None) -> Iterable[Document]:
-        """Prepared texts that are fresh. One that is not is no answer, so it is left out."""
-        return [d for d, freshness, _ in self.khala.documents(kind, key=key) if freshness is Freshness.FRESH]
+
+def _prepared_texts(reading: Reading, budget: int) -> tuple[list[str], int]:
+    """The answer and the scenarios that fit, as members of a JSON object, and what they cost."""
+    members: list[str] = []
+    spent = 0
+    if reading.answer is not None:
+        text = to_json(_answered(reading.answer))
+        cost = estimate_tokens(text)
+        if cost <= budget:
+            members.append(f'"prepared":{text}')
+            spent += cost
+    scenarios = []
+    for document in reading.scenarios:
+        text = to_json(_shown(document))
+        cost = estimate_tokens(text)
+        if spent + cost <= budget:
+            scenarios.append(text)
+            spent += cost
+    return members + ([f'"scenarios":[{",".join(scenarios)}]'] if scenarios else []), spent
+
+
+def _answered(answer: Answer) -> dict[str, Any]:
+    body: dict[str, Any] = {"text": clean_label(answer.text, limit=ANSWER_LIMIT), "made": answer.source}
+    if answer.as_of is not None:
+        body["as_of"] = stamp(answer.as_of)
+    return body
 
 
 def _shown(document: Document) -> dict[str, Any]:
