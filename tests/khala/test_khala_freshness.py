@@ -1,0 +1,366 @@
+"""Every reason why an analysis may not be served, one at a time and together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from doubles.analyses import (
+    BAR_CLOSE,
+    NOW,
+    make_analysis,
+    make_document,
+    make_quote,
+    make_security,
+    make_settings,
+    make_token,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Freshness, Khala, MarketAnalysis, Recall, Trigger
+from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
+
+Publish = Callable[..., list[str]]
+RULES = Rules.of(make_settings())
+HOUR = timedelta(hours=1)
+
+
+def codes(recall: Recall) -> list[str]:
+    return [reason.code for reason in recall.reasons]
+
+
+def seen(khala: Khala, price: float, at: datetime, symbol: str = "BTC-USD") -> Recall:
+    khala.observe([make_quote(symbol, price, as_of=at)])
+    return khala.latest(symbol)
+
+
+def test_a_complete_analysis_of_the_newest_bar_is_fresh(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis())
+    recall = khala.latest("BTC-USD")
+    assert recall.freshness is Freshness.FRESH
+    assert recall.usable
+    assert recall.age_seconds == 60
+    assert (recall.reasons, recall.missing, recall.absent) == ((), (), ())
+
+
+def test_a_newer_bar_makes_it_stale_once_the_grace_is_over(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    publish(make_analysis(security=make_security(ttl=timedelta(days=3))))
+    due = BAR_CLOSE + timedelta(days=1)
+    clock.set(due + timedelta(minutes=9))
+    assert codes(seen(khala, 100, clock.now())) == []
+    clock.set(due + timedelta(minutes=10))
+    recall = seen(khala, 100, clock.now())
+    assert codes(recall) == ["newer_bar"]
+    assert "2026-03-03 00:00" in recall.reasons[0].detail
+
+
+def test_an_equity_waits_for_its_next_session_and_not_for_the_clock(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    friday = datetime(2026, 2, 27, 21, tzinfo=UTC)
+    clock.set(friday + timedelta(minutes=6))
+    publish(make_analysis("AAPL", bar_close=friday, security=None))
+    khala.observe([make_quote("AAPL", as_of=friday + timedelta(minutes=1))])
+    assert codes(khala.latest("AAPL")) == []
+    clock.set(datetime(2026, 2, 28, 18, tzinfo=UTC))  # Saturday: no newer bar and no newer price can exist
+    assert codes(khala.latest("AAPL")) == []
+    clock.set(datetime(2026, 3, 2, 15, tzinfo=UTC))  # Monday, half an hour after the bell
+    assert codes(khala.latest("AAPL")) == ["price_unobserved", "ttl"]
+    clock.set(datetime(2026, 3, 2, 21, 10, tzinfo=UTC))
+    assert codes(khala.latest("AAPL"))[0] == "newer_bar"
+
+
+def test_a_sighting_before_the_close_vouches_for_nothing_after_it(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    thursday, friday_noon = datetime(2026, 2, 26, 21, tzinfo=UTC), datetime(2026, 2, 27, 17, tzinfo=UTC)
+    clock.set(friday_noon)
+    publish(make_analysis("AAPL", bar_close=thursday, computed_at=friday_noon - HOUR / 6, security=None))
+    assert codes(khala.latest("AAPL")) == []
+    clock.set(datetime(2026, 2, 27, 21, 5, tzinfo=UTC))
+    assert codes(khala.latest("AAPL")) == ["price_unobserved"]
+
+
+@pytest.mark.parametrize(("price", "stale"), [(101.0, False), (99.0, False), (101.01, True), (98.99, True)])
+def test_a_price_outside_the_band_of_half_an_atr_makes_it_stale(
+    khala: Khala, publish: Publish, price: float, stale: bool
+) -> None:
+    publish(make_analysis())  # ATR 2 around 100
+    assert codes(seen(khala, price, NOW)) == (["price_moved"] if stale else [])
+
+
+def test_the_band_lies_around_the_price_it_was_made_at_and_not_around_the_close(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(price=100, quote=103.0))
+    assert codes(khala.latest("BTC-USD")) == []
+    assert codes(seen(khala, 100, NOW)) == ["price_moved"]
+
+
+@pytest.mark.parametrize(
+    ("side", "level", "price", "crossed"),
+    [
+        ("above", 100.5, 100.6, True),
+        ("above", 100.5, 100.5, False),
+        ("below", 99.5, 99.4, True),
+        ("below", 99.5, 99.6, False),
+        ("above", 99.5, 100.2, False),  # passed before it was computed: nothing new
+        ("below", 100.5, 99.8, False),
+    ],
+)
+def test_a_threshold_passed_since_makes_it_stale(
+    khala: Khala, publish: Publish, side: str, level: float, price: float, crossed: bool
+) -> None:
+    publish(make_analysis(triggers=(Trigger(level=level, side=side, meaning="RSI below 30"),)))  # type: ignore[arg-type]
+    recall = seen(khala, price, NOW)
+    assert codes(recall) == (["threshold_crossed"] if crossed else [])
+    if crossed:
+        assert "RSI below 30" in recall.reasons[0].detail
+
+
+def test_a_price_nobody_looked_at_vouches_for_nothing(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    publish(make_analysis())  # with a quote of five minutes past midnight
+    clock.set(BAR_CLOSE + timedelta(minutes=20))
+    assert codes(khala.latest("BTC-USD")) == []
+    clock.advance(1)
+    assert codes(khala.latest("BTC-USD")) == ["price_unobserved"]
+    assert codes(seen(khala, 100, clock.now())) == []
+
+
+def test_without_any_quote_the_close_is_the_last_sighting(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    publish(make_analysis().model_copy(update={"quote": None}))
+    clock.set(BAR_CLOSE + timedelta(minutes=15))
+    assert codes(khala.latest("BTC-USD")) == []
+    clock.advance(1)
+    assert codes(khala.latest("BTC-USD")) == ["price_unobserved"]
+
+
+def test_an_older_sighting_never_replaces_a_newer_one(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis())
+    khala.observe([make_quote(price=110, as_of=NOW)])
+    assert khala.observe([make_quote(price=100, as_of=NOW - HOUR)]) == 0
+    recall = khala.latest("BTC-USD")
+    assert codes(recall) == ["price_moved"]
+    assert recall.observed is not None
+    assert recall.observed.price == 110
+
+
+def test_the_quote_of_the_analysis_counts_when_it_is_the_newest(khala: Khala, publish: Publish) -> None:
+    khala.observe([make_quote(price=110, as_of=BAR_CLOSE)])
+    publish(make_analysis())
+    recall = khala.latest("BTC-USD")
+    assert codes(recall) == []
+    assert recall.observed is not None
+    assert recall.observed.price == 100
+
+
+def test_a_security_check_runs_out(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    publish(make_analysis(security=make_security(checked_at=NOW - HOUR, ttl=2 * HOUR)))
+    assert codes(khala.latest("BTC-USD")) == []
+    clock.set(NOW + HOUR)
+    assert codes(seen(khala, 100, clock.now())) == ["security_expired"]
+
+
+def test_the_same_finding_checked_again_holds_without_a_new_analysis(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    publish(make_analysis(security=make_security(checked_at=NOW - HOUR, ttl=2 * HOUR)))
+    clock.set(NOW + HOUR)
+    assert khala.set_security("BTC-USD", make_security(checked_at=clock.now())) is True
+    assert khala.set_security("BTC-USD", make_security(checked_at=clock.now() + HOUR)) is False
+    assert codes(seen(khala, 100, clock.now())) == []
+
+
+def test_a_finding_that_turned_makes_it_stale(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(security="safe"))
+    khala.set_security("BTC-USD", make_security("danger", checked_at=NOW))
+    recall = khala.latest("BTC-USD")
+    assert codes(recall) == ["security_changed"]
+    assert "safe" in recall.reasons[0].detail
+    assert "danger" in recall.reasons[0].detail
+
+
+def test_an_older_report_than_the_one_kept_is_ignored(khala: Khala) -> None:
+    khala.set_security("BTC-USD", make_security("danger", checked_at=NOW))
+    assert khala.set_security("BTC-USD", make_security("safe", checked_at=NOW - HOUR)) is False
+    kept = khala.security("BTC-USD")
+    assert kept is not None
+    assert kept.verdict == "danger"
+
+
+def test_a_token_that_left_the_universe_is_kept_up_by_nobody(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    bitcoin, ether = make_token("BTC-USD"), make_token("ETH-USD")
+    khala.record_universe([bitcoin, ether], NOW)
+    publish(make_analysis(), make_analysis("ETH-USD"))
+    assert codes(khala.latest("BTC-USD")) == []
+    khala.record_universe([ether], NOW)
+    assert codes(khala.latest("BTC-USD")) == ["left_universe"]
+    assert codes(khala.latest("ETH-USD")) == []
+    clock.advance(60)
+    publish(make_analysis(price=100.1, computed_at=clock.now()))  # somebody asked for it all the same
+    assert codes(khala.latest("BTC-USD")) == []
+
+
+def test_a_token_that_never_was_in_the_universe_is_judged_like_any_other(khala: Khala, publish: Publish) -> None:
+    khala.record_universe([make_token("ETH-USD")], NOW)
+    publish(make_analysis())
+    assert codes(khala.latest("BTC-USD")) == []
+
+
+def test_time_alone_is_the_last_resort(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    publish(make_analysis(interval="1h", bar_close=BAR_CLOSE))
+    clock.advance(3 * HOUR)
+    khala.observe([make_quote(as_of=clock.now())])
+    assert codes(khala.latest("BTC-USD", interval="1h")) == ["newer_bar", "ttl"]
+
+
+def test_all_reasons_are_collected_in_their_order(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    trigger = Trigger(level=105, side="above", meaning="upper band")
+    publish(make_analysis(triggers=(trigger,), security=make_security(checked_at=NOW, ttl=HOUR)))
+    khala.record_universe([make_token("BTC-USD"), make_token("ETH-USD")], NOW)
+    khala.record_universe([make_token("ETH-USD")], NOW)
+    khala.observe([make_quote(price=110, as_of=NOW)])
+    khala.set_security("BTC-USD", make_security("caution", checked_at=NOW, ttl=HOUR))
+    clock.advance(timedelta(days=3))
+    assert codes(khala.latest("BTC-USD")) == [
+        "newer_bar",
+        "price_moved",
+        "threshold_crossed",
+        "price_unobserved",
+        "security_changed",
+        "security_expired",
+        "left_universe",
+        "ttl",
+    ]
+
+
+def test_an_unchecked_token_is_partial(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(security=None), make_analysis("AAPL", security=None))
+    recall = khala.latest("BTC-USD")
+    assert recall.freshness is Freshness.PARTIAL
+    assert recall.missing == ("security",)
+    assert not recall.usable
+    assert khala.latest("AAPL").freshness is not Freshness.PARTIAL  # an equity has no contract to check
+
+
+def test_a_verdict_without_one_answered_check_is_partial(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis("A1-USD", security=make_security("unknown", checked_at=NOW)))
+    assert khala.latest("A1-USD").missing == ("security",)
+    publish(make_analysis("A2-USD", security=make_security("unknown", checked_at=NOW, proxy="pass")))
+    assert khala.latest("A2-USD").missing == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "missing"),
+    [
+        ("failed", True),
+        ("no_data", True),
+        ("insufficient_history", False),
+        ("flat_prices", False),
+        ("gap", False),
+        ("no_volume", False),
+    ],
+)
+def test_a_figure_is_missing_only_if_another_try_may_bring_it(
+    khala: Khala, publish: Publish, reason: str, missing: bool
+) -> None:
+    publish(make_analysis(figures={"macd_12_26_9": reason}))
+    recall = khala.latest("BTC-USD")
+    assert recall.freshness is (Freshness.PARTIAL if missing else Freshness.FRESH)
+    assert (recall.missing, recall.absent) == ((("macd_12_26_9",), ()) if missing else ((), ("macd_12_26_9",)))
+
+
+def test_a_core_figure_that_was_never_computed_is_missing(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(figures={"atr_14": None}))
+    assert khala.latest("BTC-USD").missing == ("atr_14",)
+
+
+def test_a_users_own_indicator_that_fails_spoils_nothing(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(figures={"supertrend": "failed"}))
+    recall = khala.latest("BTC-USD")
+    assert recall.freshness is Freshness.FRESH
+    assert recall.absent == ("supertrend",)
+
+
+def test_stale_beats_partial_and_says_both(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(security=None))
+    recall = seen(khala, 120, NOW)
+    assert recall.freshness is Freshness.STALE
+    assert recall.missing == ("security",)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 60 * 60 * 72),
+    st.floats(90, 110),
+    st.integers(0, 60 * 60 * 72),
+    st.sampled_from(["BTC-USD", "AAPL"]),
+)
+def test_a_judgement_holds_until_the_moment_it_says(after: int, price: float, later: int, symbol: str) -> None:
+    """The cache rests on it: between the two moments time alone changes no verdict, and no reason."""
+    analysis = make_analysis(symbol, triggers=(Trigger(level=104, side="above", meaning="x"),))
+    now = NOW + timedelta(seconds=after)
+    evidence = Evidence(observed=make_quote(symbol, price, as_of=NOW + timedelta(seconds=after // 2)))
+    first = judge(analysis, evidence, now, RULES)
+    then = min(now + timedelta(seconds=later), first.valid_until - timedelta(microseconds=1))
+    second = judge(analysis, evidence, then, RULES)
+    assert second.freshness is first.freshness
+    assert [reason.code for reason in second.reasons] == [reason.code for reason in first.reasons]
+
+
+def test_a_text_is_as_fresh_as_what_it_rests_on(khala: Khala, publish: Publish) -> None:
+    [analysis_id] = publish(make_analysis())
+    khala.put_documents([make_document(rests_on=(analysis_id,))])
+    assert judged(khala) == ("fresh", [])
+    khala.observe([make_quote(price=110, as_of=NOW)])
+    assert judged(khala) == ("stale", ["price_moved"])
+
+
+def test_a_newer_version_of_the_same_bars_leaves_a_text_standing(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    old = make_analysis()
+    [analysis_id] = publish(old)
+    khala.put_documents([make_document(rests_on=(analysis_id,))])
+    clock.advance(60)
+    requoted = old.model_copy(update={"computed_at": clock.now(), "quote": make_quote(price=100.2, as_of=clock.now())})
+    publish(requoted)
+    assert judged(khala) == ("fresh", [])
+
+
+def test_other_bars_end_a_text(khala: Khala, publish: Publish) -> None:
+    [analysis_id] = publish(make_analysis())
+    khala.put_documents([make_document(rests_on=(analysis_id,))])
+    publish(make_analysis(rsi=29.0, computed_at=NOW))  # the source restated its bars
+    assert judged(khala) == ("stale", ["newer_bar"])
+
+
+def test_a_text_about_what_was_never_stored_is_stale(khala: Khala) -> None:
+    khala.put_documents([make_document(rests_on=("BTC-USD:1d:20260302T0000:0123456789ab",))])
+    assert judged(khala) == ("stale", ["newer_bar"])
+
+
+def test_a_text_dies_at_its_own_end(khala: Khala, clock: ManualClock) -> None:
+    khala.put_documents([make_document(dies_at=NOW + HOUR)])
+    assert judged(khala) == ("fresh", [])
+    clock.advance(HOUR)
+    assert judged(khala) == ("stale", ["ttl"])
+
+
+def judged(khala: Khala) -> tuple[str, list[str]]:
+    [(_, freshness, reasons)] = khala.documents("scenario")
+    return freshness.value, [reason.code for reason in reasons]
+
+
+def test_reading_changes_no_date(khala: Khala, publish: Publish, clock: ManualClock) -> None:
+    analysis = make_analysis()
+    publish(analysis)
+    for _ in range(5):
+        clock.advance(HOUR)
+        recall = khala.latest("BTC-USD")
+        assert isinstance(recall.analysis, MarketAnalysis)
+        assert recall.analysis.computed_at == analysis.computed_at
+        assert recall.read_at == clock.now()

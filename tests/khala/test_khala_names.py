@@ -1,0 +1,112 @@
+"""Which tokens a text speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_token
+
+from deeptrader.toolkits.khala import Khala
+
+Publish = Callable[..., list[str]]
+
+
+def named(khala: Khala, text: str) -> list[str]:
+    return [token.symbol for token in khala.resolve(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("Is bitcoin overbought?", ["BTC-USD"]),
+        ("is BTC overbought", ["BTC-USD"]),
+        ("btc-usd or Eth?", ["BTC-USD", "ETH-USD"]),
+        ("ETH, then bitcoin; then ETH again", ["ETH-USD", "BTC-USD"]),
+        ("Bitcoin's price", ["BTC-USD"]),
+        ("BTC/ETH", ["BTC-USD", "ETH-USD"]),
+        ("Bitcoin Cash, not the other one", ["BCH-USD"]),
+        ("what about uniswap and UNI?", ["UNI7083-USD"]),
+        ("$btc and $aapl", ["BTC-USD", "AAPL"]),
+        ("Should I buy Apple?", ["AAPL"]),
+        ("How is AAPL doing?", ["AAPL"]),
+        ("$NEAR to the moon", ["NEAR-USD"]),
+        ("the NEAR token", ["NEAR-USD"]),
+        ("near-usd", ["NEAR-USD"]),
+        ("link token", ["LINK-USD"]),
+        ("", []),
+        ("hello there, how are you?", []),
+    ],
+)
+def test_tokens_are_found_by_symbol_ticker_name_and_alias(khala: Khala, text: str, symbols: list[str]) -> None:
+    assert named(khala, text) == symbols
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the price is near the top of the band",
+        "send me a link to the one chart you like",
+        "how much gas do I pay",
+        "an apple a day",
+        "Link the two reports.",
+        "I can not tell. A or B?",
+        "go all in on it now",
+        "what is the best target price",
+    ],
+)
+def test_everyday_words_are_no_tokens(khala: Khala, text: str) -> None:
+    assert named(khala, text) == []
+
+
+def test_shouting_gives_capitals_no_meaning(khala: Khala) -> None:
+    assert named(khala, "TELL ME THE ONE THING NEAR BITCOIN THAT IS A LINK") == ["BTC-USD"]
+
+
+def test_a_published_token_wins_over_one_that_is_only_in_the_list(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis("BTC-USD", name="Bitcoin USD"))
+    [token] = khala.resolve("bitcoin")
+    assert token.name == "Bitcoin USD"
+
+
+def test_a_token_nobody_reviewed_is_found_once_it_is_known(khala: Khala, publish: Publish) -> None:
+    assert named(khala, "what about ZQXW or Zeta Quark?") == []
+    publish(make_analysis("ZQXW-USD", name="Zeta Quark USD"))
+    assert named(khala, "what about ZQXW?") == ["ZQXW-USD"]
+    assert named(khala, "what about Zeta Quark?") == ["ZQXW-USD"]
+
+
+def test_a_name_from_outside_counts_only_as_it_is_spelled(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis("EVIL-USD", name="The Best Buy"))
+    assert named(khala, "what is the best buy among large caps?") == []
+    assert named(khala, "what is The Best Buy doing?") == ["EVIL-USD"]
+
+
+def test_a_token_seen_in_the_universe_only_is_found(khala: Khala) -> None:
+    khala.record_universe([make_token("ZQXW-USD", name="Zeta Quark")], NOW)
+    assert named(khala, "ZQXW") == ["ZQXW-USD"]
+
+
+def test_other_text_in_a_symbol_is_no_hit(khala: Khala) -> None:
+    assert named(khala, "BTCX ABTC btc_2 bitcoinish") == []
+
+
+def test_a_very_long_text_costs_no_more_than_a_long_one(khala: Khala) -> None:
+    assert named(khala, "bitcoin " + "x" * 30_000 + " ethereum") == ["BTC-USD"]
+
+
+@pytest.mark.parametrize("name", ["btc", "BTC-USD", "Bitcoin", "$btc", "BTC/USD", "  bitcoin "])
+def test_one_name_stands_for_one_token(khala: Khala, name: str) -> None:
+    token = khala.find(name)
+    assert token is not None
+    assert token.symbol == "BTC-USD"
+
+
+@pytest.mark.parametrize("name", ["near", "link", "apple"])
+def test_asked_for_by_itself_an_everyday_word_is_a_name(khala: Khala, name: str) -> None:
+    assert khala.find(name) is not None
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "b" * 1_000, "bitcoin and ethereum"])
+def test_what_is_no_name_finds_nothing(khala: Khala, name: str) -> None:
+    assert khala.find(name) is None
