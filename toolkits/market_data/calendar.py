@@ -168,9 +168,14 @@ def _sessions(year: int) -> _Sessions:
 
 @lru_cache(maxsize=4)
 def _load_sessions(year: int) -> _Sessions:
-    import exchange_calendars
+    import warnings
 
-    schedule = exchange_calendars.get_calendar(EXCHANGE, start=f"{FIRST_YEAR}-01-01", end=f"{year}-12-31").schedule
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it uses what newer pandas deprecates; not the reader's concern
+        import exchange_calendars
+
+        calendar = exchange_calendars.get_calendar(EXCHANGE, start=f"{FIRST_YEAR}-01-01", end=f"{year}-12-31")
+        schedule = calendar.schedule
     opens, closes = (schedule[column].astype("datetime64[us, UTC]").astype("int64") for column in ("open", "close"))
     return _Sessions(opens.tolist(), closes.tolist())
 

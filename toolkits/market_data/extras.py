@@ -1,7 +1,7 @@
 """Further pandas-ta indicators by name, as users write them in settings: `cci(length=20)`, `stoch(k=14, d=3)`.
 
-The text is read as literals only and never evaluated. pandas-ta swallows arguments it does not know and answers a
-misspelt one with its default, so every name is checked against the indicator's signature.
+The text is read as literals only and never evaluated. pandas-ta swallows arguments it does not know, and answers those
+it cannot use (`length="x"`, `length=-3`) with its defaults, so names and values are checked against the signature.
 
 Figures are named after the text: `cci(length=20)` gives `cci_length_20`, `stoch(k=14, d=3)` one per column, as in
 `stoch_k_14_d_3_stochk`. They are computed on the unbroken run of bars that ends at the last one, at least 100 of them.
@@ -17,7 +17,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -79,6 +79,8 @@ def parse_extra(text: str) -> Extra:
     unknown = [key for key in arguments if key not in options]
     if unknown:
         raise InvalidInput(f"{name} takes no argument {unknown[0]!r}.", hint=f"It takes {', '.join(options)}.")
+    for key, value in arguments.items():
+        _check_value(name, key, value, parameters[key].annotation)
     ordered = tuple((key, arguments[key]) for key in options if key in arguments)
     # Optional columns change what an indicator means (`ad` with an open is another line), so they are left out.
     inputs = tuple(
@@ -119,6 +121,20 @@ def compute_extra(extra: Extra, run: pd.DataFrame, *, closed: int, scale: float)
         f"{extra.name}_{column}": _figure(extra, result.iloc[-1, at], "no_data", column)
         for at, column in enumerate(_column_names([str(name) for name in result.columns]))
     }
+
+
+def _check_value(indicator: str, key: str, value: Literal, annotation: Any) -> None:
+    kinds: tuple[Any, ...] = get_args(annotation) or (annotation,)
+    if isinstance(value, bool):
+        fits = bool in kinds
+    elif isinstance(value, int):
+        fits = (int in kinds or float in kinds) and (value > 0 or (value == 0 and key == "ddof"))
+    elif isinstance(value, float):
+        fits = float in kinds
+    else:
+        fits = str in kinds and (not key.endswith("mamode") or value in load().ma())
+    if not fits and annotation is not inspect.Parameter.empty:
+        raise InvalidInput(f"{indicator} cannot work with {key}={value!r}.", hint="See pandas-ta on its arguments.")
 
 
 def _split(text: str) -> tuple[str, dict[str, Literal]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock, ensure_utc
-from ...core.errors import InvalidInput, SourceError, TokenNotFound, TooFewBars, UnknownToken
+from ...core.errors import InvalidInput, MalformedResponse, SourceError, TokenNotFound, TooFewBars, UnknownToken
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .offline import OfflineMarket, require_positive
@@ -102,15 +102,20 @@ class RecordedMarket(OfflineMarket):
         Raises:
             InvalidInput: `top` is below 1.
             TooFewBars: nothing had been recorded by then.
-            MalformedResponse: a file is damaged.
+            MalformedResponse: every file with bars by then is damaged; fewer only put their tokens into `excluded`.
         """
         require_positive("top", top)
         moment = self._moment(as_of)
         quotes: dict[str, Quote] = {}
         excluded: dict[str, str] = {}
         traded: dict[str, float] = {}
+        damage: MalformedResponse | None = None
         for symbol, token in self._tokens.items():
-            past = self._newest(token, moment)
+            try:
+                past = self._newest(token, moment)
+            except MalformedResponse as error:
+                damage, excluded[symbol] = error, "damaged"
+                continue
             if past is None:
                 excluded[symbol] = "not_listed_yet"
             elif past.index[-1] < moment - RECENT:
@@ -120,6 +125,8 @@ class RecordedMarket(OfflineMarket):
                 recent = past.iloc[-RANKING_BARS:]
                 traded[symbol] = float((recent["close"] * recent["volume"]).mean())
         if not quotes:
+            if damage is not None:
+                raise damage
             raise TooFewBars(f"Nothing traded in the recording at {moment.isoformat()}.", hint=self._coverage())
         caps = {symbol: quote.market_cap for symbol, quote in quotes.items() if quote.market_cap is not None}
         by_cap = len(caps) == len(quotes)

@@ -53,7 +53,7 @@ class RecordedFile(Record):
 
     symbol: Symbol
     interval: Interval
-    file: str
+    file: Annotated[str, Field(pattern=r"^[\w.^=-]+\.csv\.gz$", description="beside the manifest, in no other folder")]
     sha256: str
     rows: Annotated[int, Field(ge=1)]
     first_bar: UtcDatetime
@@ -130,7 +130,6 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     Raises:
         MalformedResponse: as `read_bars`.
     """
-    import numpy as np
     import pandas as pd
 
     path = folder / entry.file
@@ -148,7 +147,7 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     if list(table.columns) not in (header, [*header, "adj_close"]) or table.empty:
         raise MalformedResponse(f"{path}, line 1: expected the columns {','.join(header)}[,adj_close].", hint=_HINT)
     closes = pd.to_datetime(table["bar_close"], format="ISO8601", utc=True, errors="coerce")
-    numbers = {name: np.asarray(pd.to_numeric(table[name], errors="coerce"), dtype=float) for name in table.columns[1:]}
+    numbers = {name: _numbers(table[name].to_numpy(dtype=object)) for name in table.columns[1:]}
     rows = pd.DataFrame(numbers, index=pd.DatetimeIndex(closes, name="bar_close").as_unit("us"))
     problem = _first_bad_row(rows)
     if problem is not None:
@@ -214,6 +213,17 @@ def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFram
             **about,
         }
     )
+
+
+def _numbers(texts: np.ndarray) -> np.ndarray:
+    """The numbers to their last digit, which pandas' own parser does not promise; NaN where there is none."""
+    import numpy as np
+    import pandas as pd
+
+    try:
+        return texts.astype(float)
+    except ValueError:
+        return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=float)
 
 
 def _first_bad_row(rows: pd.DataFrame) -> tuple[int, str] | None:

@@ -322,11 +322,9 @@ class MarketDataToolkit(Toolkit):
         moment = moment.replace(tzinfo=moment.tzinfo or UTC)
         if moment < OLDEST:
             raise InvalidInput(f"There is no market data from {moment.year}.", hint=f"It begins in {OLDEST.year}.")
-        if len(until) <= len("2026-03-31"):
-            moment += timedelta(days=1)
-        if moment > self._clock.now() + timedelta(days=1):
+        if moment > self._clock.now() + timedelta(days=1):  # a day of grace: it may be tomorrow where the user is
             raise InvalidInput(f"{until} lies in the future.", hint="Leave `until` empty for the newest bars.")
-        return moment
+        return moment + timedelta(days=1) if len(until) <= len("2026-03-31") else moment
 
     def _safely(self, answer: Callable[[], dict[str, Any]]) -> str:
         """The answer, or a typed error, as JSON that no text inside can turn into markup."""

@@ -1,0 +1,133 @@
+"""The signal follows its written rule, and triggers are the prices at which it would change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from doubles.bars import random_bars
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from deeptrader.core.errors import InvalidInput
+from deeptrader.core.market import Figure
+from deeptrader.toolkits.market_data.indicators import compute_indicators, live_figures
+from deeptrader.toolkits.market_data.signals import decide_signal, rsi_price, triggers
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def figures(rsi: float | None = 50.0, lower: float | None = 90.0, upper: float | None = 110.0) -> dict[str, Figure]:
+    values = {"rsi_14": rsi, "bb_lower_20_2": lower, "bb_upper_20_2": upper}
+    return {
+        name: Figure(value=value, unit="price", definition="", absent="gap" if value is None else None)
+        for name, value in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("rsi", "price", "action"),
+    [
+        (29.9, 90.0, "buy"),
+        (29.9, 90.1, "hold"),
+        (30.0, 80.0, "hold"),
+        (70.1, 110.0, "sell"),
+        (70.1, 109.9, "hold"),
+        (70.0, 120.0, "hold"),
+        (20.0, 120.0, "hold"),
+        (50.0, 100.0, "hold"),
+    ],
+)
+def test_the_signal_needs_both_the_rsi_and_the_band(rsi, price, action):
+    assert decide_signal(figures(rsi), price=price).action == action
+
+
+def test_thresholds_are_settings_and_stand_in_the_rule():
+    signal = decide_signal(figures(24.0), price=80.0, oversold=20, overbought=85)
+    assert signal.action == "hold"
+    assert "RSI(14) < 20" in signal.rule
+    assert "RSI(14) > 85" in signal.rule
+
+
+@pytest.mark.parametrize("gone", ["rsi", "lower", "upper"])
+def test_without_a_figure_it_needs_there_is_no_signal(gone):
+    signal = decide_signal(figures(**{gone: None}), price=80.0)
+    assert signal.action is None
+    assert "absent: gap" in signal.reason
+    assert decide_signal({}, price=80.0).action is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, threshold=st.floats(5, 95), step=st.sampled_from(["1D", "1h"]))
+def test_at_the_price_of_an_rsi_the_live_rsi_is_that_threshold(seed, threshold, step):
+    frame = random_bars(seed, 200, step=step)
+    price = rsi_price(frame, threshold)
+    assume(price > 0)
+    interval = "1h" if step == "1h" else "1d"
+    assert live_figures(frame, price, interval=interval)["rsi_14_live"].value == pytest.approx(threshold, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, drift=st.floats(0.8, 1.2))
+def test_no_signal_changes_on_the_near_side_of_every_trigger(seed, drift):
+    frame = random_bars(seed, 400)
+    found = compute_indicators(frame, interval="1d")
+    reference = float(frame["close"].iloc[-1]) * drift
+    crossings = triggers(found, frame, reference_price=reference)
+    assert {crossing.meaning for crossing in crossings} >= {"lower Bollinger band", "upper Bollinger band", "EMA 200"}
+    above = min((c.level for c in crossings if c.side == "above"), default=np.inf)
+    below = max((c.level for c in crossings if c.side == "below"), default=0.0)
+    assert below <= reference < above or reference == below
+
+    def state(price: float) -> tuple[bool, ...]:
+        rsi = live_figures(frame, price, interval="1d")["rsi_14_live"].value
+        values = (found[name].value for name in ("bb_lower_20_2", "bb_upper_20_2", "ema_200"))
+        assert rsi is not None
+        return (rsi < 30, rsi > 70, *(value is not None and price > value for value in values))
+
+    for share in (0.01, 0.5, 0.99):
+        within = below + (reference - below) * share
+        assert state(within) == state(reference) or within == below
+        if np.isfinite(above):
+            assert state(reference + (above - reference) * share) == state(reference)
+
+
+def test_triggers_come_nearest_first_and_on_the_right_side():
+    frame = random_bars(31, 400)
+    found = compute_indicators(frame, interval="1d")
+    reference = float(frame["close"].iloc[-1])
+    crossings = triggers(found, frame, reference_price=reference, oversold=25, overbought=75)
+    distances = [abs(crossing.level - reference) for crossing in crossings]
+    assert distances == sorted(distances)
+    assert {crossing.meaning for crossing in crossings} >= {"RSI(14) at 25", "RSI(14) at 75"}
+    assert all((crossing.level > reference) == (crossing.side == "above") for crossing in crossings)
+
+
+def test_absent_figures_have_no_triggers():
+    short = random_bars(count=60)
+    assert triggers(compute_indicators(short, interval="1d"), short, reference_price=100.0) == ()
+    empty = short.iloc[:0]
+    assert triggers(compute_indicators(empty, interval="1d"), empty, reference_price=100.0) == ()
+    assert np.isnan(rsi_price(random_bars(count=14), 30))
+
+
+def test_an_rsi_that_no_positive_price_brings_about_is_no_trigger():
+    frame = random_bars(32, 200)
+    rising = np.linspace(100, 5000, 200)
+    frame[["open", "high", "low", "close"]] = np.stack([rising, rising * 1.01, rising * 0.99, rising], axis=1)
+    frame.iloc[-1, :4] = (4999.0, 5001.0, 4990.0, 4995.0)
+    found = compute_indicators(frame, interval="1d")
+    assert rsi_price(frame, 0.5) < 0
+    levels = triggers(found, frame, reference_price=5000.0, oversold=0.5)
+    assert all(crossing.level > 0 for crossing in levels)
+    assert not any(crossing.meaning == "RSI(14) at 0.5" for crossing in levels)
+
+
+def test_nonsense_is_refused():
+    frame = random_bars()
+    found = compute_indicators(frame, interval="1d")
+    for price in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidInput, match="positive"):
+            triggers(found, frame, reference_price=price)
+    for threshold in (0.0, 100.0, -3.0):
+        with pytest.raises(InvalidInput, match="between 0 and 100"):
+            rsi_price(frame, threshold)
