@@ -2,107 +2,71 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from doubles.cycle_victim import run_cycles
+
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Khala
 
 KILLS = 50
 TOKENS = 12
-NOW = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
-
-# The victim runs one cycle after another, a day apart, and reports each acknowledged publication on its standard output.
-VICTIM = """
-import os, sys
-from datetime import UTC, datetime, timedelta
-from deeptrader.core.clock import ManualClock
-from deeptrader.core.settings import load_settings
-from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode import refresh
-from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
-
-refresh.BATCH = 4
-folder, start, count = sys.argv[1], datetime.fromisoformat(sys.argv[2]), int(sys.argv[3])
-clock = ManualClock(start)
-settings = load_settings(data_dir=folder, market="simulated", top=count, intervals=("1d",))
-khala = Khala.open(folder, clock=clock, settings=settings)
-publish = khala.publish
-
-def acknowledged(ids):
-    report = publish(ids)
-    os.write(1, "".join(f"{i}\\n" for i in report.published).encode())
-    return report
-
-khala.publish = acknowledged
-cycle = SleepCycle(market=SimulatedMarket(count, clock=clock), khala=khala, settings=settings, clock=clock)
-os.write(1, b"ready\\n")
-for _ in range(400):
-    cycle.run()
-    clock.advance(timedelta(days=1))
-"""
+LONGEST_SECONDS = 2.0
+"""How long a victim lives after it began: long enough for the writing and the indexing of a cycle or two."""
 
 
-def _victim(folder: Path, start: datetime) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(folder), start.isoformat(), str(TOKENS)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-
-
-def _kill_after_lines(process: subprocess.Popen[bytes], lines: int, extra_bytes: int) -> list[str]:
-    """Read acknowledgements until `lines` have come, burn a little time by reading on, then SIGKILL."""
-    assert process.stdout is not None
-    seen: list[str] = []
-    while len(seen) <= lines:
-        line = process.stdout.readline()
-        if not line:
-            break
-        seen.append(line.decode().strip())
-    for _ in range(extra_bytes):
-        os.sched_yield()
-    process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read().decode().splitlines()
-    process.wait()
-    assert seen[:1] == ["ready"]
-    return [line for line in seen[1:] + rest if line.count(":") >= 3]
+def _kill_one(context, folder: Path, start: datetime, lifetime: float) -> list[str]:
+    """Let a victim work for `lifetime` seconds, kill it, and return what it was told is published."""
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_cycles, args=(str(folder), start, TOKENS, sender))
+    process.start()
+    sender.close()
+    assert receiver.recv() == "ready"
+    told: list[str] = []
+    dies_at = time.monotonic() + lifetime
+    while (left := dies_at - time.monotonic()) > 0:
+        if receiver.poll(left):
+            told += receiver.recv()
+    process.kill()
+    process.join()
+    try:
+        while receiver.poll():
+            told += receiver.recv()
+    except EOFError:
+        pass  # the pipe ends with the process
+    return told
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_fifty_kills_lose_no_acknowledged_version_and_repair_restores_the_index(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    # What is slow to import is imported once; each victim is a fork of the process that did.
+    context.set_forkserver_preload(["chromadb", "pandas_ta", "wordllama", "deeptrader.toolkits.sleep_mode.cycle"])
     chance = random.Random(2026)
-    acknowledged: list[str] = []
     settings = load_settings(data_dir=tmp_path, market="simulated", top=TOKENS, intervals=("1d",))
+    acknowledged: list[str] = []
 
     for kill in range(KILLS):
         # A later start each time, so that there is always something new to publish.
-        start = NOW.replace(year=2026 + kill // 12, month=1 + kill % 12, day=3)
-        process = _victim(tmp_path, start)
-        acknowledged += _kill_after_lines(process, chance.randrange(1, 2 * TOKENS), chance.randrange(0, 60_000))
-
+        start = datetime(2026 + kill // 12, 1 + kill % 12, 3, 10, tzinfo=UTC)
+        acknowledged += _kill_one(context, tmp_path, start, chance.uniform(0.02, LONGEST_SECONDS))
         with Khala.open(tmp_path, clock=ManualClock(start), settings=settings) as khala:
-            for symbol in {identity.split(":")[0] for identity in acknowledged}:
-                recall = khala.latest(symbol)
-                assert recall.analysis is not None
-                assert recall.analysis.report  # a published version is a whole one
-            lost = [identity for identity in acknowledged[-40:] if khala.analysis(identity) is None]
-            assert lost == []
+            for token in khala.symbols():
+                analysis = khala.latest(token).analysis
+                assert analysis is not None
+                assert analysis.report  # a published version is a whole one
+            assert [identity for identity in acknowledged if khala.analysis(identity) is None] == []
 
     assert len(acknowledged) > KILLS
-    with Khala.open(tmp_path, clock=ManualClock(NOW), settings=settings) as khala:
-        assert [identity for identity in acknowledged if khala.analysis(identity) is None] == []
+    with Khala.open(tmp_path, clock=ManualClock(start), settings=settings) as khala:
         khala.repair()
         assert khala.check().index_ok
-        found = khala.search("simulated token", limit=50)
-        assert {hit.symbols[0] for hit in found if hit.kind == "analysis"} == {t.symbol for t in khala.symbols()}
+        found = khala.search("simulated token", where={"kinds": ("analysis",)}, limit=50)
+        assert {hit.symbols[0] for hit in found} == {token.symbol for token in khala.symbols()}
