@@ -23,14 +23,24 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import StoreError
-from .embedder import from_blobs
-from .entries import REMEMBERED_REVISIONS, Change, EntryTable, place_of
+from .chroma import (
+    NEVER,
+    ChromaErrors,
+    Place,
+    batches,
+    chroma_where,
+    collection_name,
+    collection_options,
+    http_client,
+    persistent_client,
+    upsert,
+)
+from .entries import REMEMBERED_REVISIONS, EntryTable, place_of
 from .journal import Journal
 from .records import SearchFilter
 
@@ -38,7 +48,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Place = Literal["current", "archive"]
 PLACES: dict[Place, tuple[str, ...]] = {
     "current": ("analysis",),
     "archive": ("scenario", "anticipated", "digest", "memory"),
@@ -50,9 +59,6 @@ REBUILD_AFTER = 2_000
 """Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
 NOT_BUILT = "it was not built yet"
 PROBES = 3
-SERVER_SECONDS = 20.0
-NEVER = 1_000_000_000
-HNSW = {"space": "cosine", "max_neighbors": 24, "ef_construction": 120, "ef_search": 120}
 MAX_BYTES_PER_ROW = 200_000
 """A vector file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 
@@ -135,7 +141,7 @@ class ChromaIndex:
         Raises:
             StoreError: Chroma failed; the copy counts as damaged until it is built anew.
         """
-        with self._swapping, _ChromaErrors(self, place):
+        with self._swapping, ChromaErrors(place, self.problems):
             found = self._collection(place).query(
                 query_embeddings=[vector.tolist()], n_results=limit, where=chroma_where(where), include=[]
             )
@@ -189,12 +195,14 @@ class ChromaIndex:
             return rows
         beside = self._folder / f"{place}-{generation}"
         rows = 0
-        with _ChromaErrors(self, place):
+        with ChromaErrors(place, self.problems):
             for leftover in self._folder.glob(f"{place}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            client = _persistent_client(beside)
+            client = persistent_client(beside)
             try:
-                collection = client.create_collection(_name(place), **_options(self._table, generation, sync=1_000))
+                collection = client.create_collection(
+                    collection_name(place), **collection_options(self._table.embedder, generation)
+                )
                 rows = self._fill(place, collection, generation)
                 collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
             finally:
@@ -251,7 +259,7 @@ class ChromaIndex:
         return None
 
     def _look_inside(self, place: Place, generation: str) -> str | None:
-        with _ChromaErrors(self, place, remember=False):
+        with ChromaErrors(place, None):
             collection = self._collection(place)
             about = collection.metadata or {}
             if about.get("generation") != generation:
@@ -272,18 +280,18 @@ class ChromaIndex:
         if seen == target:
             return 0, 0
         written, finished = 0, True
-        with _ChromaErrors(self, place):
+        with ChromaErrors(place, self.problems):
             collection = self._collection(place)
             self._marker(place).touch()
             gone = [f"{kind}:{key}" for kind, key in self._table.dropped(seen) if place_of(kind) == place]
             for at in range(0, len(gone), BATCH):
                 collection.delete(ids=gone[at : at + BATCH])
                 self._breathe()
-            for batch in _batches(self._table.changes(seen, kinds=PLACES[place]), BATCH):
+            for batch in batches(self._table.changes(seen, kinds=PLACES[place]), BATCH):
                 if not proceed():
                     finished = False
                     break
-                _upsert(collection, batch)
+                upsert(collection, batch)
                 written += len(batch)
                 seen = batch[-1].revision - 1  # a revision may go on in the next batch
                 self._breathe()
@@ -294,8 +302,8 @@ class ChromaIndex:
     def _fill(self, place: Place, collection: Any, generation: str) -> int:
         target = self._table.revision()
         rows = 0
-        for batch in _batches(self._table.changes(0, kinds=PLACES[place]), BUILD_BATCH):
-            _upsert(collection, batch)
+        for batch in batches(self._table.changes(0, kinds=PLACES[place]), BUILD_BATCH):
+            upsert(collection, batch)
             rows += len(batch)
             self._breathe()
         self._save_state(place, generation, target, 0)
@@ -304,22 +312,22 @@ class ChromaIndex:
     def _collection(self, place: Place) -> Any:
         if place not in self._collections:
             client = self._client(place)
-            name = _name(place, self._store_id() if self._url else "")
+            name = collection_name(place, self._store_id() if self._url else "")
             self._collections[place] = client.get_collection(name, embedding_function=None)
         return self._collections[place]
 
     def _new_collection(self, place: Place, generation: str) -> Any:
-        client, name = self._client(place), _name(place, self._store_id())
+        client, name = self._client(place), collection_name(place, self._store_id())
         if name in [collection.name for collection in client.list_collections()]:
             client.delete_collection(name)
-        options = _options(self._table, generation, sync=1_000)
+        options = collection_options(self._table.embedder, generation)
         self._collections[place] = client.create_collection(name, **options)
         return self._collections[place]
 
     def _client(self, place: Place) -> Any:
         key = "server" if self._url else place
         if key not in self._clients:
-            self._clients[key] = _http_client(self._url) if self._url else _persistent_client(self._folder / place)
+            self._clients[key] = http_client(self._url) if self._url else persistent_client(self._folder / place)
         return self._clients[key]
 
     def _close(self, place: Place) -> None:
@@ -357,118 +365,3 @@ class ChromaIndex:
         with self._journal.write() as connection:
             connection.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (uuid.uuid4().hex[:12],))
             return connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()[0]
-
-
-class _ChromaErrors:
-    """Chroma raises its own errors, SQLite's, httpx's and panics of its Rust core: all become one `StoreError`."""
-
-    def __init__(self, index: ChromaIndex, place: Place, *, remember: bool = True) -> None:
-        self._index = index
-        self._place: Place = place
-        self._remember = remember
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit)):
-            return
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        if self._remember:
-            self._index.problems[self._place] = problem
-        raise StoreError(
-            f"The search index ({self._place}) failed: {problem}.",
-            hint="Reading goes on without it; `deeptrader repair` builds it anew from the journal.",
-        ) from error
-
-
-def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
-    """A filter in Chroma's language; None when it asks for nothing."""
-    parts: list[dict[str, Any]] = []
-    if where.kinds:
-        parts.append({"kind": {"$in": list(where.kinds)}})
-    if where.symbols:
-        parts.append(_any_of([{"symbols": {"$contains": symbol}} for symbol in where.symbols]))
-    if where.interval:
-        parts.append({"interval": where.interval})
-    if where.signal:
-        parts.append({"signal": where.signal})
-    if where.security:
-        parts.append({"security": {"$in": list(where.security)}})
-    if where.rsi_below is not None:
-        parts.append({"rsi": {"$lt": float(where.rsi_below)}})
-    if where.rsi_above is not None:
-        parts.append({"rsi": {"$gt": float(where.rsi_above)}})
-    if where.since is not None:
-        parts.append({"as_of": {"$gte": where.since.timestamp()}})
-    if where.until is not None:
-        parts.append({"as_of": {"$lte": where.until.timestamp()}})
-    parts += [{"tags": {"$contains": tag}} for tag in where.tags]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else {"$and": parts}
-
-
-def _any_of(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return parts[0] if len(parts) == 1 else {"$or": parts}
-
-
-def _batches(pages: Iterable[list[Change]], size: int) -> Iterator[list[Change]]:
-    for page in pages:
-        for at in range(0, len(page), size):
-            yield page[at : at + size]
-
-
-def _upsert(collection: Any, changes: Sequence[Change]) -> None:
-    ready = [change for change in changes if change.vector is not None]
-    if not ready:
-        return
-    vectors = [change.vector or b"" for change in ready]
-    collection.upsert(
-        ids=[change.entry.id for change in ready],
-        embeddings=from_blobs(vectors, len(vectors[0]) // 4),
-        metadatas=[{"kind": c.entry.kind, "as_of": c.entry.as_of, **c.entry.fields} for c in ready],
-    )
-
-
-def _name(place: Place, store: str = "") -> str:
-    return f"khala-{place}-{store}" if store else f"khala-{place}"
-
-
-def _options(table: EntryTable, generation: str, *, sync: int) -> dict[str, Any]:
-    return {
-        "embedding_function": None,
-        "metadata": {
-            "generation": generation,
-            "embedder": table.embedder.id,
-            "dimension": table.embedder.dimension,
-        },
-        "configuration": {"hnsw": {**HNSW, "sync_threshold": sync, "batch_size": min(100, sync)}},
-    }
-
-
-def _persistent_client(path: Path) -> Any:
-    import chromadb
-    from chromadb.config import Settings
-
-    return chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
-
-
-def _http_client(url: str) -> Any:
-    import chromadb
-    import httpx
-    from chromadb.config import Settings
-
-    # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
-    httpx.get(f"{url.rstrip('/')}/api/v2/heartbeat", timeout=SERVER_SECONDS).raise_for_status()
-    parts = urlsplit(url)
-    client = chromadb.HttpClient(
-        host=parts.hostname or "localhost",
-        port=parts.port or (443 if parts.scheme == "https" else 8000),
-        ssl=parts.scheme == "https",
-        settings=Settings(anonymized_telemetry=False),
-    )
-    session = getattr(getattr(client, "_server", None), "_session", None)
-    if session is not None:
-        session.timeout = SERVER_SECONDS
-    return client

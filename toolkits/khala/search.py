@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ...core.errors import InvalidInput, SourceError, StoreError
+from .chroma import Place
 from .embedder import embed_query
 from .entries import REMEMBERED_REVISIONS, Entry, EntryTable
-from .index import PLACES, ChromaIndex, Place
+from .index import PLACES, ChromaIndex
 from .records import SearchFilter
 
 if TYPE_CHECKING:
