@@ -120,9 +120,17 @@ class YahooServer:
         return self._http.server_address[1]
 
     def session(self) -> Any:
-        """A curl_cffi session, browser-like as yfinance's own, whose every request ends up here."""
-        from curl_cffi import requests
+        """A curl_cffi session, browser-like as yfinance's own, whose every request ends up here.
 
+        yfinance keeps cookie and crumb for the whole process; they are forgotten here, so that the first call on this
+        session asks for both whatever ran before.
+        """
+        from curl_cffi import requests
+        from yfinance.cache import get_cookie_cache
+        from yfinance.data import SingletonMeta, YfData
+
+        get_cookie_cache().store("curlCffi", None)  # type: ignore[union-attr]
+        SingletonMeta._instances.pop(YfData, None)
         proxy = f"http://127.0.0.1:{self.port}"
         trusted: Any = _authority()[1]  # the annotation says bool; a file of trusted authorities is understood too
         return requests.Session(impersonate="chrome", proxies={"https": proxy, "http": proxy}, verify=trusted)

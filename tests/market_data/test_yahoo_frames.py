@@ -35,11 +35,11 @@ def days(first, count):
     return [datetime.fromisoformat(first) + timedelta(days=n) for n in range(count)]
 
 
-def crypto(raw, moment=MONDAY, interval="1d", limit=400) -> Any:
+def crypto(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
     return to_bars(raw, kind="crypto", interval=interval, moment=moment, limit=limit)
 
 
-def equity(raw, moment=MONDAY, interval="1d", limit=400) -> Any:
+def equity(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
     return to_bars(raw, kind="equity", interval=interval, moment=moment, limit=limit)
 
 
@@ -77,13 +77,13 @@ def test_a_null_forming_bar_is_no_forming_bar():
     assert len(frame) == 6
 
 
-def test_the_live_row_replaces_the_bar_it_repeats():
+def test_the_live_row_continues_the_bar_it_falls_into():
     starts = ["2025-06-02 13:00", "2025-06-02 14:00", "2025-06-02 15:00", "2025-06-02 15:29:41"]
     frame, forming = crypto(rows(starts), interval="1h")
 
     assert list(frame["close"]) == [1.0, 2.0]
     assert forming is not None
-    assert forming["close"] == 4.0
+    assert (forming["open"], forming["high"], forming["low"], forming["close"]) == (3.0, 4.5, 2.5, 4.0)
     assert forming.name == datetime(2025, 6, 2, 16, tzinfo=UTC)
 
 

@@ -121,11 +121,10 @@ def test_what_was_answered_before_never_hides_an_answer_about_the_token(server, 
 def test_requests_wait_for_their_turn(server, tmp_path):
     waited: list[float] = []
     bucket = TokenBucket(60, burst=2, jitter=0, monotonic=lambda: 0.0, sleep=waited.append)
-    server.market(tmp_path).bars(Token(symbol="BTC-USD"))  # brings cookie and crumb, which the process keeps
     market = server.market(tmp_path, bucket=bucket, timeout=3.0)
 
-    for symbol in ("BTC-USD", "ETH-USD", "XRP-USD", "BNB-USD"):
-        market.bars(Token(symbol=symbol))
+    market.bars(Token(symbol="BTC-USD"))  # cookie, crumb, chart
+    market.bars(Token(symbol="ETH-USD"))
 
     assert waited == pytest.approx([1.0, 2.0])
 
@@ -160,14 +159,13 @@ def test_many_misses_in_a_minute_prove_nothing(server, tmp_path):
 
 def test_an_answer_in_between_clears_the_record(server, tmp_path):
     market = server.market(tmp_path)
-    token = Token(symbol="BTC-USD")
     for _ in range(3):
-        server.behave("BTC-USD", "not_found")
         for _ in range(3):
-            assert miss(market, token) is TokenNotFound
+            assert miss(market, Token(symbol="SHY-USD")) is TokenNotFound
             server.clock.advance(timedelta(hours=2))
-        server.behave("BTC-USD", "ok")
-        market.bars(token)
+        server.list("SHY-USD", "Shy USD")
+        market.bars(Token(symbol="SHY-USD"))
+        del server.listings["SHY-USD"]
 
 
 def test_a_token_that_still_has_a_quote_is_not_delisted(server, tmp_path):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ["open", "high", "low", "close", "volume"]
 _PRICES = COLUMNS[:4]
+_ONE_BAR = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "max"}
 EXCHANGE_ZONE = "America/New_York"
 
 HOURLY_REACH = timedelta(days=729)
@@ -54,16 +55,15 @@ def to_bars(
     sound = (frame[_PRICES] > 0).all(axis=1) & (frame["high"] < float("inf")) & (frame["high"] >= frame["low"])
     frame["volume"] = frame["volume"].where(frame["volume"] >= 0)
     frame = frame[sound.to_numpy() & _belongs(kind, interval, starts, frame.index)].sort_index(kind="stable")
-    frame = frame[~frame.index.duplicated(keep="last")]  # Yahoo's live row comes after the bar it repeats
+    if not frame.index.is_unique:  # Yahoo's live price is a row of its own, inside the bar it continues
+        frame = frame.groupby(level=0).agg(_ONE_BAR)
 
     closed = frame[frame.index <= moment]
     forming = frame[frame.index == next_bar_close(kind, interval, moment)]
     if len(closed):
         grid = bar_closes(kind, interval, closed.index[0].to_pydatetime() - _MOMENT, closed.index[-1].to_pydatetime())
         closed = closed.reindex(grid)[-limit:]
-        closed = closed.loc[
-            closed["close"].first_valid_index() :
-        ]  # the cut may fall into a gap; a frame begins with a bar
+        closed = closed.loc[closed["close"].first_valid_index() :]  # the cut may fall into a gap
     closed.index.name = "bar_close"
     return closed, (forming.iloc[-1] if len(forming) else None)
 

@@ -66,12 +66,8 @@ def _silence(quiet: Callable[[str], bool]) -> None:
             return not quiet(record.getMessage())
 
     logging.getLogger("yfinance").addFilter(Kept())
+    # Pandas4Warning among them: yfinance shows deprecations on import, and causes some with every frame
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"yfinance(\.|$)")
-    try:
-        from pandas.errors import Pandas4Warning
-    except ImportError:  # pandas 2 has nothing to announce
-        return
-    warnings.filterwarnings("ignore", category=Pandas4Warning, module=r"yfinance(\.|$)")
 
 
 def _open_caches() -> None:
