@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ...core.errors import BudgetExceeded, DeepTraderError, VerificationFailed
 from ...core.market import Quote
@@ -101,8 +102,7 @@ class Refresher:
                     run.outcome(item, "deferred", reason=LEASE_LOST)
                 return
             refused = self._khala.publish(ids).refused
-            new_bars = [bars for _, _, bars in batch if bars is not None]
-            self._bars.put_many(new_bars)
+            self._bars.put_many([bars for _, _, bars in batch if bars is not None])
         for (item, _, _), analysis_id in zip(batch, ids, strict=True):
             if analysis_id in refused:
                 run.outcome(item, "refused", reason=refused[analysis_id])
@@ -111,5 +111,8 @@ class Refresher:
             else:
                 run.outcome(item, "published", analysis_id=analysis_id)
         with run.step("situations"):
-            for bars in new_bars:
-                run.guarded(f"situations of {bars.token}", lambda bars=bars: remember_situations(self._khala, bars))
+            for _, analysis, bars in batch:
+                if bars is not None:
+                    run.guarded(
+                        f"situations of {bars.token}", partial(remember_situations, self._khala, bars, analysis)
+                    )
