@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 LABEL_LIMIT = 64
 _SPACES = re.compile(r"\s+")
@@ -54,6 +55,7 @@ def is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
+@lru_cache(maxsize=4_096)  # every name is compared with the same few hundred known ones
 def skeleton(text: str) -> str:
     """What is left of a text when everything is folded that only looks different: script, case, accents, hidden marks.
 
