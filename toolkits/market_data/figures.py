@@ -21,6 +21,9 @@ ADX 0.2 and 0.95 points; MACD 0.001 and 0.006 ATR; ATR 0.05 % and 0.1 % of itsel
 0.06 and 0.22 ATR. EMA 200 is still 1.1 and 4.7 ATR off with 200 bars, 0.2 and 0.99 with 350 and 0.13 and 0.49 with
 400, hence its own minimum.
 
+TA-Lib's values for the same bars are met to 1e-6 of themselves after 150 bars by MACD, 200 by ATR, 250 by RSI and 300
+by ADX, and from the first value on by bands and EMAs; `benchmarks/indicators.py` has the differences before that.
+
 Flat prices: nothing moved over a figure's window, so a ratio of moves has no meaning: RSI and ADX (14 bars), ATR (14
 bars without any range), bands and volatility are absent with `flat_prices`. Averages, MACD and returns stay: they are
 defined there. No volume in the last bar or in the 20 before it: the volume ratio is absent with `no_volume`.

@@ -1,4 +1,8 @@
-"""Figures from bars. See `figures` for what each one means and when it is absent."""
+"""Figures from bars. See `figures` for what each one means and when it is absent.
+
+pandas-ta computes them, one token at a time: about 9 ms each, 1.4 % of a five-minute cycle for 500 tokens. For thousands
+of tokens `compute_many` works out the same figures in numpy, 0.3 ms each (`benchmarks/indicators.py`).
+"""
 
 from __future__ import annotations
 
@@ -58,16 +62,21 @@ def compute_many(
     Raises:
         InvalidInput: as `compute_indicators`.
     """
-    if not frames:
-        return []
-    panel = build_panel(frames, interval, kinds)
-    reasons = absences(panel)
-    arrays = wide.simple_values(panel) | wide.core_values(panel) if len(panel.close) else {}
-    return [
-        _figures({name: float(array[at]) for name, array in arrays.items()}, reasons, panel, at)
-        | _extra(frame, panel, extra, at)
-        for at, frame in enumerate(frames)
-    ]
+    given = list(kinds) if kinds is not None else [None] * len(frames)
+    if len(given) != len(frames):
+        raise InvalidInput(f"{len(frames)} frames came with {len(given)} kinds.", hint="Give one kind per frame.")
+    figures: list[dict[str, Figure]] = []
+    for first in range(0, len(frames), _BATCH):
+        batch = frames[first : first + _BATCH]
+        panel = build_panel(batch, interval, given[first : first + _BATCH])
+        reasons = absences(panel)
+        arrays = wide.simple_values(panel) | wide.core_values(panel) if len(panel.close) else {}
+        figures += [
+            _figures({name: float(array[at]) for name, array in arrays.items()}, reasons, panel, at)
+            | _extra(frame, panel, extra, at)
+            for at, frame in enumerate(batch)
+        ]
+    return figures
 
 
 def live_figures(bars: pd.DataFrame, quote_price: float, *, interval: Interval) -> dict[str, Figure]:
@@ -96,6 +105,9 @@ def live_figures(bars: pd.DataFrame, quote_price: float, *, interval: Interval) 
     closed = {"rsi_14_live": "rsi_14", "bb_percent_b_live": "bb_percent_b_20_2"}
     return {name: _live(name, values.get(name), reasons[closed[name]][0]) for name in LIVE_SPECS}
 
+
+_BATCH = 250
+"""Tokens computed together: enough for numpy to be busy, few enough for the arrays to stay in the processor's cache."""
 
 _PRICES = frozenset(name for name, spec in SPECS.items() if spec.unit == "price")
 _RECURSIVE = ("rsi_14", "bb_middle_20_2", "macd_12_26_9", "atr_14", "adx_14", "ema_20")

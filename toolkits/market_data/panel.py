@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+_ORDER = list(COLUMNS)
+_PER_MICROSECOND = {"ns": 1_000, "us": 1}
 _HOURLY_BARS = {"crypto": 24 * 365, "equity": 7 * 252}
 _DAILY_BARS = {"crypto": 365, "equity": 252}
 _DAY = 86_400_000_000
@@ -65,10 +67,11 @@ def build_panel(
     values = np.full((5, length, width), np.nan)
     times = np.full((length, width), np.iinfo(np.int64).min)
     for at, frame in enumerate(frames):
-        check_frame(frame)
+        closed_at = check_frame(frame)
         if len(frame):
-            values[:, length - len(frame) :, at] = frame[list(COLUMNS)].to_numpy(dtype=float).T
-            times[length - len(frame) :, at] = _micros(frame)
+            ordered = frame if list(frame.columns) == _ORDER else frame[_ORDER]
+            values[:, length - len(frame) :, at] = ordered.to_numpy(dtype=float).T
+            times[length - len(frame) :, at] = closed_at
     prices = values[:4]
     usable: Bools = np.logical_and.reduce(np.isfinite(prices) & (prices > 0), axis=0)
     prices[:, ~usable] = np.nan  # a price of zero or infinity is no price: the bar counts as missing
@@ -115,8 +118,8 @@ def build_panel(
     )
 
 
-def check_frame(frame: pd.DataFrame) -> None:
-    """Refuse what cannot be closed bars.
+def check_frame(frame: pd.DataFrame) -> Ints:
+    """When each bar closed, in microseconds since 1970. Refuses what cannot be closed bars.
 
     Raises:
         InvalidInput: a column is missing, or the index is not increasing moments in UTC.
@@ -128,11 +131,13 @@ def check_frame(frame: pd.DataFrame) -> None:
         raise InvalidInput(f"Bars lack the column {missing[0]!r}.", hint=f"Needed: {', '.join(COLUMNS)}.")
     index = frame.index
     if not len(index):
-        return
+        return np.array([], dtype=np.int64)
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise InvalidInput("Bars must be indexed by the moment they closed, with a timezone.", hint="Use UTC.")
-    if not (index.is_monotonic_increasing and index.is_unique):
+    closed_at = _micros(frame)
+    if not (np.diff(closed_at) > 0).all():
         raise InvalidInput("Bars must be in order of time, without duplicates.", hint="Sort and drop duplicates.")
+    return closed_at
 
 
 def absences(panel: Panel) -> dict[str, list[Absence | None]]:
@@ -203,7 +208,9 @@ def rows_until(frame: pd.DataFrame, moment: datetime) -> pd.DataFrame:
 
 
 def _micros(frame: pd.DataFrame) -> Ints:
-    return _index(frame).as_unit("us").asi8
+    index = _index(frame)
+    finer = _PER_MICROSECOND.get(index.unit)
+    return index.as_unit("us").asi8 if finer is None else index.asi8 // finer
 
 
 def _index(frame: pd.DataFrame) -> pd.DatetimeIndex:

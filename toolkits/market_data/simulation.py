@@ -224,7 +224,10 @@ def _halted(seed: int, tokens: Ints, hours: Ints) -> NDArray[np.bool_]:
 
 
 def _mix(value: Bits) -> Bits:
-    """Finisher of SplitMix64; products wrap around, as they must."""
-    value = (value ^ (value >> np.uint64(30))) * _MIX_1
-    value = (value ^ (value >> np.uint64(27))) * _MIX_2
-    return value ^ (value >> np.uint64(31))
+    """Finisher of SplitMix64, in place; products wrap around, as they must."""
+    value ^= value >> np.uint64(30)
+    value *= _MIX_1
+    value ^= value >> np.uint64(27)
+    value *= _MIX_2
+    value ^= value >> np.uint64(31)
+    return value
