@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 
-import click
 import typer
 
 from ..core.errors import DeepTraderError
 from . import demo, engine, knowledge, operate, playground, security, sleep, team
 from .output import errors, print_error
+
+# Typer brings its own copy of click in newer versions; this is the base of its complaints about usage in all of them.
+WrongUse: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="deeptrader",
@@ -38,15 +40,12 @@ def main(arguments: list[str] | None = None) -> None:
     except DeepTraderError as error:
         print_error(error.message, error.hint)
         code = error.exit_code
-    except click.exceptions.Abort:
-        errors.print("interrupted")
-        code = 130
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         code = stop.exit_code
-    except click.ClickException as error:
-        print_error(error.format_message(), "See --help.")
+    except WrongUse as error:
+        print_error(error.format_message(), "See --help.")  # type: ignore[attr-defined]
         code = 2
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         errors.print("interrupted")
         code = 130
     except BrokenPipeError:

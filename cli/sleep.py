@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,11 +35,19 @@ def sleep(
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
+    pause: Annotated[bool, typer.Option("--pause", help="Have running schedulers begin no new cycle.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let them go on.")] = False,
+    kill: Annotated[bool, typer.Option("--kill", help="Kill switch: no cycle at all, a running one stops.")] = False,
+    unkill: Annotated[bool, typer.Option("--unkill", help="Release the kill switch.")] = False,
     json: Json = False,
 ) -> None:
     """Fetch, compute, check and remember the market: one cycle with --once, or on a schedule with --every."""
-    if once and every:
-        raise InvalidInput("--once and --every exclude each other.", hint="Choose one.")
+    switches = {"pause": pause, "resume": resume, "kill": kill, "unkill": unkill}
+    if sum(switches.values()) + once + bool(every) > 1:
+        raise InvalidInput("Only one of --once, --every and the switches at a time.", hint="Choose one.")
+    if any(switches.values()):
+        _switch(next(name for name, on in switches.items() if on), data_dir, market, json)
+        return
     if as_of and not once:
         raise InvalidInput("--as-of replays one moment.", hint="Add --once.")
     with runtime_for(data_dir, market, as_of, top=top, seed=seed) as runtime:
@@ -55,6 +64,19 @@ def sleep(
 
             remember_market(runtime.settings)
             run_forever(runtime, parse_duration(every) if every else runtime.settings.sleep_every_seconds)
+
+
+def _switch(name: str, data_dir: Path | None, market: str | None, json: bool) -> None:
+    """Set a switch that every scheduler on this store reads within seconds."""
+    with runtime_for(data_dir, market) as runtime:
+        controls = runtime.engine.controls
+        getattr(controls, name)()
+        state = controls.state()
+        if json:
+            print_json({"schema_version": 1, "killed": state.killed, "paused": state.paused})
+            return
+        word = "killed" if state.killed else "paused" if state.paused else "on"
+        console.print(f"Sleep on {runtime.settings.store_dir} is {word}.", markup=False)
 
 
 def run_once(runtime: Runtime, *, quiet: bool = False) -> CycleReport:

@@ -1,0 +1,247 @@
+"""The command as a user runs it: output, JSON documents, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from deeptrader.cli.main import main
+
+MOMENT = "2013-01-25T22:00Z"
+
+
+@pytest.fixture(scope="module")
+def slept(tmp_path_factory) -> Path:
+    """A data directory after one cycle over the recorded market."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.raises(SystemExit) as stop:
+        main(["sleep", "--once", "--market", "recorded", "--as-of", MOMENT, "--data-dir", str(folder), "--json"])
+    assert stop.value.code == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one command."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def run_json(capsys, *arguments: str) -> dict:
+    code, out, err = run(capsys, *arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_a_cycle_prints_what_it_did(capsys, tmp_path):
+    code, out, _ = run(capsys, "sleep", "--once", "--market", "simulated", "--top", 3, "--data-dir", tmp_path)
+
+    assert code == 0
+    assert "published" in out
+    assert "SIMULATED market" in out
+
+
+def test_the_market_last_slept_on_is_the_default_of_later_commands(capsys, slept):
+    document = run_json(capsys, "status", "--data-dir", slept)
+
+    assert document["market"] == "recorded"
+    assert document["freshness"]["fresh"] == 5
+    assert document["now"] == "2013-01-25T22:00:00+00:00"
+
+
+def test_status_shows_a_row_per_token(capsys, slept):
+    _, out, _ = run(capsys, "status", "--data-dir", slept)
+
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "buy" in rows["AAPL"]
+    assert "sell" in rows["IBM"]
+    assert "2013-01-25 21:00" in rows["AAPL"]
+
+
+def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):
+    document = run_json(capsys, "status", "--data-dir", slept, "--as-of", "2013-01-29T22:00Z")
+
+    assert document["freshness"]["stale"] == 5
+    reasons = {reason["code"] for reason in document["recalls"][0]["reasons"]}
+    assert "newer_bar" in reasons
+
+
+def test_show_tells_every_figure_and_draws_a_chart(capsys, slept, tmp_path):
+    chart = tmp_path / "apple.png"
+
+    document = run_json(capsys, "show", "apple", "--data-dir", slept, "--chart", chart)
+
+    figures = document["recall"]["analysis"]["figures"]
+    assert figures["rsi_14"]["value"] == pytest.approx(28.47, abs=0.01)
+    assert "Wilder" in figures["rsi_14"]["definition"]
+    assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+def test_search_finds_by_meaning_and_by_state(capsys, slept):
+    document = run_json(capsys, "search", "fell far", "--signal", "buy", "--data-dir", slept)
+
+    assert [hit["symbols"] for hit in document["hits"] if hit["kind"] == "analysis"] == [["AAPL"]]
+
+
+def test_security_lists_checks_one_by_one(capsys, slept):
+    document = run_json(capsys, "security", "IBM", "--data-dir", slept)
+
+    states = {check["id"]: check["state"] for check in document["report"]["checks"]}
+    assert states["penny_price"] == "pass"
+    assert states["honeypot"] == "not_applicable"
+
+
+def test_plan_gives_each_token_an_action_and_a_reason(capsys, slept):
+    document = run_json(capsys, "plan", "--data-dir", slept)
+
+    assert {item["symbol"] for item in document["items"]} == {"AAPL", "GOOG", "FB", "MSFT", "IBM"}
+    assert all(item["reason"] for item in document["items"])
+
+
+def test_the_ledger_counts_the_cycle_and_draws_itself(capsys, slept, tmp_path):
+    plot = tmp_path / "ledger.png"
+
+    document = run_json(capsys, "ledger", "--data-dir", slept, "--plot", plot)
+
+    assert document["ledger"]["cycles"]["cycles"] == 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_doctor_finds_a_sound_installation(capsys, slept):
+    document = run_json(capsys, "doctor", "--data-dir", slept)
+
+    states = {check["name"]: check["state"] for check in document["checks"]}
+    assert states["memory"] == states["embedder"] == states["indicators"] == "ok"
+    assert states["model"] == "warning"
+
+
+def test_repair_rebuilds_the_index(capsys, slept):
+    document = run_json(capsys, "repair", "--data-dir", slept)
+
+    assert document["repair"]
+    assert run_json(capsys, "search", "oversold", "--data-dir", slept)["hits"]
+
+
+def test_recording_writes_a_folder_that_can_be_replayed(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "recording"
+    options = ("--top", 2, "--limit", 150, "--interval", "1d")
+    code, _, err = run(capsys, "record", folder, "--market", "simulated", "--data-dir", tmp_path / "a", *options)
+    assert code == 0, err
+    monkeypatch.setenv("DEEPTRADER_RECORDED_DIR", str(folder))
+
+    report = run_json(capsys, "sleep", "--once", "--market", "recorded", "--data-dir", tmp_path / "b")
+
+    assert len(report["universe"]) == 2
+    assert report["simulated"] is True  # what was simulated stays so called
+
+
+def test_the_kill_switch_stops_cycles_until_it_is_released(capsys, tmp_path):
+    where = ("--market", "simulated", "--data-dir", tmp_path)
+    assert run_json(capsys, "sleep", "--kill", *where)["killed"] is True
+    code, _, err = run(capsys, "sleep", "--once", "--top", 2, *where)
+    assert code == 2
+    assert "kill switch" in err
+
+    assert run_json(capsys, "sleep", "--unkill", *where)["killed"] is False
+    assert run_json(capsys, "sleep", "--once", "--top", 2, *where)["outcomes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "NOPE-USD"), "NOPE-USD"),
+        (("show", "AAPL", "--interval", "5m"), "1d or 1h"),
+        (("sleep", "--once", "--top", "-3"), "-3"),
+        (("sleep", "--once", "--as-of", "yesterday"), "not a date"),
+        (("sleep", "--once", "--every", "5m"), "Only one of"),
+        (("sleep", "--every", "soon"), "not a duration"),
+        (("sleep", "--once", "--market", "moon"), "market"),
+        (("show", "AAPL", "--chart", "apple.gif"), ".png"),
+        (("ask", "   "), "empty"),
+        (("unheard-of",), "unheard-of"),
+    ],
+)
+def test_wrong_use_is_one_clear_line_and_exit_code_two(capsys, slept, arguments, said):
+    needs_data = arguments[0] in ("show", "sleep", "ask")
+    code, out, err = run(capsys, *arguments, *(("--data-dir", slept) if needs_data else ()))
+
+    assert code == 2
+    assert said in err
+    assert len([line for line in err.splitlines() if line.strip()]) == 1
+    assert "Traceback" not in out + err
+
+
+def test_a_data_directory_that_cannot_be_made_says_so(capsys, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+
+    code, _, err = run(capsys, "status", "--market", "recorded", "--data-dir", tmp_path / "file" / "data")
+
+    assert code == 4
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_corrupt_journal_is_reported_and_left_as_it_is(capsys, tmp_path):
+    store = tmp_path / "recorded"
+    run_json(capsys, "sleep", "--once", "--market", "recorded", "--as-of", MOMENT, "--data-dir", tmp_path)
+    (journal,) = [path for path in store.iterdir() if path.is_file() and path.suffix in (".db", ".sqlite", ".sqlite3")]
+    for side in store.glob(f"{journal.name}-*"):
+        side.unlink()
+    damaged = b"this is no database" * 1000
+    journal.write_bytes(damaged)
+
+    code, _, err = run(capsys, "status", "--data-dir", tmp_path)
+
+    assert code == 4
+    assert len(err.splitlines()) == 1
+    assert journal.read_bytes() == damaged
+
+
+def test_a_journal_of_a_newer_version_is_refused_unharmed(capsys, tmp_path):
+    store = tmp_path / "recorded"
+    run_json(capsys, "sleep", "--once", "--market", "recorded", "--as-of", MOMENT, "--data-dir", tmp_path)
+    (journal,) = [path for path in store.iterdir() if path.is_file() and path.suffix in (".db", ".sqlite", ".sqlite3")]
+    with sqlite3.connect(journal) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        (versions,) = [t for t in tables if "component" in t or "schema" in t or t == "meta"][:1]
+        column = [row[1] for row in connection.execute(f"PRAGMA table_info({versions})")][-1]
+        connection.execute(f"UPDATE {versions} SET {column} = 999")
+
+    code, _, err = run(capsys, "status", "--data-dir", tmp_path)
+
+    assert code == 4
+    assert "newer" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_settings_file_with_a_wrong_value_names_the_setting(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "deeptrader.toml"
+    file.write_text("top = 0\n")
+    monkeypatch.setenv("DEEPTRADER_SETTINGS", str(file))
+
+    code, _, err = run(capsys, "status", "--data-dir", tmp_path)
+
+    assert code == 2
+    assert "top" in err
+
+
+def test_instructions_are_listed_and_copied_out(capsys, tmp_path):
+    listed = run_json(capsys, "instructions")["instructions"]
+    assert {item["name"] for item in listed} == {"market_analyst", "deep_trader_manager"}
+
+    code, out, _ = run(capsys, "instructions", "--copy", "market_analyst", "--to", tmp_path / "mine")
+
+    assert code == 0
+    assert (tmp_path / "mine" / "market_analyst.md").read_text().strip()
+    assert "DEEPTRADER_INSTRUCTIONS_DIR" in out
