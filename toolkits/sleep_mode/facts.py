@@ -82,3 +82,15 @@ def as_of(recall: Recall, name: str) -> datetime | None:
     if figure.forming:
         return analysis.quote.as_of if analysis.quote else None
     return analysis.bar_close
+
+
+def value_of(recall: Recall, name: str) -> float | None:
+    """The number behind a fact of this recall; None when it has none (a signal, a verdict, an absent figure)."""
+    analysis = recall.analysis
+    if analysis is None:
+        return None
+    if name == PRICE:
+        return analysis.price
+    if name == QUOTE:
+        return recall.observed.price if recall.observed else None
+    return analysis.value(name)
