@@ -14,7 +14,7 @@ from ..core.errors import StoreUnavailable
 from ..toolkits.runtime import Runtime
 from .knowledge import ranked
 from .options import AsOf, parse_moment, remember_market, settings_for
-from .output import console, memory_table
+from .output import console, memory_table, sources_table
 from .sleep import print_report, run_once
 
 RECORDED_MOMENT = "2013-01-25T22:00Z"
@@ -74,6 +74,7 @@ def _questions(runtime: Runtime, questions: tuple[str, ...]) -> None:
     from ..agents.answering import answer_question
 
     _heading("2. Wake: questions answered from memory, without a model")
+    answer_question(questions[-1], runtime)  # the first question of a process also loads the embedder: not timed
     for question in questions:
         begun = time.perf_counter()
         answer = answer_question(question, runtime)
@@ -103,8 +104,7 @@ def _show(runtime: Runtime, out: Path, question: str) -> None:
     answer = answer_question(question, runtime)
     console.print(Text(question, style="bold"))
     console.print(Text(answer.text))
-    for source in answer.sources:
-        console.print(Text(f"  {source}", style="dim"))
+    console.print(sources_table(answer.sources))
     console.print()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +17,9 @@ from ..core.market import Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, age_text
 from ..toolkits.sleep_mode.report import price_text
+
+if TYPE_CHECKING:
+    from ..agents.sources import Source
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -116,6 +120,19 @@ def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Tab
             value = Text(f"{figure.value:,.4g}" if abs(figure.value) < 1000 else f"{figure.value:,.0f}")
         label = name + (" (forming bar)" if figure.forming else "")
         table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
+    return table
+
+
+def sources_table(sources: Iterable[Source]) -> Table:
+    """What an answer rests on: each fact with its value, its time, and the id it is cited by."""
+    table = plain_table("Source", ">Value", "As of (UTC)", "Id")
+    for source in sources:
+        table.add_row(
+            Text(source.label, style="dim"),
+            Text(source.value, style="dim"),
+            Text(stamp(source.as_of), style="dim"),
+            Text(source.id, style="dim", overflow="fold"),
+        )
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markdown import Markdown
@@ -13,7 +13,10 @@ from rich.text import Text
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.settings import load_settings
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, plain_table, print_error, print_json
+from .output import console, plain_table, print_error, print_json, sources_table
+
+if TYPE_CHECKING:
+    from ..agents.answering import Answer
 
 QUIT_WORDS = frozenset({"exit", "quit", "bye", ":q"})
 
@@ -45,11 +48,11 @@ def ask(
         print_answer(answer)
 
 
-def print_answer(answer) -> None:
+def print_answer(answer: Answer) -> None:
     """An answer with its sources and what it cost."""
     console.print(Markdown(answer.text) if answer.served_from == "team" else Text(answer.text))
-    for source in answer.sources:
-        console.print(Text(f"  {source}", style="dim"))
+    if answer.sources:
+        console.print(sources_table(answer.sources))
     tokens = f", {answer.tokens_in} tokens in, {answer.tokens_out} out" if answer.tokens_in else ""
     console.print(Text(f"from {answer.served_from} in {answer.seconds * 1000:.0f} ms{tokens}", style="dim"))
 

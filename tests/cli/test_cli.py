@@ -162,7 +162,7 @@ def test_the_kill_switch_stops_cycles_until_it_is_released(capsys, tmp_path):
     [
         (("show", "NOPE-USD"), "NOPE-USD"),
         (("show", "AAPL", "--interval", "5m"), "1d or 1h"),
-        (("sleep", "--once", "--top", "-3"), "-3"),
+        (("sleep", "--once", "--top", "-3"), "--top"),
         (("sleep", "--once", "--as-of", "yesterday"), "not a date"),
         (("sleep", "--once", "--every", "5m"), "Only one of"),
         (("sleep", "--every", "soon"), "not a duration"),
