@@ -17,6 +17,7 @@ from .wording import (
     Resolver,
     mask,
     named_after_all,
+    normal_form,
     plain,
     split_words,
     tag_words,
@@ -76,5 +77,5 @@ def understand(text: str, khala: Resolver) -> Question:
         unexplained=tuple(unexplained),
         unknown=unknown_tickers(shown, tokens),
         corrections=tuple(corrections),
-        masked=" ".join("it" if word[0] == TOKEN_WORD else word for word in words),
+        normal=normal_form(words, found, tokens),
     )

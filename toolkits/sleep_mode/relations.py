@@ -248,5 +248,5 @@ TEMPLATES: tuple[Template, ...] = (
     _comparison("volume", "Which has more unusual volume, {a} or {b}?", "volume_ratio_20"),
     _comparison("safety", "Which is safer, {a} or {b}?", "security"),
     Template("ranking", "ranking", "How does {a} rank?", _rank),
-    Template("history", "history", "What followed similar situations in {a}?", _history),
+    Template("history", "history", "What followed similar situations in {a}?", _history, cost=0.05),
 )

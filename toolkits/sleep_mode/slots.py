@@ -33,7 +33,7 @@ class Question:
     `template` names the kind of prepared answer that would be right ("state.oversold", "scenario.best_buy"), None when
     there is none. `interval` is None when none was named (answers then use daily bars). `obstacles` say why no
     prepared answer can be right even so; `unexplained` are words in no family; `unknown` look like tokens and are
-    not known. `masked` is the question with its tokens hidden, for comparing wordings.
+    not known. `normal` is what is left of the words without fillers, tokens as symbols: equal for equal questions.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Question:
     unexplained: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     corrections: tuple[tuple[str, str], ...] = ()
-    masked: str = field(default="", repr=False)
+    normal: str = field(default="", repr=False)
 
     @property
     def symbols(self) -> tuple[str, ...]:

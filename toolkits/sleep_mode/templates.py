@@ -44,7 +44,8 @@ class Template:
 
     `wording` is the canonical question, with {a} and {b} for tickers. `tokens` is how many it takes (0: the market).
     `needs` are figures (or "security") without which there is no answer. `standing` ones are worth preparing before
-    anybody asked for them.
+    anybody asked for them; `live` ones quote a price that every look renews, so they are never prepared.
+    `cost` is what composing takes beyond the usual milliseconds, in seconds.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Template:
     tokens: int = 1
     needs: tuple[str, ...] = ()
     standing: bool = True
+    live: bool = False
+    cost: float = 0.0
 
 
 @cache

@@ -320,7 +320,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template("state.uptrend", "state", "Is {a} in an uptrend?", _trend("up"), needs=_EMAS),
     Template("state.downtrend", "state", "Is {a} in a downtrend?", _trend("down"), needs=_EMAS),
     Template("state.trend", "state", "What is the trend of {a}?", _trend(""), needs=_EMAS),
-    Template("state.price", "state", "What is the price of {a}?", _price),
+    Template("state.price", "state", "What is the price of {a}?", _price, live=True),
     Template("state.breakout", "state", "Is {a} breaking out?", _breakout, needs=("bb_upper_20_2", "volume_ratio_20")),
     _figures("rsi", "What is the RSI of {a}?", "rsi_14", also=("bb_percent_b_20_2",), standing=True),
     _figures("volume", "How is the volume of {a}?", "volume_ratio_20", also=("return_1",), standing=True),
@@ -337,6 +337,6 @@ TEMPLATES: tuple[Template, ...] = (
     Template("exit.hold", "exit", "Should I hold {a}?", _hold, standing=False),
     Template("risk", "risk", "What is the risk in {a}?", _risk, needs=("volatility_30", "atr_14")),
     Template("risk.volatility", "risk", "How volatile is {a}?", _volatility, needs=("volatility_30", "atr_14")),
-    Template("risk.stop", "risk", "Where should a stop for {a} go?", _stop, needs=("atr_14",)),
+    Template("risk.stop", "risk", "Where should a stop for {a} go?", _stop, needs=("atr_14",), live=True),
     Template("safety", "safety", "Is {a} safe?", _safety, needs=("security",)),
 )

@@ -104,6 +104,30 @@ def tag_words(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[
     return found, unexplained, corrections
 
 
+def normal_form(words: Sequence[str], found: Sequence[tuple[Tag, int]], tokens: Sequence[Token]) -> str:
+    """The words in their order without fillers, tokens as symbols: "is BTC oversold?" is "BTC-USD oversold"."""
+    fillers = {position for (family, _), position in found if family == "filler"}
+    kept: list[str] = []
+    position = 0
+    while position < len(words):
+        if position in fillers:
+            position += _phrase_length(words, position)
+            continue
+        word = words[position]
+        kept.append(tokens[int(word[1:])].symbol if word[0] == TOKEN_WORD and word[1:].isdigit() else word)
+        position += 1
+    return " ".join(kept)
+
+
+def _phrase_length(words: Sequence[str], position: int) -> int:
+    """How many words the phrase takes that starts here."""
+    table = phrases()
+    for length in range(min(MAX_PHRASE, len(words) - position), 0, -1):
+        if tuple(words[position : position + length]) in table:
+            return length
+    return 1
+
+
 def named_after_all(unexplained: Sequence[str], khala: Resolver) -> dict[str, Token]:
     """Unexplained words that name a token in spite of being everyday words ("apple", "sol") or misspelled ("bitcon").
 
