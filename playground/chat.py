@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..core.clock import Clock, SystemClock
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.text import clean_label
+from ..toolkits.sleep_mode.activity import Activity
 from .turns import Turn, apply, explain, turns_of
 from .unfinished import Unfinished, UnfinishedTurns
 
@@ -59,13 +60,21 @@ class ChatDesk:
         components: the agno team and agent that may be talked to, with sessions in `db`.
         db: agno's database, where sessions are kept.
         unfinished: where questions stand until their run is stored.
+        activity: told when a run is over, since agno calls no hook of a run that failed or was stopped.
         clock: the machine's present (sessions are dated by it, whatever moment the market replays).
     """
 
     def __init__(
-        self, components: Mapping[Target, Any], *, db: Any, unfinished: UnfinishedTurns, clock: Clock | None = None
+        self,
+        components: Mapping[Target, Any],
+        *,
+        db: Any,
+        unfinished: UnfinishedTurns,
+        activity: Activity | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._components = components
+        self._activity = activity
         self._db = db
         self._unfinished = unfinished
         self._clock: Clock = clock or SystemClock()
@@ -204,11 +213,13 @@ class ChatDesk:
     async def _answer(self, conversation: Conversation, turn: Turn) -> None:
         first = len(conversation.turns) == 1
         component = self._components[conversation.target].deep_copy()
+        run_ids = {turn.id}
         try:
             stream = component.arun(
                 turn.question, stream=True, stream_events=True, session_id=conversation.id, run_id=turn.id
             )
             async for event in stream:
+                run_ids.add(getattr(event, "run_id", None) or turn.id)
                 apply(turn, event)
             if turn.state == "running":
                 turn.finish("failed", "The answer ended without a result.", "Ask again.")
@@ -219,6 +230,10 @@ class ChatDesk:
         except Exception as error:
             log.exception("The answer to %s failed.", turn.id)
             turn.finish("failed", *explain(str(error), type(error).__name__))
+        finally:
+            if self._activity is not None:
+                for run_id in run_ids:
+                    self._activity.end(run_id)
         await asyncio.shield(asyncio.to_thread(self._settle, conversation, turn, first))
 
     def _settle(self, conversation: Conversation, turn: Turn, first: bool) -> None:

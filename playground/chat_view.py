@@ -56,7 +56,6 @@ class ChatView:
                 self._body = el("div", cls="turns-scroll")
                 self._composer = Composer(
                     placeholder=f"Ask the {'team' if self._target == 'team' else 'analyst'}",
-                    note="",
                     draft_key=f"draft-{session}",
                 )
                 self._composer.on("send", lambda event: self._send(str(event.args)))

@@ -39,11 +39,10 @@ class Transcript(Element, component="static/transcript.js"):
 class Composer(Element, component="static/composer.js"):
     """The question box. Emits `send` with a text, and `stop`."""
 
-    def __init__(self, *, placeholder: str, note: str, draft_key: str) -> None:
+    def __init__(self, *, placeholder: str, draft_key: str) -> None:
         super().__init__()
         self.props["running"] = False
         self.props["placeholder"] = placeholder
-        self.props["note"] = note
         self.props["draft-key"] = draft_key
 
     def set_running(self, running: bool) -> None:

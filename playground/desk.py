@@ -139,6 +139,7 @@ class Desk:
             {"team": self.team, "analyst": self.analyst},
             db=self.db,
             unfinished=UnfinishedTurns(self.runtime.khala.journal),
+            activity=self.runtime.activity,
         )
 
     @asynccontextmanager

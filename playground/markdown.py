@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 
 @lru_cache(maxsize=1)
@@ -14,7 +13,6 @@ def _renderer() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable(["table"])
     markdown.disable(["image"])
     markdown.validateLink = _harmless  # type: ignore[method-assign]
-    markdown.add_render_rule("link_open", _open_link)
     return markdown
 
 
@@ -26,11 +24,3 @@ def to_html(text: str) -> str:
 
 def _harmless(url: str) -> bool:
     return url.strip().lower().startswith(("https://", "http://", "/token/"))
-
-
-def _open_link(self, tokens: list[Token], index: int, options, env) -> str:
-    token = tokens[index]
-    if not str(token.attrGet("href") or "").startswith("/"):
-        token.attrSet("target", "_blank")
-        token.attrSet("rel", "noopener noreferrer nofollow")
-    return self.renderToken(tokens, index, options, env)

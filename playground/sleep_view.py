@@ -10,6 +10,7 @@ from nicegui import ui
 
 from ..core.errors import DeepTraderError
 from ..toolkits.sleep_mode.cycle_report import CycleReport
+from ..toolkits.sleep_mode.plan import Plan, PlanItem
 from .charts import ledger_chart
 from .desk import Desk
 from .dom import (
@@ -56,7 +57,7 @@ BUDGET_NAMES = {
 class Section:
     """A panel that is built anew only when what it shows has changed."""
 
-    def __init__(self, cls: str) -> None:
+    def __init__(self, cls: str = "") -> None:
         self._place = el("div", cls=cls)
         self._shown: Any = object()
 
@@ -89,10 +90,12 @@ class SleepView:
                 el("span", f"{desk.runtime.market.id} market, a cycle every {_duration(every)}", "sub")
             with el("div", cls="sleep-grid"):
                 self._build_now()
-                self._last = Section("span-7")
-                self._budgets = Section("span-5")
-                self._plan = Section("span-7")
-                self._anticipated = Section("span-5")
+                with el("div", cls="span-7 stack"):
+                    self._last = Section()
+                    self._plan = Section()
+                with el("div", cls="span-5 stack"):
+                    self._budgets = Section()
+                    self._anticipated = Section()
                 self._ledger = Section("span-12")
                 self._recent = Section("span-12")
         ui.timer(NOW_SECONDS, self.refresh_now, immediate=False)
@@ -283,35 +286,40 @@ def _build_anticipated(questions: list[Anticipated]) -> None:
             el("p", f"and {len(questions) - ANTICIPATED_ROWS} more", "faint pad")
 
 
-def _build_plan(plan: Any) -> None:
-    refreshes = plan.refreshes()
-    kept = sum(1 for item in plan.items if item.action == "keep")
-    deferred = sum(1 for item in plan.items if item.action == "defer")
-    told = f"{len(refreshes)} to refresh, {kept} kept, {deferred} deferred; planned {stamp(plan.made_at)} UTC"
+def _build_plan(plan: Plan) -> None:
+    refreshes = list(plan.refreshes())
+    deferred = [item for item in plan.items if item.action == "defer"]
+    kept = [item for item in plan.items if item.action == "keep"]
+    told = f"{len(refreshes)} to refresh, {len(deferred)} deferred, {len(kept)} kept; seen {stamp(plan.made_at)} UTC"
     with panel("Next cycle", told, flush=True):
-        ordered = [*refreshes, *(item for item in plan.items if item.action != "refresh")]
-        if not ordered:
-            empty("Nothing to do.")
-            return
-        rows = [
-            [
-                lambda item=item: el("a", item.token.symbol, href=f"/token/{item.token.symbol}"),
-                item.interval,
-                item.action + (", deep" if item.deep and item.action == "refresh" else ""),
-                f"{item.priority:.3g}",
-                item.reason,
-            ]
-            for item in ordered[:PLAN_ROWS]
-        ]
-        plain_table(
-            [("Token", ""), ("Bars", ""), ("What", "nowrap"), ("Priority", "num"), ("Why", "wide")],
-            rows,
-            caption="What the next cycle would do, in order, and why",
-        )
-        if len(ordered) > PLAN_ROWS:
-            el("p", f"and {len(ordered) - PLAN_ROWS} more", "faint pad")
+        if refreshes or deferred:
+            _plan_table([*refreshes, *deferred], "What the next cycle would do, in order, and why")
+        else:
+            empty("Everything is fresh: there is nothing to refresh now." if kept else "Nothing is known yet.")
+        if kept:
+            with el("details", cls="pad"):
+                el("summary", f"{len(kept)} kept as they are", "muted")
+                _plan_table(kept, "What the next cycle keeps as it is, and why")
         for note in plan.notes:
             el("p", note, "muted pad")
+
+
+def _plan_table(items: list[PlanItem], caption: str) -> None:
+    rows = [
+        [
+            lambda item=item: el("a", item.token.symbol, href=f"/token/{item.token.symbol}"),
+            item.interval,
+            item.action + (", deep" if item.deep and item.action == "refresh" else ""),
+            f"{item.priority:.3g}",
+            item.reason,
+        ]
+        for item in items[:PLAN_ROWS]
+    ]
+    plain_table(
+        [("Token", ""), ("Bars", ""), ("What", "nowrap"), ("Priority", "num"), ("Why", "wide")], rows, caption=caption
+    )
+    if len(items) > PLAN_ROWS:
+        el("p", f"and {len(items) - PLAN_ROWS} more", "faint pad")
 
 
 def _build_ledger(view: LedgerView) -> None:

@@ -160,9 +160,9 @@ class Turn:
 
     def _doing(self) -> str:
         if self.state == "running":
-            running = [step for step in self.steps if step.state == "running"]
-            last = (running or self.steps)[-1]
-            return last.title + (f" · {last.by}" if last.by else "") if self.steps else ""
+            current = next((step for step in reversed(self.steps) if step.state == "running"), None)
+            step = current or (self.steps[-1] if self.steps else None)
+            return f"{step.title} · {step.by}".removesuffix(" · ") if step else ""
         titles = list(dict.fromkeys(step.title for step in self.steps if not step.inner))
         return "; ".join(titles)
 

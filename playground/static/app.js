@@ -91,6 +91,8 @@
     else if (event.key === "?") document.getElementById("keys")?.showModal();
   });
   document.addEventListener("click", (event) => {
+    const away = event.target.closest(".answer a[href^='http']");
+    if (away) { event.preventDefault(); window.open(away.href, "_blank", "noopener,noreferrer"); }
     if (event.target.closest("#theme-toggle")) dt.nextTheme();
     if (event.target.closest("#keys-toggle")) document.getElementById("keys")?.showModal();
     if (event.target.closest("#keys [data-close]")) document.getElementById("keys").close();

@@ -9,10 +9,12 @@ export default {
         <button v-if="running" class="btn danger" type="button" data-stop @click="$emit('stop')">Stop</button>
         <button v-else class="btn primary" type="submit" :disabled="!text.trim()">Send</button>
       </form>
-      <div class="foot"><span><kbd>Enter</kbd> sends</span><span><kbd>Shift</kbd> <kbd>Enter</kbd> new line</span><span><kbd>Esc</kbd> stops</span><span>{{ note }}</span></div>
+      <div class="foot"><span><kbd>Enter</kbd> sends</span><span><kbd>Shift</kbd> <kbd>Enter</kbd> new line</span><span><kbd>Esc</kbd> stops</span></div>
+      <div v-if="waiting" class="foot strong" role="status">Sent as soon as the server can be reached.</div>
     </div>`,
-  props: { running: Boolean, placeholder: String, note: String, draftKey: String },
-  data() { return { text: "" }; },
+  props: { running: Boolean, placeholder: String, draftKey: String },
+  data() { return { text: "", waiting: false }; },
+  beforeUnmount() { clearTimeout(this.retry); },
   mounted() {
     try { this.text = sessionStorage.getItem(this.draftKey) || ""; } catch { /* no storage: no draft */ }
     this.$nextTick(this.fit);
@@ -25,7 +27,13 @@ export default {
     enter(event) { if (!event.isComposing) { event.preventDefault(); this.send(); } },
     send() {
       const text = this.text.trim();
-      if (!text || this.running || !window.socket?.connected) return;
+      if (!text || this.running) return;
+      this.waiting = !(window.socket?.connected && window.did_handshake);
+      if (this.waiting) { // sent as soon as the server can be reached; until then it can still be changed
+        clearTimeout(this.retry);
+        this.retry = setTimeout(this.send, 150);
+        return;
+      }
       this.$emit("send", text);
       this.text = "";
       this.$nextTick(this.fit);

@@ -27,7 +27,7 @@ export default {
           <div v-if="t.error" class="trouble" :class="{ mild: t.state === 'stopped' || t.state === 'interrupted' }" role="alert">{{ t.error }} <span class="hint">{{ t.hint }}</span></div>
           <div v-if="t.state !== 'running'" class="after">
             <span v-if="t.served" class="badge" :class="t.served_tone" :title="t.served_note">{{ t.served }}</span>
-            <span v-if="t.oldest">known for <span :data-since="t.oldest">{{ age(t.oldest) }} ago</span></span>
+            <span v-if="t.oldest">computed <span :data-since="t.oldest">{{ age(t.oldest) }} ago</span></span>
             <span v-if="t.tokens !== null">{{ t.tokens.toLocaleString("en") }} tokens</span>
             <span v-if="t.seconds !== null">{{ seconds(t.seconds) }}</span>
             <span :title="'asked ' + stamp(t.at) + ' UTC'">{{ stamp(t.at) }} UTC</span>

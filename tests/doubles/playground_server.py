@@ -1,0 +1,124 @@
+"""A playground in a process of its own, over the simulated market and scripted models, steered by lines on its input.
+
+    python playground_server.py PORT DATA_DIR [--top N] [--no-model] [--token SECRET] [--host HOST]
+
+The first question's words choose what the models do; see `manager_turn`. Lines on the input: `advance SECONDS` moves
+the market's present; an unknown line ends the process. One token's name is full of markup.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from agno.models.response import ModelResponse
+from doubles.scripted_model import Fixed, ScriptedModel, call
+
+from deeptrader.core.clock import ReplayClock
+from deeptrader.core.settings import load_settings
+from deeptrader.playground.access import Access
+from deeptrader.playground.app import serve
+from deeptrader.playground.desk import Desk
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data.protocol import Universe
+from deeptrader.toolkits.runtime import Runtime
+
+PRESENT = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
+EVIL_NAME = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>`${1}`'
+EVIL_ANSWER = (
+    'Plain **bold** words. <script>window.hacked=2</script> <img src=x onerror="window.hacked=2"> '
+    "[press](javascript:window.hacked=2) ![pixel](http://tracker.example/p.png) [page](https://example.com/)"
+)
+
+
+class OddMarket(SimulatedMarket):
+    """The simulated market with one token whose name is an attack."""
+
+    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        found = super().universe(top=top, as_of=as_of)
+        tokens = tuple(
+            token.model_copy(update={"name": EVIL_NAME[:64]}) if token.symbol == "SIM002-USD" else token
+            for token in found.tokens
+        )
+        return Universe(found.as_of, tokens, found.quotes)
+
+
+class OddRuntime(Runtime):
+    @property
+    def market(self) -> Any:
+        settings = self.settings
+        return self._once("market", lambda: OddMarket(settings.top, seed=settings.seed, clock=self.clock))
+
+
+class StallingModel(ScriptedModel):
+    """Says the beginning of an answer to a question with "slowly" in it, and then nothing more."""
+
+    async def ainvoke_stream(self, messages: list, tools: list[dict] | None = None, **_: Any) -> AsyncIterator[Any]:
+        if "slowly" in question_of(messages):
+            yield ModelResponse(role="assistant", content="The beginning of")
+            await asyncio.Event().wait()
+        async for chunk in super().ainvoke_stream(messages, tools):
+            yield chunk
+
+
+def question_of(messages: list) -> str:
+    """The newest question in what a model was sent."""
+    return next((m.get_content_string() for m in reversed(messages) if m.role == "user"), "")
+
+
+def manager_turn(messages: list) -> Fixed:
+    """killed: the provider is gone. markup: an answer full of it. Else: read memory, delegate, answer."""
+    question = question_of(messages)
+    if "killed" in question:
+        return ConnectionError("Connection refused by the provider")
+    if "markup" in question:
+        return EVIL_ANSWER
+    after = messages[max(i for i, m in enumerate(messages) if m.role == "user") :]
+    done = [m.tool_name for m in after if m.role == "tool"]
+    if "sleep_mode" not in done:
+        return call("sleep_mode", tokens=["SIM001-USD"], question=question)
+    if "delegate_task_to_member" not in done:
+        return call("delegate_task_to_member", member_id="market-analyst", task="Look at SIM001-USD again.")
+    return "**SIM001-USD** looks calm.\n\n| figure | value |\n|---|---|\n| signal | hold |"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("port", type=int)
+    options.add_argument("data_dir", type=Path)
+    options.add_argument("--top", type=int, default=6)
+    options.add_argument("--no-model", action="store_true")
+    options.add_argument("--token")
+    options.add_argument("--host", default="127.0.0.1")
+    given = options.parse_args()
+    settings = load_settings(data_dir=given.data_dir, market="simulated", top=given.top)
+    runtime = OddRuntime(settings, as_of=PRESENT)
+    clock = runtime.clock
+    assert isinstance(clock, ReplayClock)
+
+    def steer() -> None:
+        for line in sys.stdin:
+            word, _, rest = line.strip().partition(" ")
+            if word != "advance":
+                break
+            clock.move(clock.now() + timedelta(seconds=float(rest)))
+
+    threading.Thread(target=steer, daemon=True).start()
+    models: dict[str, Any] = {}
+    if not given.no_model:
+        models["model"] = StallingModel(forever=manager_turn, id="scripted-manager")
+        models["analyst_model"] = ScriptedModel(forever="The analyst has looked: calm.", id="scripted-analyst")
+    with runtime:
+        serve(Desk(runtime, **models), port=given.port, access=Access(host=given.host, token=given.token))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The page in a real browser, with the network off."""
+
+from __future__ import annotations
+
+import pytest
+from doubles.playground_process import serving
+from playwright.async_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+
+QUESTION = ".composer textarea"
+
+
+async def ask(page, text: str) -> None:
+    await page.fill(QUESTION, text)
+    await page.keyboard.press("Enter")
+
+
+def last_turn(page):
+    return page.locator(".turns > article").last
+
+
+async def test_a_question_is_answered_with_its_steps_its_sources_and_what_it_cost(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await expect(page.locator(".bar")).to_contain_text("of 6 fresh")
+    await ask(page, "How does SIM001-USD look?")
+    turn = last_turn(page)
+    await expect(turn).to_have_attribute("data-state", "done")
+    await expect(turn.locator(".answer strong")).to_have_text("SIM001-USD")
+    await expect(turn.locator(".answer td").last).to_have_text("hold")
+
+    steps = turn.locator(".steps")
+    await expect(steps.locator("> summary")).to_contain_text("Read the team's memory; Delegated")
+    assert await steps.first.get_attribute("open") is None, "steps are folded away once the answer is there"
+    await steps.locator("> summary").click()
+    await expect(steps.locator("> ol > li").first).to_contain_text("Read the team's memory")
+    await expect(steps).to_contain_text("market analyst")
+    await steps.locator("li summary").first.click()
+    await expect(steps.locator("pre").nth(1)).to_contain_text('"freshness"')
+
+    source = turn.locator(".sources li").first
+    await expect(source).to_contain_text("SIM001-USD")
+    await expect(source).to_contain_text("fresh")
+    await expect(source).to_contain_text("bar closed 2026-03-02 00:00")
+    await expect(source).to_contain_text("computed 2026-03-02 12:30 UTC")
+    after = turn.locator(".after")
+    await expect(after).to_contain_text("from sleep")
+    await expect(after).to_contain_text("ago")
+    # three turns of the manager and one of the analyst, 15 tokens each
+    await expect(after).to_contain_text("60 tokens")
+    browser.assert_clean()
+
+
+async def test_conversations_are_kept_and_can_be_switched(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await ask(page, "First of two talks?")
+    await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    first = page.url
+    await page.click("[data-new-chat]")
+    await expect(page.locator(".welcome h1")).to_be_visible()
+    await ask(page, "Second of two talks?")
+    await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    assert page.url != first
+
+    await page.locator(".sessions a", has_text="First of two talks?").first.click()
+    await expect(page.locator(".ask").first).to_contain_text("First of two talks?")
+    await page.goto(first)
+    await expect(last_turn(page)).to_contain_text("looks calm")
+    assert await page.locator(".turns > article").count() == 1
+    browser.assert_clean()
+
+
+async def test_two_browsers_see_the_same_conversation_grow(server, window):
+    one = await window(server.url)
+    await ask(one.page, "What do we both see?")
+    await expect(last_turn(one.page)).to_have_attribute("data-state", "done")
+    two = await window(one.page.url)
+    await expect(last_turn(two.page)).to_contain_text("looks calm")
+    await ask(two.page, "And now, slowly?")
+    await expect(last_turn(one.page)).to_contain_text("The beginning of")
+    # One answer at a time: the first browser can stop it too.
+    await one.page.locator("[data-stop]").click()
+    for browser in (one, two):
+        await expect(last_turn(browser.page)).to_have_attribute("data-state", "stopped")
+        browser.assert_clean()
+
+
+async def test_an_answer_can_be_stopped_and_asked_for_again(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await ask(page, "Answer slowly, please")
+    await expect(last_turn(page)).to_contain_text("The beginning of")
+    await page.keyboard.press("Escape")
+    turn = last_turn(page)
+    await expect(turn).to_have_attribute("data-state", "stopped")
+    await expect(turn).to_contain_text("You stopped this answer.")
+    await expect(turn).to_contain_text("The beginning of")
+    await turn.get_by_role("button", name="Ask again").click()
+    await expect(page.locator(".turns > article")).to_have_count(2)
+    await page.locator("[data-stop]").click()
+    await expect(last_turn(page)).to_have_attribute("data-state", "stopped")
+    browser.assert_clean()
+
+
+async def test_a_killed_model_provider_is_a_sentence_and_the_page_goes_on(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await ask(page, "What if the provider is killed?")
+    turn = last_turn(page)
+    await expect(turn).to_have_attribute("data-state", "failed")
+    await expect(turn.locator(".trouble")).to_contain_text(
+        "The model did not answer: Connection refused by the provider."
+    )
+    await expect(turn.locator(".trouble")).not_to_contain_text("Traceback")
+    await ask(page, "And SIM001-USD?")
+    await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    await page.reload()
+    await expect(page.locator(".turns > article")).to_have_count(2)
+    await expect(page.locator(".turns > article").first.locator(".trouble")).to_contain_text("The model did not answer")
+    browser.assert_clean()
+
+
+async def test_markup_in_questions_answers_and_names_is_shown_as_text(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    attack = '<img src=x onerror="window.hacked=3"> markup'
+    await ask(page, attack)
+    turn = last_turn(page)
+    await expect(turn).to_have_attribute("data-state", "done")
+    await expect(turn.locator(".ask")).to_contain_text(attack)
+    answer = turn.locator(".answer")
+    await expect(answer.locator("strong")).to_have_text("bold")
+    await expect(answer).to_contain_text("<script>window.hacked=2</script>")
+    assert await answer.locator("script, img").count() == 0
+    links = [await link.get_attribute("href") for link in await answer.locator("a").all()]
+    assert links == ["http://tracker.example/p.png", "https://example.com/"], (
+        "links to press, nothing to load"
+    )
+
+    for path in ("/known", "/token/SIM002-USD"):
+        await page.goto(server.url + path)
+        await expect(page.locator("#view")).to_contain_text("<img src=x onerror=")
+        assert await page.locator("#view img").count() == 0
+    assert await page.evaluate("window.hacked") is None
+    browser.assert_clean()
+
+
+async def test_the_table_changes_when_a_cycle_publishes(server, window):
+    browser = await window(server.url + "/known")
+    page = browser.page
+    row = page.locator("tr[data-symbol='SIM001-USD']")
+    await expect(row.locator(".fresh")).to_have_text("fresh")
+    before = await row.locator(".asof").inner_text()
+    server.advance(86_400)
+    await expect(row.locator(".fresh")).to_have_text("stale")
+    server.run_cycle()
+    await expect(row.locator(".fresh")).to_have_text("fresh")
+    await expect(row.locator(".asof")).not_to_have_text(before)
+    browser.assert_clean()
+
+
+async def test_the_table_is_sorted_and_filtered_by_keyboard(server, window):
+    browser = await window(server.url + "/known")
+    page = browser.page
+    await expect(page.locator("table.memory tbody tr")).to_have_count(6)
+    header = page.get_by_role("columnheader", name="RSI(14)")
+    await header.get_by_role("button").focus()
+    await page.keyboard.press("Enter")
+    await expect(header).to_have_attribute("aria-sort", "ascending")
+    shown = [float(text) for text in await page.locator("td.rsi").all_inner_texts()]
+    assert shown == sorted(shown)
+    await page.keyboard.press("/")
+    await page.keyboard.type("sim003")
+    await expect(page.locator("table.memory tbody tr")).to_have_count(1)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text("SIM003-USD")
+    await page.keyboard.press("g")
+    await page.keyboard.press("s")
+    await expect(page.locator("h1")).to_have_text("Sleep")
+    browser.assert_clean()
+
+
+async def test_a_tokens_page_shows_chart_checks_report_history_and_similar_situations(server, window):
+    browser = await window(server.url + "/token/SIM001-USD")
+    page = browser.page
+    await expect(page.locator("h1")).to_have_text("SIM001-USD")
+    for title in ("Chart", "Report", "History", "Signal", "Security", "Figures", "Where this comes from"):
+        await expect(page.get_by_role("region", name=title, exact=True).first).to_be_visible()
+    await expect(page.locator(".chart canvas").first).to_be_visible()
+    checks = page.get_by_role("list", name="Security checks").locator("li")
+    assert await checks.count() > 3
+    await expect(page.get_by_role("region", name="Similar situations").first).to_contain_text("nearest before")
+    await page.get_by_role("link", name="Hourly").click()
+    await expect(page.locator(".panel").first).to_contain_text("1h bars to")
+    await page.goto(server.url + "/token/NOPE-USD")
+    await expect(page.locator("#view")).to_contain_text("Memory does not know NOPE-USD.")
+    browser.assert_clean()
+
+
+async def test_sleep_is_paused_and_resumed_from_the_page(server, window):
+    one, two = await window(server.url + "/sleep"), await window(server.url + "/sleep")
+    state = one.page.locator(".now .state")
+    await expect(state).to_contain_text("Waiting for the next cycle")
+    await one.page.get_by_role("button", name="Pause").click()
+    await expect(state).to_contain_text("Paused")
+    await expect(two.page.locator(".now .state")).to_contain_text("Paused")
+    await expect(two.page.get_by_role("button", name="Run now")).to_be_disabled()
+    await two.page.get_by_role("button", name="Resume").click()
+    await expect(state).not_to_contain_text("Paused")
+    for title in ("Last cycle", "Next cycle", "Budgets", "Anticipated questions", "Ledger", "Recent cycles"):
+        await expect(one.page.get_by_role("region", name=title, exact=True).first).to_be_visible()
+    for browser in (one, two):
+        browser.assert_clean()
+
+
+async def test_a_server_that_is_killed_in_mid_answer_says_so_when_it_is_back(tmp_path, window):
+    with serving(tmp_path / "data") as first:
+        browser = await window(first.url)
+        page = browser.page
+        await ask(page, "Tell me slowly")
+        await expect(last_turn(page)).to_contain_text("The beginning of")
+        await page.fill(QUESTION, "a half-written thought")
+        first.kill()
+        await expect(page.locator("#popup")).to_contain_text("Connection lost")
+        with serving(tmp_path / "data", port=first.port):
+            turn = last_turn(page)
+            await expect(turn).to_have_attribute("data-state", "interrupted")
+            await expect(turn).to_contain_text("The server stopped while this was being answered.")
+            await expect(page.locator(QUESTION)).to_have_value("a half-written thought")
+            await page.fill(QUESTION, "")
+            await ask(page, "How does SIM001-USD look?")
+            await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    assert browser.foreign == []
+
+
+async def test_without_a_model_memory_answers_and_says_what_it_is(tmp_path, window):
+    with serving(tmp_path / "data", "--no-model") as server:
+        browser = await window(server.url)
+        page = browser.page
+        await expect(page.locator(".talk-head")).to_contain_text("memory only")
+        await expect(page.locator(".bar")).to_contain_text("of 6 fresh")
+        await ask(page, "How does SIM001-USD look?")
+        turn = last_turn(page)
+        await expect(turn).to_have_attribute("data-state", "done")
+        await expect(turn.locator(".answer")).to_contain_text("RSI")
+        await expect(turn.locator(".after")).to_contain_text("0 tokens")
+        await expect(turn.locator(".sources li").first).to_contain_text("SIM001-USD")
+        browser.assert_clean()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_colours_follow_the_system_and_the_toggle(server, window, scheme):
+    browser = await window(server.url, color_scheme=scheme)
+    root = browser.page.locator("html")
+    await expect(root).to_have_attribute("data-theme", scheme)
+    await browser.page.locator("#theme-toggle").click()
+    await browser.page.locator("#theme-toggle").click()
+    await expect(root).to_have_attribute("data-theme", "dark")
+    await browser.page.reload()
+    await expect(root).to_have_attribute("data-theme", "dark")
+    browser.assert_clean()
+
+
+async def test_a_phone_scrolls_in_one_direction_only(server, window):
+    for path in ("/", "/known", "/sleep", "/token/SIM001-USD"):
+        browser = await window(server.url + path, viewport={"width": 380, "height": 780}, has_touch=True)
+        await expect(browser.page.locator(".nav a").first).to_be_visible()
+        await expect(browser.page.locator("#view")).not_to_be_empty()
+        wide = await browser.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{path} is {wide} pixels wider than the screen"
+        browser.assert_clean()
