@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     include_wrapped: bool = False
     seed: int = 7
     yahoo_requests_per_minute: Positive = 60
+    price_reference: Literal["none", "coingecko"] = Field(
+        default="none", description="second source that coin prices are compared with before a coin enters the universe"
+    )
     extra_indicators: tuple[str, ...] = Field(
         default=(), description="further pandas-ta indicators, as name(arg=value,...)"
     )

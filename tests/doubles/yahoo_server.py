@@ -335,15 +335,17 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            self._answer(str(body.get("quoteType", "")).lower())
+            self._answer(
+                str(body.get("quoteType", "")).lower(), {key: str(body.get(key, 0)) for key in ("size", "offset")}
+            )
 
         def do_GET(self) -> None:
-            self._answer("")
+            self._answer("", {})
 
-        def _answer(self, asked_type: str) -> None:
+        def _answer(self, asked_type: str, posted: dict[str, str]) -> None:
             server.requests.append(self.path)
             url = urlsplit(self.path)
-            query = {key: values[0] for key, values in parse_qs(url.query).items()}
+            query = {key: values[0] for key, values in parse_qs(url.query).items()} | posted
             routes: dict[str, Callable[[], None]] = {
                 "/v1/test/getcrumb": lambda: self._send((server.crumb or "crumb").encode(), kind="text/plain"),
                 "/v1/finance/screener/predefined/saved": lambda: self._screen("crypto", query),
@@ -374,7 +376,9 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
         def _screen(self, kind: str, query: dict[str, str]) -> None:
             if not self._misbehave(server.behaviour("screen")) and self._knows_the_crumb(query):
                 rows = [server.row_of(listing) for listing in server.listings.values() if listing.kind == kind]
-                self._send_json({"finance": {"result": [{"total": len(rows), "quotes": rows}], "error": None}})
+                first = int(query.get("start", query.get("offset", 0)))
+                page = rows[first : first + int(query.get("count", query.get("size", 25)))]
+                self._send_json({"finance": {"result": [{"total": len(rows), "quotes": page}], "error": None}})
 
         def _quotes(self, query: dict[str, str]) -> None:
             behaviour = server.behaviour("quotes")

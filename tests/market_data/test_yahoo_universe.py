@@ -103,9 +103,12 @@ def test_a_price_that_contradicts_itself_or_a_second_source_is_refused(server, t
         asked.extend(ids)
         return {"ripple": 333.0, "binancecoin": 2.5}
 
-    universe = server.market(tmp_path, reference_prices=second_source).universe(top=4)
+    market = server.market(tmp_path, reference_prices=second_source)
+    universe = market.universe(top=4)
+    server.behave("screen", "500")
+    instead = market.universe(top=4)
 
-    assert symbols(universe) == ["BTC-USD", "XRP-USD"]
+    assert symbols(universe) == symbols(instead) == ["BTC-USD", "XRP-USD"]
     assert universe.excluded["ETH-USD"].startswith("price_mismatch")
     assert universe.excluded["BNB-USD"] == "price_mismatch: 250, a second source says 2.5"
     assert asked == ["bitcoin", "ethereum", "ripple", "binancecoin"]
@@ -179,6 +182,18 @@ def test_equities_come_from_their_own_screen_one_share_class_each(server, tmp_pa
     assert equities.excluded["GOOG"] == "other_share_class: of GOOGL"
     assert equities.excluded["SAP"].startswith("foreign_exchange")
     assert symbols(both) == ["AAPL", "GOOGL", "BTC-USD"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("crypto", "Zed"), ("equity", "Zed Inc.")])
+def test_a_large_universe_is_read_page_by_page(server, tmp_path, kind, name):
+    for rank in range(420):
+        symbol = f"ZED{rank}X-USD" if kind == "crypto" else f"ZED{rank}X"
+        server.list(symbol, f"{name} {rank}", kind=kind, price=1000.0 - rank)
+    market = server.market(tmp_path, settings={"universe": kind})
+
+    assert len(market.universe(top=300).tokens) == 300
+    assert sum("/screener" in path for path in server.requests) == 2
+    assert len(market.universe(top=1000).tokens) == 420
 
 
 def test_the_last_universe_stands_in_with_its_age(server, tmp_path):

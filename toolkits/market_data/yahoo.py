@@ -2,8 +2,8 @@
 
 What is asked, and how often:
 
-- `universe`: one screener request (two when coins and equities are both wanted). Its rows bring price, market cap and
-  volume, so that a whole cycle's price moves are seen for one request.
+- `universe`: one screener request for up to 150 tokens of a kind, one more for each further 150. Its rows bring price,
+  market cap and volume, so that a whole cycle's price moves are seen for one request.
 - `quotes`: one request for up to 200 tokens.
 - `bars`: one request per token and interval.
 - A cookie and a crumb (three requests) come on top, once per process and again when Yahoo wants new ones.
@@ -16,11 +16,9 @@ Tests pass `session=`, a curl_cffi or requests session that leads to a loopback 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
@@ -45,13 +43,25 @@ from ...core.market import Quote
 from ...core.settings import Settings, load_settings
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_requests as requests
+from .coingecko import coingecko_prices
 from .protocol import Bars, QuoteBatch, Universe
 from .yahoo_directory import known_token, static_universe
-from .yahoo_frames import EXCHANGE_ZONE, first_bar_start, to_bars
+from .yahoo_frames import first_bar_start, to_bars
 from .yahoo_http import new_connection, shared_connection
 from .yahoo_memory import LastGood
 from .yahoo_misses import MissBook
-from .yahoo_universe import Row, Selection, ids_of, objection, quote_from, select, token_from
+from .yahoo_threads import InThreads
+from .yahoo_universe import (
+    MAX_ROWS,
+    Row,
+    Selection,
+    ids_of,
+    objection,
+    quote_from,
+    quote_or_failure,
+    select,
+    token_from,
+)
 
 LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
@@ -59,6 +69,7 @@ LIVE = timedelta(minutes=15)
 DEAD = timedelta(days=30)
 """A symbol whose newest bar is older than this trades no more."""
 
+SPARE = 1.6  # rows read for each token wanted: stablecoins, wrapped and refused ones fall away
 QUOTE_BATCH = 200
 QUOTE_MEMORY = timedelta(hours=1)
 CHART_TOLERANCE = 1.5  # chart and quote of one symbol further apart than this ratio are not one token
@@ -67,8 +78,10 @@ _PASSING = (CircuitOpen, RateLimited, SourceUnreachable, MalformedResponse)  # s
 _log = logging.getLogger(__name__)
 
 
-class YahooMarket:
+class YahooMarket(InThreads):
     """The live market. Meets `MarketProvider`; safe to use from several threads.
+
+    The async twins (`auniverse`, `aquotes`, `abars`, `afind`) run at most `settings.fetch_concurrency` at once.
 
     Args:
         settings: universe, exclusions, request rate, concurrency; read from the environment when None.
@@ -79,12 +92,9 @@ class YahooMarket:
         bucket, breaker: replace those of a session that was passed in.
         timeout: seconds one call may take, whatever the network does; waiting for its turn does not count.
         reference_prices: a second source of USD prices by CoinGecko id, asked once per universe; a token whose price
-            disagrees is left out. Its failure is logged and leaves the check undone.
+            disagrees is left out. Its failure is logged and leaves the check undone. None: as
+            `settings.price_reference` says.
     """
-
-    id = "yahoo"
-    simulated = False
-    intervals: tuple[Interval, ...] = INTERVALS
 
     def __init__(
         self,
@@ -99,20 +109,32 @@ class YahooMarket:
         reference_prices: Callable[[Sequence[str]], Mapping[str, float]] | None = None,
     ) -> None:
         self.settings = settings or load_settings()
+        super().__init__(self.settings.fetch_concurrency)
         self._clock = clock or SystemClock()
         self._cache_dir = Path(cache_dir) if cache_dir else self.settings.data_dir / "cache"
-        rate = self.settings.yahoo_requests_per_minute
-        if session is None:
-            self._connection = shared_connection(rate)
-        else:
-            self._connection = new_connection(session, rate, bucket=bucket, breaker=breaker)
+        self._rate = self.settings.yahoo_requests_per_minute
+        self._own = new_connection(session, self._rate, bucket=bucket, breaker=breaker) if session is not None else None
         self._timeout = timeout
+        if reference_prices is None and self.settings.price_reference == "coingecko":
+            reference_prices = coingecko_prices
         self._reference_prices = reference_prices
         self._misses = MissBook(self._cache_dir / "yahoo-misses.json")
         self._lock = threading.Lock()
         self._requests = 0
         self._last = LastGood()
-        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def id(self) -> str:
+        return "yahoo"
+
+    @property
+    def simulated(self) -> bool:
+        return False
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """Daily and hourly."""
+        return INTERVALS
 
     def present(self) -> datetime:
         """The clock's now."""
@@ -138,25 +160,29 @@ class YahooMarket:
             raise InvalidInput(f"top must be at least 1, got {top}.")
         now = self._live(as_of)
         try:
-            rows = self._screen()
-            chosen = self._select(rows, top, now, self._second_prices(rows))
+            rows = self._screen(top)
+            reference = self._second_prices(rows)
+            chosen = self._select(rows, top, now, reference)
         except SourceError as error:
             return self._universe_instead(top, now, error)
-        self._last.keep_screen(rows, now)
+        self._last.keep_screen(rows, reference, now)
         self._last.notice(chosen.tokens, chosen.quotes)
         return Universe(now, tuple(chosen.tokens), chosen.quotes, chosen.excluded)
 
-    def _screen(self) -> list[Row]:
+    def _screen(self, top: int) -> list[Row]:
+        wanted = self.settings.universe
+        screens = [("top coins", requests.crypto_rows)] if wanted != "equity" else []
+        screens += [("top equities", requests.equity_rows)] if wanted != "crypto" else []
         rows: list[Row] = []
-        if self.settings.universe != "equity":
-            rows += self._ask("top coins", requests.crypto_rows)
-        if self.settings.universe != "crypto":
-            rows += self._ask("top equities", requests.equity_rows)
+        for about, screen in screens:
+            for start in range(0, int(top * SPARE) + 1, MAX_ROWS):
+                page = self._ask(about, partial(screen, start=start))
+                rows += page
+                if len(page) < MAX_ROWS:
+                    break
         return rows
 
-    def _select(
-        self, rows: list[Row], top: int, now: datetime, reference: Mapping[str, float] | None = None
-    ) -> Selection:
+    def _select(self, rows: list[Row], top: int, now: datetime, reference: Mapping[str, float]) -> Selection:
         chosen = select(
             rows,
             top=top,
@@ -170,20 +196,20 @@ class YahooMarket:
             raise MalformedResponse(f"None of Yahoo's {len(rows)} rows can be used ({reasons}).")
         return chosen
 
-    def _second_prices(self, rows: list[Row]) -> Mapping[str, float] | None:
+    def _second_prices(self, rows: list[Row]) -> Mapping[str, float]:
         if self._reference_prices is None:
-            return None
+            return {}
         try:
             return self._reference_prices(ids_of(rows))
         except SourceError as error:
             _log.warning("prices could not be compared with a second source: %s", error)
-            return None
+            return {}
 
     def _universe_instead(self, top: int, now: datetime, error: SourceError) -> Universe:
         last = self._last.screen()
         if last is not None:
-            rows, then = last
-            chosen = self._select(rows, top, then)
+            rows, reference, then = last
+            chosen = self._select(rows, top, then, reference)
             age = (now - then).total_seconds()
             return Universe(then, tuple(chosen.tokens), chosen.quotes, chosen.excluded, age, error)
         if isinstance(error, MalformedResponse | TokenNotFound):
@@ -210,7 +236,7 @@ class YahooMarket:
                 continue
             answered = {str(row.get("symbol", "")).upper(): row for row in rows}
             for symbol in symbols:
-                outcome = _quote_or_failure(symbol, answered.get(symbol), now)
+                outcome = quote_or_failure(symbol, answered.get(symbol), now)
                 if isinstance(outcome, Quote):
                     found[symbol] = outcome
                 else:
@@ -256,9 +282,8 @@ class YahooMarket:
             start=first_bar_start(token.kind, interval, moment, limit),
             timeout=self._timeout,
         )
-        raw, chart = self._ask(f"{token.symbol} {interval}", work)
+        raw = self._ask(f"{token.symbol} {interval}", work)
         self._misses.clear(token.symbol)
-        _require_supported(token, chart)
         frame, forming = to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
         if frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
@@ -328,36 +353,11 @@ class YahooMarket:
             self._last.notice([token], {wanted: quote})
         return token
 
-    # Async twins: yfinance is synchronous, so each runs in a thread of a small pool
-
-    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe:
-        """`universe` for callers on an event loop."""
-        return await self._in_thread(partial(self.universe, top=top, as_of=as_of))
-
-    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
-        """`quotes` for callers on an event loop."""
-        return await self._in_thread(partial(self.quotes, tokens, as_of=as_of))
-
-    async def abars(
-        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
-    ) -> Bars:
-        """`bars` for callers on an event loop; at most `settings.fetch_concurrency` at once."""
-        return await self._in_thread(partial(self.bars, token, interval=interval, limit=limit, as_of=as_of))
-
-    async def afind(self, symbol: str) -> Token:
-        """`find` for callers on an event loop."""
-        return await self._in_thread(partial(self.find, symbol))
-
-    async def _in_thread[Answer](self, work: Callable[[], Answer]) -> Answer:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.settings.fetch_concurrency, thread_name_prefix="yahoo")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
     # Within
 
     def _ask[Answer](self, about: str, work: Callable[[Any, Any], Answer]) -> Answer:
-        return self._connection.ask(about, work, seconds=self._timeout, cache_dir=self._cache_dir, counted=self._count)
+        connection = self._own or shared_connection(self._rate)
+        return connection.ask(about, work, seconds=self._timeout, cache_dir=self._cache_dir, counted=self._count)
 
     def _count(self) -> None:
         with self._lock:
@@ -371,21 +371,3 @@ class YahooMarket:
                 hint="Replay a recorded market for a past moment.",
             )
         return now
-
-
-def _quote_or_failure(symbol: str, row: Row | None, now: datetime) -> Quote | SourceError:
-    if row is None:
-        return TokenNotFound(f"Yahoo has no quote of {symbol}.", hint="Check the symbol.")
-    quote = quote_from(row, now)
-    reason = objection(row, now)
-    if quote is None or reason is not None:
-        return MalformedResponse(f"Yahoo's quote of {symbol} cannot be used: {reason}.")
-    return quote
-
-
-def _require_supported(token: Token, chart: Mapping[str, Any]) -> None:
-    currency, zone = chart["currency"], chart["exchangeTimezoneName"]
-    if currency != "USD":
-        raise UnknownToken(f"{token.symbol} is quoted in {currency}.", hint="Only tokens quoted in USD are analysed.")
-    if token.kind == "equity" and zone != EXCHANGE_ZONE:
-        raise UnknownToken(f"{token.symbol} trades by {zone}.", hint="Only US-listed equities are analysed.")

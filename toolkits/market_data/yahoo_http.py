@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.errors import RateLimited, SourceError, SourceUnreachable
+from ...core.errors import RateLimited, SourceError, SourceUnreachable, UserError
 from ...core.limits import CircuitBreaker, TokenBucket
 from .yahoo_library import load_yfinance
 from .yahoo_outcomes import EmptyAnswer, Exchange, outcome_of, retry_after
@@ -120,7 +120,7 @@ class Connection:
             yfinance = load_yfinance(cache_dir, quiet=_under_way)
             try:
                 return work(yfinance, self._gate.session)
-            except SourceError:
+            except (SourceError, UserError):
                 raise
             except EmptyAnswer:
                 raise outcome_of(call.exchanges, about) from None

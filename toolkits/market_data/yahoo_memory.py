@@ -16,23 +16,25 @@ from .yahoo_universe import Row
 
 REMEMBERED_BARS = 1_500  # tokens x intervals; at 400 bars about 16 kB each
 
+Screen = tuple[list[Row], Mapping[str, float], datetime]
+
 
 class LastGood:
     """Shared by the threads of one market."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._screen: tuple[list[Row], datetime] | None = None
+        self._screen: Screen | None = None
         self._bars: OrderedDict[tuple[str, Interval], Bars] = OrderedDict()
         self._seen: dict[str, tuple[Token, Quote]] = {}
 
-    def keep_screen(self, rows: list[Row], now: datetime) -> None:
-        """Remember the rows of a universe that could be used."""
+    def keep_screen(self, rows: list[Row], reference: Mapping[str, float], now: datetime) -> None:
+        """Remember the rows of a universe that could be used, and the second prices they were compared with."""
         with self._lock:
-            self._screen = (rows, now)
+            self._screen = (rows, reference, now)
 
-    def screen(self) -> tuple[list[Row], datetime] | None:
-        """The last such rows and when they were read."""
+    def screen(self) -> Screen | None:
+        """The last such rows with their second prices, and when they were read."""
         with self._lock:
             return self._screen
 

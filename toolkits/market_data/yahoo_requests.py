@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import MalformedResponse
+from ...core.errors import MalformedResponse, UnknownToken
 from ...core.token import Interval, TokenKind
 from .yahoo_frames import EXCHANGE_ZONE
 from .yahoo_library import seed_timezone
@@ -25,8 +25,8 @@ _HOST = "https://query1.finance.yahoo.com"
 _LOCALE = {"formatted": "false", "lang": "en-US", "region": "US"}
 
 
-def crypto_rows(_yfinance: Any, session: Any) -> list[Row]:
-    """The largest coins by market cap, stablecoins and wrapped ones among them: up to 250 rows, one request."""
+def crypto_rows(_yfinance: Any, session: Any, *, start: int = 0) -> list[Row]:
+    """Coins by market cap from rank `start` on, stablecoins and wrapped ones among them: up to 250, one request."""
     answer = _json(
         session,
         f"{_HOST}/v1/finance/screener/predefined/saved",
@@ -34,15 +34,16 @@ def crypto_rows(_yfinance: Any, session: Any) -> list[Row]:
             **_LOCALE,
             "scrIds": CRYPTO_SCREEN,
             "count": MAX_ROWS,
+            "start": start,
             "sortField": "intradaymarketcap",
             "sortType": "DESC",
         },
     )
-    return _rows(answer["finance"]["result"][0]["quotes"])
+    return _rows(answer["finance"]["result"][0]["quotes"], may_be_empty=start > 0)
 
 
-def equity_rows(yfinance: Any, session: Any) -> list[Row]:
-    """The largest companies listed on Nasdaq and the New York Stock Exchange: up to 250 rows, one request."""
+def equity_rows(yfinance: Any, session: Any, *, start: int = 0) -> list[Row]:
+    """Companies on Nasdaq and the New York Stock Exchange by market cap, from rank `start` on: as `crypto_rows`."""
     query = yfinance.EquityQuery
     large = query(
         "and",
@@ -52,8 +53,10 @@ def equity_rows(yfinance: Any, session: Any) -> list[Row]:
             query("gt", ["intradaymarketcap", LARGE_CAP]),
         ],
     )
-    answer = yfinance.screen(large, size=MAX_ROWS, sortField="intradaymarketcap", sortAsc=False, session=session)
-    return _rows(answer["quotes"])
+    answer = yfinance.screen(
+        large, offset=start, size=MAX_ROWS, sortField="intradaymarketcap", sortAsc=False, session=session
+    )
+    return _rows(answer["quotes"], may_be_empty=start > 0)
 
 
 def quote_rows(_yfinance: Any, session: Any, *, symbols: Sequence[str]) -> list[Row]:
@@ -64,8 +67,12 @@ def quote_rows(_yfinance: Any, session: Any, *, symbols: Sequence[str]) -> list[
 
 def history(
     yfinance: Any, session: Any, *, symbol: str, kind: TokenKind, interval: Interval, start: datetime, timeout: float
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Bars of one symbol from `start` on, as yfinance gives them, and the chart's `currency` and time zone."""
+) -> pd.DataFrame:
+    """Bars of one symbol from `start` on, as yfinance gives them.
+
+    Raises:
+        UnknownToken: it does not trade in USD, or not by the sessions we know.
+    """
     seed_timezone(symbol, "UTC" if kind == "crypto" else EXCHANGE_ZONE)
     ticker = yfinance.Ticker(symbol, session=session)
     frame = ticker.history(
@@ -73,8 +80,12 @@ def history(
     )
     if frame is None or frame.empty:
         raise EmptyAnswer
-    about = ticker.history_metadata
-    return frame, {key: about.get(key) for key in ("currency", "exchangeTimezoneName")}
+    chart = ticker.history_metadata
+    if (currency := chart.get("currency")) != "USD":
+        raise UnknownToken(f"{symbol} is quoted in {currency}.", hint="Only tokens quoted in USD are analysed.")
+    if kind == "equity" and (zone := chart.get("exchangeTimezoneName")) != EXCHANGE_ZONE:
+        raise UnknownToken(f"{symbol} trades by {zone}.", hint="Only US-listed equities are analysed.")
+    return frame
 
 
 def _json(session: Any, url: str, params: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from ...core.coins import (
     plain_name,
     reviewed_coins,
 )
+from ...core.errors import MalformedResponse, SourceError, TokenNotFound
 from ...core.market import Quote
 from ...core.token import Token, normalize_symbol
 from .yahoo_frames import EXCHANGE_ZONE
@@ -39,6 +41,7 @@ LARGE_CAP = 1e10  # USD; where the equity screen begins
 _YEAR_3000 = 32_503_680_000
 
 Row = Mapping[str, Any]
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass
@@ -57,7 +60,7 @@ def select(
     now: datetime,
     include_stablecoins: bool = False,
     include_wrapped: bool = False,
-    reference: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] = NOTHING,
 ) -> Selection:
     """The `top` largest of the rows that may enter. `reference` holds second prices in USD by CoinGecko id."""
     ranked = sorted(filter(_is_named, rows), key=_market_cap, reverse=True)
@@ -70,7 +73,7 @@ def select(
             break
         symbol = str(row["symbol"]).upper()
         quote = quote_from(row, now)
-        verdict = _first_reason(row, quote, now, reference or {})
+        verdict = _first_reason(row, quote, now, reference)
         if verdict is None and is_coin(row):
             verdict = _about_coin(row, wanted, crowded)
         elif verdict is None:
@@ -112,13 +115,23 @@ def token_from(row: Row) -> Token:
     return Token(symbol=row["symbol"], name=_name(row), kind="equity")
 
 
-def objection(row: Row, now: datetime, reference: Mapping[str, float] | None = None) -> str | None:
+def objection(row: Row, now: datetime) -> str | None:
     """Why this one row may not be used, or None. Stablecoins and wrapped coins may: somebody asked for them by name."""
-    quote = quote_from(row, now)
-    reason = _first_reason(row, quote, now, reference or {})
+    reason = _first_reason(row, quote_from(row, now), now, NOTHING)
     if reason is None and is_coin(row):
         reason = _about_coin(row, {"stablecoin": True, "wrapped": True}, set())
     return reason
+
+
+def quote_or_failure(symbol: str, row: Row | None, now: datetime) -> Quote | SourceError:
+    """The quote in the row that was asked for by symbol, or why there is none."""
+    if row is None:
+        return TokenNotFound(f"Yahoo has no quote of {symbol}.", hint="Check the symbol.")
+    quote = quote_from(row, now)
+    reason = objection(row, now)
+    if quote is None or reason is not None:
+        return MalformedResponse(f"Yahoo's quote of {symbol} cannot be used: {reason}.")
+    return quote
 
 
 def is_coin(row: Row) -> bool:
