@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -24,12 +24,12 @@ SERVER_SECONDS = 20.0
 class ChromaErrors:
     """Chroma raises its own errors, SQLite's, httpx's and panics of its Rust core: all become one `StoreError`.
 
-    What went wrong is noted under its place in `problems`, if that is given.
+    `note` is told what went wrong.
     """
 
-    def __init__(self, place: Place, problems: dict[Place, str] | None) -> None:
+    def __init__(self, place: Place, note: Callable[[Place, str], None] | None) -> None:
         self._place: Place = place
-        self._problems = problems
+        self._note = note
 
     def __enter__(self) -> None:
         return None
@@ -38,8 +38,8 @@ class ChromaErrors:
         if error is None or isinstance(error, (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit)):
             return
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        if self._problems is not None:
-            self._problems[self._place] = problem
+        if self._note is not None:
+            self._note(self._place, problem)
         raise StoreError(
             f"The search index ({self._place}) failed: {problem}.",
             hint="Reading goes on without it; `deeptrader repair` builds it anew from the journal.",

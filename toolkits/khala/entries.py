@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FILTER_FIELDS = ("symbols", "interval", "signal", "security", "rsi", "tags", "importance")
 REMEMBERED_REVISIONS = 100_000
 """Revisions for which a removal is remembered (months). A copy that is further behind must be read anew."""
+LAST = 1 << 62
+"""A number after every entry's."""
 TEXT_LIMIT = 2_000
 """Characters of an entry's text that are kept for search; embedders look at about this much."""
 
@@ -257,8 +259,10 @@ class EntryTable:
             waiting = connection.execute("SELECT count(*) FROM entries WHERE embedding IS NULL").fetchone()[0]
         return counts | {"not_embedded": waiting}
 
-    def changes(self, after: int, *, kinds: Sequence[str] | None = None, page: int = 2_000) -> Iterator[list[Change]]:
-        """Entries changed after a revision, in pages, the oldest change first.
+    def changes(
+        self, after: int, number: int = LAST, *, kinds: Sequence[str] | None = None, page: int = 2_000
+    ) -> Iterator[list[Change]]:
+        """Entries changed after a revision (and an entry's number within it), in pages, the oldest change first.
 
         What changes again while this runs comes (again) in a later page.
         """
@@ -268,7 +272,7 @@ class EntryTable:
         )
         if kinds is not None:
             query += f" AND kind IN ({', '.join('?' * len(kinds))})"
-        position = (after, 1 << 62)
+        position = (after, number)
         while True:
             with self._journal.read() as connection:
                 rows = connection.execute(

@@ -25,7 +25,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...core.errors import StoreError
 from .chroma import (
@@ -40,7 +40,7 @@ from .chroma import (
     persistent_client,
     upsert,
 )
-from .entries import REMEMBERED_REVISIONS, EntryTable, place_of
+from .entries import LAST, REMEMBERED_REVISIONS, EntryTable, place_of
 from .journal import Journal
 from .records import SearchFilter
 
@@ -59,6 +59,8 @@ REBUILD_AFTER = 2_000
 """Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
 NOT_BUILT = "it was not built yet"
 PROBES = 3
+RETRY_SECONDS = 60.0
+"""How long a Chroma server that failed is left alone by searches."""
 MAX_BYTES_PER_ROW = 200_000
 """A vector file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 
@@ -66,6 +68,15 @@ MAX_BYTES_PER_ROW = 200_000
 def yield_to_others() -> None:
     """Let a waiting thread run between two batches."""
     time.sleep(0.0005)
+
+
+class _State(NamedTuple):
+    """How far a copy has come: every entry up to (`revision`, `number`) is in it as it was then."""
+
+    generation: str
+    revision: int
+    number: int
+    writes: int
 
 
 class ChromaIndex:
@@ -84,12 +95,15 @@ class ChromaIndex:
         *,
         url: str | None = None,
         breathe: Callable[[], None] = yield_to_others,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._table = table
         self._journal = journal
         self._url = url
         self._breathe = breathe
+        self._timer = timer
+        self._retry_at = 0.0
         self._lock: int | None = None
         self._writing = threading.RLock()
         self._swapping = threading.RLock()
@@ -119,9 +133,12 @@ class ChromaIndex:
 
     def ready(self, place: Place) -> bool:
         """True when this process has the copy open and it holds everything the journal does."""
+        if self._url and self._timer() >= self._retry_at:
+            self.problems.clear()  # a server that was away may be back
         if place in self.problems or (place not in self._collections and not self._url):
             return False
-        return self._state(place)[1] == self._table.revision()
+        state = self._state(place)
+        return (state.revision, state.number) == (self._table.revision(), LAST)
 
     def close(self) -> None:
         """Close Chroma and give up the ownership."""
@@ -141,7 +158,7 @@ class ChromaIndex:
         Raises:
             StoreError: Chroma failed; the copy counts as damaged until it is built anew.
         """
-        with self._swapping, ChromaErrors(place, self.problems):
+        with self._swapping, ChromaErrors(place, self._note):
             found = self._collection(place).query(
                 query_embeddings=[vector.tolist()], n_results=limit, where=chroma_where(where), include=[]
             )
@@ -173,11 +190,12 @@ class ChromaIndex:
 
     def behind(self, place: Place) -> int:
         """Entries that the copy does not have in their present form."""
-        kinds = PLACES[place]
+        kinds, state = PLACES[place], self._state(place)
         with self._journal.read() as connection:
             return connection.execute(
-                f"SELECT count(*) FROM entries WHERE revision > ? AND kind IN ({', '.join('?' * len(kinds))})",
-                (self._state(place)[1], *kinds),
+                f"SELECT count(*) FROM entries WHERE (revision, number) > (?, ?) "
+                f"AND kind IN ({', '.join('?' * len(kinds))})",
+                (state.revision, state.number, *kinds),
             ).fetchone()[0]
 
     def rebuild(self, place: Place) -> int:
@@ -190,12 +208,13 @@ class ChromaIndex:
 
     def _build(self, place: Place, generation: str) -> int:
         if self._url:
-            rows = self._fill(place, self._new_collection(place, generation), generation)
+            with ChromaErrors(place, self._note):
+                rows = self._fill(place, self._new_collection(place, generation), generation)
             self.problems.pop(place, None)
             return rows
         beside = self._folder / f"{place}-{generation}"
         rows = 0
-        with ChromaErrors(place, self.problems):
+        with ChromaErrors(place, self._note):
             for leftover in self._folder.glob(f"{place}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             client = persistent_client(beside)
@@ -225,7 +244,7 @@ class ChromaIndex:
         with self._writing:
             if place in self.problems:
                 return self.problems[place]
-            generation = self._state(place)[0]
+            generation = self._state(place).generation
             if not generation:
                 return NOT_BUILT
             if not self._url:
@@ -251,10 +270,10 @@ class ChromaIndex:
         damage = self.damage(place, look_inside=place not in self._collections)
         if damage:
             return damage
-        _, seen, writes = self._state(place)
-        if self._table.revision() - seen > REMEMBERED_REVISIONS:
+        state = self._state(place)
+        if self._table.revision() - state.revision > REMEMBERED_REVISIONS:
             return "it was too far behind"
-        if not self._url and writes > max(REBUILD_AFTER, self._rows(place)):
+        if not self._url and state.writes > max(REBUILD_AFTER, self._rows(place)):
             return "it had taken in many changes"
         return None
 
@@ -275,27 +294,28 @@ class ChromaIndex:
         return None
 
     def _follow(self, place: Place, proceed: Callable[[], bool]) -> tuple[int, int]:
-        generation, seen, writes = self._state(place)
+        state = self._state(place)
         target = self._table.revision()
-        if seen == target:
+        if (state.revision, state.number) == (target, LAST):
             return 0, 0
-        written, finished = 0, True
-        with ChromaErrors(place, self.problems):
+        position, written = (state.revision, state.number), 0
+        with ChromaErrors(place, self._note):
             collection = self._collection(place)
             self._marker(place).touch()
-            gone = [f"{kind}:{key}" for kind, key in self._table.dropped(seen) if place_of(kind) == place]
+            gone = [f"{kind}:{key}" for kind, key in self._table.dropped(state.revision) if place_of(kind) == place]
             for at in range(0, len(gone), BATCH):
                 collection.delete(ids=gone[at : at + BATCH])
                 self._breathe()
-            for batch in batches(self._table.changes(seen, kinds=PLACES[place]), BATCH):
+            for batch in batches(self._table.changes(*position, kinds=PLACES[place]), BATCH):
                 if not proceed():
-                    finished = False
                     break
                 upsert(collection, batch)
                 written += len(batch)
-                seen = batch[-1].revision - 1  # a revision may go on in the next batch
+                position = (batch[-1].revision, batch[-1].number)
                 self._breathe()
-            self._save_state(place, generation, target if finished else seen, writes + written + len(gone))
+            else:
+                position = (target, LAST)
+            self._save_state(place, _State(state.generation, *position, state.writes + written + len(gone)))
             self._marker(place).unlink(missing_ok=True)
         return written, len(gone)
 
@@ -306,7 +326,7 @@ class ChromaIndex:
             upsert(collection, batch)
             rows += len(batch)
             self._breathe()
-        self._save_state(place, generation, target, 0)
+        self._save_state(place, _State(generation, target, LAST, 0))
         return rows
 
     def _collection(self, place: Place) -> Any:
@@ -336,6 +356,10 @@ class ChromaIndex:
         if client is not None:
             client.close()
 
+    def _note(self, place: Place, problem: str) -> None:
+        self.problems[place] = problem
+        self._retry_at = self._timer() + RETRY_SECONDS
+
     def _marker(self, place: Place) -> Path:
         return self._folder / f"{place}.writing"
 
@@ -343,18 +367,20 @@ class ChromaIndex:
         counts = self._table.counts()
         return sum(counts.get(kind, 0) for kind in PLACES[place])
 
-    def _state(self, place: Place) -> tuple[str, int, int]:
+    def _state(self, place: Place) -> _State:
         with self._journal.read() as connection:
             row = connection.execute(
-                "SELECT generation, revision, writes FROM index_state WHERE name = ?", (self._state_name(place),)
+                "SELECT generation, revision, number, writes FROM index_state WHERE name = ?",
+                (self._state_name(place),),
             ).fetchone()
-        return row or ("", 0, 0)
+        return _State(*row) if row else _State("", 0, LAST, 0)
 
-    def _save_state(self, place: Place, generation: str, revision: int, writes: int) -> None:
+    def _save_state(self, place: Place, state: _State) -> None:
         with self._journal.write(durable=False) as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO index_state (name, generation, revision, writes) VALUES (?, ?, ?, ?)",
-                (self._state_name(place), generation, revision, writes),
+                "INSERT OR REPLACE INTO index_state (name, generation, revision, number, writes) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (self._state_name(place), *state),
             )
 
     def _state_name(self, place: Place) -> str:

@@ -121,6 +121,10 @@ MIGRATIONS = (
 
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    -- Within a revision, so that work cut short by a budget goes on where it stopped.
+    ALTER TABLE index_state ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 

@@ -133,8 +133,8 @@ class Searcher:
             except StoreError as error:
                 _logger.warning("Searching without Chroma: %s", error.message)
             else:
-                return "chroma", self._mirror.ordered(found, vector) if len(places) > 1 else found
-        return "exact", self._mirror.nearest(vector, where, limit)
+                return "chroma", self._mirror.ordered(found, vector)[:limit]
+        return "exact", self._mirror.ordered(self._mirror.nearest(vector, where, limit), vector)
 
     def _by_words(self, text: str, where: SearchFilter, limit: int) -> list[tuple[str, str]]:
         found = self._mirror.entries(number for number, _ in self._table.by_words(text, limit=20 * limit))
@@ -170,6 +170,7 @@ class Mirror:
         self._rows: list[Entry | None] = []
         self._by_key: dict[tuple[str, str], int] = {}
         self._by_number: dict[int, int] = {}
+        self._embedded: set[int] = set()
         self._matrix: NDArray[np.float32] | None = None
 
     def nearest(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, str]]:
@@ -182,7 +183,7 @@ class Mirror:
             found: list[tuple[str, str]] = []
             for slot in np.argsort(-similarity, kind="stable"):
                 entry = self._rows[slot]
-                if entry is not None and similarity[slot] != 0 and meets(entry, where):
+                if entry is not None and slot in self._embedded and meets(entry, where):
                     found.append((entry.kind, entry.key))
                     if len(found) == limit:
                         break
@@ -196,8 +197,8 @@ class Mirror:
         return sorted(fitting, key=lambda entry: (-entry.as_of, entry.kind, entry.key))[:limit]
 
     def ordered(self, keys: list[tuple[str, str]], vector: NDArray[np.float32]) -> list[tuple[str, str]]:
-        """The same keys, nearest first."""
-        return sorted(keys, key=lambda key: -self.get(key, vector)[1])
+        """The same keys, nearest first; equally near ones by name, so that every engine gives one order."""
+        return sorted(keys, key=lambda key: (-self.get(key, vector)[1], key))
 
     def entries(self, numbers: Iterable[int]) -> list[Entry]:
         """Entries by their numbers; those that are gone are left out."""
@@ -226,13 +227,17 @@ class Mirror:
             similarity[: len(known)] = known @ vector
         return similarity
 
+    def _empty(self) -> None:
+        self._revision = 0
+        self._rows, self._by_key, self._by_number = [], {}, {}
+        self._embedded, self._matrix = set(), None
+
     def _refresh(self) -> None:
         target = self._table.revision()
         if target == self._revision:
             return
         if target - self._revision > REMEMBERED_REVISIONS:
-            self._rows, self._by_key, self._by_number, self._matrix = [], {}, {}, None
-            self._revision = 0
+            self._empty()
         for page in self._table.changes(self._revision):
             for change in page:
                 key = (change.entry.kind, change.entry.key)
@@ -250,13 +255,13 @@ class Mirror:
                 self._put(slot, None)
         self._revision = target
         if len(self._rows) > 2 * len(self._by_key) + 1_000:  # mostly holes: read all anew
-            self._rows, self._by_key, self._by_number, self._matrix = [], {}, {}, None
-            self._revision = 0
+            self._empty()
             self._refresh()
 
     def _put(self, slot: int, vector: bytes | None) -> None:
         import numpy as np
 
+        (self._embedded.add if vector else self._embedded.discard)(slot)
         dimension = len(vector) // 4 if vector else None
         matrix = self._matrix
         if dimension and (matrix is None or matrix.shape[1] != dimension):
