@@ -124,15 +124,12 @@ def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Tab
 
 
 def sources_table(sources: Iterable[Source]) -> Table:
-    """What an answer rests on: each fact with its value, its time, and the id it is cited by."""
-    table = plain_table("Source", ">Value", "As of (UTC)", "Id")
+    """What an answer rests on: each fact with its value and its time and, where there is room, its id."""
+    wide = console.width >= 110
+    table = plain_table("Source", ">Value", "As of (UTC)", *(["Id"] if wide else []))
     for source in sources:
-        table.add_row(
-            Text(source.label, style="dim"),
-            Text(source.value, style="dim"),
-            Text(stamp(source.as_of), style="dim"),
-            Text(source.id, style="dim", overflow="fold"),
-        )
+        cells = [source.label, source.value, stamp(source.as_of), *([source.id] if wide else [])]
+        table.add_row(*(Text(cell, style="dim") for cell in cells))
     return table
 
 
