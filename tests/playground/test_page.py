@@ -135,9 +135,7 @@ async def test_markup_in_questions_answers_and_names_is_shown_as_text(server, wi
     await expect(answer).to_contain_text("<script>window.hacked=2</script>")
     assert await answer.locator("script, img").count() == 0
     links = [await link.get_attribute("href") for link in await answer.locator("a").all()]
-    assert links == ["http://tracker.example/p.png", "https://example.com/"], (
-        "links to press, nothing to load"
-    )
+    assert links == ["http://tracker.example/p.png", "https://example.com/"], "links to press, nothing to load"
 
     for path in ("/known", "/token/SIM002-USD"):
         await page.goto(server.url + path)
