@@ -271,8 +271,12 @@ def _distances(
     """
     import numpy as np
 
-    low, high = np.nanquantile(features[known], [0.25, 0.75], axis=0) if known.any() else (0.0, 1.0)
-    spread = np.where(high - low > 1e-12, (high - low) / 1.349, np.inf)  # what never varies tells nothing
+    spread = np.full(features.shape[1], np.inf)  # what never varies tells nothing
+    measured = features[known]
+    varied = ~np.isnan(measured).all(axis=0)
+    if varied.any():
+        low, high = np.nanquantile(measured[:, varied], [0.25, 0.75], axis=0)
+        spread[varied] = np.where(high - low > 1e-12, (high - low) / 1.349, np.inf)
     apart = np.clip((features - present) / spread, -6, 6) ** 2
     shared = np.sum(~np.isnan(apart), axis=1)
     with np.errstate(all="ignore"):
