@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings
+from ..toolkits.models import resolve_model
 from .context import MemoryContext
-from .models import resolve_model
 from .options import with_hooks, with_instructions, with_tools
 from .risk_toolkit import RiskToolkit
 from .wiring import Wiring

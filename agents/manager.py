@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings
+from ..toolkits.models import resolve_model
 from ..toolkits.sleep_mode.toolkit import SLEEP_MODE, SleepModeToolkit
 from .analyst import build_analyst
 from .gate import GateMode, SleepGate
-from .models import resolve_model
 from .options import with_hooks, with_instructions, with_tools
 from .risk_toolkit import RiskToolkit
 from .wiring import Wiring

@@ -50,7 +50,7 @@ class Desk:
     @cached_property
     def model(self) -> Any:
         """The manager's model; a `MemoryOnlyModel` when none is configured."""
-        from ..agents.models import resolve_model
+        from ..toolkits.models import resolve_model
         from .memory_model import MemoryOnlyModel
 
         try:

@@ -32,7 +32,7 @@ from .security_step import QUIET_WAIT_SECONDS, SecurityStep
 class Anticipator(Protocol):
     """Prepares scenarios and answers after a publication; the report tells how many of each."""
 
-    def prepare(self, now: datetime) -> Any: ...
+    def prepare(self, now: datetime | None = None, *, budget: Budget | None = None) -> Any: ...
 
 
 class ReportWriter(Protocol):
@@ -279,7 +279,7 @@ class SleepCycle:
             return None
         run.progress("anticipate", 0, 1)
         anticipator = self._anticipator
-        prepared = run.guarded("anticipation", lambda: anticipator.prepare(run.now))
+        prepared = run.guarded("anticipation", lambda: anticipator.prepare(run.now, budget=run.budget))
         run.progress("anticipate", 1, 1)
         return prepared
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ...core.clock import Clock, SystemClock
 from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
+from ..models import resolve_sleep_model
+from .anticipation import Anticipator
 from .budgets import BudgetBook, limits_of
 from .controls import Controls
 from .costs import measured_costs
@@ -22,6 +24,7 @@ from .ledger import Ledger
 from .ledger_hook import LedgerHook
 from .plan import Plan
 from .planner import SleepPlanner
+from .prose import ReportWriter
 from .questions import understand
 from .quiet import QuietTime
 from .scheduler import SleepScheduler
@@ -97,9 +100,26 @@ class Engine:
         )
 
     @cached_property
+    def anticipator(self) -> Anticipator:
+        """Prepares answers before they are asked, and answers from memory."""
+        return Anticipator(self.runtime.khala, self.demand, settings=self.settings, clock=self.clock)
+
+    @cached_property
+    def writer(self) -> ReportWriter | None:
+        """Has the sleep model write better reports; None when no sleep model is set."""
+        model = resolve_sleep_model(self.settings)
+        return ReportWriter(model, self.runtime.khala, self.settings) if model is not None else None
+
+    @cached_property
     def cycle(self) -> SleepCycle:
         """The cycle with everything that decides and prepares."""
-        return self.runtime.cycle(planner=self.planner, budgets=self.budgets.open, wait_for_quiet=self.quiet)
+        return self.runtime.cycle(
+            planner=self.planner,
+            budgets=self.budgets.open,
+            anticipator=self.anticipator,
+            writer=self.writer,
+            wait_for_quiet=self.quiet,
+        )
 
     def listeners(self) -> Sequence[Listener]:
         """Who is told when a team asks memory: demand and ledger."""

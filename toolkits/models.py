@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def resolve_model(model: Model | str | None, settings: Settings) -> Model:
-    """The model given (an agno object or a string such as `openai:gpt-5-mini`), else the one in settings.
+    """The awake model: the one given (an agno object or a string such as `openai:gpt-5-mini`), else that of settings.
 
     Raises:
         ModelNotConfigured: neither is there, or the provider's package is not installed.
@@ -25,11 +25,19 @@ def resolve_model(model: Model | str | None, settings: Settings) -> Model:
             "No language model is set.",
             hint="Pass `model=`, or set DEEPTRADER_MODEL, e.g. openai:gpt-5-mini or ollama:qwen3.",
         )
+    return _from_name(named, "the `model` argument" if model is not None else "DEEPTRADER_MODEL")
+
+
+def resolve_sleep_model(settings: Settings) -> Model | None:
+    """The cheap model that writes while the team sleeps; None when settings name none. Raises as `resolve_model`."""
+    return None if settings.sleep_model is None else _from_name(settings.sleep_model, "DEEPTRADER_SLEEP_MODEL")
+
+
+def _from_name(named: Model | str, where: str) -> Model:
     if not isinstance(named, str):
         return named
     from agno.models.utils import get_model
 
-    where = "the `model` argument" if model is not None else "DEEPTRADER_MODEL"
     try:
         resolved = get_model(named)
     except ImportError as error:
