@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,9 @@ class Wiring:
     def run_began(self, run_context: RunContext) -> None:
         """Pre-hook: a run is in flight from here on."""
         self.activity.begin(run_context.run_id)
+        # agno calls no post-hook when a run fails or is abandoned; its context goes away all the same.
+        weakref.finalize(run_context, self.activity.end, run_context.run_id)
 
     def run_ended(self, run_context: RunContext) -> None:
-        """Post-hook: it is over. agno calls none when a run fails; the tracker lets such a run lapse by itself."""
+        """Post-hook: it is over."""
         self.activity.end(run_context.run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from copy import deepcopy
@@ -279,6 +280,17 @@ def test_the_team_counts_as_busy_while_it_runs(parts, khala, way):
 
     assert seen == [True]
     assert not activity.busy
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_fails_does_not_leave_the_team_busy(parts, khala, way):
+    # A new exception each time: a kept one would keep the frames of the run alive.
+    team: Any = deep_trader_manager(ScriptedModel([lambda _messages: ConnectionError("no route")]), **parts)
+
+    perform(way, team, "?")
+    gc.collect()
+
+    assert not activity_of(khala).busy
 
 
 def test_no_model_anywhere_is_a_clear_error(parts):
