@@ -54,9 +54,9 @@ def demo(
     settings = settings_for(out / "memory", market)
     with Runtime(settings, as_of=moment) as runtime:
         _sleep(runtime)
+        remember_market(settings)
         _questions(runtime, QUESTIONS[market])
         _show(runtime, out, QUESTIONS[market][0])
-    remember_market(settings)
     console.print(
         f"Look around: deeptrader status --data-dir {settings.data_dir}, and show, search, ask, plan, ledger likewise.",
         style="dim",

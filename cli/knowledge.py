@@ -50,15 +50,22 @@ def status(
             return
         recalls: list[Recall] = document["recalls"]
         if not recalls:
-            console.print(
-                f"Khala knows nothing yet about the {runtime.settings.market} market ({runtime.settings.store_dir}).",
-                markup=False,
-            )
-            console.print("Run `deeptrader sleep --once` to fill it, or `deeptrader demo` to see it work offline.")
+            _say_empty(runtime)
             return
         title = f"What Khala knows: {runtime.settings.market} market, {interval} bars"
         console.print(memory_table(recalls, title=title, simulated=document["simulated"]))
         console.print(_status_line(document), markup=False)
+
+
+def _say_empty(runtime: Runtime) -> None:
+    """That there is nothing, where it was looked for, and what to do."""
+    settings = runtime.settings
+    console.print(f"Khala knows nothing yet about the {settings.market} market ({settings.store_dir}).", markup=False)
+    others = [name for name in ("yahoo", "recorded", "simulated") if (settings.data_dir / name).is_dir()]
+    others = [name for name in others if name != settings.market]
+    if others:
+        console.print(f"There is a memory of: {', '.join(others)} (--market).", markup=False)
+    console.print("Run `deeptrader sleep --once` to fill it, or `deeptrader demo` to see it work offline.")
 
 
 def status_document(runtime: Runtime, interval: Interval) -> dict[str, Any]:
@@ -194,7 +201,10 @@ def search(
             print_json({"schema_version": 1, "query": text, "hits": hits})
             return
         if not hits:
-            console.print("Nothing in memory matches.")
+            if runtime.khala.symbols():
+                console.print("Nothing in memory matches.")
+            else:
+                _say_empty(runtime)
         for hit in hits:
             line = Text(f"{hit.similarity:.2f}  ", style="dim").append(hit.kind, style="bold")
             line.append(f"  {', '.join(hit.symbols)}  as of {stamp(hit.as_of)} UTC")
