@@ -6,6 +6,7 @@ the analyses that are published now.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -134,7 +135,7 @@ def answer_from_memory(
     several = q.obstacles == ("several tokens",)
     refused = _refused(q, matcher or default_matcher(), several=several)
     if refused is not None:
-        return refused
+        return (prepared and _free(q, khala, settings)) or refused
     template = _template(q)
     if template is None:
         return NotInMemory(q, "beyond_memory", f"No template answers {q.template or q.kind!r} questions.", q.symbols)
@@ -143,6 +144,11 @@ def answer_from_memory(
     if several and template.tokens == 1:
         return _each(q, template, khala, settings)
     return _about(q, template, khala, settings, prepared=prepared)
+
+
+def free_key(normal: str) -> str:
+    """The key of an answer to a question that no template covers: only the very same words find it again."""
+    return f"free/{hashlib.sha256(normal.encode()).hexdigest()[:16]}"
 
 
 def answer_template(template: Template, recalls: Sequence[Recall], material: Material) -> tuple[Draft, datetime | None]:
@@ -308,6 +314,16 @@ def _of_document(q: Question, document: Document, recalls: Sequence[Recall], now
         dies_at=document.dies_at,
         author=document.author,
     )
+
+
+def _free(q: Question, khala: Khala, settings: Settings) -> Answer | None:
+    """The prepared answer to a question that no template covers, if somebody asked in these very words before."""
+    if not q.tokens or not q.normal:
+        return None
+    recalls = tuple(khala.latest(token) for token in q.tokens[:MOST_TOKENS])
+    if not all(servable(recall) for recall in recalls):
+        return None
+    return _prepared(q, "anticipated", free_key(q.normal), recalls, khala, settings)
 
 
 # -- the market as a whole --------------------------------------------------------------------------------------------

@@ -48,9 +48,11 @@ LONGEST_LIFE = 24.0
 
 
 class Essayist(Protocol):
-    """Has a model write answers that no template covers; see prose.py."""
+    """A model's part: answers that no template covers, and what may be asked next; see essays.py."""
 
     def prepare(self, log: AskedLog, market: Market, *, now: datetime, budget: Budget | None) -> list[Document]: ...
+
+    def suggest(self, log: AskedLog, market: Market, changed: str, *, budget: Budget | None) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,12 @@ class Anticipator:
         market = read_market(self._khala, now)
         standing = self.log.prepared()
         scenarios = self._scenarios(market, now)
-        made, wanted, report = self._answers(market, standing, now)
-        essays = self._essayist.prepare(self.log, market, now=now, budget=budget) if self._essayist else []
+        suggested: list[str] = []
+        essays: list[Document] = []
+        if self._essayist is not None:
+            suggested = self._essayist.suggest(self.log, market, scenarios[-1].text, budget=budget)
+            essays = self._essayist.prepare(self.log, market, now=now, budget=budget)
+        made, wanted, report = self._answers(market, standing, now, suggested)
         self._khala.put_documents([*scenarios, *(document for document, _, _ in made), *essays])
         self.log.note_prepared(
             [Prepared(d.key, d.kind, c.template.name, basis, c.uses, c.life_hours) for d, c, basis in made]
@@ -183,7 +189,7 @@ class Anticipator:
         )
 
     def _answers(
-        self, market: Market, standing: dict[str, Prepared], now: datetime
+        self, market: Market, standing: dict[str, Prepared], now: datetime, suggested: Sequence[str]
     ) -> tuple[list[tuple[Document, Candidate, str]], set[str], AnticipationReport]:
         places = {symbol: place for place, symbol in enumerate(self._khala.universe())}
         ordered = sorted(market.recalls, key=lambda recall: places.get(recall.symbol, len(places)))
@@ -192,7 +198,7 @@ class Anticipator:
         weights = self.log.weights()
         outlook = read_outlook(tokens, self._demand, weights, self._hours_seen(), self._clock.now())
         lives = {symbol: _life_hours(recall, now, self._settings) for symbol, recall in recalls.items()}
-        found = candidates(list(recalls), templates(), outlook, lives)
+        found = candidates(list(recalls), templates(), outlook, lives, suggested)
         chosen, rest = choose(found, self._economics, cap=self._cap, standing=standing.keys())
         explored = self._explored(rest)
         made: list[tuple[Document, Candidate, str]] = []
@@ -259,7 +265,11 @@ class Anticipator:
             for document, freshness, _ in documents
             if document.key not in wanted and freshness.value != "fresh" and _is_dead(document, self._khala)
         ]
-        spare = [d.key for d, freshness, _ in documents if d.key not in wanted and freshness.value == "fresh"]
+        spare = [
+            d.key
+            for d, freshness, _ in documents
+            if d.key not in wanted and freshness.value == "fresh" and not d.key.startswith("free/")
+        ]
         excess = len(documents) - len(dead) - int(self._cap * SLACK)
         dropped = dead + (spare[-excess:] if excess > 0 else [])  # documents come newest first
         if dropped:

@@ -45,6 +45,8 @@ FADE_WEIGHT = 3.0
 FOLLOW_WITHIN = timedelta(minutes=10)
 FOLLOW_CHANCE = 0.5
 """Chance that a question just asked is followed by another at all."""
+SUGGESTED_USES = 0.3
+"""What a model's suggestion is worth until it has shown how often it comes true."""
 MOST_TOKENS = 200
 """Answers are foreseen for this many of the most asked tokens; for others, only those that were really asked."""
 PAIRED_TOKENS = 4
@@ -198,11 +200,16 @@ def read_outlook(
 
 
 def candidates(
-    symbols: Sequence[str], catalogue: Mapping[str, Template], outlook: Outlook, life_hours: Mapping[str, float]
+    symbols: Sequence[str],
+    catalogue: Mapping[str, Template],
+    outlook: Outlook,
+    life_hours: Mapping[str, float],
+    suggested: Collection[str] = (),
 ) -> list[Candidate]:
     """Every answer worth thinking of: standing templates on the most asked tokens, asked keys, pairs of the most asked.
 
-    `symbols` in the order of the market: it decides between tokens that are asked equally often.
+    `symbols` in the order of the market: it decides between tokens that are asked equally often. `suggested` are keys
+    that a model expects to be asked for.
     """
     known = set(symbols)
     places: dict[str, tuple[Template, tuple[str, ...], Interval]] = {}
@@ -215,7 +222,7 @@ def candidates(
             groups = combinations(ranked[:PAIRED_TOKENS], 2)
         for group in groups:
             places[answer_key(template.name, group)] = (template, group, "1d")
-    for name in outlook.weights:
+    for name in (*outlook.weights, *suggested):
         parsed = parse_key(name, catalogue)
         if parsed is not None and set(parsed[1]) <= known and not parsed[0].live and parsed[0].tokens:
             places[name] = parsed
@@ -223,6 +230,8 @@ def candidates(
     for key, (template, group, interval) in places.items():
         life = min(life_hours.get(symbol, 0.0) for symbol in group)
         uses = expected_uses(key, template, group, interval, outlook, life)
+        if key in suggested:
+            uses += SUGGESTED_USES * fading(outlook.weights.get(template.name, Weight()))
         found.append(Candidate(template, group, interval, uses, life))
     return found
 

@@ -57,6 +57,9 @@ _WINDOWS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("return_1", r"(?:over|after|in) (?:the last )?1 bar\b|1-bar return"),
         ("return_7", r"(?:over|after|in) (?:the last )?7 bars\b|7-bar return"),
         ("return_30", r"(?:over|after|in) (?:the last )?30 bars\b|30-bar return"),
+        ("median_1", r"after (?:the next )?1 bar\b"),
+        ("median_7", r"after (?:the next )?7 bars\b"),
+        ("median_30", r"after (?:the next )?30 bars\b"),
         ("volatility_30", r"(?:over|of) (?:the last )?30 bars\b|30-bar (?:realised )?volatility"),
         ("volume_ratio_20", r"20-bar (?:mean|average)"),
         ("security", r"(?:of|out of) 100\b|/100\b"),
@@ -93,6 +96,9 @@ _UP = re.compile(
     r"(?i)\b(r[io]se[sn]?|up|gain(?:s|ed)?|above|higher|added|climb(?:s|ed)?|positive|plus|increas(?:e|ed)|advanc(?:e|ed)|"
     r"rall(?:y|ied)|from (?:its|the) (?:\w+-week )?low)\b"
 )
+LIMIT_REACH = 30
+"""A threshold may stand where a word of comparison ("below", "at") comes at most this many characters before it."""
+
 _SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n")
 
 
@@ -141,7 +147,7 @@ class _Lint:
         self.facts = facts
         self.moments = {fact.as_of for fact in facts} | set(moments)
         self.symbols = sorted({fact.symbol for fact in facts if fact.symbol})
-        self.names = {symbol: {symbol, *names.get(symbol, ())} for symbol in self.symbols}
+        self.names = {symbol: {symbol, *names.get(symbol, ())} - {""} for symbol in self.symbols}
         self.covered = [False] * len(text)
         self.defining: list[tuple[int, int]] = []
         self.findings: list[Finding] = []
@@ -231,7 +237,8 @@ class _Lint:
         percent, dollar = match["percent"] is not None, bool(match["dollar"])
         if dollar and fact.unit != "price":
             return False
-        if percent and fact.unit in ("price", "index", "count"):
+        no_percent = fact.unit in ("price", "index", "count") or (fact.unit == "threshold" and fact.label != "position")
+        if percent and no_percent:
             return False
         if not percent and fact.unit == "percent":
             return False
@@ -263,6 +270,8 @@ class _Lint:
         sentence, at = self._sentence(match.start())
         window = _AFTER.match(self.text[match.end() :])
         name = _name(fact)
+        if fact.unit == "threshold" and not _LIMIT_WORDS.search(sentence[max(0, at - LIMIT_REACH) : at]):
+            return False  # 30 is where oversold begins, and nothing else
         if window and name.startswith("return_"):
             return name == f"return_{window[1]}"
         before = sentence[:at]
@@ -274,7 +283,7 @@ class _Lint:
         if any(m for m in _NUMBER.finditer(between) if not self._is_definition(match.start() - at + place + m.start())):
             return True
         if fact.unit == "threshold":
-            return bool(_LIMIT_WORDS.search(between))
+            return True
         if (
             fact.unit == "price"
             and names[0] in ("rsi_", "volume_")
@@ -295,7 +304,7 @@ class _Lint:
             (m.start(), symbol)
             for symbol, names in self.names.items()
             for name in names
-            for m in re.finditer(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", sentence)
+            for m in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", sentence, _case(name))
         ]
         if not mentions:
             return True
@@ -328,6 +337,11 @@ class _Lint:
 
     def _find(self, code: FindingCode, start: int, end: int) -> None:
         self.findings.append(Finding(code, self.text[start:end].strip(), start))
+
+
+def _case(name: str) -> re.RegexFlag:
+    """Short tickers count only in capitals: "sol" and "s" are words as well."""
+    return re.IGNORECASE if len(name) > 4 else re.NOFLAG
 
 
 def _name(fact: Cited) -> str:

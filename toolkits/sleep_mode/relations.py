@@ -212,7 +212,6 @@ def _outcome(c: Composer, symbol: str, bars: int, outcome: dict[str, float], at:
         identity, definition = f"{name}_{bars}", f"{label} after {bars} bars in similar past situations"
         return c.statistic(symbol, identity, label, outcome[name], unit, at, definition)
 
-    c.threshold(f"{bars} bars", bars)
     return (
         f"after {bars} bar{'s' if bars > 1 else ''} median {say('median', 'median return', 'share')} (quartiles "
         f"{say('low', 'lower quartile', 'share')} to {say('high', 'upper quartile', 'share')}), "
