@@ -39,6 +39,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.market_data import RecordedMarket, SimulatedMarket
 from deeptrader.toolkits.market_data.indicators import compute_indicators, compute_many, live_figures

@@ -65,8 +65,8 @@ def test_pandas_tas_own_use_of_talib_is_left_as_it_was():
 
 
 def test_importing_pandas_ta_changes_no_option_of_pandas():
-    before = "import pandas as pd, warnings; warnings.simplefilter('ignore'); was = pd.options.mode.copy_on_write"
-    after = "assert pd.options.mode.copy_on_write is was, 'copy_on_write'"
+    before = "import pandas as pd, warnings; warnings.simplefilter('ignore'); pd.options.mode.copy_on_write = 'warn'"
+    after = "assert pd.options.mode.copy_on_write == 'warn', 'copy_on_write'"
     assert in_a_process(before, after) == expected()
 
 

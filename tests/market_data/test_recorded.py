@@ -295,6 +295,15 @@ def test_a_file_that_is_not_the_recorded_one_is_named(coin, damage):
         market.bars(market.find("btc"))
 
 
+def test_a_well_formed_file_with_other_contents_is_not_the_recorded_one(coin):
+    manifest = (coin / MANIFEST).read_text()
+    rewrite(coin, lambda lines: [*lines[:9], cell(lines[9], 5, "1"), *lines[10:]])
+    (coin / MANIFEST).write_text(manifest)
+    market = RecordedMarket(coin)
+    with pytest.raises(MalformedResponse, match="SHA-256"):
+        market.bars(market.find("btc"))
+
+
 def cell(line: str, index: int, value: str) -> str:
     parts = line.split(",")
     parts[index] = value

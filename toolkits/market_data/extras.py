@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
@@ -28,6 +30,8 @@ from .pandas_ta_bridge import load, pinned, version
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 Literal = str | int | float | bool
 
@@ -102,14 +106,16 @@ def compute_extra(extra: Extra, run: pd.DataFrame, *, closed: int, scale: float)
     columns = {
         name: run[name] * (1.0 if name == "volume" else scale) for name in ("open", "high", "low", "close", "volume")
     }
-    with pinned() as ta:
+    with pinned() as ta, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         function = _CORRECTED.get(extra.indicator, getattr(ta, extra.indicator))
         options: dict[str, Any] = dict(extra.arguments)
         if "talib" in inspect.signature(function).parameters:
             options["talib"] = False
         try:
             result = function(**{key: columns[name].copy() for key, name in extra.inputs}, **options)
-        except Exception:  # noqa: BLE001 - any of 150 foreign functions, any argument: its failure is this figure's
+        except Exception as error:  # noqa: BLE001 - any of 150 foreign functions: its failure is this figure's alone
+            log.warning("pandas-ta's %s failed: %r", extra.text, error)
             return {extra.name: _figure(extra, None, "failed")}
     if isinstance(result, tuple):
         result = result[0]

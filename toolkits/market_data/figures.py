@@ -62,7 +62,9 @@ _YEAR = "over the bars of the last 52 weeks"
 
 SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
-        "rsi_14": FigureSpec("index", "Wilder's RSI of 14 closes: 100 x average gain / (average gain + loss)", 100),
+        "rsi_14": FigureSpec(
+            "index", "Wilder's RSI of 14 closes: 100 x gain / (gain + loss), both averaged with weight 1/14", 100
+        ),
         "bb_lower_20_2": FigureSpec("price", f"lower Bollinger band {_BANDS}", 20),
         "bb_middle_20_2": FigureSpec("price", "middle Bollinger band: simple mean of 20 closes", 20),
         "bb_upper_20_2": FigureSpec("price", f"upper Bollinger band {_BANDS}", 20),
@@ -71,8 +73,12 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
         "macd_12_26_9": FigureSpec("price", f"{_MACD}: EMA 12 - EMA 26", 100),
         "macd_signal_12_26_9": FigureSpec("price", f"{_MACD}: EMA 9 of the MACD line", 100),
         "macd_histogram_12_26_9": FigureSpec("price", f"{_MACD}: line - signal", 100),
-        "atr_14": FigureSpec("price", "Wilder's average true range of 14 bars, started with their simple mean", 100),
-        "adx_14": FigureSpec("index", "Wilder's average directional index of 14 bars", 100),
+        "atr_14": FigureSpec(
+            "price", "Wilder's average true range: weight 1/14, started with the simple mean of 14", 100
+        ),
+        "adx_14": FigureSpec(
+            "index", "Wilder's average directional index of 14 bars, every average with weight 1/14", 100
+        ),
         "ema_20": FigureSpec("price", "exponential mean of closes, span 20, started with their simple mean", 100),
         "ema_50": FigureSpec("price", "exponential mean of closes, span 50, started with their simple mean", 100),
         "ema_200": FigureSpec(
@@ -82,7 +88,10 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             MINIMUM_BARS_EMA_200,
         ),
         "volatility_30": FigureSpec(
-            "ratio", "sample standard deviation of 30 log returns x square root of bars in a year", 31
+            "ratio",
+            "sample standard deviation (ddof 1) of 30 log returns x square root of bars in a year: 365 daily or 8,760 "
+            "hourly around the clock, 252 daily or 1,764 hourly by exchange sessions",
+            31,
         ),
         "return_1": FigureSpec("ratio", "close / close 1 bar before - 1", 0),
         "return_7": FigureSpec("ratio", "close / close 7 bars before - 1", 0),

@@ -1,7 +1,7 @@
 """Figures from bars. See `figures` for what each one means and when it is absent.
 
-pandas-ta computes them, one token at a time: about 9 ms each, 1.4 % of a five-minute cycle for 500 tokens. For thousands
-of tokens `compute_many` works out the same figures in numpy, 0.3 ms each (`benchmarks/indicators.py`).
+pandas-ta computes them, one token at a time: about 9 ms each, 1.4 % of a five-minute cycle for 500 tokens. For
+thousands of tokens `compute_many` works out the same figures in numpy, 0.3 ms each (`benchmarks/indicators.py`).
 """
 
 from __future__ import annotations

@@ -74,16 +74,14 @@ def core_series(frame: pd.DataFrame) -> dict[str, pd.Series | None]:
 
 @contextmanager
 def pinned() -> Iterator[ModuleType]:
-    """pandas-ta without TA-Lib, one caller at a time, its warnings not shown."""
+    """pandas-ta without TA-Lib, one caller at a time."""
     with _lock:
         ta = load()
         imports: dict[str, bool] = ta.Imports
         before = imports["talib"]
         imports["talib"] = False
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield ta
+            yield ta
         finally:
             imports["talib"] = before
 

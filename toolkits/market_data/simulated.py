@@ -150,10 +150,8 @@ class SimulatedMarket(OfflineMarket):
 
     def _moment(self, as_of: datetime | None) -> datetime:
         now = self._clock.now()
-        if as_of is None:
-            return now
         try:
-            moment = min(ensure_utc(as_of), now)
+            moment = now if as_of is None else min(ensure_utc(as_of), now)
         except (ValueError, OverflowError) as error:
             raise InvalidInput(f"{as_of} is not a moment in UTC: {error}.") from error
         if (moment - _EPOCH).days <= _FIRST_DAY:
