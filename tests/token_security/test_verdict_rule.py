@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import get_args
 
@@ -23,9 +24,9 @@ def check(check_id: str, state: CheckState, value: float | None = None, source: 
     return SecurityCheck(id=check_id, state=state, value=value, source=source, checked_at=AT)
 
 
-def sheet(profile: Profile, **states: CheckState) -> list[SecurityCheck]:
+def sheet(profile: Profile, states: Mapping[str, CheckState] | None = None) -> list[SecurityCheck]:
     """Every check of a profile passes, except those named."""
-    return [check(check_id, states.get(check_id, "pass")) for check_id in RULES[profile]]
+    return [check(check_id, (states or {}).get(check_id, "pass")) for check_id in RULES[profile]]
 
 
 @pytest.mark.parametrize("profile", get_args(Profile))
@@ -46,8 +47,8 @@ def test_nothing_known_is_unknown_without_a_score(profile):
 )
 def test_each_grade_does_what_is_written(profile, check_id):
     grade = RULES[profile][check_id].grade
-    failed = judge(sheet(profile, **{check_id: "fail"}), profile, at=AT)
-    unknown = judge(sheet(profile, **{check_id: "unknown"}), profile, at=AT)
+    failed = judge(sheet(profile, {check_id: "fail"}), profile, at=AT)
+    unknown = judge(sheet(profile, {check_id: "unknown"}), profile, at=AT)
     if check_id in TAXES:  # without a figure a failing tax is taken for the worst
         assert failed.verdict == "danger"
         mild = [c for c in sheet(profile) if c.id != check_id] + [check(check_id, "fail", 0.3)]
@@ -70,7 +71,7 @@ def test_many_failures_without_a_fatal_one_are_danger_too():
         check_id: "fail" for check_id, rule in RULES["evm"].items() if rule.grade in ("guarded", "scored", "essential")
     }
     judged = judge(
-        [c for c in sheet("evm", **bad) if c.id not in TAXES] + [check(t, "fail", 0.2) for t in TAXES], "evm", at=AT
+        [c for c in sheet("evm", bad) if c.id not in TAXES] + [check(t, "fail", 0.2) for t in TAXES], "evm", at=AT
     )
     assert judged.verdict == "danger"
     assert judged.score is not None
@@ -104,7 +105,7 @@ def test_every_rule_is_about_a_check_that_has_a_title():
 states = st.sampled_from(["pass", "fail", "unknown"])
 
 
-def judged_of(profile: Profile, drawn: dict[str, tuple[CheckState, float]]):
+def judged_of(profile: Profile, drawn: Mapping[str, tuple[CheckState, float]]):
     checks = [
         check(check_id, state, value if check_id in TAXES else None) for check_id, (state, value) in drawn.items()
     ]
