@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calendar import bar_closes, expected_bar_close, next_bar_close
-    from .indicators import compute_indicators, live_figures
+    from .history import figure_history
+    from .indicators import compute_indicators, compute_many, live_figures
     from .protocol import Bars, MarketProvider, QuoteBatch, Universe
     from .recorded import RecordedMarket
     from .recorder import RecordReport, record
@@ -31,8 +32,10 @@ _HOME = {
     "YahooMarket": "yahoo",
     "bar_closes": "calendar",
     "compute_indicators": "indicators",
+    "compute_many": "indicators",
     "decide_signal": "signals",
     "expected_bar_close": "calendar",
+    "figure_history": "history",
     "live_figures": "indicators",
     "next_bar_close": "calendar",
     "record": "recorder",
@@ -51,8 +54,10 @@ __all__ = [
     "YahooMarket",
     "bar_closes",
     "compute_indicators",
+    "compute_many",
     "decide_signal",
     "expected_bar_close",
+    "figure_history",
     "live_figures",
     "next_bar_close",
     "record",
