@@ -27,7 +27,7 @@ def server():
 @pytest.mark.parametrize("behaviour", ["429", "500", "not_found", "empty", "truncated", "half_json", "silent", "reset"])
 async def test_one_broken_token_never_stops_the_other_forty_nine(server, tmp_path, behaviour):
     server.list_coins(50)
-    market = server.market(tmp_path, timeout=2.0, settings={"fetch_concurrency": 4})
+    market = server.market(tmp_path, timeout=4.0 if behaviour == "silent" else 30.0, settings={"fetch_concurrency": 4})
     universe = await market.auniverse(top=50)
     broken = universe.tokens[20].symbol
     server.behave(broken, behaviour)
