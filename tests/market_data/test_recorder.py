@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def test_one_tokens_failure_is_its_own_outcome_and_costs_nothing_recorded(tmp_pa
         "SIM003-USD": "token_not_found",
     }
     assert report.recorded == 1
+    assert str(report).splitlines()[0] == (f"1 of 3 tokens recorded in {tmp_path}: 22 bars, 2 of them new.")
+    assert json.loads(json.dumps(asdict(report)))["folder"] == str(tmp_path)
+    assert "SIM002-USD 1d failed: rate_limited: slow down" in str(report)
     replay = RecordedMarket(tmp_path)
     assert len(replay.bars(replay.find("SIM001")).frame) == 22
     assert len(replay.bars(replay.find("SIM002")).frame) == 20

@@ -36,9 +36,9 @@ class RecordOutcome:
 
 @dataclass(frozen=True)
 class RecordReport:
-    """What `record` did, token by token."""
+    """What `record` did, token by token. Plain values, so that `asdict` of it is JSON."""
 
-    folder: Path
+    folder: str
     outcomes: tuple[RecordOutcome, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
 
@@ -51,6 +51,15 @@ class RecordReport:
     def failed(self) -> tuple[RecordOutcome, ...]:
         """The ones that are not; what was recorded of them before is kept."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
+
+    def __str__(self) -> str:
+        """For people: one line, and one more per failure."""
+        done = [outcome for outcome in self.outcomes if outcome.status != "failed"]
+        tokens, asked = (len({outcome.symbol for outcome in some}) for some in (done, self.outcomes))
+        rows, added = sum(outcome.rows for outcome in done), sum(outcome.added for outcome in done)
+        lines = [f"{tokens} of {asked} tokens recorded in {self.folder}: {rows:,} bars, {added:,} of them new."]
+        lines += [f"{bad.symbol} {bad.interval} failed: {bad.error}: {bad.message}" for bad in self.failed]
+        return "\n".join(lines)
 
 
 def record(
@@ -121,7 +130,7 @@ def record(
             f"{folder} cannot be written: {error.strerror or error}.", hint="Name a folder you may write to."
         ) from error
     return RecordReport(
-        folder=folder, outcomes=tuple(outcomes), excluded=dict(universe.excluded) if universe is not None else {}
+        folder=str(folder), outcomes=tuple(outcomes), excluded=dict(universe.excluded) if universe is not None else {}
     )
 
 
