@@ -104,7 +104,7 @@ def test_nothing_after_the_as_of_moment_is_looked_at(tmp_path: Path, cut: int, s
     whole = {f"T{n}-USD": rows(walk(200, n + seed), seed=n) for n in range(3)}
     known = {s: [row for row in some if row[0] <= as_of] for s, some in whole.items()}
     wild = {
-        s: known[s] + [(at, price * 7, {k: -3.0 for k in figures}) for at, price, figures in some if at > as_of]
+        s: known[s] + [(at, price * 7, dict.fromkeys(figures, -3.0)) for at, price, figures in some if at > as_of]
         for s, some in whole.items()
     }
     answers = []
