@@ -333,6 +333,12 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
             self.wfile = socketserver._SocketWriter(self.connection)  # type: ignore[attr-defined]
             self.close_connection = False
 
+        def finish(self) -> None:
+            try:
+                super().finish()
+            finally:
+                self.connection.close()  # the TLS socket that took the place of the one the server will close
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             self._answer(
