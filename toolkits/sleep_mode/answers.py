@@ -336,9 +336,11 @@ def _scenario(
     now = khala.clock.now()
     market = read_market(khala, now, interval)
     key = answer_key(q.template or "", (), interval)
-    if not market.recalls:
+    if not market.covered:
         code: Code = "stale" if market.left_out else "miss"
-        return NotInMemory(q, code, "No token's analysis is fresh.", market.left_out)
+        known = len(market.recalls) + len(market.left_out)
+        detail = f"Only {len(market.recalls)} of {known} tokens are fresh." if known else "No token is known."
+        return NotInMemory(q, code, detail, market.left_out)
     if prepared and not q.quantities:
         found = _prepared(q, "scenario", key, market.recalls, khala, settings)
         if found is not None:

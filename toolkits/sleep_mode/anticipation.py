@@ -132,7 +132,8 @@ class Anticipator:
         suggested: list[str] = []
         essays: list[Document] = []
         if self._essayist is not None:
-            suggested = self._essayist.suggest(self.log, market, scenarios[-1].text, budget=budget)
+            changed = scenarios[-1].text if scenarios else "unknown"
+            suggested = self._essayist.suggest(self.log, market, changed, budget=budget)
             essays = self._essayist.prepare(self.log, market, now=now, budget=budget)
         made, wanted, report = self._answers(market, standing, now, suggested)
         self._khala.put_documents([*scenarios, *(document for document, _, _ in made), *essays])
@@ -154,7 +155,10 @@ class Anticipator:
         return await asyncio.to_thread(lambda: self.prepare(now, budget=budget))
 
     def _scenarios(self, market: Market, now: datetime) -> list[Document]:
-        """Every standing scenario, those that were asked for, and what changed since the last cycle."""
+        """Every standing scenario, those that were asked for, and what changed since the last cycle; none of them while
+        too little of the market is fresh to speak for it."""
+        if not market.covered:
+            return []
         weights = self.log.weights()
         documents = []
         for template in templates().values():

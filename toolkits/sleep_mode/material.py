@@ -16,6 +16,8 @@ from ..khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
 if TYPE_CHECKING:
     from ..khala import Khala
 
+LEAST_COVERED = 0.5
+"""Below this share of fresh tokens, what the rest of them say is not what the market says."""
 STEP: dict[Interval, timedelta] = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
 
 
@@ -26,6 +28,11 @@ class Market:
     recalls: tuple[Recall, ...]
     left_out: tuple[str, ...]
     as_of: datetime
+
+    @property
+    def covered(self) -> bool:
+        """True when enough tokens are fresh for an answer about the market as a whole."""
+        return len(self.recalls) >= LEAST_COVERED * (len(self.recalls) + len(self.left_out)) and bool(self.recalls)
 
     def analyses(self) -> list[MarketAnalysis]:
         return [recall.analysis for recall in self.recalls if recall.analysis is not None]

@@ -53,7 +53,8 @@ def understand(text: str, khala: Resolver) -> Question:
         if named:
             tokens = tuple(dict.fromkeys((*tokens, *named.values())))
             words = [f"{TOKEN_WORD}{tokens.index(named[word])}" if word in named else word for word in words]
-            found, unexplained, corrections = tag_words(words)
+            found, unexplained, more = tag_words(words)
+            corrections += more
     reading = Reading(found, tokens, words)
     obstacles = reading.obstacles
     if act := speech_act(words, shown):

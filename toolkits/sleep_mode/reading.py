@@ -100,6 +100,8 @@ class Reading:
             self._read_tokens()
         if self.horizon is not None and self.kind not in ("change", "scenario"):
             self.obstacles.append("horizon")
+        if self.topic in ("buy", "sell", "hold") and "how much" in " ".join(words):
+            self.obstacles.append("quantity")  # "how much ETH should we buy" asks for an amount
         if self.topic in _MOVES and ("modal" in self.marks or "should" in words):
             self.obstacles.append("future")
 

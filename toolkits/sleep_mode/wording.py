@@ -16,7 +16,7 @@ TEXT_LIMIT = 1_000
 WORD_LIMIT = 120
 
 NUMBER = re.compile(r"^(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)([kmb]|%|pct|percent)?$")
-_WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|\$|\x00\d+|\w")
+_WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|[$%]|\x00\d+|\w")
 _TICKER = re.compile(r"\$[A-Za-z][A-Za-z0-9]{1,9}\b|\b[A-Z0-9]{2,10}-USD\b|\b[A-Z]{3,6}\b")
 _NOT_TICKERS = frozenset(
     {"RSI", "MACD", "ATR", "ADX", "EMA", "USD", "UTC", "BUY", "SELL", "HOLD", "THE", "AND", "NOT", "FOR", "YES", "WHAT"}
@@ -59,6 +59,8 @@ def split_words(lowered: str) -> list[str]:
     words: list[str] = []
     for match in _WORD.finditer(lowered):
         word = match[0]
+        if word == "n't":
+            word = "not"
         if "'" not in word:
             if word in CONTRACTIONS:
                 words.extend(CONTRACTIONS[word].split())
@@ -98,7 +100,7 @@ def tag_words(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[
                 corrections.append((word, better))
                 words[position] = better
                 continue
-            if word[0] not in (TOKEN_WORD, "<", ">") and word != "$" and not NUMBER.match(word.lstrip("$")):
+            if word[0] not in (TOKEN_WORD, "<", ">", "$", "%") and not NUMBER.match(word.lstrip("$")):
                 unexplained.append(word)
             position += 1
     return found, unexplained, corrections
