@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
-from ...core.errors import StoreCorrupt
+from ...core.errors import StoreError, VerificationFailed
 from ...core.token import Interval
 from .codec import decode, encode
 from .digests import keep_digest
-from .entries import Entry, analysis_entry, put_entries
+from .entries import analysis_entry, put_entries
 from .journal import Journal
 from .records import MarketAnalysis, PublishReport
 from .schema import bump, epoch
+
+REMEMBERED = 1_000
+"""Analyses just stored, with their text: what is read back equal to it need not be parsed to be believed."""
 
 
 class AnalysisTable:
@@ -21,6 +25,7 @@ class AnalysisTable:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._written: dict[str, tuple[MarketAnalysis, str]] = {}
 
     def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
         """Commit analyses; returns their ids in order.
@@ -28,8 +33,9 @@ class AnalysisTable:
         Findings that are already there (the same id) are not stored again and keep their dates: only the moment of
         their last verification is noted.
         """
+        given = list(analyses)
         rows = []
-        for analysis in analyses:
+        for analysis in given:
             computed = epoch(analysis.computed_at)
             rows.append(
                 (
@@ -54,80 +60,66 @@ class AnalysisTable:
             )
             if connection.total_changes != before:
                 bump(connection, "recall")
-        return [row[0] for row in rows]
+        ids = [row[0] for row in rows]
+        for analysis_id, analysis, row in zip(ids, given, rows, strict=True):
+            self._written[analysis_id] = analysis, row[-1]
+        while len(self._written) > REMEMBERED:
+            self._written.pop(next(iter(self._written)))
+        return ids
 
     def publish(self, ids: Sequence[str], now: datetime) -> PublishReport:
         """Flip the pointers of those versions that pass verification, all in one transaction.
 
-        Each is read back from the journal: it must parse, answer to its own id, come from the past, carry a usable
-        figure or an honest reason why not, and be no older than what it replaces.
+        Each is read back from the journal: it must be what was computed, come from the past, carry a usable figure or
+        an honest reason why not, and be no older than what it replaces.
         """
-        published: list[str] = []
+        published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
-        entries: list[Entry] = []
+        ids = list(dict.fromkeys(ids))
         with self._journal.write() as connection:
-            for analysis_id in dict.fromkeys(ids):
-                reason, analysis = self._verify(connection, analysis_id, now)
-                if analysis is None:
-                    refused[analysis_id] = reason
+            bodies = dict(_select(connection, "SELECT id, body FROM analyses WHERE id IN", ids))
+            current = {
+                (symbol, interval): pointer
+                for symbol, interval, *pointer in _select(
+                    connection,
+                    "SELECT p.symbol, p.interval, a.bar_close, a.computed_at, p.id FROM published p "
+                    "JOIN analyses a ON a.id = p.id WHERE p.symbol IN",
+                    list({analysis_id.split(":", 1)[0] for analysis_id in ids}),
+                )
+            }
+            for analysis_id in ids:
+                try:
+                    analysis = self._read_back(analysis_id, bodies.get(analysis_id))
+                    before = current.get((analysis.token.symbol, analysis.interval))
+                    _object(analysis, before, now)
+                except (StoreError, VerificationFailed) as error:
+                    refused[analysis_id] = error.message
                     continue
-                self._point(connection, analysis_id, analysis, now)
-                published.append(analysis_id)
-                entries.append(analysis_entry(analysis))
+                published[analysis_id] = analysis
+                if before is None or before[2] != analysis_id:
+                    _point(connection, analysis_id, analysis, before[2] if before else None, now)
+                    current[analysis.token.symbol, analysis.interval] = [*_moments(analysis), analysis_id]
             if published:
-                put_entries(connection, entries)
+                put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
         return PublishReport(published=tuple(published), refused=refused, at=now)
 
-    def _verify(
-        self, connection: sqlite3.Connection, analysis_id: str, now: datetime
-    ) -> tuple[str, MarketAnalysis | None]:
-        row = connection.execute("SELECT body FROM analyses WHERE id = ?", (analysis_id,)).fetchone()
-        if row is None:
-            return "it is not in the journal", None
-        try:
-            analysis = decode(MarketAnalysis, row[0])
-        except StoreCorrupt as error:
-            return error.message, None
-        if analysis.analysis_id != analysis_id:
-            return "what was written is not what was computed", None
-        if analysis.bar_close > now or analysis.computed_at > now:
-            return "it comes from the future", None
-        if analysis.next_bar_due <= analysis.bar_close:
-            return "its next bar is due before its own", None
-        values = [figure for figure in analysis.figures.values() if figure.value is not None]
-        if not values and (
-            not analysis.figures or any(figure.absent in ("failed", "no_data") for figure in analysis.figures.values())
-        ):
-            return "none of its figures could be computed", None
-        current = connection.execute(
-            "SELECT a.bar_close, a.computed_at FROM published p JOIN analyses a ON a.id = p.id "
-            "WHERE p.symbol = ? AND p.interval = ?",
-            (analysis.token.symbol, analysis.interval),
-        ).fetchone()
-        if current and (epoch(analysis.bar_close), epoch(analysis.computed_at)) < current:
-            return "what is published is newer", None
-        return "", analysis
+    def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
+        """The analysis in a stored body.
 
-    @staticmethod
-    def _point(connection: sqlite3.Connection, analysis_id: str, analysis: MarketAnalysis, now: datetime) -> None:
-        key = (analysis.token.symbol, analysis.interval)
-        row = connection.execute("SELECT id FROM published WHERE symbol = ? AND interval = ?", key).fetchone()
-        previous = row[0] if row else None
-        if previous == analysis_id:
-            return
-        connection.execute(
-            "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
-            "token = excluded.token",
-            (*key, analysis_id, epoch(now), encode(analysis.token)),
-        )
-        if previous is not None:
-            keep_digest(connection, previous, analysis)
-        connection.execute(
-            "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
-            (analysis_id, previous, epoch(now)),
-        )
+        Raises:
+            VerificationFailed: it is not what was computed, or not there.
+            StoreError: it cannot be read.
+        """
+        if body is None:
+            raise VerificationFailed("it is not in the journal")
+        written = self._written.get(analysis_id)
+        if written is not None and written[1] == body:
+            return written[0]
+        analysis = decode(MarketAnalysis, body)
+        if analysis.analysis_id != analysis_id:
+            raise VerificationFailed("what was written is not what was computed")
+        return analysis
 
     def get(self, analysis_id: str) -> MarketAnalysis | None:
         """One version by its id, published or not; None when it is not (or no longer) there."""
@@ -152,3 +144,47 @@ class AnalysisTable:
                 ),
             ).fetchall()
         return [decode(MarketAnalysis, row[0]) for row in rows]
+
+
+def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:
+    """Object to what may not be shown.
+
+    Raises:
+        VerificationFailed: why not.
+    """
+    if analysis.bar_close > now or analysis.computed_at > now:
+        raise VerificationFailed("it comes from the future")
+    if analysis.next_bar_due <= analysis.bar_close:
+        raise VerificationFailed("its next bar is due before its own")
+    absent = [figure.absent for figure in analysis.figures.values() if figure.value is None]
+    if len(absent) == len(analysis.figures) and (not absent or {"failed", "no_data"} & set(absent)):
+        raise VerificationFailed("none of its figures could be computed")
+    if before is not None and _moments(analysis) < before[:2]:
+        raise VerificationFailed("what is published is newer")
+
+
+def _moments(analysis: MarketAnalysis) -> list[float]:
+    return [epoch(analysis.bar_close), epoch(analysis.computed_at)]
+
+
+def _point(
+    connection: sqlite3.Connection, analysis_id: str, analysis: MarketAnalysis, previous: str | None, now: datetime
+) -> None:
+    connection.execute(
+        "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
+        "token = excluded.token",
+        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
+    )
+    if previous is not None:
+        keep_digest(connection, previous, analysis)
+    connection.execute(
+        "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)", (analysis_id, previous, epoch(now))
+    )
+
+
+def _select(connection: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `query` ending in `IN`, for any number of values (SQLite takes some hundreds at a time)."""
+    for at in range(0, len(values), 500):
+        part = values[at : at + 500]
+        yield from connection.execute(f"{query} ({', '.join('?' * len(part))})", part).fetchall()

@@ -118,17 +118,26 @@ def _fields(**given: Any) -> dict[str, Any]:
 
 def put_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
     """Write entries inside the caller's transaction; returns how many changed."""
+    entries = list(entries)
+    present: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for at in range(0, len(entries), 500):
+        part = entries[at : at + 500]
+        rows = connection.execute(
+            "SELECT kind, key, number, as_of, text, fields FROM entries "
+            f"WHERE (kind, key) IN (VALUES {', '.join(['(?, ?)'] * len(part))})",
+            [value for entry in part for value in (entry.kind, entry.key)],
+        )
+        present |= {(kind, key): tuple(row) for kind, key, *row in rows}
     changed = 0
     revision = counter(connection, "entries") + 1
     for entry in entries:
         fields = json.dumps(entry.fields, sort_keys=True)
-        row = connection.execute(
-            "SELECT number, as_of, text, fields FROM entries WHERE kind = ? AND key = ?", (entry.kind, entry.key)
-        ).fetchone()
-        if row and row[1:] == (entry.as_of, entry.text, fields):
+        row = present.get((entry.kind, entry.key))
+        if row is not None and row[1:] == (entry.as_of, entry.text, fields):
             continue
         changed += 1
-        if row is None:
+        number = row[0] if row else None
+        if number is None:
             number = connection.execute(
                 "INSERT INTO entries (kind, key, as_of, text, fields, revision) VALUES (?, ?, ?, ?, ?, ?)",
                 (entry.kind, entry.key, entry.as_of, entry.text, fields, revision),
@@ -139,10 +148,11 @@ def put_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int
             connection.execute(
                 "UPDATE entries SET as_of = ?, text = ?, fields = ?, revision = ?, "
                 "embedding = iif(text = ?, embedding, NULL) WHERE number = ?",
-                (entry.as_of, entry.text, fields, revision, entry.text, row[0]),
+                (entry.as_of, entry.text, fields, revision, entry.text, number),
             )
-            if row[2] != entry.text:
-                connection.execute("UPDATE entries_words SET text = ? WHERE rowid = ?", (entry.text, row[0]))
+            if row is not None and row[2] != entry.text:
+                connection.execute("UPDATE entries_words SET text = ? WHERE rowid = ?", (entry.text, number))
+        present[entry.kind, entry.key] = (number, entry.as_of, entry.text, fields)
     if changed:
         bump(connection, "entries")
     return changed
