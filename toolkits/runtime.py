@@ -113,9 +113,11 @@ class Runtime:
         return khala
 
     def _build_security(self) -> SecurityProvider:
-        from .token_security import build_security
+        from .token_security import KhalaReports, build_security
 
-        return build_security(self.settings, market=self.market, clock=self.clock)
+        # Kept in Khala, so that whoever checks a token, an agent or a cycle, has checked it for all.
+        kept = KhalaReports(lambda: self.khala)
+        return build_security(self.settings, market=self.market, clock=self.clock, store=kept)
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""

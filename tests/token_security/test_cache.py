@@ -162,6 +162,26 @@ def test_khala_keeps_reports_across_processes_and_sees_a_changed_finding(composi
         assert khala.security("LINK-USD") == changed
 
 
+def test_old_evidence_in_khala_is_not_lost_to_a_failed_look_up(composite, server, clock, clean, tmp_path):
+    server.goplus(goplus_answer(evm_payload(token_symbol="LINK"), LINK))
+    with Khala.open(tmp_path / "khala", clock=clock) as khala:
+        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        good = cached.check(LINK_TOKEN)
+        clock.advance(timedelta(hours=25))
+        server.goplus(goplus_error(4012))
+        asked = server.count()
+        assert cached.check(LINK_TOKEN).verdict == "unknown"
+        assert cached.check(LINK_TOKEN).verdict == "unknown"
+        assert server.count() == asked + 2  # not asked again within the quarter of an hour
+        assert khala.security("LINK-USD") == good
+        clock.advance(timedelta(minutes=15))
+        server.goplus(goplus_answer(evm_payload(token_symbol="LINK", is_honeypot="1"), LINK))
+        assert cached.check(LINK_TOKEN).verdict == "danger"
+        newest = khala.security("LINK-USD")
+        assert newest is not None
+        assert newest.verdict == "danger"
+
+
 def test_reports_about_bare_contracts_never_reach_khala_under_a_symbol(composite, clock, clean, tmp_path):
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
         cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)

@@ -64,7 +64,8 @@ class MemoryReports:
 class KhalaReports:
     """Reports in Khala, which outlives the process and notices when a finding changes.
 
-    Khala keeps reports by symbol. Those about a bare contract have none and stay in memory.
+    Khala keeps reports by symbol. Two kinds stay in memory: those about a bare contract, which have no symbol, and
+    unknown ones that would take the place of a finding, since old evidence, dated as it is, says more than none.
 
     Args:
         khala: the memory, or a function that opens it when it is first needed.
@@ -72,14 +73,19 @@ class KhalaReports:
 
     def __init__(self, khala: SecurityShelf | Callable[[], SecurityShelf]) -> None:
         self._khala = khala
-        self._contracts = MemoryReports()
+        self._here = MemoryReports()
 
     def get(self, key: str) -> SecurityReport | None:
-        return self._contracts.get(key) if ":" in key else self._shelf().security(key)
+        here = self._here.get(key)
+        if ":" in key:
+            return here
+        kept = self._shelf().security(key)
+        return here if here and (kept is None or here.checked_at > kept.checked_at) else kept
 
     def put(self, key: str, report: SecurityReport) -> None:
-        if ":" in key:
-            self._contracts.put(key, report)
+        kept = None if ":" in key or report.verdict != "unknown" else self._shelf().security(key)
+        if ":" in key or (kept is not None and kept.verdict != "unknown"):
+            self._here.put(key, report)
         else:
             self._shelf().set_security(key, report)
 

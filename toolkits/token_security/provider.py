@@ -59,9 +59,16 @@ def build_report(
     sources: Sequence[str],
     disagreements: Sequence[str] = (),
     notes: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     failed: bool = False,
 ) -> SecurityReport:
-    """Judge the checks and put the report together. `notes` are reasons that are no check's."""
+    """Judge the checks and put the report together.
+
+    Args:
+        notes: reasons that are no check's and go before the others.
+        remarks: further lines that go after them.
+        failed: a look-up did not work, so the report is short-lived.
+    """
     judged = judge(checks, profile, at=at)
     return SecurityReport(
         symbol=subject.symbol,
@@ -70,7 +77,7 @@ def build_report(
         score=judged.score,
         score_rule=SCORE_RULE,
         checks=judged.checks,
-        reasons=(*notes, *judged.reasons),
+        reasons=(*notes, *judged.reasons, *remarks),
         disagreements=tuple(disagreements),
         sources=tuple(sources),
         checked_at=at,
@@ -82,9 +89,10 @@ def unknown_report(
     subject: Subject, reason: str, *, at: datetime, lifetimes: Lifetimes, source: str, profile: Profile = "evm"
 ) -> SecurityReport:
     """The report about a token that could not be looked at, with the reason."""
-    return build_report(
+    report = build_report(
         subject, (), profile, at=at, lifetimes=lifetimes, sources=(source,), notes=(reason,), failed=True
     )
+    return report.model_copy(update={"reasons": report.reasons[:1]})  # that nothing is known follows from it
 
 
 def contract_report(
@@ -105,7 +113,7 @@ def contract_report(
     opinions = [evidence for evidence in evidences if not evidence.withdrawn]
     own = Evidence("reviewed list", identity_checks(subject, [e.labels for e in opinions if e.labels], book, at=at))
     merged = merge([own, *opinions])
-    notes = [f"{e.source} does not know this token" for e in evidences if e.withdrawn]
+    remarks = [f"{evidence.source} does not know this token" for evidence in evidences if evidence.withdrawn]
     problems = [evidence.problem for evidence in evidences if evidence.problem is not None]
     return build_report(
         subject,
@@ -115,7 +123,7 @@ def contract_report(
         lifetimes=lifetimes,
         sources=[evidence.source for evidence in opinions],
         disagreements=merged.disagreements,
-        notes=notes,
+        remarks=remarks,
         failed=any(not isinstance(problem, TokenNotFound) for problem in problems),
     )
 
