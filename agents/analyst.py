@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings
+from ..toolkits.arguments import refuse_wrong_names
 from ..toolkits.models import resolve_model
 from .context import MemoryContext
 from .options import with_hooks, with_instructions, with_tools
@@ -85,6 +86,8 @@ def build_analyst(
         TokenSecurityToolkit(_kept(wiring), market=wiring.market, settings=settings),
         KhalaMemoryToolkit(wiring.khala, analyse=wiring.analyse, author="MarketAnalyst"),
     ]
+    for toolkit in tools:
+        refuse_wrong_names(toolkit)
     context = MemoryContext(reader=wiring.reader, listeners=wiring.listeners)
     risk = RiskToolkit(wiring=wiring)
     defaults = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ..core.clock import SystemClock
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.text import clean_label
-from ..toolkits.arguments import Names, Number, Text, as_names
+from ..toolkits.arguments import Names, Number, Text, as_names, refuse_wrong_names
 from .context import METADATA
 from .recommendation import CheckedRecommendation, TradeRecommendation, Violation
 
@@ -45,6 +45,7 @@ class RiskToolkit(Toolkit):
         self._wiring = wiring
         self._loss_today = loss_today
         super().__init__(**{"name": "risk", "tools": [self.check_recommendation]} | options)
+        refuse_wrong_names(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RiskToolkit":
         return self

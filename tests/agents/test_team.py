@@ -139,6 +139,26 @@ def test_bad_tokens_get_a_short_typed_error_from_the_analyst(parts, tokens, erro
     assert len(reply) < 400
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("remember", {"text": "a note"}),
+        ("get_quotes", {"nonsense": 1}),
+        ("check_token_security", {"symbol": "BTC-USD"}),
+        ("analyse_tokens", {"symbols": ["BTC-USD"]}),
+        ("recall_analysis", {}),
+    ],
+)
+def test_wrong_argument_names_get_a_typed_error_from_each_of_its_tools(parts, tool, arguments):
+    model = ScriptedModel([call(tool, **arguments), "Done."])
+
+    market_analyst(model, **parts).run("?")
+
+    reply = json.loads(model.requests[1].tool_results[0])
+    assert reply["error"] == "invalid_input"
+    assert reply["hint"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_an_analyst_that_stands_alone_reads_memory_too(parts, way):
     analyst: Any = market_analyst(ScriptedModel(["Fine."]), **parts)

@@ -345,6 +345,21 @@ def test_bad_arguments_get_a_short_typed_error(khala, arguments, error, way):
     assert "\x1b" not in reply
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_arguments_by_a_wrong_name_get_a_typed_error_too(khala, way):
+    model = ScriptedModel([call("sleep_mode", token="BTC-USD", limit=3), "done"])
+    agent = Agent(model=model, tools=[SleepModeToolkit(khala)], telemetry=False)
+
+    output = perform(way, agent, "?")
+
+    assert output.content == "done"
+    assert json.loads(model.requests[1].tool_results[0]) == {
+        "error": "invalid_input",
+        "message": "sleep_mode takes no argument limit, token.",
+        "hint": "Its arguments: tokens, question.",
+    }
+
+
 def test_a_question_of_any_length_is_read_without_harm(toolkit):
     reply = ask(toolkit, ["BTC-USD"], "how is it? " * 50_000)
 

@@ -15,7 +15,7 @@ from agno.tools import Toolkit
 from ...core.errors import DeepTraderError
 from ...core.settings import Settings
 from ...core.text import clean_label
-from ..arguments import Names, Text, as_names
+from ..arguments import Names, Text, as_names, refuse_wrong_names
 from .briefing import to_json, why
 from .events import Listener, MemoryEvent, tell
 from .facts import stamp
@@ -68,6 +68,7 @@ class SleepModeToolkit(Toolkit):
             }
             | toolkit_options
         )
+        refuse_wrong_names(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SleepModeToolkit":
         """Itself: AgentOS copies toolkits for each request, and what was rendered once is for all of them."""
