@@ -45,5 +45,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.core
 
+# The pictures in docs/images, from the simulated market and a scripted model.
+screenshots: $(VENV)/.dev browser
+	$(BIN)/python scripts/screenshots.py
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(OUT)

@@ -121,7 +121,7 @@ def token_chart(frame: pd.DataFrame, analysis: MarketAnalysis, *, oversold: floa
                 "markLine": {
                     "silent": True,
                     "symbol": "none",
-                    "label": {"color": AXIS, "fontSize": 10, "position": "insideEndTop"},
+                    "label": {"color": AXIS, "fontSize": 10, "position": "insideStartTop"},
                     "lineStyle": {"color": AXIS, "type": "dotted"},
                     "data": [{"yAxis": oversold}, {"yAxis": overbought}],
                 },

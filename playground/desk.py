@@ -155,4 +155,4 @@ class Desk:
     def _answer_from_memory(self, question: str) -> str:
         from .memory_answer import answer_from_memory
 
-        return answer_from_memory(question, self.runtime.khala)
+        return answer_from_memory(question, self.runtime.khala, ask=self.engine.anticipator.ask)

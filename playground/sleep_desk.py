@@ -64,7 +64,7 @@ class BudgetLine:
 
 @dataclass(frozen=True)
 class Anticipated:
-    """A question prepared before anyone asked it. `hits`: how often it was really asked; None: not counted."""
+    """A question prepared before anyone asked it. `hits`: how often it was then really asked."""
 
     key: str
     title: str
@@ -72,7 +72,7 @@ class Anticipated:
     freshness: str
     created_at: datetime
     author: str
-    hits: int | None = None
+    hits: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class SleepDesk:
 
     def anticipated(self) -> list[Anticipated]:
         """Prepared questions and scenarios: the asked ones first, then the fresh, then the newest."""
-        hits = self._hits()
+        hits = {key: prepared.hits for key, prepared in self.engine.anticipator.log.prepared().items()}
         found = [
             Anticipated(
                 document.key,
@@ -217,15 +217,17 @@ class SleepDesk:
                 freshness.value,
                 document.created_at,
                 document.author,
-                hits.get(document.key, 0) if hits is not None else None,
+                hits.get(document.key, 0),
             )
             for kind in ("anticipated", "scenario")
             for document, freshness, _ in self.runtime.khala.documents(kind)
         ]
-        return sorted(found, key=lambda q: (-(q.hits or 0), q.freshness != "fresh", -q.created_at.timestamp()))
+        return sorted(found, key=lambda q: (-q.hits, q.freshness != "fresh", -q.created_at.timestamp()))
 
-    def _hits(self) -> dict[str, int] | None:
-        return None
+    def foreseen(self) -> tuple[int, int]:
+        """Questions asked in the last seven days, and how many of them had been prepared and were fresh."""
+        total = self.engine.anticipator.score().total
+        return total.asked, total.hits
 
     def ledger(self, days: float = 7) -> LedgerView:
         """The ledger of the last days."""

@@ -169,15 +169,22 @@ class SleepView:
         """Read everything that needs no network, off the event loop, and show what has changed."""
         sleep = self._desk.sleep
         try:
-            last, recent, budgets, anticipated, ledger = await asyncio.to_thread(
-                lambda: (sleep.last(), sleep.recent(), sleep.budgets(), sleep.anticipated(), sleep.ledger())
+            last, recent, budgets, anticipated, foreseen, ledger = await asyncio.to_thread(
+                lambda: (
+                    sleep.last(),
+                    sleep.recent(),
+                    sleep.budgets(),
+                    sleep.anticipated(),
+                    sleep.foreseen(),
+                    sleep.ledger(),
+                )
             )
         except DeepTraderError as error:
             set_text(self._words, str(error))
             return
         self._last.show(last, self._build_last)
         self._budgets.show(budgets, _build_budgets)
-        self._anticipated.show(anticipated, _build_anticipated)
+        self._anticipated.show((anticipated, foreseen), _build_anticipated)
         self._ledger.show(ledger, _build_ledger)
         self._recent.show(recent, _build_recent)
         cycle = last.cycle_id if last else ""
@@ -251,22 +258,22 @@ def _steps(steps: dict[str, float]) -> None:
 def _build_budgets(lines: list[BudgetLine]) -> None:
     with panel("Budgets", "spent today (UTC), and by the last cycle"), el("div", cls="meters"):
         for line in lines:
-            share = line.today / line.per_day if line.per_day else 0.0
+            spent, limit = (line.today, line.per_day) if line.per_day else (line.last_cycle, line.per_cycle)
+            share = spent / limit if limit else 0.0
             with el("div", cls="row"):
                 with el("div", cls="line"):
                     el("span", BUDGET_NAMES.get(line.kind, line.kind))
-                    limit = f" of {_amount(line.per_day)}" if line.per_day else ""
-                    el("span", f"{_amount(line.today)}{limit}", "strong" if share > 0.8 else "")
+                    words = "" if line.per_day else "last cycle "
+                    el("span", f"{words}{_amount(spent)} of {_amount(limit or 0)}", "strong" if share > 0.8 else "")
                 with el("div", cls="meter", aria_hidden="true"):
                     el("i", cls="high" if share > 0.8 else "", style=f"width: {min(100.0, 100 * share):.1f}%")
-                cap = f" of {_amount(line.per_cycle)}" if line.per_cycle else ""
-                el("div", f"last cycle {_amount(line.last_cycle)}{cap}", "faint")
+                if line.per_day and line.per_cycle:
+                    el("div", f"last cycle {_amount(line.last_cycle)} of {_amount(line.per_cycle)}", "faint")
 
 
-def _build_anticipated(questions: list[Anticipated]) -> None:
-    hits = sum(question.hits or 0 for question in questions)
-    counted = any(question.hits is not None for question in questions)
-    note = f"{len(questions)} prepared" + (f", asked {hits} times" if counted else "")
+def _build_anticipated(content: tuple[list[Anticipated], tuple[int, int]]) -> None:
+    questions, (asked, hits) = content
+    note = f"{len(questions)} prepared" + (f"; {hits} of the last {asked} questions were foreseen" if asked else "")
     with panel("Anticipated questions", note, flush=True):
         if not questions:
             empty("None prepared yet.")

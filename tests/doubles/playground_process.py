@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,15 @@ from pathlib import Path
 
 import httpx
 
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SCRIPT = Path(__file__).parent / "playground_server.py"
 START_SECONDS = 60
 
@@ -49,6 +59,11 @@ class Server:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
+
+
+def chromium_path() -> str | None:
+    """The Chromium or Chrome of this machine, if there is one."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def free_port() -> int:

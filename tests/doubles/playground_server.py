@@ -1,6 +1,6 @@
 """A playground in a process of its own, over the simulated market and scripted models, steered by lines on its input.
 
-    python playground_server.py PORT DATA_DIR [--top N] [--no-model] [--token SECRET] [--host HOST]
+    python playground_server.py PORT DATA_DIR [--top N] [--no-model] [--plain-names] [--token SECRET] [--host HOST]
 
 The first question's words choose what the models do; see `manager_turn`. Lines on the input: `advance SECONDS` moves
 the market's present; an unknown line ends the process. One token's name is full of markup.
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,16 @@ from doubles.scripted_model import Fixed, ScriptedModel, call
 
 from deeptrader.core.clock import ReplayClock
 from deeptrader.core.settings import load_settings
+from deeptrader.core.token import Token
 from deeptrader.playground.access import Access
 from deeptrader.playground.app import serve
 from deeptrader.playground.desk import Desk
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.market_data.protocol import Universe
+from deeptrader.toolkits.market_data.protocol import Bars, Universe
 from deeptrader.toolkits.runtime import Runtime
 
 PRESENT = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
-EVIL_NAME = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>`${1}`'
+EVIL_NAME = "<img src=x onerror='hacked=1'>`${hacked=1}`</script><script>hacked=1"
 EVIL_ANSWER = (
     'Plain **bold** words. <script>window.hacked=2</script> <img src=x onerror="window.hacked=2"> '
     "[press](javascript:window.hacked=2) ![pixel](http://tracker.example/p.png) [page](https://example.com/)"
@@ -44,11 +47,15 @@ class OddMarket(SimulatedMarket):
 
     def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
         found = super().universe(top=top, as_of=as_of)
-        tokens = tuple(
-            token.model_copy(update={"name": EVIL_NAME[:64]}) if token.symbol == "SIM002-USD" else token
-            for token in found.tokens
-        )
-        return Universe(found.as_of, tokens, found.quotes)
+        return replace(found, tokens=tuple(_odd(token) for token in found.tokens))
+
+    def bars(self, token: Token, **options: Any) -> Bars:
+        found = super().bars(token, **options)
+        return replace(found, token=_odd(found.token))
+
+
+def _odd(token: Token) -> Token:
+    return Token.model_validate(token.model_dump() | {"name": EVIL_NAME}) if token.symbol == "SIM002-USD" else token
 
 
 class OddRuntime(Runtime):
@@ -87,7 +94,20 @@ def manager_turn(messages: list) -> Fixed:
         return call("sleep_mode", tokens=["SIM001-USD"], question=question)
     if "delegate_task_to_member" not in done:
         return call("delegate_task_to_member", member_id="market-analyst", task="Look at SIM001-USD again.")
-    return "**SIM001-USD** looks calm.\n\n| figure | value |\n|---|---|\n| signal | hold |"
+    reply = next(m.get_content_string() for m in after if m.tool_name == "sleep_mode")
+    return told(json.loads(reply)["tokens"][0])
+
+
+def told(token: dict[str, Any]) -> str:
+    """A record of memory in words, as a model would put it."""
+    figures, signal = token["figures"], token["signal"]
+    rows = [(name, figures[name]) for name in ("price", "rsi_14", "bb_percent_b_20_2", "return_7") if name in figures]
+    table = "\n".join(f"| {name} | {value:g} |" for name, value in rows)
+    return (
+        f"**{token['symbol']}** looks calm: the rule says **{signal['action']}**, since {signal['reason']}. "
+        f"The analyst has looked again and agrees.\n\n| figure | at the last close |\n|---|---|\n{table}\n\n"
+        f"Its security verdict is *{token['security']['verdict']}*. A close outside the bands would change this."
+    )
 
 
 def main() -> None:
@@ -96,11 +116,12 @@ def main() -> None:
     options.add_argument("data_dir", type=Path)
     options.add_argument("--top", type=int, default=6)
     options.add_argument("--no-model", action="store_true")
+    options.add_argument("--plain-names", action="store_true")
     options.add_argument("--token")
     options.add_argument("--host", default="127.0.0.1")
     given = options.parse_args()
     settings = load_settings(data_dir=given.data_dir, market="simulated", top=given.top)
-    runtime = OddRuntime(settings, as_of=PRESENT)
+    runtime = (Runtime if given.plain_names else OddRuntime)(settings, as_of=PRESENT)
     clock = runtime.clock
     assert isinstance(clock, ReplayClock)
 

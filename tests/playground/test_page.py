@@ -27,8 +27,8 @@ async def test_a_question_is_answered_with_its_steps_its_sources_and_what_it_cos
     await ask(page, "How does SIM001-USD look?")
     turn = last_turn(page)
     await expect(turn).to_have_attribute("data-state", "done")
-    await expect(turn.locator(".answer strong")).to_have_text("SIM001-USD")
-    await expect(turn.locator(".answer td").last).to_have_text("hold")
+    await expect(turn.locator(".answer strong").first).to_have_text("SIM001-USD")
+    await expect(turn.locator(".answer td").first).to_have_text("price")
 
     steps = turn.locator(".steps")
     await expect(steps.locator("> summary")).to_contain_text("Read the team's memory; Delegated")
