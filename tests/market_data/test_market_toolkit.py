@@ -88,7 +88,7 @@ def test_history_is_summarised_and_its_newest_bars_listed(recorded):
     summary = reply["summary"]
     assert summary["bars"] == 250
     assert summary["to"] == "2012-12-31T21:00Z"
-    assert summary["high"] == pytest.approx(frame["high"].max(), rel=1e-5)
+    assert summary["high"] == pytest.approx(frame["high"].max(), rel=1e-7)
     assert summary["low_at"] == f"{frame['low'].idxmin():%Y-%m-%dT%H:%MZ}"
     assert summary["change_percent"] == pytest.approx(
         (frame["close"].iloc[-1] / frame["close"].iloc[0] - 1) * 100, rel=1e-4

@@ -99,6 +99,18 @@ def test_the_forming_bar_grows_into_the_closed_one():
     assert closed["open"] == pytest.approx(seen[0]["open"])
 
 
+@pytest.mark.parametrize("hour", [0, 1, 23])
+def test_the_forming_bar_is_named_by_when_it_will_close(hour):
+    now = datetime(2026, 3, 2, hour, 30, tzinfo=UTC)
+    simulated = market(now=now)
+    daily, hourly = (simulated.bars(simulated.find("SIM1"), interval=name).forming for name in simulated.intervals)
+    assert daily is not None
+    assert hourly is not None
+    assert daily.name == pd.Timestamp("2026-03-03", tz="UTC")
+    assert hourly.name == pd.Timestamp(now + timedelta(minutes=30))
+    assert daily.to_numpy()[3] == hourly.to_numpy()[3]
+
+
 def test_quotes_move_between_cycles_and_never_leave_their_bar():
     clock = ManualClock(datetime(2026, 3, 2, tzinfo=UTC))
     simulated = SimulatedMarket(30, clock=clock)

@@ -8,15 +8,17 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, SourceError, TokenNotFound, TooFewBars, UnknownToken
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
+from . import simulation as sim
 from .offline import OfflineMarket, require_positive
 from .protocol import Bars, QuoteBatch, Universe
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 SOURCE = "SIMULATED market, not real"
@@ -76,8 +78,6 @@ class SimulatedMarket(OfflineMarket):
         Raises:
             InvalidInput: `top` is below 1, or `as_of` has no timezone.
         """
-        import numpy as np
-
         require_positive("top", top)
         moment = self._moment(as_of)
         quotes = self._quotes(np.arange(1, self.count + 1), moment, top)
@@ -85,8 +85,6 @@ class SimulatedMarket(OfflineMarket):
 
     def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
         """Price of each token at `as_of`, all at once. Tokens of other markets fail with `TokenNotFound`."""
-        import numpy as np
-
         moment = self._moment(as_of)
         failures: dict[str, SourceError] = {}
         numbers: list[int] = []
@@ -106,10 +104,6 @@ class SimulatedMarket(OfflineMarket):
             TokenNotFound: the token is not one of this market's.
             TooFewBars: `as_of` lies before 1990, when the market begins.
         """
-        import numpy as np
-
-        from . import simulation as sim
-
         require_positive("limit", limit)
         numbers = np.array([self._number(token)], dtype=np.int64)
         moment = self._moment(as_of)
@@ -124,7 +118,7 @@ class SimulatedMarket(OfflineMarket):
             volume = days.volume[0].sum(axis=1)[:limit]
             lost = sim.lost_days(self.seed, numbers, first + np.arange(limit))[0]
             closes = (first + np.arange(1, limit + 1)) * sim.HOURS
-            since = today * sim.HOURS
+            forming = today * sim.HOURS, (today + 1) * sim.HOURS
         else:
             first = (hour - limit) // sim.HOURS
             days = sim.simulate(self.seed, numbers, first, today - first + 1)
@@ -134,7 +128,7 @@ class SimulatedMarket(OfflineMarket):
             volume = days.volume[0].ravel()[window]
             lost = sim.lost_hours(self.seed, numbers, hour - limit + np.arange(limit))[0]
             closes = hour - limit + np.arange(1, limit + 1)
-            since = hour
+            forming = hour, hour + 1
         values = np.vstack([np.exp(table), volume])
         values[:, lost] = np.nan
         return Bars(
@@ -145,7 +139,7 @@ class SimulatedMarket(OfflineMarket):
             provider=self.id,
             source=SOURCE,
             simulated=True,
-            forming=self._forming(numbers, days, hour, fraction, since),
+            forming=self._forming(numbers, days, hour, fraction, *forming),
         )
 
     def _moment(self, as_of: datetime | None) -> datetime:
@@ -166,10 +160,6 @@ class SimulatedMarket(OfflineMarket):
 
     def _quotes(self, numbers: np.ndarray, moment: datetime, top: int | None = None) -> dict[str, Quote]:
         """Quotes by symbol in the order of the numbers, or the largest `top` by market cap."""
-        import numpy as np
-
-        from . import simulation as sim
-
         hour, fraction = _hour(moment)
         days = sim.simulate(self.seed, numbers, hour // sim.HOURS - 1, 2)
         price = np.exp(sim.inside_hour(self.seed, numbers, hour, fraction, days)[0])
@@ -195,10 +185,6 @@ class SimulatedMarket(OfflineMarket):
 
     def _last_trades(self, numbers: np.ndarray, moment: datetime, hour: int, halted: np.ndarray) -> dict[int, datetime]:
         """By position: since when the halted ones have not traded."""
-        import numpy as np
-
-        from . import simulation as sim
-
         where = np.flatnonzero(halted)
         if not len(where):
             return {}
@@ -207,14 +193,12 @@ class SimulatedMarket(OfflineMarket):
         begun = segment * sim.SEGMENT * sim.HOURS + start[:, 0]
         return {int(at): min(moment, _EPOCH + int(since) * _HOUR) for at, since in zip(where, begun, strict=True)}
 
-    def _forming(self, numbers: np.ndarray, days: object, hour: int, fraction: float, since: int) -> pd.Series:
-        """The bar that began at hour `since` and has not ended; `name` is when it will."""
-        import numpy as np
+    def _forming(
+        self, numbers: np.ndarray, days: sim.Days, hour: int, fraction: float, since: int, until: int
+    ) -> pd.Series:
+        """The bar that began at hour `since` and ends at hour `until`, so far; `name` is when it ends."""
         import pandas as pd
 
-        from . import simulation as sim
-
-        assert isinstance(days, sim.Days)
         price, high, low = (value[0] for value in sim.inside_hour(self.seed, numbers, hour, fraction, days))
         k = hour % sim.HOURS
         done = slice(k - (hour - since), k)
@@ -225,8 +209,7 @@ class SimulatedMarket(OfflineMarket):
             "close": np.exp(price),
             "volume": days.volume[0, -1, done].sum() + fraction * days.volume[0, -1, k],
         }
-        ends = hour + 1 if since == hour else since + sim.HOURS
-        return pd.Series(values, name=pd.Timestamp(_EPOCH + ends * _HOUR), dtype=float)
+        return pd.Series(values, name=pd.Timestamp(_EPOCH + until * _HOUR), dtype=float)
 
 
 @lru_cache(maxsize=20_000)

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Annotated, Any
 
 from agno.tools import Toolkit
@@ -13,13 +12,25 @@ from pydantic import BeforeValidator
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, InvalidInput, SourceError, UnknownToken
-from ...core.market import Figure, Quote
 from ...core.model_tokens import estimate_tokens
 from ...core.settings import Settings, load_settings
 from ...core.text import clean_label
-from ...core.token import INTERVALS, Interval, Token
+from ...core.token import Token
 from .panel import moments
-from .protocol import Bars, MarketProvider
+from .protocol import MarketProvider
+from .replies import (
+    PRICE_DIGITS,
+    about_bars,
+    as_count,
+    as_interval,
+    digits,
+    figure_row,
+    hoisted,
+    quote_row,
+    staleness,
+    stamp,
+    to_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -207,17 +218,17 @@ class MarketDataToolkit(Toolkit):
             )
         batch = self.market.quotes(list(tokens.values()))
         failures |= {symbol: error.as_dict() for symbol, error in batch.failures.items()}
-        rows = [{"symbol": symbol} | _quote(quote) for symbol, quote in batch.quotes.items()]
-        reply = {"currency": "USD"} | _hoisted(rows) | {"quotes": rows}
+        rows = [{"symbol": symbol} | quote_row(quote) for symbol, quote in batch.quotes.items()]
+        reply = {"currency": "USD"} | hoisted(rows) | {"quotes": rows}
         return self._fit(reply | ({"failures": failures} if failures else {}), "quotes")
 
     def _history(self, symbol: str, interval: str, count: int, until: str) -> dict[str, Any]:
-        count = _count("bars", count, HISTORY_BARS)
+        count = as_count("bars", count, HISTORY_BARS)
         as_of = self._moment(until)
-        bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=count, as_of=as_of)
+        bars = self.market.bars(self._find(symbol), interval=as_interval(interval), limit=count, as_of=as_of)
         frame = bars.frame
         known = frame.dropna(subset=["close"])
-        reply = _about(bars)
+        reply = about_bars(bars)
         if known.empty:
             return reply | {"summary": None, "bars": []}
         first, last = known.iloc[0], known.iloc[-1]
@@ -225,22 +236,25 @@ class MarketDataToolkit(Toolkit):
         reply["summary"] = {
             "bars": len(known),
             "missing_bars": bars.gaps,
-            "from": _stamp(closed_at[0]),
-            "to": _stamp(closed_at[-1]),
-            "first_close": _digits(first["close"]),
-            "last_close": _digits(last["close"]),
-            "change_percent": _digits((last["close"] / first["close"] - 1) * 100),
-            "high": _digits(known["high"].max()),
-            "high_at": _stamp(closed_at[int(known["high"].to_numpy().argmax())]),
-            "low": _digits(known["low"].min()),
-            "low_at": _stamp(closed_at[int(known["low"].to_numpy().argmin())]),
-            "mean_volume": _digits(known["volume"].mean()),
+            "from": stamp(closed_at[0]),
+            "to": stamp(closed_at[-1]),
+            "first_close": digits(first["close"], PRICE_DIGITS),
+            "last_close": digits(last["close"], PRICE_DIGITS),
+            "change_percent": digits((last["close"] / first["close"] - 1) * 100),
+            "high": digits(known["high"].max(), PRICE_DIGITS),
+            "high_at": stamp(closed_at[int(known["high"].to_numpy().argmax())]),
+            "low": digits(known["low"].min(), PRICE_DIGITS),
+            "low_at": stamp(closed_at[int(known["low"].to_numpy().argmin())]),
+            "mean_volume": digits(known["volume"].mean()),
         }
         shown = known.iloc[-MOST_ROWS:]
         reply["columns"] = ["bar_close", "open", "high", "low", "close", "volume"]
-        closes = [_stamp(moment) for moment in closed_at[-MOST_ROWS:]]
+        closes = [stamp(moment) for moment in closed_at[-MOST_ROWS:]]
         values = shown[["open", "high", "low", "close", "volume"]].to_numpy()
-        rows = [[close, *map(_digits, row)] for close, row in zip(closes, values, strict=True)]
+        rows = [
+            [close, *(digits(price, PRICE_DIGITS) for price in row[:4]), digits(row[4])]
+            for close, row in zip(closes, values, strict=True)
+        ]
         reply["bars"] = rows[::-1]
         reply = self._fit(reply, "bars", already=len(known) - len(rows))
         reply["bars"].reverse()
@@ -251,44 +265,44 @@ class MarketDataToolkit(Toolkit):
         from .signals import decide_signal
 
         settings = self.settings
-        bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=HISTORY_BARS)
+        bars = self.market.bars(self._find(symbol), interval=as_interval(interval), limit=HISTORY_BARS)
         figures = compute_indicators(
             bars.frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind
         )
         known = bars.frame.dropna(subset=["close"])
-        reply = _about(bars)
+        reply = about_bars(bars)
         if known.empty:
             return reply | {"figures": {}, "absent": {name: figure.absent for name, figure in figures.items()}}
         price = float(known["close"].iloc[-1])
         signal = decide_signal(figures, price=price, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
-        reply["bar_close"] = _stamp(moments(known)[-1])
-        reply["close"] = _digits(price)
+        reply["bar_close"] = stamp(moments(known)[-1])
+        reply["close"] = digits(price, PRICE_DIGITS)
         reply["signal"] = {"action": signal.action, "reason": signal.reason, "rule": signal.rule}
-        reply["figures"] = {name: _figure(figure) for name, figure in figures.items() if figure.value is not None}
+        reply["figures"] = {name: figure_row(figure) for name, figure in figures.items() if figure.value is not None}
         reply["absent"] = {name: figure.absent for name, figure in figures.items() if figure.value is None}
         if definitions:
             reply["definitions"] = {name: figure.definition for name, figure in figures.items()}
         return reply
 
     def _universe(self, top: int) -> dict[str, Any]:
-        universe = self.market.universe(top=_count("top", top, MOST_SYMBOLS))
+        universe = self.market.universe(top=as_count("top", top, MOST_SYMBOLS))
         rows = [
             {"symbol": token.symbol, "name": token.name, "kind": token.kind}
-            | (_quote(quote) if (quote := universe.quotes.get(token.symbol)) else {})
+            | (quote_row(quote) if (quote := universe.quotes.get(token.symbol)) else {})
             for token in universe.tokens
         ]
-        reply = {"universe_as_of": _stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
-        reply |= _hoisted(rows) | {"tokens": rows}
-        return self._fit(reply | _staleness(universe.stale_seconds, universe.problem), "tokens")
+        reply = {"universe_as_of": stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
+        reply |= hoisted(rows) | {"tokens": rows}
+        return self._fit(reply | staleness(universe.stale_seconds, universe.problem), "tokens")
 
     def _fit(self, reply: dict[str, Any], key: str, *, already: int = 0) -> dict[str, Any]:
         """Shorten the list under `key` from its end until the reply keeps to its budget; say how many are missing."""
         rows: list[Any] = reply[key]
         whole = len(rows) + already
-        spent = estimate_tokens(_json(reply | {key: []}))
+        spent = estimate_tokens(to_json(reply | {key: []}))
         fitting = 0
         for row in rows:
-            spent += estimate_tokens(_json(row)) + 1
+            spent += estimate_tokens(to_json(row)) + 1
             if fitting and spent > self.settings.reply_budget_tokens:
                 break
             fitting += 1
@@ -336,85 +350,4 @@ class MarketDataToolkit(Toolkit):
         except DeepTraderError as error:
             log.info("market data: %s", error)
             reply = error.as_dict()
-        return _json(mark | reply).replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _about(bars: Bars) -> dict[str, Any]:
-    return {
-        "symbol": bars.token.symbol,
-        "name": bars.token.name,
-        "interval": bars.interval,
-        "currency": "USD",
-        "source": bars.source or bars.provider,
-        "fetched_at": _stamp(bars.fetched_at),
-        "adjusted": bars.adjusted,
-    } | _staleness(bars.stale_seconds, bars.problem)
-
-
-def _staleness(seconds: float | None, problem: SourceError | None) -> dict[str, Any]:
-    if seconds is None:
-        return {}
-    return {"stale": {"age_seconds": round(seconds), "because": problem.message if problem else "the source failed"}}
-
-
-def _quote(quote: Quote) -> dict[str, Any]:
-    return {
-        "price": _digits(quote.price),
-        "as_of": _stamp(quote.as_of),
-        "fetched_at": _stamp(quote.fetched_at),
-        "change_percent": _digits(quote.change_percent),
-        "market_cap": _digits(quote.market_cap),
-        "volume": _digits(quote.volume),
-        "source": quote.source,
-    }
-
-
-def _hoisted(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Takes out of the rows, and returns, what all of them share: source and times need saying once."""
-    shared: dict[str, Any] = {}
-    for name in ("source", "fetched_at", "as_of"):
-        values = {row.get(name) for row in rows}
-        if len(values) == 1 and None not in values:
-            shared[name] = values.pop()
-            for row in rows:
-                del row[name]
-    return shared
-
-
-def _figure(figure: Figure) -> dict[str, Any]:
-    return {"value": _digits(figure.value), "unit": figure.unit}
-
-
-def _digits(value: Any) -> float | None:
-    """Six significant digits: what a model reads, not what is stored. None stays None."""
-    if value is None:
-        return None
-    number = float(f"{float(value):.6g}")
-    if not isfinite(number):
-        return None
-    return int(number) if number.is_integer() and abs(number) < 1e15 else number
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment:{'%Y-%m-%dT%H:%M:%SZ' if moment.second else '%Y-%m-%dT%H:%MZ'}}"
-
-
-def _count(name: str, value: Any, most: int) -> int:
-    try:
-        count = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name} must be a whole number.", hint=f"1 to {most}.") from error
-    if not 1 <= count <= most:
-        raise InvalidInput(f"{name} must be 1 to {most}, got {count}.", hint=f"Ask for at most {most}.")
-    return count
-
-
-def _interval(text: str) -> Interval:
-    for interval in INTERVALS:
-        if text.lower() == interval:
-            return interval
-    raise InvalidInput(f"There are no {clean_label(text, limit=16)!r} bars.", hint=f"Use {' or '.join(INTERVALS)}.")
+        return to_json(mark | reply).replace("<", "\\u003c").replace(">", "\\u003e")
