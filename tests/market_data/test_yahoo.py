@@ -30,8 +30,6 @@ from deeptrader.core.limits import CircuitBreaker
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data import YahooMarket
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pytest undoes the filters set on loading
-
 
 @pytest.fixture
 def server():
@@ -142,6 +140,16 @@ def test_as_of_shows_nothing_later(market):
 
     assert bars.frame.index[-1] == datetime(2025, 3, 14, tzinfo=UTC)
     assert len(bars.frame) == 50
+    assert bars.forming is None
+
+
+def test_a_bar_that_closed_since_as_of_is_not_given_as_forming(server, market):
+    moment = server.clock.now().replace(minute=59)  # 15:59
+    server.clock.set(moment + timedelta(minutes=4))
+
+    bars = market.bars(market.find("BTC-USD"), interval="1h", as_of=moment)
+
+    assert bars.frame.index[-1] == datetime(2025, 6, 2, 15, tzinfo=UTC)
     assert bars.forming is None
 
 

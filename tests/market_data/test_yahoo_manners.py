@@ -14,8 +14,6 @@ from deeptrader.core.limits import CircuitBreaker, TokenBucket
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.yahoo_misses import MissBook
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 
 @pytest.fixture
 def server():

@@ -11,8 +11,6 @@ from deeptrader.core.coins import reviewed_coins
 from deeptrader.core.errors import InvalidInput, MalformedResponse, SourceUnreachable, TokenNotFound, UnknownToken
 from deeptrader.core.token import Token
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 
 @pytest.fixture
 def server():

@@ -43,6 +43,7 @@ from ...core.market import Quote
 from ...core.settings import Settings, load_settings
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_requests as requests
+from .calendar import next_bar_close
 from .coingecko import coingecko_prices
 from .protocol import Bars, QuoteBatch, Universe
 from .yahoo_directory import known_token, static_universe
@@ -294,11 +295,11 @@ class YahooMarket(InThreads):
                 f"{token.symbol} no longer trades: its last bar closed {newest.date().isoformat()}.",
                 hint="Its symbol may have changed.",
             )
-        if live and forming is not None:
+        if not live or next_bar_close(token.kind, interval, moment) <= now:
+            forming = None  # what has been added to it since `moment` is later news
+        if forming is not None:
             self._require_one_token(token, float(forming.at["close"]), now)
-        return Bars(
-            token, interval, frame, now, self.id, source="Yahoo Finance chart", forming=forming if live else None
-        )
+        return Bars(token, interval, frame, now, self.id, source="Yahoo Finance chart", forming=forming)
 
     def _require_one_token(self, token: Token, price: float, now: datetime) -> None:
         """The chart's price must be the quote's, or the symbol means two coins at Yahoo."""
