@@ -230,6 +230,7 @@ def test_what_cannot_be_told_is_unknown_and_not_guessed(looked_up, server, symbo
     report = looked_up.check(Token(symbol=symbol))
     assert report.verdict == "unknown"
     assert reason in " ".join(report.reasons)
+    assert report.expires_at - report.checked_at == timedelta(hours=6)  # asking again in minutes would not help
     assert server.count("/api/v1/") == server.count("/v2/") == 0
 
 

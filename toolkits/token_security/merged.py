@@ -119,7 +119,7 @@ class CompositeSecurity:
         except AmbiguousToken as error:
             return self._unknown(subject, f"ambiguous: {error.message} {error.hint}", at)
         except SourceError as error:
-            return self._unknown(subject, f"CoinGecko: {error.message}", at)
+            return self._unknown(subject, f"CoinGecko: {error.message}", at, failed=True)
         if coin is None:
             return self._unknown(subject, "CoinGecko lists no such coin", at)
         if contract is None:
@@ -152,8 +152,8 @@ class CompositeSecurity:
             return None  # nobody vouches then, and the report says that
         return coin.id if coin else None
 
-    def _unknown(self, subject: Subject, reason: str, at: datetime) -> SecurityReport:
-        return unknown_report(subject, reason, at=at, lifetimes=self._lifetimes, source=self.id)
+    def _unknown(self, subject: Subject, reason: str, at: datetime, *, failed: bool = False) -> SecurityReport:
+        return unknown_report(subject, reason, at=at, lifetimes=self._lifetimes, source=self.id, failed=failed)
 
 
 _NOWHERE = "has contracts only on chains that cannot be checked here"

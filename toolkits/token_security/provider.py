@@ -86,11 +86,11 @@ def build_report(
 
 
 def unknown_report(
-    subject: Subject, reason: str, *, at: datetime, lifetimes: Lifetimes, source: str, profile: Profile = "evm"
+    subject: Subject, reason: str, *, at: datetime, lifetimes: Lifetimes, source: str, failed: bool = False
 ) -> SecurityReport:
-    """The report about a token that could not be looked at, with the reason."""
+    """The report about a token nobody could look at, with the reason. `failed`: it is worth trying soon again."""
     report = build_report(
-        subject, (), profile, at=at, lifetimes=lifetimes, sources=(source,), notes=(reason,), failed=True
+        subject, (), "evm", at=at, lifetimes=lifetimes, sources=(source,), notes=(reason,), failed=failed
     )
     return report.model_copy(update={"reasons": report.reasons[:1]})  # that nothing is known follows from it
 
