@@ -67,11 +67,12 @@ class AnalysisTable:
             self._written.pop(next(iter(self._written)))
         return ids
 
-    def publish(self, ids: Sequence[str], now: datetime) -> PublishReport:
+    def publish(self, ids: Sequence[str], now: datetime) -> tuple[PublishReport, dict[str, MarketAnalysis]]:
         """Flip the pointers of those versions that pass verification, all in one transaction.
 
         Each is read back from the journal: it must be what was computed, come from the past, carry a usable figure or
-        an honest reason why not, and be no older than what it replaces.
+        an honest reason why not, and be no older than what it replaces. Returns what became of each, and the published
+        ones as they stand in the journal.
         """
         published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
@@ -102,7 +103,7 @@ class AnalysisTable:
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
-        return PublishReport(published=tuple(published), refused=refused, at=now)
+        return PublishReport(published=tuple(published), refused=refused, at=now), published
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
         """The analysis in a stored body.

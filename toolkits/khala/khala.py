@@ -167,7 +167,9 @@ class Khala(Searching, AsyncKhala):
 
     def publish(self, analysis_ids: Sequence[str]) -> PublishReport:
         """Make stored versions the ones that are read: each is verified, then all pointers move in one transaction."""
-        return self._analyses.publish(analysis_ids, self.clock.now())
+        report, published = self._analyses.publish(analysis_ids, self.clock.now())
+        self._recaller.remember(published)
+        return report
 
     def observe(self, quotes: Iterable[Quote]) -> int:
         """Note prices seen now; only those newer than the last are kept. Returns how many."""

@@ -112,6 +112,11 @@ class Recaller:
             return None
         return judge(version, _evidence(row), self._now(), self._rules)
 
+    def remember(self, analyses: dict[str, MarketAnalysis]) -> None:
+        """Keep analyses that were just published, so that their first reader need not parse them."""
+        for analysis_id, analysis in analyses.items():
+            self._keep(analysis_id, analysis)
+
     def generation(self) -> int:
         """A number that changes when anything a recall rests on has changed."""
         self._notice()
@@ -167,10 +172,13 @@ class Recaller:
             if row is None:
                 raise StoreCorrupt(f"The analysis {analysis_id} is not in the journal.")
             parsed = decode(MarketAnalysis, row[0])
-            while len(self._parsed) >= KEPT:
-                self._parsed.pop(next(iter(self._parsed)), None)
-            self._parsed[analysis_id] = parsed
+            self._keep(analysis_id, parsed)
         return parsed
+
+    def _keep(self, analysis_id: str, analysis: MarketAnalysis) -> None:
+        while len(self._parsed) >= KEPT:
+            self._parsed.pop(next(iter(self._parsed)), None)
+        self._parsed[analysis_id] = analysis
 
 
 def _evidence(row: tuple[Any, ...]) -> Evidence:
