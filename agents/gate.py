@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..core.errors import DeepTraderError, InvalidInput
@@ -41,6 +42,9 @@ EXECUTION = {"execute_task": "task_id", "execute_tasks_parallel": "task_ids"}
 """Tools that start a task written down before."""
 
 _MODES: tuple[GateMode, ...] = get_args(GateMode)
+HANDED_FOR = timedelta(seconds=2)
+"""For this long the context written into a task needs no second look when the member starts."""
+KEPT = 256
 MOST_REFUSALS = 5
 """A model that was sent back to sleep_mode this often is not going to call it: the run is stopped."""
 
@@ -84,6 +88,7 @@ class SleepGate:
         self.context = MemoryContext(khala, settings=settings, reader=reader)
         self._listeners = tuple(listeners)
         self._refusals: OrderedDict[str, int] = OrderedDict()
+        self._handed: OrderedDict[str, datetime] = OrderedDict()
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SleepGate:
@@ -113,7 +118,10 @@ class SleepGate:
 
         It works on runs that come from a gated team, and leaves any other run of the same agent alone.
         """
-        if self.mode != "off" and METADATA in (run_context.metadata or {}):
+        if self.mode == "off" or METADATA not in (run_context.metadata or {}):
+            return
+        handed_at = self._handed.get(run_input.input_content) if isinstance(run_input.input_content, str) else None
+        if handed_at is None or self.context.now() - handed_at > HANDED_FOR:
             rewrite_input(run_input, self.context.block_for)
 
     def install(self, team: Any) -> Any:
@@ -145,7 +153,10 @@ class SleepGate:
             self._note(run_context, "unavailable", tool, None, started, detail=str(error))
             return bare
         self._note(run_context, "injected" if block else "nothing_known", tool, reading, started)
-        return with_context(bare, block)
+        handed = with_context(bare, block)
+        with self._lock:
+            _remember(self._handed, handed, self.context.now())
+        return handed
 
     def _serve(self, tool: str, args: dict[str, Any], run_context: RunContext) -> str | None:
         started = time.perf_counter()
@@ -172,9 +183,7 @@ class SleepGate:
 
         with self._lock:
             refused = self._refusals.get(run_context.run_id, 0) + 1
-            self._refusals[run_context.run_id] = refused
-            while len(self._refusals) > 1_000:
-                self._refusals.popitem(last=False)
+            _remember(self._refusals, run_context.run_id, refused)
         self._note(run_context, "refused", tool, None, time.perf_counter())
         if refused > MOST_REFUSALS:
             raise StopAgentRun(
@@ -206,6 +215,12 @@ class SleepGate:
         event = replace(event, seconds=time.perf_counter() - started)
         _notes(run_context)["gate"].append(event.as_dict())
         tell(self._listeners, event)
+
+
+def _remember(shelf: OrderedDict[str, Any], key: str, value: Any) -> None:
+    shelf[key] = value
+    while len(shelf) > KEPT:
+        shelf.popitem(last=False)
 
 
 def has_read_sleep_mode(run_context: RunContext) -> bool:

@@ -220,7 +220,7 @@ def _prepared_texts(reading: Reading, budget: int) -> tuple[list[str], int]:
 
 
 def _answered(answer: Answer) -> dict[str, Any]:
-    body: dict[str, Any] = {"text": clean_label(answer.text, limit=ANSWER_LIMIT), "made": answer.source}
+    body: dict[str, Any] = {"text": _clipped(answer.text, ANSWER_LIMIT), "made": answer.source}
     if answer.as_of is not None:
         body["as_of"] = stamp(answer.as_of)
     return body
@@ -229,7 +229,11 @@ def _answered(answer: Answer) -> dict[str, Any]:
 def _shown(document: Document) -> dict[str, Any]:
     return {
         "key": document.key,
-        "title": document.title,
-        "text": clean_label(document.text, limit=DOCUMENT_LIMIT),
+        "title": clean_label(document.title),
+        "text": _clipped(document.text, DOCUMENT_LIMIT),
         "as_of": stamp(document.created_at),
     }
+
+
+def _clipped(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
