@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...core.settings import Settings
 from ...core.token import Interval
-from ..khala.records import Document, Freshness, MarketAnalysis, Recall, StaleReason
-from .cite import Absent, Cited, Composer, when
+from ..khala.records import Document, Freshness, MarketAnalysis, Recall
+from .cite import Absent, Cited, Composer
 from .conditions import compose_scenario, condition, with_condition
 from .matching import Matcher, WordGate
 from .material import Material, analysis_id, ids, read_market, servable
 from .questions import Question, answer_key, understand
+from .replies import Answer, Code, NotInMemory, freshness_line
 from .scenarios import lives_until
 from .templates import Draft, Template, compose, templates
 
@@ -29,80 +30,6 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 10
 """More tokens than this in one question are a search of the market, not a question about each."""
-
-Code = Literal["not_understood", "unknown_token", "no_token", "beyond_memory", "miss", "stale", "incomplete"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer with its sources. Truthy.
-
-    `source` is "prepared" (written before it was asked) or "composed" (put together now from fresh analyses). `as_of`
-    is the oldest bar close it rests on, `dies_at` when it is over at the latest. `text` ends with its freshness.
-    """
-
-    question: Question
-    text: str
-    facts: tuple[Cited, ...]
-    symbols: tuple[str, ...]
-    rests_on: tuple[str, ...]
-    source: Literal["prepared", "composed"]
-    read_at: datetime
-    key: str | None = None
-    as_of: datetime | None = None
-    created_at: datetime | None = None
-    dies_at: datetime | None = None
-    author: str = "computed"
-
-    def __bool__(self) -> bool:
-        return True
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "answer": self.text,
-            "source": self.source,
-            "key": self.key,
-            "tokens": list(self.symbols),
-            "as_of": self.as_of.isoformat() if self.as_of else None,
-            "read_at": self.read_at.isoformat(),
-            "dies_at": self.dies_at.isoformat() if self.dies_at else None,
-            "author": self.author,
-            "rests_on": list(self.rests_on),
-            "facts": {fact.id: fact.as_dict() for fact in self.facts},
-            "understood": self.question.as_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class NotInMemory:
-    """Why memory has no answer. Falsy.
-
-    not_understood: what is asked is unclear, or a word in it changes the matter. unknown_token, no_token: whom it is
-    about. beyond_memory: understood, and no template answers it (a negation, the past, an order, another interval).
-    miss, stale, incomplete: the answer would rest on `delegate`, whose analyses are missing, out of date (`reasons`) or
-    lack what it needs.
-    """
-
-    question: Question
-    code: Code
-    detail: str
-    delegate: tuple[str, ...] = ()
-    reasons: tuple[tuple[str, StaleReason], ...] = field(default=())
-
-    def __bool__(self) -> bool:
-        return False
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "answer": None,
-            "reason": self.code,
-            "detail": self.detail,
-            "delegate": list(self.delegate),
-            "stale": [{"token": symbol, "code": r.code, "detail": r.detail} for symbol, r in self.reasons],
-            "understood": self.question.as_dict(),
-        }
 
 
 @cache
@@ -380,18 +307,3 @@ def _answer(
         created_at=now,
         dies_at=dies_at,
     )
-
-
-def freshness_line(recalls: Sequence[Recall], now: datetime) -> str:
-    """What a reader needs to trust the age of an answer: read when, price seen when, newer bar when."""
-    analyses = [recall.analysis for recall in recalls if recall.analysis is not None]
-    if not analyses:
-        return ""
-    seen = [quote.as_of for r in recalls if (quote := r.observed or (r.analysis.quote if r.analysis else None))]
-    parts = [f"read at {when(now)}"]
-    if seen:
-        parts.append(f"prices last seen at {when(min(seen))}")
-    parts.append(f"the next bar closes at {when(min(a.next_bar_due for a in analyses))}")
-    missing = sorted({name for recall in recalls for name in recall.missing})
-    lack = f" Missing: {', '.join(missing)}." if missing else ""
-    return f"Fresh: {', '.join(parts)}.{lack}"

@@ -7,35 +7,32 @@ replaced are dropped, so the shelf never outgrows its cap.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from ...core.clock import Clock, SystemClock
 from ...core.settings import Settings
-from ...core.token import Interval
-from ..khala.records import Document, MarketAnalysis, Recall
+from ..khala.records import Document, Recall
 from .answers import Answer, NotInMemory, answer_from_memory, answer_template
 from .asked import AnticipationScore, AskedLog, Outcome, Prepared
 from .changes import Marks, draft_changes, mark
 from .choice import Candidate, Demand, Economics, candidates, choose, read_outlook
 from .cite import Absent, Composer
 from .conditions import compose_scenario
-from .material import Market, Material, analysis_id, ids, read_market
+from .material import Market, Material, read_market
 from .questions import Question, understand
 from .scenarios import CHANGED, lives_until
+from .shelf import basis_for, basis_of, document_of, is_dead, life_hours, scenario_prepared
 from .templates import Draft, Template, templates
 
 if TYPE_CHECKING:
     from ..khala import Khala
     from .plan import Budget
 
-VERSION = 1
-"""Of the answers' wording: raising it makes every prepared answer anew."""
 CAP = 200
 SLACK = 1.25
 """Answers that are no longer wanted but still true stay until there are this many times the cap."""
@@ -44,7 +41,6 @@ SLOW_PER_PASS = 10
 """Answers that take tens of milliseconds each (similar situations): so many are made in one pass."""
 ASKED_SCENARIO = 0.2
 """Fading asks from which on a scenario that is not prepared as a matter of course is."""
-LONGEST_LIFE = 24.0
 
 
 class Essayist(Protocol):
@@ -139,7 +135,7 @@ class Anticipator:
         self._khala.put_documents([*scenarios, *(document for document, _, _ in made), *essays])
         self.log.note_prepared(
             [Prepared(d.key, d.kind, c.template.name, basis, c.uses, c.life_hours) for d, c, basis in made]
-            + [p for d in scenarios if (p := _scenario_prepared(d)).basis != _basis_of(standing, d.key)]
+            + [p for d in scenarios if (p := scenario_prepared(d)).basis != basis_of(standing, d.key)]
         )
         dropped = self._drop(wanted)
         return replace(
@@ -188,7 +184,7 @@ class Anticipator:
         return self._scenario_document(templates()[CHANGED], made, market, now)
 
     def _scenario_document(self, template: Template, made: Draft, market: Market, now: datetime) -> Document:
-        return _document(
+        return document_of(
             "scenario", template.name, template.wording, made, now, lives_until(market, made.rests_on, self._settings)
         )
 
@@ -201,7 +197,7 @@ class Anticipator:
         tokens = [recall.analysis.token for recall in market.recalls if recall.analysis is not None]
         weights = self.log.weights()
         outlook = read_outlook(tokens, self._demand, weights, self._hours_seen(), self._clock.now())
-        lives = {symbol: _life_hours(recall, now, self._settings) for symbol, recall in recalls.items()}
+        lives = {symbol: life_hours(recall, now, self._settings) for symbol, recall in recalls.items()}
         found = candidates(list(recalls), templates(), outlook, lives, suggested)
         chosen, rest = choose(found, self._economics, cap=self._cap, standing=standing.keys())
         explored = self._explored(rest)
@@ -213,7 +209,7 @@ class Anticipator:
             if served is None:
                 absent += 1
                 continue
-            basis = _basis(candidate, served)
+            basis = basis_for(candidate, served)
             stands = standing.get(candidate.key)
             if stands is not None and stands.basis == basis:
                 kept += 1
@@ -254,7 +250,7 @@ class Anticipator:
         title = candidate.template.wording.format(**dict(zip("ab", candidate.symbols, strict=False)))
         if candidate.interval == "1h":
             title += " (hourly)"
-        return _document("anticipated", candidate.key, title, made, now, dies_at)
+        return document_of("anticipated", candidate.key, title, made, now, dies_at)
 
     def _explored(self, rest: Sequence[Candidate]) -> list[Candidate]:
         """A few of the answers that are not worth it by what is known, in case that has changed."""
@@ -267,7 +263,7 @@ class Anticipator:
         dead = [
             document.key
             for document, freshness, _ in documents
-            if document.key not in wanted and freshness.value != "fresh" and _is_dead(document, self._khala)
+            if document.key not in wanted and freshness.value != "fresh" and is_dead(document, self._khala)
         ]
         spare = [
             d.key
@@ -309,58 +305,3 @@ class Anticipator:
     def score(self, window: timedelta = timedelta(days=7)) -> AnticipationScore:
         """Recall and precision of what was prepared against what was asked in the last `window`."""
         return self.log.score(window)
-
-
-def _document(kind: str, key: str, title: str, made: Draft, now: datetime, dies_at: datetime | None) -> Document:
-    return Document(
-        kind="scenario" if kind == "scenario" else "anticipated",
-        key=key,
-        title=title,
-        text=made.text,
-        symbols=tuple(dict.fromkeys(a.token.symbol for a in made.rests_on)),
-        rests_on=ids(made.rests_on),
-        created_at=now,
-        dies_at=dies_at,
-        facts={fact.id: fact.as_dict() for fact in made.facts},
-        fields={"question_kind": key.split("/", 1)[0].split(".", 1)[0], "template": key.split("/", 1)[0]},
-    )
-
-
-def _scenario_prepared(document: Document) -> Prepared:
-    basis = hashlib.sha256("|".join((str(VERSION), *document.rests_on)).encode()).hexdigest()[:16]
-    return Prepared(document.key, document.kind, document.key, basis)
-
-
-def _basis_of(standing: Mapping[str, Prepared], key: str) -> str | None:
-    stands = standing.get(key)
-    return stands.basis if stands else None
-
-
-def _basis(candidate: Candidate, recalls: Sequence[Recall]) -> str:
-    """What an answer is made from: the analyses, and for a ranking the market it is one of, by the hour."""
-    parts = [str(VERSION), candidate.key, *(analysis_id(r.analysis) for r in recalls if r.analysis is not None)]
-    if candidate.template.name == "ranking":
-        parts.append(f"{max(r.read_at for r in recalls):%Y-%m-%dT%H:%M}")
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def _life_hours(recall: Recall, now: datetime, settings: Settings) -> float:
-    """How long an answer about this token can live: until a newer bar is due. Price moves may end it sooner."""
-    analysis: MarketAnalysis | None = recall.analysis
-    if analysis is None:
-        return 0.0
-    due = analysis.next_bar_due + timedelta(minutes=settings.bar_grace_minutes)
-    return min(max((due - now).total_seconds() / 3600, 0.0), LONGEST_LIFE)
-
-
-def _is_dead(document: Document, khala: Khala) -> bool:
-    """True when a document can never be fresh again: its time is over, or an analysis it rests on was replaced."""
-    if document.dies_at is not None and khala.clock.now() >= document.dies_at:
-        return True
-    for identity in document.rests_on:
-        symbol, _, rest = identity.partition(":")
-        interval: Interval = "1h" if rest.startswith("1h") else "1d"
-        analysis = khala.latest(symbol, interval=interval).analysis
-        if analysis is None or analysis_id(analysis) != identity:
-            return True
-    return False

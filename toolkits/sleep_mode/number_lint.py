@@ -82,6 +82,11 @@ _NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?i)\bvolatility\b", ("volatility_",)),
         (r"(?i)\bvolume\b", ("volume_",)),
         (r"(?i)\bscore\b", ("security",)),
+        (r"(?i)\breturn over 1 bar\b", ("return_1",)),
+        (r"(?i)\breturn over 7 bars\b", ("return_7",)),
+        (r"(?i)\breturn over 30 bars\b", ("return_30",)),
+        (r"(?i)\bdistance from the 52-week high\b", ("distance_high",)),
+        (r"(?i)\bdistance from the 52-week low\b", ("distance_low",)),
     )
 )
 _AFTER = re.compile(r"^\s*(?:over|in|after) (?:the last )?(1|7|30) bars?\b")
@@ -290,7 +295,7 @@ class _Lint:
             and re.search(r"\b(close|price|at|near)\b", between)
         ):
             return True
-        return name.startswith(names)
+        return name == names[0] if names[0] == "return_1" else name.startswith(names)
 
     def _is_definition(self, at: int) -> bool:
         return any(start <= at < end for start, end in self.defining)

@@ -36,6 +36,8 @@ _MARKET_WIDE: dict[str, str] = {
     "change": "changed",
     "up": "gainers",
     "down": "losers",
+    "gainers": "gainers",
+    "losers": "losers",
     "performance": "gainers",
     "rsi": "rsi",
     "volume": "volume",
@@ -53,7 +55,7 @@ _ABSORBS: dict[str, tuple[str, ...]] = {
     "oversold": ("rsi",),
     "overbought": ("rsi",),
     "breakout": ("bands", "up"),
-    "change": ("up", "down", "price", "performance"),
+    "change": ("up", "down", "price", "performance", "gainers", "losers"),
 }
 _BARE = frozenset(
     {"and", "now", "please", "pls", "again", "today", "currently", "so", "ok", "about", "on", "for", "the"}
@@ -61,7 +63,7 @@ _BARE = frozenset(
 """What may stand beside a token in a question without any topic ("and eth now?"): it asks for its state."""
 _MOVES = frozenset({"up", "down", "change", "breakout", "performance"})
 _ORDERS = frozenset({"buy", "sell", "dump", "short", "exit", "enter", "unload", "offload", "purchase"})
-_SPAN = frozenset({"change", "performance", "up", "down", "price"})
+_SPAN = frozenset({"gainers", "losers", "change", "performance", "up", "down", "price"})
 _SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
 _BEFORE_DIRECTION = frozenset(
     {"is", "are", "been", "be", "still", "now", "currently", "far", "much", "and", "or", "it"}
@@ -120,6 +122,8 @@ class Reading:
             topics.append("hold")
         if "compare" in topics and self.count < 2 and (self.horizon or {"rank", "similar"} & set(topics)):
             topics.remove("compare")
+        if self.count and {"gainers", "losers"} & set(topics) and "change" not in topics:
+            topics.append("change")  # of one token it is asked how far it moved
         if "trend" in topics and {"up", "down"} & set(topics):
             topics.remove("trend")
         if "buy" in topics and "sell" in topics and self.count == 1:
