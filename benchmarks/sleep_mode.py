@@ -27,20 +27,23 @@ BUDGET_MS = 1.0
 
 
 def timed(function: Callable[[], Any], repeat: int) -> dict[str, float]:
-    """Median and 95th percentile in milliseconds, after a first call that is told apart."""
+    """Milliseconds: the first call, then median and 95th percentile by the clock, and the median of processor time,
+    which other work on the machine does not blur."""
     begun = time.perf_counter()
     function()
     first = time.perf_counter() - begun
-    taken = []
+    taken, busy = [], []
     for _ in range(repeat):
-        begun = time.perf_counter()
+        begun, begun_cpu = time.perf_counter(), time.thread_time()
         function()
         taken.append(time.perf_counter() - begun)
+        busy.append(time.thread_time() - begun_cpu)
     taken.sort()
     return {
         "first_ms": round(first * 1e3, 3),
         "median_ms": round(statistics.median(taken) * 1e3, 4),
         "p95_ms": round(taken[int(0.95 * len(taken))] * 1e3, 4),
+        "cpu_ms": round(statistics.median(busy) * 1e3, 4),
     }
 
 
@@ -93,11 +96,11 @@ def measure_gate(khala: Any, symbol: str, repeat: int) -> dict[str, Any]:
         taken: list[float] = []
 
         def delegate(_messages: list[Any], marks: list[float] = marks) -> Any:
-            marks.append(time.perf_counter())
+            marks.append(time.thread_time())
             return call("delegate_task_to_member", member_id="m", task=f"How is {symbol} doing?")
 
         def arrive(_messages: list[Any], marks: list[float] = marks, taken: list[float] = taken) -> str:
-            taken.append(time.perf_counter() - marks[-1])
+            taken.append(time.thread_time() - marks[-1])
             return "ok"
 
         for _ in range(repeat + 5):
@@ -106,8 +109,8 @@ def measure_gate(khala: Any, symbol: str, repeat: int) -> dict[str, Any]:
             leader = ScriptedModel([delegate, arrive if mode == "serve" else "done"])
             team = Team(members=[member], model=leader, telemetry=False)
             add_sleep_mode(team, khala=khala, gate=mode).run("?")
-        results[mode] = {"median_ms": round(statistics.median(taken[5:]) * 1e3, 3)}
-    results["added_ms"] = round(results["inject"]["median_ms"] - results["off"]["median_ms"], 3)
+        results[mode] = {"cpu_ms": round(statistics.median(taken[5:]) * 1e3, 3)}
+    results["added_cpu_ms"] = round(results["inject"]["cpu_ms"] - results["off"]["cpu_ms"], 3)
     return results
 
 
@@ -123,17 +126,20 @@ def main() -> int:
         print(json.dumps(result | {"aim_met": met}, indent=2))
     else:
         print(f"{result['tokens_in_memory']} tokens in memory, replies up to {result['reply_budget_tokens']} tokens\n")
-        print(f"{'sleep_mode':32} {'first':>9} {'median':>10} {'95 %':>10} {'reply':>12}")
+        print(f"{'sleep_mode':32} {'first':>9} {'median':>10} {'95 %':>10} {'processor':>10} {'reply':>12}")
         for name, found in result["sleep_mode"].items():
             print(
                 f"{name:32} {found['first_ms']:6.1f} ms {found['median_ms']:7.3f} ms {found['p95_ms']:7.3f} ms "
+                f"{found['cpu_ms']:7.3f} ms "
                 f"{found['reply_tokens']:5} tokens"
             )
         gate = result["delegation"]
-        print("\nfrom the leader's delegation to the member's first request (served: back to the leader)")
+        print(
+            "\nprocessor time from the leader's delegation to the member's first request (served: back to the leader)"
+        )
         for mode in ("off", "inject", "serve"):
-            print(f"  gate {mode:8} {gate[mode]['median_ms']:7.3f} ms")
-        print(f"  the gate adds {gate['added_ms']:.3f} ms")
+            print(f"  gate {mode:8} {gate[mode]['cpu_ms']:7.3f} ms")
+        print(f"  the gate adds {gate['added_cpu_ms']:.3f} ms")
         print(f"\naim: one fresh token under {BUDGET_MS:g} ms at the median: {'met' if met else 'NOT met'}")
     return 0 if met else 1
 
