@@ -49,7 +49,7 @@ def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str
 
     from ..toolkits.market_data.history import figure_history
 
-    frame = bars.frame[bars.frame.index <= analysis.bar_close]
+    frame = bars.frame.loc[bars.frame.index <= analysis.bar_close]
     if len(frame) < 2:
         raise TooFewBars(f"{analysis.token.symbol} has too few bars for a chart.", hint="Let a sleep cycle run first.")
     history = figure_history(frame, interval=bars.interval).iloc[-SHOWN_BARS:]
@@ -79,7 +79,7 @@ def _candles(axes: Axes, frame: pd.DataFrame) -> None:
         part = frame[side]
         axes.vlines(x[side], part["low"], part["high"], color=color, linewidth=0.8)
         bottom = part[["open", "close"]].min(axis=1)
-        height = (part["close"] - part["open"]).abs()
+        height = np.abs(part["close"].to_numpy() - part["open"].to_numpy())
         axes.bar(x[side], height, bottom=bottom, width=0.66, color=color, linewidth=0)
     axes.set_ylabel("Price (USD)")
     axes.yaxis.set_major_formatter(lambda value, _: price_text(value) if value > 0 else f"{value:g}")

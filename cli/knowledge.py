@@ -214,8 +214,8 @@ def search(
             console.print(Padding(Text(hit.text), (0, 0, 1, 6)))
 
 
-def find_token(runtime: Runtime, text: str) -> Token:
-    """The token a person means by a symbol, ticker or name.
+def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Token:
+    """The token a person means by a symbol, ticker or name; with `ask_market` also one that memory never saw.
 
     Raises:
         UnknownToken: nobody knows it.
@@ -232,6 +232,8 @@ def find_token(runtime: Runtime, text: str) -> Token:
         raise InvalidInput(f"{text!r} names several tokens: {names}.", hint="Use one symbol.")
     if found:
         return found[0]
+    if ask_market:
+        return runtime.market.find(text)
     raise UnknownToken(f"No token answers to {text!r}.", hint="See `deeptrader status` for the tokens in memory.")
 
 

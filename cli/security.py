@@ -21,7 +21,10 @@ def register(app: typer.Typer) -> None:
 
 
 def security(
-    token: Annotated[str, typer.Argument(help="Symbol, ticker or name.")],
+    token: Annotated[str, typer.Argument(help="Symbol, ticker or name; with --chain a contract's address.")],
+    chain: Annotated[
+        str | None, typer.Option("--chain", help="Chain of the address: ethereum, bsc, solana, ...")
+    ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Check again although a report is in date.")] = False,
     market: Market = None,
     as_of: AsOf = None,
@@ -30,16 +33,18 @@ def security(
 ) -> None:
     """Every security check of a token by itself, with the value seen, the source and the time."""
     with runtime_for(data_dir, market, as_of) as runtime:
-        known = find_token(runtime, token)
-        report = runtime.khala.security(known.symbol)
         now = runtime.clock.now()
-        if report is None or refresh or now >= report.expires_at:
-            report = runtime.security.check(known, now=now)
-            runtime.khala.set_security(known.symbol, report)
+        if chain is not None:
+            name, symbol = f"{token} on {chain}", None
+            report = runtime.security.check_contract(chain, token, now=now, refresh=refresh)
+        else:
+            known = find_token(runtime, token, ask_market=True)
+            name, symbol = known.symbol, known.symbol
+            report = runtime.security.check(known, now=now, refresh=refresh)
         if json:
-            print_json({"schema_version": 1, "symbol": known.symbol, "report": report})
+            print_json({"schema_version": 1, "symbol": symbol, "report": report})
             return
-        print_security(known.symbol, report)
+        print_security(name, report)
 
 
 def print_security(symbol: str, report: SecurityReport) -> None:
@@ -60,7 +65,7 @@ def print_security(symbol: str, report: SecurityReport) -> None:
             Text(check.id.replace("_", " ")),
             Text(check.state.replace("_", " "), style=_STATE_STYLE[check.state]),
             Text(check.source, style="dim"),
-            Text(check.detail or ("" if check.value is None else str(check.value))),
+            Text(check.detail or ("" if check.value is None or isinstance(check.value, bool) else str(check.value))),
         )
     console.print(table)
     rest = len(report.checks) - len(apply)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .sleep_mode.activity import Activity
     from .sleep_mode.cycle import SleepCycle
     from .sleep_mode.engine import Engine
-    from .token_security.protocol import SecurityProvider
+    from .token_security.cache import CachedSecurity
 
 
 class Runtime:
@@ -60,7 +60,7 @@ class Runtime:
         return self._once("khala", self._build_khala)
 
     @property
-    def security(self) -> SecurityProvider:
+    def security(self) -> CachedSecurity:
         """Token security for this market."""
         return self._once("security", self._build_security)
 
@@ -112,7 +112,7 @@ class Runtime:
                 self.clock.move(last.as_of)
         return khala
 
-    def _build_security(self) -> SecurityProvider:
+    def _build_security(self) -> CachedSecurity:
         from .token_security import KhalaReports, build_security
 
         # Kept in Khala, so that whoever checks a token, an agent or a cycle, has checked it for all.

@@ -18,6 +18,7 @@ from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala
 from ..khala.records import MarketAnalysis
+from ..market_data.extras import parse_extra
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
 from .bar_store import BarStore
@@ -103,6 +104,8 @@ class SleepCycle:
             settings=self.settings,
             fence=lambda: self.fence(),
         )
+        for text in self.settings.extra_indicators:
+            parse_extra(text)  # a wrong one is told now, not once for each token
         self._stop = threading.Event()
         self._running = threading.Lock()
 
