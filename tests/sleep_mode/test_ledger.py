@@ -59,7 +59,7 @@ def test_an_empty_ledger_claims_nothing(ledger: Ledger):
     assert summary.answers == ()
     assert summary.net_tokens is None
     assert ledger.scratch("state") is None
-    assert ledger.break_even() == 0.0
+    assert ledger.break_even() is None
 
 
 def test_cycles_are_added_up_with_why_they_stopped(ledger: Ledger):

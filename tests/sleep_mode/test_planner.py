@@ -23,7 +23,7 @@ from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.costs import Costs, measured_costs
 from deeptrader.toolkits.sleep_mode.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.lifetime import JUMP_PER_HOUR, Lifetime, lifetime
+from deeptrader.toolkits.sleep_mode.lifetime import JUMP_PER_HOUR, Lifetime, is_shock, lifetime
 from deeptrader.toolkits.sleep_mode.plan import CycleState, Plan, Unlimited
 from deeptrader.toolkits.sleep_mode.planner import Shares, SleepPlanner
 
@@ -282,19 +282,31 @@ def test_the_break_even_is_the_measured_one_or_one_use(demand: DemandLog, measur
 # How long it stays true
 
 
-def life(**analysis: Any) -> Lifetime:
+def life(*, look_hours: float | None = None, **analysis: Any) -> Lifetime:
     options: dict[str, Any] = {"security": None, "interval": "1d"} | analysis
     made = make_analysis(**options)
-    return lifetime("crypto", options["interval"], analysis=made, price=100.0, settings=make_settings(), now=NOW)
+    return lifetime(
+        "crypto",
+        options["interval"],
+        analysis=made,
+        price=100.0,
+        settings=make_settings(),
+        now=NOW,
+        look_hours=look_hours,
+    )
 
 
 def test_mu_is_variance_over_the_squared_band():
-    figures = {"volatility_30": 0.8, "atr_14": 1.0}
-    found = life(figures=figures)
-    exit_rate = 0.8**2 / (365 * 24) / 0.005**2
-    hazard = exit_rate + JUMP_PER_HOUR
-    assert found.hours == pytest.approx((1 - math.exp(-hazard * found.deadline_hours)) / hazard)
+    found = life(figures={"volatility_30": 0.4, "atr_14": 2.0}, look_hours=0.0)
+    hazard = 0.4**2 / (365 * 24) / 0.01**2 + JUMP_PER_HOUR
+    assert found.hours == pytest.approx((1 - math.exp(-hazard * found.deadline_hours)) / hazard, rel=0.02)
     assert found.mu == pytest.approx(1 / found.hours)
+
+
+def test_what_is_looked_at_rarely_is_served_longer():
+    lives = [life(figures={"volatility_30": 2.0}, look_hours=hours).hours for hours in (0.0, 0.1, 1.0, 6.0)]
+    assert lives == sorted(lives)
+    assert lives[-1] >= 6.0
 
 
 def test_a_life_ends_with_the_next_bar_or_the_security_report():
@@ -349,13 +361,32 @@ def test_after_a_price_shock_the_old_answer_is_refused_with_its_reason_and_the_t
         tokens = [make_token(symbol) for symbol in symbols]
         assert all(r.usable for r in khala.latest_many(tokens).values())
 
-        now = clock.advance(timedelta(hours=24, minutes=10))  # a new daily bar: everything is out of date
-        prices = dict.fromkeys(symbols, 100.2) | {"T7-USD": 93.0}
+        now = clock.advance(timedelta(minutes=5))  # one cycle later T0 and T1 have left their band, T7 has crashed
+        prices = dict.fromkeys(symbols, 100.2) | {"T0-USD": 101.3, "T1-USD": 101.3, "T7-USD": 93.0}
         khala.observe([make_quote(symbol, price, as_of=now) for symbol, price in prices.items()])
         shocked = khala.latest("T7-USD")
         assert shocked.freshness is Freshness.STALE
-        assert "price_moved" in [reason.code for reason in shocked.reasons]
+        assert [reason.code for reason in shocked.reasons] == ["price_moved"]
+        assert "93 against 100" in shocked.reasons[0].detail
 
         recalls = {(s, "1d"): r for s, r in khala.latest_many(tokens).items()}
         made = planner.plan(CycleState(now, Universe(now, tuple(tokens)), recalls), budget)  # type: ignore[arg-type]
         assert order(made) == ["T7-USD", "T0-USD", "T1-USD"]
+        assert [item.action for item in made.items].count("keep") == 5
+
+
+def test_an_old_analysis_that_the_market_slowly_left_behind_is_no_shock():
+    settings = make_settings()
+    assert is_shock(recall("A-USD", "price_moved", price=95.0, hours_old=0.1), settings, NOW)
+    assert not is_shock(recall("A-USD", "price_moved", price=95.0, hours_old=40), settings, NOW)
+    assert not is_shock(recall("A-USD", "price_moved", price=102.0, hours_old=0.1), settings, NOW)
+    assert not is_shock(recall("A-USD", analysed=False, price=50.0), settings, NOW)
+
+
+def test_a_bar_that_was_followed_by_another_is_renewed_before_it_goes_stale():
+    """Until its grace is over such an analysis is fresh; renewed in time, the next reader never sees it stale."""
+    after_the_bar = recall("BTC-USD", bar_close=NOW - timedelta(hours=24, minutes=6))
+    made = plan(after_the_bar, recall("ETH-USD"))
+    assert [(item.token.symbol, item.action) for item in made.items] == [("BTC-USD", "refresh"), ("ETH-USD", "keep")]
+    assert made.items[0].reason.startswith("a new bar has closed")
+    assert made.items[0].terms["requests"] == 1

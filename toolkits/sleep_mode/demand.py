@@ -70,7 +70,7 @@ class DemandLog:
         journal: Journal,
         *,
         clock: Clock | None = None,
-        half_life_hours: float = 12.0,
+        half_life_hours: float = 24.0,
         prior_hours: float = 6.0,
         flush_seconds: float = 5.0,
         buffer_size: int = 256,

@@ -150,14 +150,14 @@ class Ledger:
     def break_even(self, window: timedelta = timedelta(days=7)) -> float | None:
         """Answers that one refresh must serve to earn back what sleep spends on it; over all tokens.
 
-        0 when sleep spends no model tokens. None while runs from scratch are not measured, infinity when an answer from
-        sleep takes no less than one from scratch.
+        None while it is not measured: before sleep has spent model tokens, or before there was a run from scratch.
+        Infinity when an answer from sleep takes no less than one from scratch.
         """
         self._buffer.try_flush()
         since = self.clock.now() - window
         spent = _per_refresh(self._store.cycles(since))
         if not spent[0]:
-            return 0.0
+            return None
         served = [a for a in self._store.answers(since) if a.served == "sleep"]
         return _break_even(spent, served, self.scratch)[0]
 

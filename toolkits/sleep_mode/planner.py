@@ -24,9 +24,8 @@ from ..khala.records import Freshness, Recall
 from .ask import MARKET
 from .costs import ASSUMED, Costs
 from .demand import DemandLog
-from .lifetime import lifetime
+from .lifetime import bands_moved, is_shock, lifetime
 from .plan import Budget, CycleState, Plan, PlanItem
-from .watch import WAKE_BANDS, bands_moved
 
 UNMEASURED_BREAK_EVEN = 1.0
 """Uses per refresh asked for while the ledger has measured none: a report must be expected to be read once."""
@@ -40,8 +39,8 @@ FAR_PAST_HOURS = 10_000.0
 class Shares:
     """How much of a tight budget goes to the oldest and to chance; the rest goes by value."""
 
-    guard: float = 0.05
-    explore: float = 0.02
+    guard: float = 0.03
+    explore: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,8 @@ class SleepPlanner:
         moved = bands_moved(recall, self._settings.price_band_atr)
         changed = any(reason.code == "security_changed" for reason in recall.reasons)
         age = (now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS
-        why = ", ".join(reason.code for reason in recall.reasons) or ", ".join(recall.missing) or "never analysed"
+        why = ", ".join(reason.code for reason in recall.reasons) or ", ".join(recall.missing)
+        why = why or ("a new bar has closed" if analysis else "never analysed")
         item = PlanItem(
             token,
             interval,
@@ -192,12 +192,14 @@ class SleepPlanner:
                 "age_hours": age,
             },
         )
-        return _Candidate(item, requests, seconds, age, shocked=abs(moved) >= WAKE_BANDS or changed)
+        return _Candidate(item, requests, seconds, age, shocked=changed or is_shock(recall, self._settings, now))
 
     def _settled(self, recall: Recall, now: datetime) -> str | None:
         """Why a refresh would gain nothing, or None."""
         if recall.freshness is Freshness.FRESH:
-            return "fresh"
+            assert recall.analysis is not None
+            # Its bar has been followed by another one, and only grace keeps it fresh: renewed now, it never goes stale.
+            return None if now >= recall.analysis.next_bar_due else "fresh"
         codes = {reason.code for reason in recall.reasons}
         if codes == {"price_unobserved"} and not recall.missing:
             return "only its price is missing, and a refresh does not bring one"
@@ -214,7 +216,9 @@ class SleepPlanner:
     @staticmethod
     def _needs_bars(recall: Recall) -> bool:
         """Whether the bars at hand are out of date too: a moved price alone costs no request."""
-        return recall.analysis is None or any(reason.code in ("newer_bar", "ttl") for reason in recall.reasons)
+        analysis = recall.analysis
+        superseded = analysis is None or recall.read_at >= analysis.next_bar_due
+        return superseded or any(reason.code in ("newer_bar", "ttl") for reason in recall.reasons)
 
     # What fits
 

@@ -6,23 +6,8 @@ from collections.abc import Callable, Sequence
 
 from ...core.token import Interval, Token
 from ..khala import Khala
-from ..khala.records import Recall
 from ..market_data.protocol import MarketProvider
-
-WAKE_BANDS = 3.0
-"""A price this many freshness bands away from its analysis is a shock: 1.5 ATR with the usual band."""
-
-
-def bands_moved(recall: Recall, band_atr: float) -> float:
-    """How many freshness bands the last seen price is away from the price the analysis was made at, signed.
-
-    0 when there is no analysis, no sighting or no ATR.
-    """
-    analysis, observed = recall.analysis, recall.observed
-    atr = analysis.value("atr_14") if analysis else None
-    if analysis is None or observed is None or not atr:
-        return 0.0
-    return (observed.price - analysis.reference_price) / (band_atr * atr)
+from .lifetime import bands_moved, is_shock
 
 
 class PriceWatch:
@@ -32,7 +17,6 @@ class PriceWatch:
 
     Args:
         charge: told how many requests a look took; raises `BudgetExceeded` when there are none left.
-        bands: how far, in freshness bands, a price must have moved.
     """
 
     def __init__(
@@ -41,13 +25,11 @@ class PriceWatch:
         khala: Khala,
         *,
         charge: Callable[[float], object] | None = None,
-        bands: float = WAKE_BANDS,
         interval: Interval = "1d",
     ) -> None:
         self._market = market
         self._khala = khala
         self._charge = charge or (lambda _requests: None)
-        self._bands = bands
         self._interval: Interval = interval
         self._woken: dict[str, str] = {}
 
@@ -70,12 +52,13 @@ class PriceWatch:
         return self._reason(tokens)
 
     def _reason(self, tokens: Sequence[Token]) -> str | None:
+        settings, now = self._khala.settings, self._khala.clock.now()
         found: list[tuple[float, str]] = []
         for symbol, recall in self._khala.latest_many(tokens, interval=self._interval).items():
             if recall.analysis is None or self._woken.get(symbol) == recall.analysis.analysis_id:
                 continue
-            moved = bands_moved(recall, self._khala.settings.price_band_atr)
-            if abs(moved) >= self._bands:
+            if is_shock(recall, settings, now):
+                moved = bands_moved(recall, settings.price_band_atr)
                 found.append((abs(moved), f"{symbol} moved {moved:+.1f} bands"))
             elif any(reason.code == "security_changed" for reason in recall.reasons):
                 found.append((float("inf"), f"security of {symbol} changed"))
