@@ -75,6 +75,8 @@ def test_numbers_that_are_facts_pass_however_they_are_written(text: str) -> None
         ("RSI(14) of BTC is 22.0.", "wrong_name"),
         ("The volatility of BTC is 90.", "wrong_name"),
         ("BTC gained 3 % over 30 bars.", "wrong_name"),
+        ("BTC stands above its EMA(20) of 60,411.06.", "wrong_name"),
+        ("BTC: return over 30 bars +3.0 %.", "wrong_name"),
         ("BTC scored 30 and ETH 70 of late.", "wrong_name"),
         ("As of 2026-03-03 BTC is calm.", "wrong_date"),
         ("At 17:45 UTC BTC was calm.", "wrong_date"),

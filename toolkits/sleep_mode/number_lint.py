@@ -16,6 +16,24 @@ from datetime import datetime
 from typing import Literal
 
 from .cite import SIGNED, Cited, show
+from .number_grammar import (
+    AFTER,
+    DATE,
+    DOWN,
+    INDICATORS,
+    LIMIT_REACH,
+    LIMIT_WORDS,
+    LONG_DATE,
+    MONTHS,
+    NAMES,
+    NUMBER,
+    SCALES,
+    SENTENCE_END,
+    TIME,
+    UP,
+    WINDOWS,
+    WORDS,
+)
 
 FindingCode = Literal[
     "unlinked_number", "wrong_sign", "wrong_name", "wrong_date", "number_in_words", "strange_character"
@@ -23,88 +41,6 @@ FindingCode = Literal[
 
 RELATIVE = 0.02
 """Rounding may move a number by half of its last shown digit, and by no more than this share of itself."""
-
-_NUMBER = re.compile(
-    r"(?<![\w.,])(?P<sign>[+\-\u2212]?)(?P<dollar>\$?)(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"(?P<scale>\s?(?:thousand|million|billion|trillion|bn|[kKmMB])(?![\w]))?"
-    r"(?P<percent>\s?(?:%|percent\b|per cent\b))?(?![\w%])(?![.,]\d)"
-)
-_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9, "trillion": 1e12}
-_DATE = re.compile(
-    r"(?<![\w-])(\d{4})-(\d{2})-(\d{2})(?:[ T](?:at )?(\d{2}):(\d{2})(?::(\d{2}))?(?: ?(?:UTC|Z))?)?(?![\w-])"
-)
-_TIME = re.compile(r"(?<![\w:])(\d{2}):(\d{2})(?: ?UTC)?(?![\w:])")
-_MONTHS: Sequence[str] = "January February March April May June July August September October November December".split()  # noqa: SIM905
-_LONG_DATE = re.compile(
-    rf"(?<!\w)(?:(?P<d1>\d{{1,2}}) (?P<m1>{'|'.join(_MONTHS)})|(?P<m2>{'|'.join(_MONTHS)}) (?P<d2>\d{{1,2}}))"
-    r"(?:,? (?P<y>\d{4}))?(?!\w)"
-)
-_WORDS = re.compile(
-    r"\b(two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
-    r"nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?|half|"
-    r"halved|twice|thrice|double[ds]?|triple[ds]?|quadrupled?|two[- ]thirds?|an? (?:third|quarter|fifth|tenth)|"
-    r"one[- ](?:third|quarter|percent|per cent)|three[- ]quarters?|one (?:per cent|percent|dollar|point))\b",
-    re.IGNORECASE,
-)
-_INDICATORS = re.compile(
-    r"RSI ?\(14\)|(?:Bollinger(?: [Bb]ands?)?|%B|bands?) ?\(20, ?2\)|MACD ?\(12, ?26, ?9\)|(?:2 |two )?ATR ?\(14\)|"
-    r"ADX ?\(14\)|EMA ?\((?:20|50|200)\)|EMA (?:20|50|200)(?!\d)|RSI[- ]14(?!\d)|52[- ]week"
-)
-"""Names with numbers in them: which indicator is meant, no value. They stand whatever the facts are."""
-_WINDOWS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern, re.IGNORECASE))
-    for name, pattern in (
-        ("return_1", r"(?:over|after|in) (?:the last )?1 bar\b|1-bar return"),
-        ("return_7", r"(?:over|after|in) (?:the last )?7 bars\b|7-bar return"),
-        ("return_30", r"(?:over|after|in) (?:the last )?30 bars\b|30-bar return"),
-        ("median_1", r"after (?:the next )?1 bar\b"),
-        ("median_7", r"after (?:the next )?7 bars\b"),
-        ("median_30", r"after (?:the next )?30 bars\b"),
-        ("volatility_30", r"(?:over|of) (?:the last )?30 bars\b|30-bar (?:realised )?volatility"),
-        ("volume_ratio_20", r"20-bar (?:mean|average)"),
-        ("security", r"(?:of|out of) 100\b|/100\b"),
-    )
-)
-"""Windows that a figure is defined by: they stand where that figure is among the facts."""
-_NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern), names)
-    for pattern, names in (
-        (r"\bRSI\b", ("rsi_",)),
-        (r"\bMACD\b", ("macd_",)),
-        (r"\bATR\b", ("atr_", "stop_")),
-        (r"\bADX\b", ("adx_",)),
-        (r"\bEMA ?\(?20\)?(?!\d)", ("ema_20",)),
-        (r"\bEMA ?\(?50\)?(?!\d)", ("ema_50",)),
-        (r"\bEMA ?\(?200\)?(?!\d)", ("ema_200",)),
-        (r"%B", ("bb_percent_b",)),
-        (r"(?i)\bbandwidth\b", ("bb_bandwidth",)),
-        (r"(?i)\bband\b", ("bb_", "trigger_")),
-        (r"(?i)\bvolatility\b", ("volatility_",)),
-        (r"(?i)\bvolume\b", ("volume_",)),
-        (r"(?i)\bscore\b", ("security",)),
-        (r"(?i)\breturn over 1 bar\b", ("return_1",)),
-        (r"(?i)\breturn over 7 bars\b", ("return_7",)),
-        (r"(?i)\breturn over 30 bars\b", ("return_30",)),
-        (r"(?i)\bdistance from the 52-week high\b", ("distance_high",)),
-        (r"(?i)\bdistance from the 52-week low\b", ("distance_low",)),
-    )
-)
-_AFTER = re.compile(r"^\s*(?:over|in|after) (?:the last )?(1|7|30) bars?\b")
-_LIMIT_WORDS = re.compile(
-    r"(?i)\b(above|below|under|over|at|than|threshold|line|level|limit|reach(?:es)?|cross(?:es)?)\b|[<>]"
-)
-_DOWN = re.compile(
-    r"(?i)\b(f[ae]ll(?:s|en)?|down|lost|los[se]s?|drop(?:s|ped)?|declin(?:e|es|ed)|below|lower|under|negative|minus|off|slid|"
-    r"shed|decreas(?:e|ed)|weaker|retreat(?:ed)?|from (?:its|the) (?:\w+-week )?high)\b"
-)
-_UP = re.compile(
-    r"(?i)\b(r[io]se[sn]?|up|gain(?:s|ed)?|above|higher|added|climb(?:s|ed)?|positive|plus|increas(?:e|ed)|advanc(?:e|ed)|"
-    r"rall(?:y|ied)|from (?:its|the) (?:\w+-week )?low)\b"
-)
-LIMIT_REACH = 30
-"""A threshold may stand where a word of comparison ("below", "at") comes at most this many characters before it."""
-
-_SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +99,10 @@ class _Lint:
         self._symbols()
         self._dates()
         self._definitions()
-        for match in _NUMBER.finditer(self.text):
+        for match in NUMBER.finditer(self.text):
             if not any(self.covered[match.start("digits") : match.end("digits")]):
                 self._number(match)
-        for match in _WORDS.finditer(self.text):
+        for match in WORDS.finditer(self.text):
             if not any(self.covered[match.start() : match.end()]):
                 self._find("number_in_words", match.start(), match.end())
         self._leftovers()
@@ -189,7 +125,7 @@ class _Lint:
                         self._cover(match.start(), match.end())
 
     def _dates(self) -> None:
-        for match in _DATE.finditer(self.text):
+        for match in DATE.finditer(self.text):
             year, month, day, hour, minute, second = match.groups()
             same = [m for m in self.moments if (m.year, m.month, m.day) == (int(year), int(month), int(day))]
             if hour is not None:
@@ -197,12 +133,12 @@ class _Lint:
             if second is not None:
                 same = [m for m in same if m.second == int(second)]
             self._dated(match, bool(same))
-        for match in _LONG_DATE.finditer(self.text):
+        for match in LONG_DATE.finditer(self.text):
             day = int(match["d1"] or match["d2"])
-            month = _MONTHS.index(match["m1"] or match["m2"]) + 1
+            month = MONTHS.index(match["m1"] or match["m2"]) + 1
             same = [m for m in self.moments if (m.month, m.day) == (month, day) and match["y"] in (None, str(m.year))]
             self._dated(match, bool(same))
-        for match in _TIME.finditer(self.text):
+        for match in TIME.finditer(self.text):
             if not self.covered[match.start()]:
                 clock = (int(match[1]), int(match[2]))
                 self._dated(match, any((m.hour, m.minute) == clock for m in self.moments))
@@ -214,7 +150,7 @@ class _Lint:
 
     def _definitions(self) -> None:
         have = {_name(fact) for fact in self.facts}
-        patterns = [_INDICATORS, *(pattern for name, pattern in _WINDOWS if name in have)]
+        patterns = [INDICATORS, *(pattern for name, pattern in WINDOWS if name in have)]
         for pattern in patterns:
             for match in pattern.finditer(self.text):
                 self.defining.append((match.start(), match.end()))
@@ -249,7 +185,7 @@ class _Lint:
             return False
         target = fact.value * 100 if percent and fact.unit in ("share", "fraction", "ratio") else fact.value
         digits = match["digits"].replace(",", "")
-        scale = _SCALES[match["scale"].strip().lower()] if match["scale"] else 1.0
+        scale = SCALES[match["scale"].strip().lower()] if match["scale"] else 1.0
         value = float(digits) * scale
         if abs(value) == abs(_shown(fact)) and percent == (fact.unit in ("share", "fraction", "percent")):
             return True
@@ -273,19 +209,19 @@ class _Lint:
     def _name_fits(self, match: re.Match[str], fact: Cited) -> bool:
         """The indicator named just before the number (or the window just after it) must be the fact's."""
         sentence, at = self._sentence(match.start())
-        window = _AFTER.match(self.text[match.end() :])
+        window = AFTER.match(self.text[match.end() :])
         name = _name(fact)
-        if fact.unit == "threshold" and not _LIMIT_WORDS.search(sentence[max(0, at - LIMIT_REACH) : at]):
+        if fact.unit == "threshold" and not LIMIT_WORDS.search(sentence[max(0, at - LIMIT_REACH) : at]):
             return False  # 30 is where oversold begins, and nothing else
         if window and name.startswith("return_"):
             return name == f"return_{window[1]}"
         before = sentence[:at]
-        found = [(m.start(), names) for pattern, names in _NAMES for m in pattern.finditer(before)]
+        found = [(m.start(), names) for pattern, names in NAMES for m in pattern.finditer(before)]
         if not found:
             return True
         place, names = max(found)
         between = before[place:]
-        if any(m for m in _NUMBER.finditer(between) if not self._is_definition(match.start() - at + place + m.start())):
+        if any(m for m in NUMBER.finditer(between) if not self._is_definition(match.start() - at + place + m.start())):
             return True
         if fact.unit == "threshold":
             return True
@@ -295,7 +231,7 @@ class _Lint:
             and re.search(r"\b(close|price|at|near)\b", between)
         ):
             return True
-        return name == names[0] if names[0] == "return_1" else name.startswith(names)
+        return any(name == known or (known.endswith("_") and name.startswith(known)) for known in names)
 
     def _is_definition(self, at: int) -> bool:
         return any(start <= at < end for start, end in self.defining)
@@ -321,7 +257,7 @@ class _Lint:
 
     def _sentence(self, at: int) -> tuple[str, int]:
         """The sentence around a place, and the place within it."""
-        ends = [m.end() for m in _SENTENCE_END.finditer(self.text)]
+        ends = [m.end() for m in SENTENCE_END.finditer(self.text)]
         begin = max((end for end in ends if end <= at), default=0)
         finish = min((end for end in ends if end > at), default=len(self.text))
         return self.text[begin:finish], at - begin
@@ -363,7 +299,7 @@ def _shown(fact: Cited) -> float:
 def _direction(sentence: str, start: int, end: int) -> Literal["up", "down"] | None:
     """Which way the words nearest to a number point."""
     nearest: tuple[int, Literal["up", "down"]] | None = None
-    ways: tuple[tuple[re.Pattern[str], Literal["up", "down"]], ...] = ((_DOWN, "down"), (_UP, "up"))
+    ways: tuple[tuple[re.Pattern[str], Literal["up", "down"]], ...] = ((DOWN, "down"), (UP, "up"))
     for pattern, way in ways:
         for match in pattern.finditer(sentence):
             distance = start - match.end() if match.end() <= start else match.start() - end
