@@ -74,12 +74,10 @@ def _candles(axes: Axes, frame: pd.DataFrame) -> None:
     import numpy as np
 
     x = np.arange(len(frame))
-    rising = (frame["close"] >= frame["open"]).to_numpy()
-    for side, color in ((rising, UP), (~rising, DOWN)):
-        part = frame[side]
-        axes.vlines(x[side], part["low"], part["high"], color=color, linewidth=0.8)
-        bottom = part[["open", "close"]].min(axis=1)
-        height = np.abs(part["close"].to_numpy() - part["open"].to_numpy())
+    opened, high, low, close = (frame[name].to_numpy(dtype=float) for name in ("open", "high", "low", "close"))
+    for side, color in ((close >= opened, UP), (close < opened, DOWN)):
+        axes.vlines(x[side], low[side], high[side], color=color, linewidth=0.8)
+        bottom, height = np.minimum(opened, close)[side], np.abs(close - opened)[side]
         axes.bar(x[side], height, bottom=bottom, width=0.66, color=color, linewidth=0)
     axes.set_ylabel("Price (USD)")
     axes.yaxis.set_major_formatter(lambda value, _: price_text(value) if value > 0 else f"{value:g}")
