@@ -364,3 +364,16 @@ def test_reading_changes_no_date(khala: Khala, publish: Publish, clock: ManualCl
         assert isinstance(recall.analysis, MarketAnalysis)
         assert recall.analysis.computed_at == analysis.computed_at
         assert recall.read_at == clock.now()
+
+
+def test_without_an_atr_a_price_may_move_a_little_and_after_flat_prices_not_at_all(
+    khala: Khala, publish: Publish
+) -> None:
+    publish(make_analysis("YOUNG-USD", figures={"atr_14": "insufficient_history"}))
+    publish(make_analysis("FLAT-USD", figures={"atr_14": "flat_prices"}))
+    assert codes(seen(khala, 101.9, NOW, "YOUNG-USD")) == []
+    assert codes(seen(khala, 97.9, NOW + timedelta(seconds=1), "YOUNG-USD")) == ["price_moved"]
+    assert codes(seen(khala, 100, NOW, "FLAT-USD")) == []
+    recall = seen(khala, 100.1, NOW + timedelta(seconds=1), "FLAT-USD")
+    assert codes(recall) == ["price_moved"]
+    assert "no ATR" in recall.reasons[0].detail

@@ -46,6 +46,9 @@ CORE_FIGURES = (
 CURABLE = frozenset({"failed", "no_data"})
 """Reasons for an absent figure that another fetch may cure. A gap in the bars is not one: it leaves with time."""
 
+BAND_WITHOUT_ATR = 0.02
+"""A young token has no ATR yet; its price may move two percent, about half an ATR of a lively coin."""
+
 RECHECK_CLOSED_MARKET = timedelta(minutes=1)
 """How long a judgement about a market with sessions may be kept, since it may open or close meanwhile."""
 
@@ -170,19 +173,26 @@ def judge_document(
 
 def _judge_price(analysis: MarketAnalysis, price: float, rules: Rules, stale) -> None:
     reference = analysis.reference_price
+    moved = abs(price - reference)
     atr = analysis.value("atr_14")
-    if atr is not None and abs(price - reference) > rules.band_atr * atr:
-        stale(
-            "price_moved",
-            f"price {price:g} against {reference:g} then: {abs(price - reference) / atr if atr else 0:.1f} ATR, "
-            f"the band is {rules.band_atr:g}",
-        )
+    if atr is not None:
+        if moved > rules.band_atr * atr:
+            size = f"{moved / atr if atr else 0:.1f} ATR, the band is {rules.band_atr:g}"
+            stale("price_moved", f"price {price:g} against {reference:g} then: {size}")
+    elif moved > _band_without_atr(analysis) * reference:
+        stale("price_moved", f"price {price:g} against {reference:g} then, and there is no ATR to measure it by")
     for trigger in analysis.triggers:
         above = trigger.side == "above"
         passed = price > trigger.level if above else price < trigger.level
         passed_before = reference > trigger.level if above else reference < trigger.level
         if passed and not passed_before:
             stale("threshold_crossed", f"price {price:g} is {trigger.side} {trigger.level:g}: {trigger.meaning}")
+
+
+def _band_without_atr(analysis: MarketAnalysis) -> float:
+    """How far the price may go, as a fraction, when ATR is absent: not at all after flat prices, else a little."""
+    atr = analysis.figures.get("atr_14")
+    return 0.0 if atr is not None and atr.absent == "flat_prices" else BAND_WITHOUT_ATR
 
 
 def _judge_security(

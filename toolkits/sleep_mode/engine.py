@@ -96,7 +96,7 @@ class Engine:
             self.demand,
             worth=measured_worth(self.demand, self.ledger),
             break_even=self.ledger.break_even,
-            costs=lambda: measured_costs(cycles.recent()),
+            costs=lambda: measured_costs(cycles.recent(5)),
         )
 
     @cached_property
