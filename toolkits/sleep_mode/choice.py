@@ -49,6 +49,8 @@ SUGGESTED_USES = 0.3
 """What a model's suggestion is worth until it has shown how often it comes true."""
 MOST_TOKENS = 200
 """Answers are foreseen for this many of the most asked tokens; for others, only those that were really asked."""
+RECENT = 200
+"""Asks looked at for what may follow them, and as evidence for how questions divide over kinds."""
 PAIRED_TOKENS = 4
 """Comparisons are foreseen among this many of the most asked tokens, beside those that were really asked."""
 
@@ -125,7 +127,8 @@ class Candidate:
 class Outlook:
     """Everything the rates are worked out from, read once.
 
-    `boosts` maps (symbol, kind) to the uses expected in the next minutes because of what was just asked.
+    `boosts` maps (symbol, kind) to the uses expected in the next minutes because of what was just asked. `evidence` is
+    how many asks stand behind `shares`.
     """
 
     rates: Mapping[str, float]
@@ -133,6 +136,7 @@ class Outlook:
     weights: Mapping[str, Weight]
     boosts: Mapping[tuple[str, str], float]
     hours_seen: float
+    evidence: int = 0
 
     @cached_property
     def _asked_by_kind(self) -> Mapping[str, float]:
@@ -146,7 +150,7 @@ class Outlook:
     @cached_property
     def belief(self) -> float:
         """How much the prior shares still count: 1 before anything was asked, towards 0 with every ask."""
-        return SHARE_WEIGHT / (SHARE_WEIGHT + sum(self._asked_by_kind.values()))
+        return SHARE_WEIGHT / (SHARE_WEIGHT + max(self.evidence, sum(self._asked_by_kind.values())))
 
     @cached_property
     def everybody(self) -> float:
@@ -187,7 +191,8 @@ def read_outlook(
         return Outlook(dict.fromkeys(symbols, PRIOR_PER_HOUR), {}, weights, {}, hours_seen)
     boosts: dict[tuple[str, str], float] = {}
     follows: dict[str, Sequence[Follow]] = {}
-    for ask in demand.recent(20):
+    recent = demand.recent(RECENT)
+    for ask in recent:
         if not timedelta(0) <= now - ask.at <= FOLLOW_WITHIN:
             continue
         if ask.kind not in follows:
@@ -196,7 +201,7 @@ def read_outlook(
             if follow.same_token and ask.symbol:
                 place = (ask.symbol, follow.kind)
                 boosts[place] = boosts.get(place, 0.0) + FOLLOW_CHANCE * follow.share
-    return Outlook(demand.rates(tokens), demand.kind_shares(symbols), weights, boosts, hours_seen)
+    return Outlook(demand.rates(tokens), demand.kind_shares(symbols), weights, boosts, hours_seen, len(recent))
 
 
 def candidates(
