@@ -34,6 +34,8 @@ def named(khala: Khala, text: str) -> list[str]:
         ("the NEAR token", ["NEAR-USD"]),
         ("near-usd", ["NEAR-USD"]),
         ("link token", ["LINK-USD"]),
+        ("is Render safe?", ["RENDER-USD"]),
+        ("they render a page", []),
         ("", []),
         ("hello there, how are you?", []),
     ],

@@ -14,7 +14,7 @@ from .records import SearchFilter
 
 Place = Literal["current", "archive"]
 
-HNSW = {"space": "cosine", "max_neighbors": 24, "ef_construction": 120, "ef_search": 120}
+HNSW = {"space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100}
 BUILD_SYNC = 200
 NEVER = 1_000_000_000
 """Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""

@@ -54,7 +54,7 @@ PLACES: dict[Place, tuple[str, ...]] = {
 }
 BATCH = 20
 """Rows handed to Chroma at once: about 15 ms in which nothing else in the process runs."""
-BUILD_BATCH = 50
+BUILD_BATCH = 25
 REBUILD_AFTER = 2_000
 """Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
 NOT_BUILT = "it was not built yet"

@@ -105,7 +105,8 @@ class Lexicon:
         for alias in aliases_for(token.symbol):
             key = _key(alias)
             if key and key not in self._entries:
-                ticker = key == base_ticker(token.symbol).lower()
+                called_so = reviewed is not None and key == _key(reviewed.name)
+                ticker = key == base_ticker(token.symbol).lower() and not called_so
                 rule: _Rule = "any"
                 if len(key) <= 2 or (ticker and is_common_word(alias)):
                     rule = "upper"

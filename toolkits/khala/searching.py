@@ -77,6 +77,9 @@ class Searching:
     def latest(self, token: Token | str, *, interval: Interval = "1d") -> Recall:
         raise NotImplementedError
 
+    def resolve(self, text: str) -> tuple[Token, ...]:
+        raise NotImplementedError
+
     def _judged(self, document: Document) -> tuple[Freshness, tuple[StaleReason, ...]]:
         raise NotImplementedError
 
@@ -97,7 +100,9 @@ class Searching:
         table.check_embedder()
         if getattr(table.embedder, "instant", False):
             table.embed_pending()
-        found = searcher.search(text, as_filter(where), limit_of(limit))
+        condition = as_filter(where)
+        named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
+        found = searcher.search(text, condition, limit_of(limit), named=named)
         return [hit for hit in map(self._hit, found) if hit is not None]
 
     def _hit(self, found: Found) -> SearchHit | None:

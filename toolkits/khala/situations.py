@@ -81,6 +81,7 @@ class SituationTable:
         self._journal = journal
         self._lock = threading.Lock()
         self._past: dict[str, tuple[int, _Past]] = {}
+        self._scale: dict[str, tuple[_Past, NDArray[np.float64]]] = {}
 
     def add(
         self, symbol: str, interval: Interval, rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]]
@@ -141,7 +142,8 @@ class SituationTable:
         eligible = (past.at < at) & ~(own & (past.at > at - APART * step * 1.5))
         if eligible.sum() < FEWEST_ROWS:
             return _nothing(symbol, interval, as_of, f"only {int(eligible.sum())} past bars are on record")
-        distance = _distances(past.features, _features(np.array([price]), figures[None, :])[0], past.at <= now)
+        features = _features(np.array([price]), figures[None, :])[0]
+        distance = _distances(past.features, features, self._spread(interval, past, now))
         distance[~eligible] = np.inf
         nearest = _nearest(past, distance, figures, price, limit, step)
         if not nearest:
@@ -173,6 +175,16 @@ class SituationTable:
             outcomes=_outcomes(situations),
             note=f"{len(situations)} of {int(eligible.sum())} past bars of {len(past.symbols)} tokens",
         )
+
+    def _spread(self, interval: Interval, past: _Past, now: float) -> NDArray[np.float64]:
+        """The scale of the figures over the rows known at `now`; kept while that is all of them."""
+        known = past.at <= now
+        if not known.all():
+            return _spreads(past.features[known])
+        kept = self._scale.get(interval)
+        if kept is None or kept[0] is not past:
+            kept = self._scale[interval] = past, _spreads(past.features)
+        return kept[1]
 
     def _load(self, interval: Interval) -> _Past:
         with self._lock:
@@ -262,21 +274,27 @@ def _features(price: NDArray[np.float64], figures: NDArray[np.float64]) -> NDArr
     return features
 
 
+def _spreads(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The robust deviation of each figure; infinite for what never varies and so tells nothing."""
+    import numpy as np
+
+    spread = np.full(features.shape[1], np.inf)
+    varied = ~np.isnan(features).all(axis=0)
+    if varied.any():
+        low, high = np.nanquantile(features[:, varied], [0.25, 0.75], axis=0)
+        spread[varied] = np.where(high - low > 1e-12, (high - low) / 1.349, np.inf)
+    return spread
+
+
 def _distances(
-    features: NDArray[np.float64], present: NDArray[np.float64], known: NDArray[np.bool_]
+    features: NDArray[np.float64], present: NDArray[np.float64], spread: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Distance of each row to the present: root mean square over the figures both have, in robust deviations.
 
-    About 1.4 for two unrelated rows. Infinite where too few figures are shared. `known` rows set the scale.
+    About 1.4 for two unrelated rows. Infinite where too few figures are shared.
     """
     import numpy as np
 
-    spread = np.full(features.shape[1], np.inf)  # what never varies tells nothing
-    measured = features[known]
-    varied = ~np.isnan(measured).all(axis=0)
-    if varied.any():
-        low, high = np.nanquantile(measured[:, varied], [0.25, 0.75], axis=0)
-        spread[varied] = np.where(high - low > 1e-12, (high - low) / 1.349, np.inf)
     apart = np.clip((features - present) / spread, -6, 6) ** 2
     shared = np.sum(~np.isnan(apart), axis=1)
     with np.errstate(all="ignore"):
@@ -290,7 +308,7 @@ def _nearest(
     """Rows and their distances, words included, nearest first, no two of one token within `APART` bars."""
     import numpy as np
 
-    width = min(len(distance), WIDTH * limit + 200)
+    width = min(len(distance), WIDTH * limit + 50)
     candidates = np.argpartition(distance, width - 1)[:width]
     present = _words(figures, price)
     ranked = []

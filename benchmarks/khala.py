@@ -1,0 +1,391 @@
+"""Khala's speed and what survives a kill, each beside its aim.
+
+    python benchmarks/khala.py [--kills 30] [--big] [--json]
+
+Wall time, the best of repeated runs where something can be repeated: what others do on the machine counts least.
+`--big` adds 5,000 analyses, `--kills` says how many times a writing process is killed (0: not at all).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.settings import Settings, load_settings
+from deeptrader.core.token import Token
+from deeptrader.toolkits.khala import Document, Khala, MarketAnalysis
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.sleep_mode.analyse import build_analysis
+
+NOW = datetime(2026, 11, 22, 0, 7, tzinfo=UTC)
+WORDS = ("quiet", "breakout", "honeypot", "dip", "rally", "range", "trend", "volume", "squeeze", "gap", "reversal")
+
+
+@dataclass
+class Row:
+    """One measured thing. `aim` None: no aim was set."""
+
+    what: str
+    value: float
+    unit: str
+    aim: float | None = None
+    higher_is_better: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        if self.aim is None:
+            return None
+        return self.value >= self.aim if self.higher_is_better else self.value <= self.aim
+
+
+def real_analyses(count: int, settings: Settings, clock: ManualClock) -> list[MarketAnalysis]:
+    """`count` complete analyses, as a cycle over a simulated market writes them: sixty computed, the rest renamed."""
+    market = SimulatedMarket(min(count, 60), clock=clock)
+    tokens = market.universe(top=min(count, 60)).tokens
+    quotes = market.quotes(tokens).quotes
+    computed = [
+        build_analysis(
+            market.bars(token, interval="1d"),
+            quote=quotes[token.symbol],
+            security=None,
+            settings=settings,
+            now=clock.now(),
+        )
+        for token in tokens
+    ]
+    return [
+        computed[n % len(computed)].model_copy(
+            update={"token": Token(symbol=f"X{n}Q-USD", name=f"Token {n}"), "report": f"{n} " + computed[n % 60].report}
+        )
+        for n in range(count)
+    ]
+
+
+def later(analyses: list[MarketAnalysis], step: int) -> list[MarketAnalysis]:
+    """The same analyses with other prices: new versions."""
+    moment = NOW + timedelta(seconds=step)
+    return [a.model_copy(update={"price": a.price * (1 + step / 1e4), "computed_at": moment}) for a in analyses]
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1e3
+
+
+def per_call(work: Callable[[], object], *, calls: int, rounds: int = 25) -> float:
+    """Milliseconds for one call: the best of some rounds of many calls, since the machine is shared."""
+    spent = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        for _ in range(calls):
+            work()
+        spent.append((time.perf_counter() - begun) / calls * 1e3)
+    return min(spent)
+
+
+@contextmanager
+def open_memory(folder: Path, settings: Settings, clock: ManualClock) -> Iterator[Khala]:
+    with Khala.open(folder, settings=settings, clock=clock) as khala:
+        yield khala
+
+
+def reading(khala: Khala, folder: Path) -> Iterator[Row]:
+    symbols = [token.symbol for token in khala.symbols()][:50]
+    for symbol in symbols:
+        khala.latest(symbol)
+    at = iter(range(10**9))
+    yield Row(
+        "read one analysis, in process",
+        per_call(lambda: khala.latest(symbols[next(at) % 50]), calls=2_000),
+        "ms",
+        0.002,
+    )
+    yield Row("read fifty at once", per_call(lambda: khala.latest_many(symbols), calls=50), "ms")
+    yield Row("a token nobody stored (SQLite)", per_call(lambda: khala.latest("NOBODY-USD"), calls=500), "ms", 0.05)
+
+    def cold() -> None:
+        khala._recaller._kept = {}
+        khala._recaller._parsed = {}
+        khala.latest(symbols[next(at) % 50])
+
+    yield Row("a token not read before (SQLite and parsing)", per_call(cold, calls=200), "ms")
+
+    writer = subprocess.Popen(
+        [sys.executable, __file__, "--write-into", str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    yield Row(
+        "read one analysis while another process writes",
+        per_call(lambda: khala.latest(symbols[next(at) % 50]), calls=2_000, rounds=60),
+        "ms",
+        0.01,
+    )
+    writer.send_signal(signal.SIGTERM)
+    writer.wait()
+    text = "Is bitcoin or ETH the better buy, or should we wait until LINK token is near its low?"
+    yield Row("find the tokens a question names", per_call(lambda: khala.resolve(text), calls=200), "ms")
+
+
+def writing(folder: Path, settings: Settings, count: int, durable: float, searchable: float) -> Iterator[Row]:
+    clock = ManualClock(NOW)
+    analyses = real_analyses(count, settings, clock)
+    with open_memory(folder, settings, clock) as khala:
+        khala.embedder.embed(["warm"])
+        khala.index()  # imports Chroma, which takes a second once in a process
+        ids: list[str] = []
+        yield Row(
+            f"{count:,} analyses durable (first)",
+            milliseconds(lambda: ids.extend(khala.store(analyses))),
+            "ms",
+            durable,
+        )
+        yield Row(f"{count:,} analyses published (first)", milliseconds(lambda: khala.publish(ids)), "ms")
+        yield Row(f"{count:,} analyses searchable in Chroma (first)", milliseconds(khala.index), "ms", searchable)
+        clock.advance(60)
+        again = later(analyses, 1)
+        ids.clear()
+        yield Row(
+            f"{count:,} analyses durable (a later cycle)",
+            milliseconds(lambda: ids.extend(khala.store(again))),
+            "ms",
+            durable,
+        )
+        yield Row(f"{count:,} analyses published (a later cycle)", milliseconds(lambda: khala.publish(ids)), "ms")
+        yield Row(
+            f"{count:,} analyses searchable in Chroma (a later cycle)", milliseconds(khala.index), "ms", searchable
+        )
+
+
+def searching(khala: Khala) -> Iterator[Row]:
+    where = {"kinds": ("analysis",), "rsi_below": 45.0, "signal": "hold"}
+    table, index, searcher, _ = khala._search.get()
+    vector = np.asarray(table.embedder.embed(["weak momentum in a downtrend"])[0])
+    vector /= np.linalg.norm(vector)
+    from deeptrader.toolkits.khala.search import as_filter
+
+    condition = as_filter(where)
+    yield Row(
+        "filtered nearest neighbours over current analyses, Chroma",
+        per_call(lambda: index.nearest("current", vector, condition, 5), calls=20),
+        "ms",
+        5,
+    )
+    yield Row(
+        "the same, exactly, over the journal's vectors",
+        per_call(lambda: searcher._mirror.nearest(vector, condition, 5), calls=50),
+        "ms",
+    )
+    text = "weak momentum in a downtrend"
+    yield Row(
+        "search() with filter, by meaning and words",
+        per_call(lambda: khala.search(text, where=where), calls=20),
+        "ms",
+        5,
+    )
+    yield Row("search() over everything", per_call(lambda: khala.search(text), calls=10), "ms")
+    yield Row("recall@5 of Chroma against exact search, our texts", recall_at_5(khala), "share", 0.99, True)
+
+
+def recall_at_5(khala: Khala) -> float:
+    """Share of the five truly nearest that Chroma returns; texts equally near count as well."""
+    table, index, searcher, _ = khala._search.get()
+    from deeptrader.toolkits.khala.records import SearchFilter
+
+    hits = asked = 0
+    for page in table.changes(0):
+        for change in page[:: max(1, len(page) // 40)]:
+            if change.vector is None:
+                continue
+            vector = np.frombuffer(change.vector, dtype="<f4")
+            place = change.entry.place
+            where = SearchFilter(kinds=("analysis",) if place == "current" else ("digest", "scenario", "memory"))
+            exact = searcher._mirror.nearest(vector, where, 5)
+            worst = min(searcher._mirror.similarity(key, vector) for key in exact)
+            found = index.nearest(place, vector, where, 5)
+            hits += sum(searcher._mirror.similarity(key, vector) >= worst - 1e-4 for key in found)
+            asked += len(exact)
+    return hits / asked
+
+
+def finding(khala: Khala) -> Iterator[Row]:
+    """Questions about one token in other words than its text: is that token's analysis the first hit?"""
+    names = khala.symbols()[:60]
+    patterns = ("how is {} doing", "what do we know about {}", "{} today", "should I sell my {}", "{} momentum?")
+    asked = [(pattern.format(token.name), token.symbol) for token in names for pattern in patterns]
+    where = {"kinds": ("analysis",)}
+    right = sum(khala.search(text, where=where, limit=1)[0].symbols == (symbol,) for text, symbol in asked)
+    yield Row("first hit right when a question names a token, meaning and words", right / len(asked), "share")
+    table, _, searcher, _ = khala._search.get()
+    from deeptrader.toolkits.khala.embedder import embed_query
+    from deeptrader.toolkits.khala.search import as_filter
+
+    condition = as_filter(where)
+    right = sum(
+        searcher._mirror.nearest(embed_query(table.embedder, text), condition, 1) == [("analysis", f"{symbol}:1d")]
+        for text, symbol in asked
+    )
+    yield Row("the same by meaning alone", right / len(asked), "share")
+
+
+def likening(khala: Khala) -> Iterator[Row]:
+    from deeptrader.toolkits.market_data.history import figure_history
+
+    clock = ManualClock(NOW)
+    market = SimulatedMarket(50, clock=clock)
+    for token in market.universe(top=50).tokens:
+        bars = market.bars(token, interval="1d")
+        history = figure_history(bars.frame, interval="1d", kind=token.kind).to_dict("index")
+        closes = bars.frame["close"].to_numpy()
+        rows = [
+            (moment.to_pydatetime(), float(close), {k: v for k, v in figures.items() if v == v})  # type: ignore[attr-defined]
+            for (moment, figures), close in zip(history.items(), closes, strict=True)
+            if close == close
+        ]
+        khala.add_situations(token, "1d", rows)
+    first = milliseconds(lambda: khala.similar("SIM001-USD"))
+    yield Row("similar situations among 20,000 bars, first time", first, "ms")
+    yield Row(
+        "similar situations among 20,000 bars", per_call(lambda: khala.similar("SIM001-USD"), calls=3, rounds=9), "ms"
+    )
+
+
+async def longest_freeze(work: Callable[[], object]) -> float:
+    """Longest time in ms that an event loop in the same process was held up while `work` ran in a thread."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    longest, last = 0.0, time.perf_counter()
+    while not task.done():
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    await task
+    return longest * 1e3
+
+
+def freezing(folder: Path, settings: Settings) -> Iterator[Row]:
+    clock = ManualClock(NOW)
+    with open_memory(folder, settings, clock) as khala:
+        khala.embedder.embed(["warm"])
+        khala.index()
+        analyses = real_analyses(1_000, settings, clock)
+        khala.publish(khala.store(analyses))
+        idle = asyncio.run(longest_freeze(lambda: time.sleep(1)))
+        yield Row("longest pause of an event loop with nothing going on", idle, "ms")
+        freeze = asyncio.run(longest_freeze(khala.index))
+        yield Row("longest pause of an event loop while 1,000 are indexed in a thread", freeze, "ms", 50)
+
+
+def killing(folder: Path, kills: int) -> Iterator[Row]:
+    """Kill a writing process at random moments; count acknowledged versions that are gone afterwards."""
+    chance, lost, acknowledged = random.Random(7), 0, 0
+    for _ in range(kills):
+        writer = subprocess.Popen(
+            [sys.executable, __file__, "--write-into", str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(chance.randint(2, 12))]
+        time.sleep(chance.uniform(0, 0.1))
+        os.kill(writer.pid, signal.SIGKILL)
+        lines += writer.communicate()[0].splitlines(keepends=True)
+        ids = [line.strip() for line in lines if line.endswith("\n") and ":" in line]
+        with Khala.open(folder, clock=ManualClock(NOW)) as khala:
+            assert khala.journal.problems() == []
+            acknowledged += len(ids)
+            lost += sum(khala.analysis(analysis_id) is None for analysis_id in ids)
+    yield Row(f"acknowledged versions lost in {kills} kills ({acknowledged:,} acknowledged)", lost, "", 0)
+
+
+def write_without_end(folder: Path) -> None:
+    """What the other process does: new versions of fifty tokens, one transaction after another, and the index."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    clock = ManualClock(NOW)
+    settings = load_settings(market="simulated")
+    with open_memory(folder, settings, clock) as khala:
+        symbols = khala.symbols()[:50]
+        found = (khala.latest(token).analysis for token in symbols)
+        analyses = [a for a in found if a is not None] or real_analyses(50, settings, clock)
+        for step in range(1, 10**9):
+            clock.set(NOW + timedelta(days=step))
+            ids = khala.store(later(analyses, step + random.Random().randrange(10**6)))
+            print("\n".join(ids), flush=True)
+            khala.publish(ids)
+
+
+def fill(khala: Khala, settings: Settings, clock: ManualClock) -> None:
+    """500 current analyses beside an archive of 3,000 texts."""
+    khala.publish(khala.store(real_analyses(500, settings, clock)))
+    chance = random.Random(1)
+    khala.put_documents(
+        [
+            Document(
+                kind="digest" if n % 3 else "scenario",
+                key=f"text {n}",
+                title=f"Day {n}",
+                text=" ".join(chance.choices(WORDS, k=30)),
+                created_at=NOW - timedelta(hours=n),
+            )
+            for n in range(3_000)
+        ]
+    )
+    khala.index()
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    settings = load_settings(market="simulated")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        rows += writing(root / "500", settings, 500, 100, 1_000)
+        if options.big:
+            rows += writing(root / "5000", settings, 5_000, 600, 15_000)
+        clock = ManualClock(NOW)
+        with open_memory(root / "read", settings, clock) as khala:
+            fill(khala, settings, clock)
+            rows += searching(khala)
+            rows += finding(khala)
+            rows += likening(khala)
+            rows += reading(khala, root / "read")
+        rows += freezing(root / "freeze", settings)
+        if options.kills:
+            rows += killing(root / "kill", options.kills)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--big", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write-into", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write_into:
+        write_without_end(options.write_into)
+        return
+    rows = measure(options)
+    if options.json:
+        print(json.dumps([asdict(row) | {"met": row.met} for row in rows], indent=2))
+        return
+    for row in rows:
+        aim = "" if row.aim is None else f"aim {row.aim:g} {'met' if row.met else 'MISSED'}"
+        print(f"{row.what:<75} {row.value:>10.4g} {row.unit:<6} {aim}")
+
+
+if __name__ == "__main__":
+    main()
