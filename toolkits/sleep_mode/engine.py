@@ -121,6 +121,11 @@ class Engine:
             wait_for_quiet=self.quiet,
         )
 
+    @cached_property
+    def guard(self) -> CycleGuard:
+        """Runs the cycle under the store's lease: for one-off cycles and for `sleep_workflow`."""
+        return CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger)
+
     def listeners(self) -> Sequence[Listener]:
         """Who is told when a team asks memory: demand and ledger."""
         return (demand_listener(self.demand), self.ledger_hook.listen)
@@ -133,7 +138,7 @@ class Engine:
             SettingsError: the kill switch is on.
             DeepTraderError: what stopped the cycle.
         """
-        attempt = CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger).run()
+        attempt = self.guard.run()
         if attempt.report is not None:
             return attempt.report
         if attempt.state == "held":
@@ -151,7 +156,7 @@ class Engine:
 
     def scheduler(self, *, every: float | None = None, watch: bool = True, **options: Any) -> SleepScheduler:
         """A scheduler over this engine's cycle; `watch` looks at prices between ticks and wakes it early."""
-        look = PriceWatch(self.runtime.market, self.runtime.khala, charge=self._charge) if watch else None
+        look = PriceWatch(self.runtime.market, self.runtime.khala, budgets=self.budgets) if watch else None
         parts: dict[str, Any] = {
             "lease": self.lease,
             "controls": self.controls,
@@ -161,10 +166,6 @@ class Engine:
             "clock": self.clock,
         }
         return SleepScheduler(self.cycle, every=every, **(parts | options))
-
-    def _charge(self, requests: float) -> None:
-        if requests:
-            self.budgets.charge("requests", requests)
 
     def close(self) -> None:
         """Write what waits in memory."""

@@ -116,6 +116,10 @@ class Lease:
             ).fetchone()
         return Claim("granted", grant=Grant(self, owner, fence, begun=now))
 
+    def now(self) -> datetime:
+        """The present by the clock that all holders share."""
+        return self._clock.now()
+
     def holder(self) -> Holder | None:
         """Who holds the lease now; None when nobody alive does."""
         with self._journal.read() as connection:

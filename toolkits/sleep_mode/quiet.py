@@ -23,8 +23,8 @@ def wait_on(event: threading.Event, seconds: float) -> None:
 class QuietTime:
     """Passed to a cycle as `wait_for_quiet`: holds dear work back until no team run has been in flight for a moment.
 
-    Patience is bounded per call, so that a team that never rests cannot starve sleep for ever. Once it ran out,
-    `unmet` is True until dear work found quiet again: the scheduler then uses the next quiet moment for a cycle.
+    Patience is bounded: once it ran out, `unmet` is True and later calls only look, so that a busy team holds up dear
+    work and not the whole cycle. The scheduler uses the next quiet moment for another cycle.
 
     Args:
         activity: the tracker that the agents' hooks feed.
@@ -51,8 +51,8 @@ class QuietTime:
         self.unmet = False
 
     def __call__(self, patience_seconds: float) -> bool:
-        """Wait for quiet; True when it came, False when patience ran out or `give_up` was called."""
-        deadline = self._clock.monotonic() + patience_seconds
+        """Wait for quiet; True when it came, False when patience ran out, had run out before, or at `give_up`."""
+        deadline = self._clock.monotonic() + (0.0 if self.unmet else patience_seconds)
         while not self.now():
             left = deadline - self._clock.monotonic()
             if left <= 0 or self._given_up.is_set():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ...core.token import Interval, Token
 from ..khala import Khala
 from ..market_data.protocol import MarketProvider
+from .budgets import BudgetBook
+from .fetch import LOCAL_MARKETS
 from .lifetime import bands_moved, is_shock
 
 
@@ -16,7 +18,7 @@ class PriceWatch:
     Each look costs what one batch of quotes costs. One shock wakes once: not again before there is a new analysis.
 
     Args:
-        charge: told how many requests a look took; raises `BudgetExceeded` when there are none left.
+        budgets: pays for each look before it is made; None: looks are free.
     """
 
     def __init__(
@@ -24,12 +26,12 @@ class PriceWatch:
         market: MarketProvider,
         khala: Khala,
         *,
-        charge: Callable[[float], object] | None = None,
+        budgets: BudgetBook | None = None,
         interval: Interval = "1d",
     ) -> None:
         self._market = market
         self._khala = khala
-        self._charge = charge or (lambda _requests: None)
+        self._budgets = budgets if market.id not in LOCAL_MARKETS else None
         self._interval: Interval = interval
         self._woken: dict[str, str] = {}
 
@@ -46,8 +48,12 @@ class PriceWatch:
         if not tokens:
             return None
         before = self._market.requests_made()
+        if self._budgets is not None:
+            self._budgets.charge("requests", 1)
         batch = self._market.quotes(tokens)
-        self._charge(self._market.requests_made() - before)
+        more = self._market.requests_made() - before - 1
+        if self._budgets is not None and more > 0:
+            self._budgets.charge("requests", more, limited=False)
         self._khala.observe(batch.quotes.values())
         return self._reason(tokens)
 
