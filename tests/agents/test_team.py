@@ -226,6 +226,44 @@ def test_a_manager_inside_a_bigger_team_keeps_its_gate(parts):
     assert [note["did"] for note in (inner.metadata or {})["deeptrader"]["gate"]] == ["injected"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gated_team_inside_a_gated_team_notes_its_own_doings(parts, khala, way):
+    analyst: Any = market_analyst(ScriptedModel(["Fine."]), **parts)
+    inner_task = call("delegate_task_to_member", member_id="market-analyst", task="How is bitcoin doing?")
+    outer_task = call("delegate_task_to_member", member_id="deep-trader-manager", task="How is ethereum doing?")
+    manager: Any = deep_trader_manager(ScriptedModel([inner_task, "From the desk."]), members=[analyst], **parts)
+    whole = Team(id="firm", members=[manager], model=ScriptedModel([outer_task, "Done."]), telemetry=False)
+    add_sleep_mode(whole, khala=khala)
+
+    output = perform(way, whole, "How are they?")
+
+    told = {
+        run.team_id: [list(note["tokens"]) for note in run.metadata["deeptrader"]["gate"]]
+        for run in (output, output.member_responses[0])
+    }
+    assert told == {"firm": [["ETH-USD"]], "deep-trader-manager": [["BTC-USD"]]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gate_that_is_off_keeps_memory_from_the_analysts_task_too(parts, way):
+    analyst: Any = market_analyst(ScriptedModel(["Fine."]), **parts)
+    task = call("delegate_task_to_member", member_id="market-analyst", task="How is bitcoin doing?")
+    team: Any = deep_trader_manager(ScriptedModel([task, "Done."]), members=[analyst], gate="off", **parts)
+
+    perform(way, team, "?")
+
+    assert analyst.model.requests[0].user == "How is bitcoin doing?"
+
+
+def test_an_analyst_gets_no_second_memory_hook_from_the_gate(parts):
+    analyst: Any = market_analyst(ScriptedModel(), **parts)
+    hooks = list(analyst.pre_hooks)
+
+    deep_trader_manager(ScriptedModel(), members=[analyst], **parts)
+
+    assert analyst.pre_hooks == hooks
+
+
 def test_what_the_caller_passes_is_added_to_ours(parts):
     order: list[str] = []
 

@@ -237,15 +237,16 @@ def test_three_tokens_stay_within_the_reply_budget(khala, toolkit):
     assert "report" in reply["tokens"][0]
 
 
+@pytest.mark.parametrize("question", ["", "how risky are they?"])
 @pytest.mark.parametrize("count", [1, 3, 10, 25])
 @pytest.mark.parametrize("budget", [120, 400, 1_500, 6_000])
-def test_any_number_of_tokens_stays_within_any_budget(tmp_path, count, budget):
+def test_any_number_of_tokens_stays_within_any_budget(tmp_path, count, budget, question):
     with open_memory(tmp_path, fill=False) as khala:
         symbols = [f"T{i:02}-USD" for i in range(count)]
         publish(khala, *(make_analysis(symbol, report=LONG_REPORT) for symbol in symbols))
         toolkit = SleepModeToolkit(khala, settings=khala.settings.with_changes(reply_budget_tokens=budget))
 
-        text = toolkit.sleep_mode(symbols)
+        text = toolkit.sleep_mode(symbols, question)
 
         assert estimate_tokens(text) <= budget
         reply = json.loads(text)
@@ -398,6 +399,13 @@ def test_a_refresh_shows_at_once(khala, toolkit):
     publish(khala, make_analysis("SOL-USD", name="Solana", price=151.0, rsi=33.3))
 
     assert only(ask(toolkit, ["SOL-USD"]))["figures"]["rsi_14"] == 33.3
+
+
+def test_a_newer_analysis_replaces_what_was_rendered(khala, toolkit):
+    assert only(ask(toolkit, ["BTC-USD"]))["figures"]["rsi_14"] == 41.7
+    publish(khala, make_analysis("BTC-USD", name="Bitcoin", price=67_400.0, rsi=42.2))
+
+    assert only(ask(toolkit, ["BTC-USD"]))["figures"]["rsi_14"] == 42.2
 
 
 def test_a_hostile_name_is_quoted_and_kept_out_of_the_report(khala, toolkit):
