@@ -189,10 +189,12 @@ class SleepCycle:
         with run.step("plan"):
             items = self._plan(run, universe)
         self._refresher.refresh(run, items, universe.quotes)
-        with run.step("anticipate"):
-            prepared = self._prepare(run)
         with run.step("reports"):
             self._improve_reports(run, items)
+        with run.step(
+            "anticipate"
+        ):  # after the reports: a better report is a new version, and answers rest on versions
+            prepared = self._prepare(run)
         with run.step("index"):
             run.progress("index", 0, 1)
             run.guarded("index", self.khala.index)

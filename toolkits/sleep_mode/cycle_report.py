@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..khala.journal import Journal
 
 Outcome = Literal["published", "unchanged", "kept", "deferred", "failed", "refused"]
-STEPS = ("observe", "plan", "fetch", "security", "figures", "write", "situations", "anticipate", "reports", "index")
+STEPS = ("observe", "plan", "fetch", "security", "figures", "write", "situations", "reports", "anticipate", "index")
 
 
 class TokenOutcome(Record):

@@ -35,8 +35,8 @@ INDICATORS = re.compile(
 WINDOWS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
-        ("return_1", r"(?:over|after|in) (?:the last )?1 bar\b|1-bar return"),
-        ("return_7", r"(?:over|after|in) (?:the last )?7 bars\b|7-bar return"),
+        ("return_1", r"(?:over|after|in) (?:the last )?1(?: bar\b|(?=,))|1-bar return"),
+        ("return_7", r"(?:over|after|in) (?:the last )?7(?: bars\b|(?=,))|7-bar return"),
         ("return_30", r"(?:over|after|in) (?:the last )?30 bars\b|30-bar return"),
         ("median_1", r"after (?:the next )?1 bar\b"),
         ("median_7", r"after (?:the next )?7 bars\b"),
