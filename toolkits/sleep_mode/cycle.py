@@ -191,9 +191,7 @@ class SleepCycle:
         self._refresher.refresh(run, items, universe.quotes)
         with run.step("reports"):
             self._improve_reports(run, items)
-        with run.step(
-            "anticipate"
-        ):  # after the reports: a better report is a new version, and answers rest on versions
+        with run.step("anticipate"):  # after the reports: a better report is a new version, answers rest on versions
             prepared = self._prepare(run)
         with run.step("index"):
             run.progress("index", 0, 1)
