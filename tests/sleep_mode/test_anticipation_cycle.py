@@ -45,12 +45,14 @@ def test_answers_rest_on_the_versions_that_a_cycle_leaves_published(tmp_path: Pa
         )
         report = cycle.run(NOW)
         assert report.problems == ()
-        authors = {r.analysis.report_author for r in khala.latest_many(khala.symbols()).values() if r.analysis}
-        assert "model:cheap" in authors, writer.outcomes
+        published = [r.analysis for r in khala.latest_many(khala.symbols()).values() if r.analysis]
+        assert "model:cheap" in {analysis.report_author for analysis in published}, writer.outcomes
         assert report.anticipated > 0
         assert report.scenarios > 0
         prepared = khala.documents("anticipated") + khala.documents("scenario")
         assert {freshness for _, freshness, _ in prepared} == {Freshness.FRESH}
+        versions = {analysis.analysis_id for analysis in published}
+        assert all(set(document.rests_on) <= versions for document, _, _ in prepared)
         found = anticipator.ask(f"how is {khala.symbols()[0].symbol} doing?")
         assert isinstance(found, Answer)
         assert found.source == "prepared"
