@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.token import Interval, TokenKind
 from . import pandas_ta_bridge
-from .figures import SPECS
+from .figures import MINIMUM_BARS, SPECS, YEAR_DAYS
 from .panel import COLUMNS, build_panel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
-HISTORY_FIGURES = tuple(SPECS)
+    Floats = NDArray[np.float64]
+
+SHORTEST_RUN = 20
+"""No figure that is computed over a run needs fewer bars."""
+YEAR = timedelta(days=YEAR_DAYS)
 
 
 def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | None = None) -> pd.DataFrame:
     """Every figure as it stood at each bar, by the definitions and minimum histories of `compute_indicators`.
 
-    `bars` as there. Returns one row per bar (same index) and one float column per figure, NaN where it was absent. The
-    row at a bar rests on bars up to it and on none after, so it equals what `compute_indicators` gives for the frame cut
-    there, except that flat prices are not told apart: their ratios are NaN as well.
+    `bars` as there. Returns one row per bar (same index) and one float column per figure, NaN where it was absent.
+    The row at a bar rests on bars up to it and on none after: it equals what `compute_indicators` gives for the frame
+    cut there, except that flat prices are not told apart: their ratios are NaN as well.
 
     Raises:
         InvalidInput: as `compute_indicators`.
@@ -32,40 +38,51 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
     panel = build_panel([bars], interval, [kind])
     if bars.empty:
         return pd.DataFrame(columns=list(SPECS), index=bars.index, dtype=float)
-    frame = bars[list(COLUMNS)].astype(float)
-    frame = frame.where(frame[["open", "high", "low", "close"]].gt(0).all(axis=1))
-    closed = frame["close"].notna()
-    runs = (~closed).cumsum().where(closed)
-    length = closed.groupby(runs).cumcount() + 1
-    history = pd.DataFrame(np.nan, index=bars.index, columns=list(SPECS))
-    for _, part in frame[closed].groupby(runs[closed]):
-        if len(part) < 20:
-            continue
-        scale = 2.0 ** np.round(np.log2(part["close"].iloc[-1]))
-        prices = part / scale
-        for name, series in pandas_ta_bridge.core_series(prices).items():
-            if series is not None:
-                factor = scale if SPECS[name].unit == "price" else 1.0
-                history.loc[part.index, name] = series.to_numpy() * factor
-    _windows(history, frame, float(panel.per_year[0]))
+    closed = np.isfinite(panel.close[:, 0])
+    columns = {name: np.where(closed, bars[name].to_numpy(dtype=float), np.nan) for name in COLUMNS}
+    history = {name: np.full(len(bars), np.nan) for name in SPECS}
+    length = _run_lengths(closed)
+    for last in np.flatnonzero(closed & ~np.append(closed[1:], False)):
+        first = last - length[last] + 1
+        if length[last] >= SHORTEST_RUN:
+            _core(history, columns, slice(first, last + 1))
+    _windows(history, pd.DataFrame(columns, index=bars.index), float(panel.per_year[0]))
     known = closed.cumsum()
     for name, spec in SPECS.items():
-        enough = (known >= max(spec.bars, 100)) & (length >= spec.run) & closed
-        history[name] = history[name].where(enough & np.isfinite(history[name]))
-    return history
+        enough = (known >= max(spec.bars, MINIMUM_BARS)) & (length >= spec.run) & closed & np.isfinite(history[name])
+        history[name] = np.where(enough, history[name], np.nan)
+    return pd.DataFrame(history, index=bars.index)
 
 
-def _windows(history: pd.DataFrame, frame: pd.DataFrame, per_year: float) -> None:
+def _run_lengths(closed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each bar how many bars in a row, up to it, have a close."""
+    counted = closed.cumsum()
+    return counted - np.maximum.accumulate(np.where(closed, 0, counted))
+
+
+def _core(history: dict[str, Floats], columns: dict[str, Floats], run: slice) -> None:
+    """The recursive figures over one unbroken run, in scaled prices as `compute_indicators` has them."""
+    import pandas as pd
+
+    scale = 2.0 ** np.round(np.log2(columns["close"][run][-1]))
+    prices = pd.DataFrame({name: columns[name][run] / scale for name in COLUMNS[:4]})
+    for name, series in pandas_ta_bridge.core_series(prices).items():
+        if series is not None:
+            history[name][run] = series.to_numpy() * (scale if SPECS[name].unit == "price" else 1.0)
+
+
+def _windows(history: dict[str, Floats], frame: pd.DataFrame, per_year: float) -> None:
     """Figures that are plain arithmetic over a window."""
     close, volume = frame["close"], frame["volume"]
+    moves = close / close.shift(1)
     for bars in (1, 7, 30):
-        history[f"return_{bars}"] = close / close.shift(bars) - 1
-    moves = np.log(close / close.shift(1))
-    history["volatility_30"] = moves.rolling(30, min_periods=30).std(ddof=1) * np.sqrt(per_year)
-    before = volume.shift(1).rolling(20, min_periods=20).mean()
-    history["volume_ratio_20"] = (volume / before).where((volume > 0) & (before > 0))
-    reaches = frame.index >= frame.index[0] + np.timedelta64(364, "D")
-    gaps = close.isna().astype(float).rolling("364D").sum() > 0
-    whole = reaches & ~gaps
-    history["distance_high_52w"] = (close / frame["high"].rolling("364D").max() - 1).where(whole)
-    history["distance_low_52w"] = (close / frame["low"].rolling("364D").min() - 1).where(whole)
+        history[f"return_{bars}"] = np.asarray(close / close.shift(bars) - 1)
+    history["volatility_30"] = np.asarray(moves.apply(np.log).rolling(30).std(ddof=1)) * np.sqrt(per_year)
+    today, before = np.asarray(volume), np.asarray(volume.shift(1).rolling(20).mean())
+    with np.errstate(all="ignore"):  # where something is missing the result is NaN
+        history["volume_ratio_20"] = np.where((today > 0) & (before > 0), today / before, np.nan)
+    lost = np.asarray(close.isna().astype(float).rolling(YEAR).sum())
+    whole = np.asarray(frame.index >= frame.index[0] + YEAR) & (lost == 0)
+    highest, lowest = frame["high"].rolling(YEAR).max(), frame["low"].rolling(YEAR).min()
+    history["distance_high_52w"] = np.where(whole, close / highest - 1, np.nan)
+    history["distance_low_52w"] = np.where(whole, close / lowest - 1, np.nan)
