@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings, load_settings
+from .context import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,12 @@ class Wiring:
     def bookkeeping(self) -> list[Any]:
         """Post-hooks that book a finished run in the ledger, where there is one."""
         counted = self.given_khala is None and self.given_listeners is None
-        return [self._runtime.engine.ledger_hook] if counted else []
+        return [self.book] if counted else []
+
+    def book(self, run_output: Any, agent: Any = None) -> None:
+        """Post-hook: book a run in the ledger. A member's run in a team of ours is booked with the team's."""
+        if agent is None or METADATA not in (run_output.metadata or {}):
+            self._runtime.engine.ledger_hook(run_output)
 
     @property
     def _runtime(self) -> Runtime:

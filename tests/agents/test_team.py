@@ -21,6 +21,7 @@ from deeptrader.agents import add_sleep_mode, deep_trader_manager, market_analys
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, ModelNotConfigured, SettingsError
 from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.runtime import open_runtime
 from deeptrader.toolkits.sleep_mode.activity import activity_of
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
@@ -262,6 +263,25 @@ def test_an_analyst_gets_no_second_memory_hook_from_the_gate(parts):
     deep_trader_manager(ScriptedModel(), members=[analyst], **parts)
 
     assert analyst.pre_hooks == hooks
+
+
+def test_agents_built_from_settings_share_one_memory_and_book_each_answer_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPTRADER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DEEPTRADER_MARKET", "simulated")
+    monkeypatch.setenv("DEEPTRADER_TOP", "2")
+    analyst: Any = market_analyst(ScriptedModel(["Worked out."]))
+    task = call("delegate_task_to_member", member_id="market-analyst", task="How is bitcoin doing?")
+    team: Any = deep_trader_manager(ScriptedModel([task, "Done."]), members=[analyst])
+
+    team.run("How is bitcoin?")
+
+    with open_runtime() as runtime:
+        ledger, demand = runtime.engine.ledger, runtime.engine.demand
+        ledger.flush()
+        demand.flush()
+        (entry,) = ledger.answers()
+        assert (entry.symbols, entry.served, entry.tokens) == (("BTC-USD",), "scratch", 45)
+        assert demand.summary().asks_kept == 1
 
 
 def test_what_the_caller_passes_is_added_to_ours(parts):
