@@ -112,6 +112,10 @@ class Anticipator:
     def __deepcopy__(self, memo: dict[int, object]) -> Anticipator:
         return self
 
+    def close(self) -> None:
+        """Write the questions that wait in memory."""
+        self.log.close()
+
     # -- preparing ------------------------------------------------------------------------------------------------
 
     def prepare(self, now: datetime | None = None, *, budget: Budget | None = None) -> AnticipationReport:

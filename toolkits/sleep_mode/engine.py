@@ -17,6 +17,7 @@ from .costs import measured_costs
 from .cycle import SleepCycle
 from .cycle_report import CycleLog, CycleReport
 from .demand import DemandLog
+from .essays import Essays
 from .events import Listener, demand_listener
 from .guard import CycleGuard
 from .lease import Lease
@@ -100,14 +101,21 @@ class Engine:
         )
 
     @cached_property
+    def sleep_model(self) -> Any:
+        """The model that writes while the team sleeps; None when none is set."""
+        return resolve_sleep_model(self.settings)
+
+    @cached_property
     def anticipator(self) -> Anticipator:
         """Prepares answers before they are asked, and answers from memory."""
-        return Anticipator(self.runtime.khala, self.demand, settings=self.settings, clock=self.clock)
+        khala, model = self.runtime.khala, self.sleep_model
+        essays = Essays(model, khala, settings=self.settings, clock=self.clock) if model is not None else None
+        return Anticipator(khala, self.demand, settings=self.settings, clock=self.clock, essayist=essays)
 
     @cached_property
     def writer(self) -> ReportWriter | None:
         """Has the sleep model write better reports; None when no sleep model is set."""
-        model = resolve_sleep_model(self.settings)
+        model = self.sleep_model
         return ReportWriter(model, self.runtime.khala, self.settings) if model is not None else None
 
     @cached_property
@@ -169,7 +177,7 @@ class Engine:
 
     def close(self) -> None:
         """Write what waits in memory."""
-        for name in ("demand", "ledger"):
+        for name in ("demand", "ledger", "anticipator"):
             part = self.__dict__.pop(name, None)
             if part is not None:
                 part.close()
