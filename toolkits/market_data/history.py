@@ -40,7 +40,7 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
         return pd.DataFrame(columns=list(SPECS), index=bars.index, dtype=float)
     closed = np.isfinite(panel.close[:, 0])
     columns = {name: np.where(closed, bars[name].to_numpy(dtype=float), np.nan) for name in COLUMNS}
-    history = {name: np.full(len(bars), np.nan) for name in SPECS}
+    history: dict[str, Floats] = {name: np.full(len(bars), np.nan) for name in SPECS}
     length = _run_lengths(closed)
     for last in np.flatnonzero(closed & ~np.append(closed[1:], False)):
         first = last - length[last] + 1
