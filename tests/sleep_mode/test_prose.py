@@ -12,7 +12,6 @@ from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
-from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.plan import Budget, PlanItem, Unlimited
 from deeptrader.toolkits.sleep_mode.prose import ModelReporter, ReportText, ReportWriter, Writer
@@ -165,10 +164,9 @@ def test_improved_reports_are_new_versions_of_the_same_findings(khala: Khala) ->
 
 def test_the_pass_ends_with_the_budget_or_with_a_provider_that_keeps_failing(khala: Khala) -> None:
     items = published(khala, "BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD")
-    model = ScriptedModel(forever=GOOD)
-    one_report = 3 * estimate_tokens(PLAIN) + 4_000
-    ReportWriter(model, khala, SETTINGS).improve(items, now=NOW, budget=Purse(one_report))
-    assert 1 <= model.calls < len(items)
+    model = ScriptedModel(forever=GOOD, input_tokens=4_000, output_tokens=500)
+    ReportWriter(model, khala, SETTINGS).improve(items, now=NOW, budget=Purse(5_000))
+    assert model.calls == 1
     broken = ScriptedModel(forever=lambda _messages: RuntimeError("down"))
     writer = ReportWriter(broken, khala, SETTINGS)
     assert writer.improve(items, now=NOW, budget=Unlimited()) == []
