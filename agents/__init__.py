@@ -2,6 +2,8 @@
 
     from deeptrader.agents import deep_trader_manager, market_analyst
 
+`analyse_tokens` is the analyst's work itself, as the sleep cycle and the awake analyst both do it: no model needed.
+
 Names are imported on first use, so that importing the package costs nothing.
 """
 
@@ -11,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..toolkits.sleep_mode.cycle import analyse_tokens
     from .analyst import market_analyst
     from .answering import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
@@ -29,6 +32,7 @@ _HOME = {
     "SleepGate": "gate",
     "TradeRecommendation": "recommendation",
     "add_sleep_mode": "manager",
+    "analyse_tokens": ".toolkits.sleep_mode.cycle",
     "answer_question": "answering",
     "deep_trader_manager": "manager",
     "market_analyst": "analyst",
@@ -44,6 +48,7 @@ __all__ = [
     "SleepGate",
     "TradeRecommendation",
     "add_sleep_mode",
+    "analyse_tokens",
     "answer_question",
     "deep_trader_manager",
     "market_analyst",

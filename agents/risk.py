@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InvalidInput, UnknownToken
 from ..core.text import clean_label
+from ..core.token import normalize_symbol
+from ..toolkits.khala.linked import unlinked_numbers
 from ..toolkits.khala.records import Recall
 from ..toolkits.sleep_mode.facts import as_of, parse_fact, stamp
 from ..toolkits.sleep_mode.naming import unknown_token
@@ -65,6 +67,7 @@ class RiskRules:
             return
         yield from self._freshness(recall)
         yield from self._facts(proposal, recall)
+        notes.extend(self._loose_numbers(proposal, recall))
         if proposal.action == "hold":
             return
         yield from self._security(recall)
@@ -115,6 +118,20 @@ class RiskRules:
         if cited.reasons and (cited.symbol, cited.interval) != (recall.symbol, recall.interval):
             return f"{shown}: what memory holds about {fact.symbol} is stale ({cited.reasons[0].code}). Refresh it."
         return ""
+
+    def _loose_numbers(self, proposal: TradeRecommendation, recall: Recall) -> Iterator[str]:
+        """A note on numbers in the reasons that no fact accounts for: they may be invented, or of another source."""
+        cited = {name.partition(":")[0] for reason in proposal.reasons for name in reason.facts} - {recall.symbol}
+        recalls = [recall, *(self.khala.latest(symbol) for symbol in sorted(cited)[:MOST_CITED] if _is_symbol(symbol))]
+        analyses = [found.analysis for found in recalls if found.analysis is not None]
+        own = {proposal.entry, proposal.stop, proposal.target, proposal.position_percent}
+        thresholds = [self.settings.rsi_oversold, self.settings.rsi_overbought, *(n for n in own if n is not None)]
+        for reason in proposal.reasons:
+            loose = [set(unlinked_numbers(reason.text, a, thresholds=thresholds)) for a in analyses]
+            numbers = sorted(set.intersection(*loose)) if loose else []
+            if numbers:
+                shown = clean_label(", ".join(numbers), limit=80)
+                yield f"Numbers in a reason that match no fact of the tokens it cites: {shown}."
 
     def _security(self, recall: Recall) -> Iterator[Violation]:
         from ..toolkits.token_security.policy import may_recommend
@@ -189,3 +206,11 @@ class RiskRules:
                     detail=f"The stop would cost {at_risk:.2g} % of capital; with {lost:g} % lost today that is more "
                     f"than the limit of {limit:g} %.",
                 )
+
+
+def _is_symbol(text: str) -> bool:
+    try:
+        normalize_symbol(text)
+    except ValueError:
+        return False
+    return True

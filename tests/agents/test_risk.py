@@ -173,6 +173,23 @@ def test_an_unknown_loss_is_said_not_invented(khala):
     assert "not known" in checked.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("RSI(14) 41.7, stop at 65,000, below the threshold of 70; down 4 % over 30 bars.", None),
+        ("RSI is 12.3 and it rose 999 %.", "12.3, 999 %"),
+        ("ETH's RSI is 55.2.", None),
+    ],
+)
+def test_numbers_in_reasons_that_match_no_fact_are_pointed_out(rules, text, note):
+    facts = [RSI, "ETH-USD:1d:rsi_14@2026-03-02T00:00Z"]
+
+    checked = rules.check(proposal(reasons=[{"text": text, "facts": facts}]))
+
+    assert checked.status == "cleared"
+    assert [n.rpartition(": ")[2].rstrip(".") for n in checked.notes] == ([note] if note else [])
+
+
 def test_limits_come_from_settings(khala):
     strict = RiskRules(khala, khala.settings.with_changes(max_position_percent=0.5), loss_today=lambda: 0)
 
