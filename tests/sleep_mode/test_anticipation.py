@@ -17,11 +17,12 @@ from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis
 from deeptrader.toolkits.sleep_mode.answers import Answer, NotInMemory
 from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
 from deeptrader.toolkits.sleep_mode.ask import Ask
-from deeptrader.toolkits.sleep_mode.asked import AskedLog, Weight
+from deeptrader.toolkits.sleep_mode.asked import AskedLog, Weight, asked_listener
 from deeptrader.toolkits.sleep_mode.choice import Candidate, Economics, Outlook, choose, fading, parse_key
 from deeptrader.toolkits.sleep_mode.demand import DemandLog, Follow
 from deeptrader.toolkits.sleep_mode.questions import understand
 from deeptrader.toolkits.sleep_mode.templates import templates
+from deeptrader.toolkits.sleep_mode.toolkit import SleepModeToolkit
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "DOGE-USD", "LINK-USD")
 
@@ -287,6 +288,21 @@ def test_questions_survive_another_process_and_old_ones_are_let_go(khala: Khala,
     assert other.weights()["state.oversold/BTC-USD"].asked == pytest.approx(1.0)
     clock.advance(timedelta(hours=72))
     assert other.weights()["state.oversold/BTC-USD"].asked == pytest.approx(0.5)
+
+
+def test_what_a_team_asks_sleep_mode_is_noted_with_how_it_ended(khala: Khala, clock: ManualClock) -> None:
+    anticipator = build(khala, clock, Wanted({"SOL-USD": 30.0}))
+    anticipator.prepare()
+    toolkit = SleepModeToolkit(khala, listeners=[asked_listener(anticipator.log)])
+    toolkit.sleep_mode(tokens=["SOL-USD"], question="how is solana doing?")
+    toolkit.sleep_mode(tokens=["BTC-USD"], question="is it oversold?")
+    toolkit.sleep_mode(tokens=["BTC-USD"])
+    rows = anticipator.log.recent()
+    assert [(row["key"], row["outcome"]) for row in rows] == [
+        ("state.oversold/BTC-USD", "composed"),
+        ("state/SOL-USD", "prepared"),
+    ]
+    assert anticipator.log.hits() == {"state/SOL-USD": 1}
 
 
 async def test_the_async_twins_do_the_same(khala: Khala, clock: ManualClock) -> None:

@@ -8,7 +8,7 @@ their answer prepared) and precision (prepared answers that were used) over a wi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from ..khala.journal import Journal
+    from .events import MemoryEvent
 
 Outcome = Literal["prepared", "composed", "none"]
 """How a question ended: its answer had been prepared, was put together on the spot, or memory had none."""
@@ -330,6 +331,19 @@ class AskedLog:
 
     def _faded(self, seconds: float) -> float:
         return math.exp(-max(0.0, seconds) / 3600 / self._tau)
+
+
+def asked_listener(log: AskedLog) -> Callable[[MemoryEvent], None]:
+    """Notes every question that a team asks sleep mode, and how it ended."""
+
+    def note(event: MemoryEvent) -> None:
+        reading = event.reading
+        if event.did != "answered" or reading is None or not reading.question.text:
+            return
+        found = reading.answer
+        log.record(reading.question, found.source if found else "none", key=found.key if found else None)
+
+    return note
 
 
 def _tally(connection: sqlite3.Connection, at: float, template: str, what: str) -> None:

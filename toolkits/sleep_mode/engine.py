@@ -11,6 +11,7 @@ from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
 from .anticipation import Anticipator
+from .asked import asked_listener
 from .budgets import BudgetBook, limits_of
 from .controls import Controls
 from .costs import measured_costs
@@ -135,8 +136,8 @@ class Engine:
         return CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger)
 
     def listeners(self) -> Sequence[Listener]:
-        """Who is told when a team asks memory: demand and ledger."""
-        return (demand_listener(self.demand), self.ledger_hook.listen)
+        """Who is told when a team asks memory: demand, ledger, and the log that anticipation learns from."""
+        return (demand_listener(self.demand), self.ledger_hook.listen, asked_listener(self.anticipator.log))
 
     def run_once(self) -> CycleReport:
         """One cycle now, under the store's lease.

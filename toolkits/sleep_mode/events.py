@@ -31,7 +31,7 @@ class MemoryEvent:
     answered: `sleep_mode` replied. injected: the gate put context into a delegation. served: the gate answered in a
     member's place. refused: the gate sent the manager back to `sleep_mode`. nothing_known: no token of the text is in
     memory. unavailable: memory could not be read, `detail` says why. `tokens` maps each symbol to its freshness.
-    `ages` are seconds since each analysis was computed. `seconds` is what asking took.
+    `ages` are seconds since each analysis was computed. `seconds` is what asking took. `reading` is what was found.
     """
 
     at: datetime
@@ -45,6 +45,7 @@ class MemoryEvent:
     session_id: str = ""
     seconds: float = 0.0
     detail: str = ""
+    reading: Reading | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -61,6 +62,7 @@ class MemoryEvent:
             ages={recall.symbol: age for recall in reading.recalls if (age := recall.age_seconds) is not None},
             run_id=run_context.run_id if run_context else "",
             session_id=run_context.session_id if run_context else "",
+            reading=reading,
         )
 
     @property
