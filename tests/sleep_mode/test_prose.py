@@ -12,6 +12,7 @@ from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
+from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.plan import Budget, PlanItem, Unlimited
 from deeptrader.toolkits.sleep_mode.prose import ModelReporter, ReportText, ReportWriter, Writer
@@ -94,14 +95,14 @@ def test_a_provider_that_fails_leaves_the_plain_report_and_says_why() -> None:
 
 
 class Purse(Unlimited):
-    """A budget of so many model tokens."""
+    """A budget of so many model tokens and dollars."""
 
-    def __init__(self, tokens: float) -> None:
+    def __init__(self, tokens: float, *, dollars: float = 1e9) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.limits = {"model_tokens": tokens, "usd": dollars}
 
     def spend(self, kind: Any, amount: float = 1) -> None:
-        if self.spent.get(kind, 0) + amount > self.tokens:
+        if self.spent.get(kind, 0) + amount > self.limits[kind]:
             raise BudgetExceeded("No model tokens are left.")
         super().spend(kind, amount)
 
@@ -117,6 +118,22 @@ def test_a_reply_longer_than_reserved_is_booked_all_the_same() -> None:
     assert written.refused is None
     assert purse.spent["model_tokens"] == 50_010
     assert model.calls == 1
+
+
+def test_what_was_reserved_and_not_used_is_given_back() -> None:
+    purse = Purse(1e9)
+    write(GOOD, budget=purse, input_tokens=700, output_tokens=90)
+    assert purse.spent == {"model_tokens": 790}
+
+
+def test_money_is_budgeted_by_the_models_price_and_a_prompt_too_dear_is_not_sent() -> None:
+    prices = PriceList({"scripted": ModelPrice(input=1.0, output=4.0)})
+    for dollars, calls in ((1.0, 1), (0.001, 0)):
+        purse, model = Purse(1e9, dollars=dollars), ScriptedModel([GOOD], input_tokens=700, output_tokens=90)
+        ModelReporter(Writer(model, budget=purse, prices=prices), SETTINGS).write(ANALYSIS, PLAIN)
+        assert model.calls == calls
+        assert purse.spent.get("usd", 0.0) == pytest.approx(calls * (700 * 1.0 + 90 * 4.0) / 1e6)
+        assert purse.spent["model_tokens"] == calls * 790
 
 
 def test_the_model_is_shown_facts_and_never_the_name_somebody_gave_a_token() -> None:

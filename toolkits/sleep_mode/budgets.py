@@ -119,7 +119,8 @@ class BudgetBook:
             if row is None:
                 oldest = (self._clock.now() - timedelta(days=KEEP_DAYS)).date().isoformat()
                 connection.execute("DELETE FROM budget_days WHERE day < ?", (oldest,))
-            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (today, kind, used + amount))
+            now_used = max(0.0, used + amount)  # what is given back after midnight was spent on another day
+            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (today, kind, now_used))
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()
@@ -166,10 +167,13 @@ class CycleBudget:
             self.spent[kind] = self.spent.get(kind, 0.0) + amount
 
     def record(self, kind: BudgetKind, amount: float) -> None:
-        """Book what was used without having been reserved; may pass a limit, after which nothing more is granted."""
+        """Settle a reservation: book what was used beyond it, or give back what was not (negative).
+
+        May pass a limit, after which nothing more is granted. Never falls below zero.
+        """
         with self._lock:
             self._book.charge(kind, amount, limited=False)
-            self.spent[kind] = self.spent.get(kind, 0.0) + amount
+            self.spent[kind] = max(0.0, self.spent.get(kind, 0.0) + amount)
 
     def _used(self, kind: BudgetKind) -> float:
         return self._clock.monotonic() - self._begun if kind == "seconds" else self.spent.get(kind, 0.0)

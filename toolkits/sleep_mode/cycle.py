@@ -217,7 +217,7 @@ class SleepCycle:
             anticipated=getattr(prepared, "anticipated", 0),
             scenarios=getattr(prepared, "scenarios", 0),
             stopped_by=run.stopped_by,
-            problems=tuple(run.problems),
+            problems=(*run.problems, *_refusals(run)),
         )
         self.log.add(report)
         return report
@@ -307,6 +307,12 @@ class SleepCycle:
         reserved = getattr(run.budget, "spent", {}).get("requests", 0)
         if self._fetcher.networked and made > reserved:
             run.budget.record("requests", made - reserved)
+
+
+def _refusals(run: CycleRun) -> list[str]:
+    """Budgets that were run into, but for the one that `stopped_by` names."""
+    refusals: dict[str, str] = getattr(run.budget, "refusals", {})
+    return [said for said in refusals.values() if said != run.stopped_by]
 
 
 def analyse_tokens(

@@ -77,7 +77,7 @@ class Budget(Protocol):
         ...
 
     def record(self, kind: BudgetKind, amount: float) -> None:
-        """Book what was used although it was not reserved (a reply longer than asked for); may pass the limit."""
+        """Settle a reservation: book what was used beyond it, even past the limit, or give back what was not (< 0)."""
         ...
 
 

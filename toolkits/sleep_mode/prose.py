@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.errors import BudgetExceeded
 from ...core.model_tokens import estimate_tokens
+from ...core.prices import PriceList
 from ...core.settings import Settings
 from ...core.text import quote_untrusted
 from ...prompts import load_prompt
@@ -66,11 +67,15 @@ class Reporter(Protocol):
 
 
 class Writer:
-    """One agno model, asked for text under a budget. `model` is any agno Model object."""
+    """One agno model, asked for text under a budget. `model` is any agno Model object.
 
-    def __init__(self, model: Any, *, budget: Budget | None = None) -> None:
+    With a price for the model its money is budgeted like its tokens; without one money is not counted, never guessed.
+    """
+
+    def __init__(self, model: Any, *, budget: Budget | None = None, prices: PriceList | None = None) -> None:
         self.model = model
         self.budget = budget
+        self._price = (prices or PriceList()).find(getattr(model, "id", None), getattr(model, "provider", None))
 
     @property
     def author(self) -> str:
@@ -81,12 +86,11 @@ class Writer:
         """The model's text. Prompt and `max_tokens` are reserved first; failures come back as data."""
         from agno.models.message import Message
 
-        reserved = estimate_tokens(system) + estimate_tokens(user) + max_tokens
-        if self.budget is not None:
-            try:
-                self.budget.spend("model_tokens", reserved)
-            except BudgetExceeded as error:
-                return Completion(refused=Refusal("budget", str(error)))
+        prompt = estimate_tokens(system) + estimate_tokens(user)
+        try:
+            self._reserve(prompt, max_tokens)
+        except BudgetExceeded as error:
+            return Completion(refused=Refusal("budget", str(error)))
         messages = [Message(role="system", content=system), Message(role="user", content=user)]
         try:
             response = self.model.response(messages=messages)
@@ -95,11 +99,30 @@ class Writer:
             return Completion(refused=Refusal("failed", f"{type(error).__name__}: {error}"[:200]))
         text = str(response.content or "")
         usage = response.response_usage
-        tokens_in = int(getattr(usage, "input_tokens", 0) or 0) or reserved - max_tokens
+        tokens_in = int(getattr(usage, "input_tokens", 0) or 0) or prompt
         tokens_out = int(getattr(usage, "output_tokens", 0) or 0) or estimate_tokens(text)
-        if self.budget is not None and tokens_in + tokens_out > reserved:
-            self.budget.record("model_tokens", tokens_in + tokens_out - reserved)
+        self._settle((prompt, max_tokens), (tokens_in, tokens_out))
         return Completion(text, tokens_in, tokens_out)
+
+    def _reserve(self, prompt: int, reply: int) -> None:
+        if self.budget is None:
+            return
+        self.budget.spend("model_tokens", prompt + reply)
+        if self._price is not None:
+            try:
+                self.budget.spend("usd", self._price.cost(prompt, reply))
+            except BudgetExceeded:
+                self.budget.record("model_tokens", -(prompt + reply))
+                raise
+
+    def _settle(self, reserved: tuple[int, int], used: tuple[int, int]) -> None:
+        """Book the difference between what was reserved and what it took. A call that failed keeps its reservation:
+        whether the provider counts it nobody tells us."""
+        if self.budget is None:
+            return
+        self.budget.record("model_tokens", sum(used) - sum(reserved))
+        if self._price is not None:
+            self.budget.record("usd", self._price.cost(*used) - self._price.cost(*reserved))
 
 
 class ModelReporter:
@@ -154,7 +177,8 @@ class ReportWriter:
 
     def improve(self, items: Sequence[PlanItem], *, now: datetime, budget: Budget) -> list[MarketAnalysis]:
         """New versions of the published analyses with better reports, to be stored and published by the caller."""
-        reporter = ModelReporter(Writer(self._model, budget=budget), self._settings, max_tokens=self._max_tokens)
+        writer = Writer(self._model, budget=budget, prices=PriceList(self._settings.model_prices))
+        reporter = ModelReporter(writer, self._settings, max_tokens=self._max_tokens)
         self.outcomes = {}
         improved: list[MarketAnalysis] = []
         failures = 0

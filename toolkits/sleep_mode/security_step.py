@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ...core.errors import BudgetExceeded
 from ...core.security import SecurityReport
 from ...core.token import Token
 from ..token_security.protocol import SecurityProvider
@@ -36,13 +37,20 @@ class SecurityStep:
         known = self._khala.security(token.symbol)
         if known is not None and run.now < known.expires_at:
             return known
-        if not deep or run.halted() or run.budget.left("security_calls") < CALLS_PER_CHECK:
+        if not deep or run.halted():
             return known
-        if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+        try:
+            run.budget.spend("security_calls", CALLS_PER_CHECK)
+        except BudgetExceeded:
             return known
-        before = self._provider.calls_made()
-        found = self._provider.check(token, now=run.now)
-        run.budget.record("security_calls", self._provider.calls_made() - before)
+        before, used = self._provider.calls_made(), 0
+        try:
+            if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+                return known
+            found = self._provider.check(token, now=run.now)
+            used = self._provider.calls_made() - before
+        finally:
+            run.budget.record("security_calls", used - CALLS_PER_CHECK)
         if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
             return known
         self._khala.set_security(token.symbol, found)

@@ -1,0 +1,172 @@
+"""Whole cycles under hard budgets: each limit holds, what fits is done, and the report says what stopped the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles.analyses import make_security, make_settings
+from doubles.scripted_model import ScriptedModel
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import BudgetExceeded
+from deeptrader.core.prices import ModelPrice
+from deeptrader.core.security import SecurityReport
+from deeptrader.core.settings import Settings
+from deeptrader.core.token import Token
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data.protocol import Bars
+from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, limits_of
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.cycle_report import CycleReport
+from deeptrader.toolkits.sleep_mode.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.planner import SleepPlanner
+from deeptrader.toolkits.sleep_mode.prose import ReportWriter
+
+START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
+COUNT = 8
+
+
+class Networked(SimulatedMarket):
+    """Asked over a network, and as slow as the test wants."""
+
+    id = "networked"
+
+    def __init__(self, clock: ManualClock, seconds: float = 0.0) -> None:
+        super().__init__(COUNT, clock=clock)
+        self._ticking, self._seconds = clock, seconds
+        self.made = 0
+
+    def bars(self, token: Token, **options: Any) -> Bars:
+        self.made += 1
+        self._ticking.advance(self._seconds)
+        return super().bars(token, **options)
+
+    def requests_made(self) -> int:
+        return self.made
+
+
+class Checks:
+    """A security provider that takes two calls for each token."""
+
+    id = "checks"
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def check(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
+        self.made += 2
+        return make_security(symbol=token.symbol, checked_at=now or START)
+
+    def calls_made(self) -> int:
+        return self.made
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run a cycle with some budgets changed; returns its report and what was spent today."""
+    opened: list[Khala] = []
+
+    def go(*, market: Networked | None = None, writer: Callable[[Khala, Settings], Any] | None = None, **limits: Any):
+        clock = market._ticking if market else ManualClock(START)
+        settings = make_settings(intervals=("1d",), top=COUNT, fetch_concurrency=1, **limits)
+        khala = Khala.open(tmp_path / f"khala-{len(opened)}", clock=clock, settings=settings)
+        opened.append(khala)
+        book = BudgetBook(khala.journal, limits_of(settings), clock=clock)
+        checks = Checks()
+        cycle = SleepCycle(
+            market=market or Networked(clock),
+            khala=khala,
+            security=checks,  # type: ignore[arg-type]
+            planner=SleepPlanner(
+                settings, DemandLog(khala.journal, clock=clock, background=False), break_even=lambda: 0.0
+            ),
+            budgets=book.open,
+            writer=writer(khala, settings) if writer else None,
+            settings=settings,
+            clock=clock,
+        )
+        report = cycle.run()
+        assert report.spent.get("security_calls", 0) == checks.made
+        return report, book
+
+    yield go
+    for khala in opened:
+        khala.close()
+
+
+def said(report: CycleReport) -> str:
+    return " ".join((report.stopped_by or "", *report.problems, *(o.reason for o in report.outcomes)))
+
+
+def test_within_its_budgets_a_cycle_does_everything_and_reports_what_it_spent(run: Any):
+    report, book = run()
+    assert report.complete
+    assert report.problems == ()
+    assert report.spent == {"requests": 1 + COUNT, "security_calls": 2 * COUNT}
+    assert book.used_today() == report.spent
+
+
+def test_requests_end_a_cycle_inside_it(run: Any):
+    report, _ = run(budget_requests_per_cycle=5)
+    assert report.spent["requests"] == 5
+    assert (report.count("published"), report.count("deferred")) == (4, COUNT - 4)
+    assert "no budget left" in said(report)
+
+
+def test_the_requests_of_the_day_end_a_cycle_too(run: Any):
+    report, book = run(budget_requests_per_day=3)
+    assert book.used_today()["requests"] == 3
+    assert report.count("published") == 2
+
+
+def test_a_cycle_that_cannot_even_read_the_universe_is_refused(run: Any):
+    with pytest.raises(BudgetExceeded, match="requests"):
+        run(budget_requests_per_day=0)
+
+
+def test_security_calls_end_and_the_cheap_work_goes_on(run: Any):
+    report, _ = run(budget_security_calls_per_cycle=6)
+    assert report.spent["security_calls"] == 4  # two tokens; a third might have needed more than was left
+    assert report.count("published") == COUNT
+    assert "cycle's budget of 6 security calls does not allow 3 more" in said(report)
+
+
+def test_seconds_end_a_cycle_inside_it(run: Any):
+    report, _ = run(market=Networked(ManualClock(START), seconds=30.0), cycle_deadline_seconds=100.0)
+    assert report.stopped_by == "deadline of 100 s"
+    assert report.count("published") >= 3
+    assert report.count("published") + report.count("deferred") == COUNT
+
+
+def writing(*, input_tokens: int, output_tokens: int, model_id: str = "scripted"):
+    def build(khala: Khala, settings: Settings) -> ReportWriter:
+        model = ScriptedModel(
+            forever="The plain facts say it all.", id=model_id, input_tokens=input_tokens, output_tokens=output_tokens
+        )
+        return ReportWriter(model, khala, settings)
+
+    return build
+
+
+def test_model_tokens_end_the_writing_and_the_plain_reports_stay(run: Any):
+    writer = writing(input_tokens=2_000, output_tokens=200)
+    report, book = run(writer=writer, budget_model_tokens_per_cycle=6_000)
+    assert 2_200 <= report.spent["model_tokens"] <= 6_000
+    assert book.used_today()["model_tokens"] == report.spent["model_tokens"]
+    assert report.count("published") == COUNT
+    assert "budget of 6000 model tokens" in said(report)
+
+
+def test_money_ends_the_writing(run: Any):
+    report, _ = run(
+        writer=writing(input_tokens=2_000, output_tokens=200),
+        budget_usd_per_cycle=0.01,
+        model_prices={"scripted": ModelPrice(input=1.0, output=5.0)},
+    )
+    assert 0.003 <= report.spent["usd"] <= 0.01
+    assert "budget of 0.01 US dollars" in said(report)
