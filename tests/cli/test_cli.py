@@ -29,7 +29,7 @@ def _no_settings_from_outside(monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "120")
 
 
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of one command."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
@@ -38,7 +38,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
     return int(stop.value.code or 0), out, err
 
 
-def run_json(capsys, *arguments: str) -> dict:
+def run_json(capsys, *arguments: object) -> dict:
     code, out, err = run(capsys, *arguments, "--json")
     assert code == 0, err
     return json.loads(out)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, RateLimited, SettingsError, SourceUnreachable
 from deeptrader.core.settings import Settings, load_settings

@@ -16,6 +16,7 @@ from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Khala
 
 KILLS = 50
+FIRST = datetime(2026, 1, 3, 10, tzinfo=UTC)
 TOKENS = 12
 LONGEST_SECONDS = 2.0
 """How long a victim lives after it began: long enough for the writing and the indexing of a cycle or two."""
@@ -52,10 +53,11 @@ def test_fifty_kills_lose_no_acknowledged_version_and_repair_restores_the_index(
     chance = random.Random(2026)
     settings = load_settings(data_dir=tmp_path, market="simulated", top=TOKENS, intervals=("1d",))
     acknowledged: list[str] = []
+    start = FIRST
 
     for kill in range(KILLS):
         # A later start each time, so that there is always something new to publish.
-        start = datetime(2026 + kill // 12, 1 + kill % 12, 3, 10, tzinfo=UTC)
+        start = FIRST.replace(year=FIRST.year + kill // 12, month=1 + kill % 12)
         acknowledged += _kill_one(context, tmp_path, start, chance.uniform(0.02, LONGEST_SECONDS))
         with Khala.open(tmp_path, clock=ManualClock(start), settings=settings) as khala:
             for token in khala.symbols():

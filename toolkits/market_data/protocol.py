@@ -65,6 +65,10 @@ class Bars:
     stale_seconds: float | None = None
     problem: SourceError | None = None
 
+    def closes_at(self, row: int) -> datetime:
+        """When the bar in a row closes (UTC)."""
+        return self.frame.index[row].to_pydatetime()
+
     @property
     def gaps(self) -> int:
         """How many expected bars are missing (rows without a close)."""

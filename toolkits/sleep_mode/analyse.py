@@ -40,20 +40,22 @@ def build_analysis(
         TooFewBars: there is no closed bar with a price.
         VerificationFailed: the result contradicts itself; nothing of it may be published.
     """
+    import numpy as np
+
     from ..market_data.calendar import next_bar_close
     from ..market_data.indicators import compute_indicators, live_figures
     from ..market_data.signals import decide_signal, triggers
 
     frame = bars.frame
-    closes = frame["close"].dropna()
-    if closes.empty:
+    closed = np.flatnonzero(frame["close"].notna().to_numpy())
+    if not len(closed):
         raise TooFewBars(f"{bars.token.symbol} has no closed {bars.interval} bar.", hint="Try a longer history.")
-    bar_close = closes.index[-1].to_pydatetime()
-    price = float(closes.iloc[-1])
+    bar_close = bars.closes_at(int(closed[-1]))
+    price = float(frame["close"].iloc[closed[-1]])
     reference = quote.price if quote else price
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
 
-    figures = compute_indicators(frame, interval=bars.interval, extra=settings.extra_indicators)
+    figures = compute_indicators(frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind)
     signal = decide_signal(figures, price=price, **thresholds)
     crossings = triggers(figures, frame, reference_price=reference, **thresholds)
     if quote is not None:
@@ -79,7 +81,7 @@ def build_analysis(
             inputs_hash=inputs_hash(frame),
             code_version=code_version(),
             bars=len(frame),
-            first_bar=frame.index[0].to_pydatetime(),
+            first_bar=bars.closes_at(0),
             gaps=bars.gaps,
         ),
     )
