@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock
+from ...core.prices import PriceList
 from ...core.settings import Settings
 from ...prompts import load_prompt
 from ..khala.records import Document, Recall
@@ -68,7 +69,7 @@ class Essays:
 
     def prepare(self, log: AskedLog, market: Market, *, now: datetime, budget: Budget | None) -> list[Document]:
         """Answers to the free questions that were asked most, made from what is fresh; those that stand are left."""
-        writer = Writer(self._model, budget=budget)
+        writer = self._writer(budget)
         recalls = {recall.symbol: recall for recall in market.recalls}
         standing = log.prepared()
         documents: list[Document] = []
@@ -101,9 +102,7 @@ class Essays:
         asked = "\n".join(quoted(row["text"]) for row in log.recent(30)) or "nothing yet"
         symbols = ", ".join(recall.symbol for recall in market.recalls[:60])
         system = load_prompt("anticipate", most=MOST_SUGGESTED, symbols=symbols)
-        done = Writer(self._model, budget=budget).complete(
-            system, f"ASKED\n{asked}\n\nCHANGED\n{changed}", max_tokens=SUGGEST_TOKENS
-        )
+        done = self._writer(budget).complete(system, f"ASKED\n{asked}\n\nCHANGED\n{changed}", max_tokens=SUGGEST_TOKENS)
         if done.refused is not None:
             self.outcomes[done.refused.code] += 1
             return []
@@ -111,6 +110,9 @@ class Essays:
         questions = [understand(line, self._khala) for line in lines]
         self.outcomes["suggested"] += len(questions)
         return [q.key for q in questions if q.key is not None and q.tokens]
+
+    def _writer(self, budget: Budget | None) -> Writer:
+        return Writer(self._model, budget=budget, prices=PriceList(self._settings.model_prices))
 
     def _wanted(self, log: AskedLog, recalls: Mapping[str, Recall]) -> list[tuple[str, str, tuple[str, ...]]]:
         """Free questions about tokens that are fresh, asked more than once lately, the most frequent first."""
