@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..core.errors import InvalidInput, ModelNotConfigured, SourceUnreachable, UnknownToken
 from ..core.market import UtcDatetime
-from ..core.text import clean_label
+from ..core.text import clean_label, clip_sentences
 from ..toolkits.khala.records import Freshness
 from ..toolkits.sleep_mode.events import MemoryEvent, tell
 from .sources import Source, cited_in, sources_of_answer, sources_of_run
@@ -253,7 +253,7 @@ def _no_answer(found: NotInMemory) -> Exception:
 def _found(hit: SearchHit) -> str:
     state = f", {hit.freshness.value}" if hit.freshness else ""
     when = f"{hit.as_of:%Y-%m-%d %H:%M} UTC"
-    return f"- {hit.kind} {clean_label(hit.key)} ({when}{state}): {clean_label(hit.text, limit=300)}"
+    return f"- {hit.kind} {clean_label(hit.key)} ({when}{state}): {clip_sentences(' '.join(hit.text.split()), 400)}"
 
 
 def _as_text(content: Any) -> str:

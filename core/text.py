@@ -45,6 +45,17 @@ def clean_label(text: str, *, limit: int = LABEL_LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def clip_sentences(text: str, limit: int) -> str:
+    """The sentences and lines that fit whole into `limit` characters, and an ellipsis for the rest.
+
+    Never cut within a sentence: half a number is another number.
+    """
+    if len(text) <= limit:
+        return text
+    end = max(text.rfind(". ", 0, limit - 1) + 1, text.rfind("\n", 0, limit - 1))
+    return f"{text[:end].rstrip()} …" if end > 0 else "…"
+
+
 def has_control_characters(text: str) -> bool:
     """True when the text holds control, format, surrogate or private-use characters (new lines included)."""
     return any(unicodedata.category(c)[0] == "C" for c in text)

@@ -203,6 +203,18 @@ def test_the_scenario_asked_for_comes_first_and_other_fresh_ones_behind_it(khala
     assert reply["scenarios"][0]["as_of"] == "2026-03-02T00:06Z"
 
 
+def test_a_long_prepared_text_is_cut_between_sentences(khala, toolkit):
+    text = "".join(f"Token {i} stands at {i}.12345 USD. " for i in range(200))
+    khala.put_documents([make_document("scenario.oversold", text=text)])
+
+    (shown,) = ask(toolkit, [], "which of them would my grandmother like?")["scenarios"]
+
+    kept = shown["text"].removesuffix(" …")
+    assert kept.endswith(" USD.")
+    assert text.startswith(kept)
+    assert 500 < len(shown["text"]) <= 902
+
+
 def test_a_question_nobody_foresaw_gets_what_may_fit_and_the_choice(khala, toolkit):
     question = "which of them would my grandmother like?"
 

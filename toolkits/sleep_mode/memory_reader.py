@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import InvalidInput
 from ...core.model_tokens import estimate_tokens
-from ...core.text import clean_label
+from ...core.text import clean_label, clip_sentences
 from ...core.token import Interval, normalize_symbol
 from ..khala.records import Document, Freshness, Recall
 from .answers import Answer, answer_from_memory
@@ -220,7 +220,7 @@ def _prepared_texts(reading: Reading, budget: int) -> tuple[list[str], int]:
 
 
 def _answered(answer: Answer) -> dict[str, Any]:
-    body: dict[str, Any] = {"text": _clipped(answer.text, ANSWER_LIMIT), "made": answer.source}
+    body: dict[str, Any] = {"text": clip_sentences(answer.text, ANSWER_LIMIT), "made": answer.source}
     if answer.as_of is not None:
         body["as_of"] = stamp(answer.as_of)
     return body
@@ -230,10 +230,6 @@ def _shown(document: Document) -> dict[str, Any]:
     return {
         "key": document.key,
         "title": clean_label(document.title),
-        "text": _clipped(document.text, DOCUMENT_LIMIT),
+        "text": clip_sentences(document.text, DOCUMENT_LIMIT),
         "as_of": stamp(document.created_at),
     }
-
-
-def _clipped(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
