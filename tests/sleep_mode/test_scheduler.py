@@ -17,7 +17,7 @@ import pytest
 from doubles.cycles import ScriptedCycle, make_report
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, SourceUnreachable
+from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode.activity import Activity
 from deeptrader.toolkits.sleep_mode.controls import Controls
@@ -340,6 +340,31 @@ def test_the_recorder_is_told_of_every_report_and_every_failure(cycle: ScriptedC
     cycle.work, recorder = work, Recorder()  # type: ignore[assignment]
     scheduler(cycle, recorder=recorder).run_until(at(11))
     assert recorder.seen == ["cycle-1", "down", "cycle-3"]
+
+
+# Housekeeping
+
+
+def test_it_tidies_up_once_a_day_and_not_while_the_team_is_at_work(cycle: ScriptedCycle):
+    activity, tidied = Activity(clock=cycle.clock), []
+    quiet = QuietTime(activity, clock=cycle.clock)
+    sleeper = scheduler(cycle, quiet=quiet, tidy=lambda: tidied.append(cycle.clock.now()), poll=300)
+    sleeper.run_until(at(60 * 30))
+    assert [round((moment - NOON).total_seconds() / 3_600) for moment in tidied] == [1, 25]
+    cycle.work = lambda _cycle: activity.begin("run")
+    sleeper.run_until(at(60 * 49.2))
+    assert len(tidied) == 2
+    cycle.work = lambda _cycle: activity.end("run")
+    sleeper.run_until(at(60 * 49.4))
+    assert len(tidied) == 3
+
+
+def test_housekeeping_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle):
+    def tidy() -> None:
+        raise StoreBusy("locked")
+
+    scheduler(cycle, tidy=tidy, poll=300).run_until(at(74))
+    assert minutes(cycle)[-1] == 70
 
 
 # Quiet time

@@ -172,6 +172,7 @@ class Engine:
             "recorder": self.ledger,
             "quiet": self.quiet,
             "watch": look,
+            "tidy": self.runtime.khala.compact,
             "clock": self.clock,
         }
         return SleepScheduler(self.cycle, every=every, **(parts | options))

@@ -16,9 +16,8 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, SourceError
@@ -26,8 +25,9 @@ from .backoff import Backoff
 from .controls import Controls
 from .cycle_report import CycleReport
 from .guard import Attempt, CycleGuard, CycleRecorder
-from .lease import Holder, Lease
+from .lease import Lease
 from .quiet import QuietTime, Waiter, wait_on
+from .scheduler_status import SchedulerState, SchedulerStatus
 from .ticks import Ticks
 
 if TYPE_CHECKING:
@@ -35,33 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
-
 TICK = "tick"
+FIRST_TIDY = timedelta(hours=1)
+TIDY_EVERY = timedelta(days=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
-
-
-@dataclass(frozen=True)
-class SchedulerStatus:
-    """What the scheduler is doing.
-
-    `standby` means that another process is running a cycle (`holder`). `missed` counts ticks that were left out because
-    a cycle, a pause or a suspended machine covered them. `failures` counts barren cycles in a row; from the third on
-    the pause between two attempts doubles until one succeeds (`backing_off`, until `blocked_until`).
-    """
-
-    state: SchedulerState
-    every_seconds: float
-    next_tick: datetime | None
-    cycles: int
-    missed: int
-    failures: int
-    blocked_until: datetime | None = None
-    woken_by: str | None = None
-    holder: Holder | None = None
-    last_report: CycleReport | None = None
-    last_error: str | None = None
 
 
 class SleepScheduler:
@@ -78,6 +56,7 @@ class SleepScheduler:
             as soon as it is quiet.
         watch: a light look between ticks; returns a reason to wake or None. See `PriceWatch`.
         watch_every: seconds between two looks.
+        tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
         poll: seconds within which a switch set by another process is noticed.
         patience: barren cycles in a row after which the scheduler backs off, up to `longest_pause` seconds.
         run_at_start: do the current tick at once instead of waiting for the next one.
@@ -96,6 +75,7 @@ class SleepScheduler:
         quiet: QuietTime | None = None,
         watch: Callable[[], str | None] | None = None,
         watch_every: float = 60.0,
+        tidy: Callable[[], object] | None = None,
         poll: float = 5.0,
         patience: int = 3,
         longest_pause: float = 3_600.0,
@@ -114,6 +94,7 @@ class SleepScheduler:
         self._quiet = quiet
         self._watch = watch
         self._watch_every = watch_every
+        self._tidy = tidy
         self._poll = poll
         self._backoff = Backoff(every, patience=patience, longest=longest_pause)
         self._run_at_start = run_at_start
@@ -128,6 +109,7 @@ class SleepScheduler:
         self._paused = False
         self._state: SchedulerState = "stopped"
         self._next_look: datetime | None = None
+        self._next_tidy = self._clock.now() + FIRST_TIDY
         self._wake: tuple[str, datetime] | None = None
         self._woken_by: str | None = None
         self._wanted_seen = self._clock.now()
@@ -353,6 +335,17 @@ class SleepScheduler:
         if begun >= self._ticks.due:
             self._ticks.advance(self._clock.now())
         self._settle(attempt)
+        if self._tidy is not None and self._clock.now() >= self._next_tidy:
+            self._tidy_up(self._tidy)
+
+    def _tidy_up(self, tidy: Callable[[], object]) -> None:
+        if self._quiet is not None and not self._quiet.now():
+            return
+        self._next_tidy = self._clock.now() + TIDY_EVERY
+        try:
+            log.info("Tidied up: %s", tidy())
+        except DeepTraderError as error:
+            log.error("Tidying up failed, it is tried again in a day: %s", error)
 
     def _settle(self, attempt: Attempt) -> None:
         if attempt.state == "done":
