@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 from ...core.token import Interval, Token
-from .lexicon import MAX_PHRASE, Tag, phrases
 from .slots import KINDS, Extreme, Horizon, Quantity, QuestionKind
-from .wording import NUMBER, TOKEN_WORD
+from .wording import NUMBER, TOKEN_WORD, Found
 
 _SINGLE: dict[str, str] = {
     "oversold": "state.oversold",
@@ -73,12 +72,12 @@ _BEFORE_DIRECTION = frozenset(
 class Reading:
     """The rules that turn tagged words into slots."""
 
-    def __init__(self, found: list[tuple[Tag, int]], tokens: tuple[Token, ...], words: list[str]) -> None:
+    def __init__(self, found: list[Found], tokens: tuple[Token, ...], words: list[str]) -> None:
         self.topics: list[str] = list(
-            dict.fromkeys(v for (family, v), at in found if family == "topic" or _is_direction(family, words, at))
+            dict.fromkeys(v for (family, v), at, _ in found if family == "topic" or _is_direction(family, words, at))
         )
-        self.marks = {value for (family, value), _ in found if family == "mark"}
-        self.obstacles: list[str] = [value for (family, value), _ in found if family == "obstacle"]
+        self.marks = {value for (family, value), _, _ in found if family == "mark"}
+        self.obstacles: list[str] = [value for (family, value), _, _ in found if family == "obstacle"]
         self.quantities = _quantities(found, words, self.topics)
         self.count = len(tokens)
         self.bare = all(word[0] == TOKEN_WORD or word in _BARE for word in words)
@@ -234,16 +233,10 @@ def _kind_of(template: str) -> QuestionKind:
     return cast(QuestionKind, head) if head in KINDS else "other"
 
 
-def _quantities(found: list[tuple[Tag, int]], words: list[str], topics: list[str]) -> list[Quantity]:
+def _quantities(found: list[Found], words: list[str], topics: list[str]) -> list[Quantity]:
     """Numbers outside any phrase, each with the comparison before it and the topic it is about."""
-    taken: set[int] = set()
-    table = phrases()
-    for _, position in found:
-        for length in range(MAX_PHRASE, 0, -1):
-            if tuple(words[position : position + length]) in table:
-                taken.update(range(position, position + length))
-                break
-    compared = {at: value for (family, value), at in found if family == "mark" and value in ("below", "above")}
+    taken = {at for _, start, end in found for at in range(start, end)}
+    compared = {at: value for (family, value), at, _ in found if family == "mark" and value in ("below", "above")}
     quantities: list[Quantity] = []
     for position, word in enumerate(words):
         match = None if position in taken else NUMBER.match(word.lstrip("$"))

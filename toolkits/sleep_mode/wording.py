@@ -28,6 +28,10 @@ _BARE_NEGATIONS = frozenset(
 TOKEN_WORD = "\x00"
 
 
+Found = tuple[Tag, int, int]
+"""A phrase in a list of words: its family and value, its first word and the one after its last."""
+
+
 class Resolver(Protocol):
     """What finds tokens in free text: Khala does."""
 
@@ -79,10 +83,10 @@ def split_words(lowered: str) -> list[str]:
     return words
 
 
-def tag_words(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[tuple[str, str]]]:
-    """Tags with their positions, words in no family, and slips of the finger that were put right."""
+def tag_words(words: list[str]) -> tuple[list[Found], list[str], list[tuple[str, str]]]:
+    """Tags with where they stand, words in no family, and slips of the finger that were put right."""
     table = phrases()
-    found: list[tuple[Tag, int]] = []
+    found: list[Found] = []
     unexplained: list[str] = []
     corrections: list[tuple[str, str]] = []
     position = 0
@@ -90,7 +94,7 @@ def tag_words(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[
         for length in range(min(MAX_PHRASE, len(words) - position), 0, -1):
             tag = table.get(tuple(words[position : position + length]))
             if tag is not None:
-                found.append((tag, position))
+                found.append((tag, position, position + length))
                 position += length
                 break
         else:
@@ -106,28 +110,13 @@ def tag_words(words: list[str]) -> tuple[list[tuple[Tag, int]], list[str], list[
     return found, unexplained, corrections
 
 
-def normal_form(words: Sequence[str], found: Sequence[tuple[Tag, int]], tokens: Sequence[Token]) -> str:
+def normal_form(words: Sequence[str], found: Sequence[Found], tokens: Sequence[Token]) -> str:
     """The words in their order without fillers, tokens as symbols: "is BTC oversold?" is "BTC-USD oversold"."""
-    fillers = {position for (family, _), position in found if family == "filler"}
-    kept: list[str] = []
-    position = 0
-    while position < len(words):
-        if position in fillers:
-            position += _phrase_length(words, position)
-            continue
-        word = words[position]
-        kept.append(tokens[int(word[1:])].symbol if word[0] == TOKEN_WORD and word[1:].isdigit() else word)
-        position += 1
-    return " ".join(kept)
-
-
-def _phrase_length(words: Sequence[str], position: int) -> int:
-    """How many words the phrase takes that starts here."""
-    table = phrases()
-    for length in range(min(MAX_PHRASE, len(words) - position), 0, -1):
-        if tuple(words[position : position + length]) in table:
-            return length
-    return 1
+    left_out = {at for (family, _), start, end in found if family == "filler" for at in range(start, end)}
+    kept = [word for at, word in enumerate(words) if at not in left_out]
+    return " ".join(
+        tokens[int(word[1:])].symbol if word[0] == TOKEN_WORD and word[1:].isdigit() else word for word in kept
+    )
 
 
 def named_after_all(unexplained: Sequence[str], khala: Resolver) -> dict[str, Token]:
