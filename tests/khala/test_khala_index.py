@@ -125,6 +125,48 @@ def test_a_budget_ends_the_work_and_the_next_time_goes_on(khala: Khala) -> None:
     assert in_chroma(khala) == in_journal(khala)
 
 
+def test_work_cut_short_misses_no_entry_that_changed_meanwhile(khala: Khala) -> None:
+    fill(khala)
+    khala.index()
+    table, index = khala._search.get()[:2]
+    khala.publish(khala.store([make_analysis(f"N{n}-USD") for n in range(60)]))
+    table.embed_pending()
+    steps = iter([True, True, False])
+    index.update(proceed=lambda: next(steps, False))
+    khala.publish(
+        khala.store([make_analysis(f"N{n}-USD", rsi=46.0) for n in range(60)])
+    )  # the same words, other fields
+    assert khala.index().remaining == 0
+    assert in_chroma(khala) == in_journal(khala)
+    assert khala.check().problems == ()
+
+
+def test_other_fields_with_the_same_words_leave_the_vectors_alone(
+    khala: Khala, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(khala)
+    khala.index()
+    collection = index_of(khala)._collection("current")
+    calls: list[str] = []
+    for name in ("upsert", "update"):
+        work = getattr(collection, name)
+        monkeypatch.setattr(collection, name, lambda _w=work, _n=name, **rows: (calls.append(_n), _w(**rows))[1])
+    khala.publish(khala.store([make_analysis("T9-USD", rsi=54.0, percent_b=0.9, security="danger", computed_at=NOW)]))
+    assert khala.index().written == 1
+    assert calls == ["update"]
+    assert in_chroma(khala) == in_journal(khala)
+
+
+def test_a_row_that_went_missing_is_noticed(khala: Khala, open_khala: Callable[..., Khala]) -> None:
+    fill(khala)
+    khala.index()
+    index_of(khala)._collection("current").delete(ids=["analysis:T1-USD:1d"])
+    khala.close()
+    again = open_khala(embedder=EMBEDDER)
+    assert "11 rows instead of 12" in again.check().summary
+    assert again.index().mended == ("current: it holds 11 rows instead of 12",)
+
+
 def test_a_search_waits_for_no_index(khala: Khala) -> None:
     fill(khala)
     assert khala.search("scenario 1", limit=1)[0].found_by == "words"
@@ -156,7 +198,10 @@ def test_repair_brings_back_what_the_journal_says(khala: Khala) -> None:
     index_of(khala)._collection("current").update(ids=["analysis:T3-USD:1d"], metadatas=[{"rsi": 99.0}])
     with khala.journal.write() as connection:
         connection.execute("UPDATE entries SET text = 'nonsense' WHERE key = 'T4-USD:1d'")
-        connection.execute("INSERT INTO entries VALUES (999, 'analysis', 'GHOST-USD:1d', 0, 'ghost', '{}', 1, NULL)")
+        connection.execute(
+            "INSERT INTO entries (kind, key, as_of, text, fields, revision) "
+            "VALUES ('analysis', 'GHOST-USD:1d', 0, 'ghost', '{}', 1)"
+        )
     report = khala.repair()
     assert report.changed == 2
     assert report.rows == {"current": 12, "archive": 4}
@@ -180,21 +225,22 @@ def damaged(khala: Khala, open_khala: Callable[..., Khala]) -> Callable[[Callabl
     return _damage
 
 
-def vector_file(folder: Path) -> Path:
-    return next((folder / "current").glob("*/data_level0.bin"))
+def current(folder: Path) -> Path:
+    [copy] = folder.glob("current-*")
+    return copy
 
 
 def make_sparse(folder: Path) -> None:
-    os.truncate(next((folder / "current").glob("*/link_lists.bin")), 2**41)
+    os.truncate(next(current(folder).glob("*/link_lists.bin")), 2**41)
 
 
 def scribble(folder: Path) -> None:
-    (folder / "current" / "chroma.sqlite3").write_bytes(b"no longer a database" * 1000)
+    (current(folder) / "chroma.sqlite3").write_bytes(b"no longer a database" * 1000)
 
 
 DAMAGE = {
     "its writing was cut short": lambda folder: (folder / "current.writing").touch(),
-    "its files are gone": lambda folder: shutil.rmtree(folder / "current"),
+    "its files are gone": lambda folder: shutil.rmtree(current(folder)),
     "out of proportion": make_sparse,
     "current": scribble,
 }
@@ -217,7 +263,8 @@ def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     assert in_chroma(khala) == in_journal(khala)
     assert khala.check().problems == ()
     assert khala.search("oversold", limit=3)[0].found_by == "chroma"
-    assert sorted(path.name for path in folder_of(khala).iterdir()) == ["archive", "current", "owner.lock"]
+    left = sorted(path.name.split("-")[0] for path in folder_of(khala).iterdir())
+    assert left == ["archive", "current", "owner.lock"]
 
 
 def test_a_copy_of_another_store_is_not_trusted(
@@ -228,8 +275,9 @@ def test_a_copy_of_another_store_is_not_trusted(
         other.index()
 
     def swap(folder: Path) -> None:
-        shutil.rmtree(folder / "current")
-        shutil.copytree(tmp_path / "other" / "chroma" / "current", folder / "current")
+        place = current(folder)
+        shutil.rmtree(place)
+        shutil.copytree(current(tmp_path / "other" / "chroma"), place)
 
     khala = damaged(swap)
     assert khala.index().mended == ("current: it is not the copy that was written",)
@@ -335,6 +383,9 @@ def test_a_chroma_server_serves_several_processes(server: str, open_khala: Calla
     assert first.index().removed == 1
     assert in_chroma(second) == in_journal(second)
     assert first.repair().rows == {"current": 12, "archive": 3}
+    assert second.search("oversold", limit=1)[0].found_by == "exact"  # what it had open is gone
+    index_of(second)._retry_at = 0
+    assert second.search("oversold", limit=1)[0].found_by == "chroma"
 
 
 def test_two_memories_on_one_server_stay_apart(server: str, tmp_path: Path, clock: ManualClock) -> None:

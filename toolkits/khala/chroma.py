@@ -84,6 +84,7 @@ def batches(pages: Iterable[list[Change]], size: int) -> Iterator[list[Change]]:
 
 
 def upsert(collection: Any, changes: Sequence[Change]) -> None:
+    """Write rows with their vectors; those that have none yet are left out."""
     ready = [change for change in changes if change.vector is not None]
     if not ready:
         return
@@ -91,8 +92,20 @@ def upsert(collection: Any, changes: Sequence[Change]) -> None:
     collection.upsert(
         ids=[change.entry.id for change in ready],
         embeddings=from_blobs(vectors, len(vectors[0]) // 4),
-        metadatas=[{"kind": c.entry.kind, "as_of": c.entry.as_of, **c.entry.fields} for c in ready],
+        metadatas=[_metadata(change) for change in ready],
     )
+
+
+def update_fields(collection: Any, changes: Sequence[Change]) -> None:
+    """Write what is known about rows whose vectors are there already."""
+    if changes:
+        collection.update(
+            ids=[change.entry.id for change in changes], metadatas=[_metadata(change) for change in changes]
+        )
+
+
+def _metadata(change: Change) -> dict[str, Any]:
+    return {"kind": change.entry.kind, "as_of": change.entry.as_of, **change.entry.fields}
 
 
 def collection_name(place: Place, store: str = "") -> str:

@@ -54,9 +54,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An entry as it is since a revision; `vector` is None until it is embedded."""
+    """An entry as it is since `revision`, and its vector since `vector_revision` (None until it is embedded)."""
 
     revision: int
+    vector_revision: int
     number: int
     entry: Entry
     vector: bytes | None
@@ -241,9 +242,9 @@ class EntryTable:
                 )
                 # The text is compared again: it may have changed while it was being embedded.
                 connection.executemany(
-                    "UPDATE entries SET embedding = ?, revision = ? WHERE number = ? AND text = ?",
+                    "UPDATE entries SET embedding = ?, revision = ?, vector_revision = ? WHERE number = ? AND text = ?",
                     [
-                        (to_blob(vector), revision, number, text)
+                        (to_blob(vector), revision, revision, number, text)
                         for (number, text), vector in zip(rows, vectors, strict=True)
                     ],
                 )
@@ -262,6 +263,12 @@ class EntryTable:
         with self._journal.read() as connection:
             return counter(connection, "entries")
 
+    def embedded(self, kinds: Sequence[str]) -> int:
+        """How many entries of some kinds have a vector."""
+        query = f"SELECT count(*) FROM entries WHERE embedding IS NOT NULL AND kind IN ({', '.join('?' * len(kinds))})"
+        with self._journal.read() as connection:
+            return connection.execute(query, kinds).fetchone()[0]
+
     def counts(self) -> dict[str, int]:
         """How many entries there are of each kind, and how many have no vector yet (`not_embedded`)."""
         with self._journal.read() as connection:
@@ -277,7 +284,7 @@ class EntryTable:
         What changes again while this runs comes (again) in a later page.
         """
         query = (
-            "SELECT revision, number, kind, key, as_of, text, fields, embedding FROM entries "
+            "SELECT revision, number, vector_revision, kind, key, as_of, text, fields, embedding FROM entries "
             "WHERE (revision, number) > (?, ?)"
         )
         if kinds is not None:
@@ -292,8 +299,8 @@ class EntryTable:
                 return
             position = rows[-1][:2]
             yield [
-                Change(revision, number, Entry(kind, key, as_of, text, json.loads(fields)), vector)
-                for revision, number, kind, key, as_of, text, fields, vector in rows
+                Change(revision, vector_revision, number, Entry(kind, key, as_of, text, json.loads(fields)), vector)
+                for revision, number, vector_revision, kind, key, as_of, text, fields, vector in rows
             ]
 
     def dropped(self, after: int) -> list[tuple[str, str]]:

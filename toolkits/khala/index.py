@@ -3,9 +3,9 @@
 What measuring Chroma taught, and what is done about it:
 
 - Its vector index is damaged when the process is killed while the index is written to disk, so it is written only while
-  a copy is built, in a folder beside the live one that is renamed when it is whole. After that `sync_threshold` is
-  raised out of reach: further changes go to Chroma's own log and into memory, and a copy that has taken in many of them
-  is built anew (which also frees the dead slots that rewriting leaves behind).
+  a copy is built, in a folder beside the live one, to which a row in the journal points once it is whole. After that
+  `sync_threshold` is raised out of reach: further changes go to Chroma's own log and into memory, and a copy that has
+  taken in many of them is built anew (which also frees the dead slots that rewriting leaves behind).
 - It holds the interpreter lock while it writes, so batches are small and end with a yield.
 - Nothing protects its folder from a second process, so one process owns it, under a lock. Others search exactly, over
   the vectors in the journal.
@@ -25,7 +25,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import StoreError
 from .chroma import (
@@ -38,8 +38,10 @@ from .chroma import (
     collection_options,
     http_client,
     persistent_client,
+    update_fields,
     upsert,
 )
+from .copies import PLACES, CopyLog, CopyState
 from .entries import LAST, REMEMBERED_REVISIONS, EntryTable, place_of
 from .journal import Journal
 from .records import SearchFilter
@@ -48,16 +50,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PLACES: dict[Place, tuple[str, ...]] = {
-    "current": ("analysis",),
-    "archive": ("scenario", "anticipated", "digest", "memory"),
-}
-BATCH = 20
-"""Rows handed to Chroma at once: about 15 ms in which nothing else in the process runs."""
-BUILD_BATCH = 25
+BATCH = 25
+"""Rows handed to Chroma at once: about 20 ms in which nothing else runs here. One row alone costs nearly as much."""
 REBUILD_AFTER = 2_000
 """Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
 NOT_BUILT = "it was not built yet"
+MOSTLY = "most of it has changed"
+MOSTLY_NEW = 200
+"""New vectors from which on a copy that is mostly new is built anew: overwriting one costs five times building it."""
 PROBES = 3
 RETRY_SECONDS = 60.0
 """How long a Chroma server that failed is left alone by searches."""
@@ -68,15 +68,6 @@ MAX_BYTES_PER_ROW = 200_000
 def yield_to_others() -> None:
     """Let a waiting thread run between two batches."""
     time.sleep(0.0005)
-
-
-class _State(NamedTuple):
-    """How far a copy has come: every entry up to (`revision`, `number`) is in it as it was then."""
-
-    generation: str
-    revision: int
-    number: int
-    writes: int
 
 
 class ChromaIndex:
@@ -99,7 +90,7 @@ class ChromaIndex:
     ) -> None:
         self._folder = folder
         self._table = table
-        self._journal = journal
+        self._copies = CopyLog(journal, url)
         self._url = url
         self._breathe = breathe
         self._timer = timer
@@ -137,7 +128,7 @@ class ChromaIndex:
             self.problems.clear()  # a server that was away may be back
         if place in self.problems or (place not in self._collections and not self._url):
             return False
-        state = self._state(place)
+        state = self._copies.get(place)
         return (state.revision, state.number) == (self._table.revision(), LAST)
 
     def close(self) -> None:
@@ -164,6 +155,10 @@ class ChromaIndex:
             )
         return [(kind, key) for kind, _, key in (id_.partition(":") for id_ in found["ids"][0])]
 
+    def behind(self, place: Place) -> int:
+        """Entries that the copy does not have in their present form."""
+        return self._copies.behind(place)
+
     # -- bringing up to date --------------------------------------------------------------------------------------
 
     def update(self, *, proceed: Callable[[], bool] = lambda: True) -> tuple[int, int, list[str]]:
@@ -180,7 +175,7 @@ class ChromaIndex:
                     break
                 reason = self._why_rebuild(place)
                 if reason:
-                    if reason != NOT_BUILT:
+                    if reason not in (NOT_BUILT, MOSTLY):
                         mended.append(f"{place}: {reason}")
                     written += self.rebuild(place)
                     continue
@@ -188,20 +183,10 @@ class ChromaIndex:
                 written, removed = written + new, removed + gone
         return written, removed, mended
 
-    def behind(self, place: Place) -> int:
-        """Entries that the copy does not have in their present form."""
-        kinds, state = PLACES[place], self._state(place)
-        with self._journal.read() as connection:
-            return connection.execute(
-                f"SELECT count(*) FROM entries WHERE (revision, number) > (?, ?) "
-                f"AND kind IN ({', '.join('?' * len(kinds))})",
-                (state.revision, state.number, *kinds),
-            ).fetchone()[0]
-
     def rebuild(self, place: Place) -> int:
-        """Build a copy from the journal beside the live one and put it in its place; returns its number of rows.
+        """Build a copy from the journal beside the live one, then turn to it; returns its number of rows.
 
-        The folder that is replaced is never copied or read: a damaged one may hold a sparse file of terabytes.
+        The one that is replaced is neither copied nor read: a damaged one may hold a sparse file of terabytes.
         """
         with self._writing:
             return self._build(place, uuid.uuid4().hex[:12])
@@ -209,32 +194,26 @@ class ChromaIndex:
     def _build(self, place: Place, generation: str) -> int:
         if self._url:
             with ChromaErrors(place, self._note):
-                rows = self._fill(place, self._new_collection(place, generation), generation)
+                rows, state = self._fill(place, self._new_collection(place, generation), generation)
+                self._copies.put(place, state)
             self.problems.pop(place, None)
             return rows
-        beside = self._folder / f"{place}-{generation}"
-        rows = 0
         with ChromaErrors(place, self._note):
-            for leftover in self._folder.glob(f"{place}-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            client = persistent_client(beside)
+            self._remove_all_but(place, self._copies.get(place).generation)
+            client = persistent_client(self._path(place, generation))
             try:
                 collection = client.create_collection(
                     collection_name(place), **collection_options(self._table.embedder, generation)
                 )
-                rows = self._fill(place, collection, generation)
+                rows, state = self._fill(place, collection, generation)
                 collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
             finally:
                 client.close()
             with self._swapping:
                 self._close(place)
-                live = self._folder / place
-                if live.exists():
-                    live.rename(self._folder / f"{place}-{generation}-old")
-                beside.rename(live)
+                self._copies.put(place, state)
                 self._collection(place)
-            for leftover in self._folder.glob(f"{place}-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            self._remove_all_but(place, generation)
             self._marker(place).unlink(missing_ok=True)
         self.problems.pop(place, None)
         return rows
@@ -244,11 +223,11 @@ class ChromaIndex:
         with self._writing:
             if place in self.problems:
                 return self.problems[place]
-            generation = self._state(place).generation
+            generation = self._copies.get(place).generation
             if not generation:
                 return NOT_BUILT
             if not self._url:
-                live = self._folder / place
+                live = self._path(place, generation)
                 if not (live / "chroma.sqlite3").is_file():
                     return "its files are gone"
                 if self.owner and self._marker(place).exists():
@@ -260,9 +239,12 @@ class ChromaIndex:
             if not look_inside:
                 return None
             try:
-                return self._look_inside(place, generation)
+                finding = self._look_inside(place, generation)
             except StoreError as error:
-                return error.message
+                finding = error.message
+            if finding:
+                self._note(place, finding)
+            return finding
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -270,11 +252,13 @@ class ChromaIndex:
         damage = self.damage(place, look_inside=place not in self._collections)
         if damage:
             return damage
-        state = self._state(place)
+        state = self._copies.get(place)
         if self._table.revision() - state.revision > REMEMBERED_REVISIONS:
             return "it was too far behind"
         if not self._url and state.writes > max(REBUILD_AFTER, self._rows(place)):
             return "it had taken in many changes"
+        if self._copies.new_vectors(place) > max(MOSTLY_NEW, self._rows(place) // 2):
+            return MOSTLY
         return None
 
     def _look_inside(self, place: Place, generation: str) -> str | None:
@@ -285,6 +269,8 @@ class ChromaIndex:
                 return "it is not the copy that was written"
             if about.get("embedder") != self._table.embedder.id:
                 return "it was embedded by another embedder"
+            if self._copies.behind(place) == 0 and collection.count() != self._table.embedded(PLACES[place]):
+                return f"it holds {collection.count()} rows instead of {self._table.embedded(PLACES[place])}"
             held = collection.get(limit=PROBES, include=["embeddings"])
             for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
                 found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
@@ -294,7 +280,7 @@ class ChromaIndex:
         return None
 
     def _follow(self, place: Place, proceed: Callable[[], bool]) -> tuple[int, int]:
-        state = self._state(place)
+        state = self._copies.get(place)
         target = self._table.revision()
         if (state.revision, state.number) == (target, LAST):
             return 0, 0
@@ -309,35 +295,35 @@ class ChromaIndex:
             for batch in batches(self._table.changes(*position, kinds=PLACES[place]), BATCH):
                 if not proceed():
                     break
-                upsert(collection, batch)
+                upsert(collection, [change for change in batch if not state.holds_vector_of(change)])
+                update_fields(collection, [change for change in batch if state.holds_vector_of(change)])
                 written += len(batch)
                 position = (batch[-1].revision, batch[-1].number)
                 self._breathe()
             else:
                 position = (target, LAST)
-            self._save_state(place, _State(state.generation, *position, state.writes + written + len(gone)))
+            self._copies.put(place, CopyState(state.generation, *position, state.writes + written + len(gone)))
             self._marker(place).unlink(missing_ok=True)
         return written, len(gone)
 
-    def _fill(self, place: Place, collection: Any, generation: str) -> int:
+    def _fill(self, place: Place, collection: Any, generation: str) -> tuple[int, CopyState]:
         target = self._table.revision()
         rows = 0
-        for batch in batches(self._table.changes(0, kinds=PLACES[place]), BUILD_BATCH):
+        for batch in batches(self._table.changes(0, kinds=PLACES[place]), BATCH):
             upsert(collection, batch)
             rows += len(batch)
             self._breathe()
-        self._save_state(place, _State(generation, target, LAST, 0))
-        return rows
+        return rows, CopyState(generation, target, LAST, 0)
 
     def _collection(self, place: Place) -> Any:
         if place not in self._collections:
             client = self._client(place)
-            name = collection_name(place, self._store_id() if self._url else "")
+            name = collection_name(place, self._copies.store_id() if self._url else "")
             self._collections[place] = client.get_collection(name, embedding_function=None)
         return self._collections[place]
 
     def _new_collection(self, place: Place, generation: str) -> Any:
-        client, name = self._client(place), collection_name(place, self._store_id())
+        client, name = self._client(place), collection_name(place, self._copies.store_id())
         if name in [collection.name for collection in client.list_collections()]:
             client.delete_collection(name)
         options = collection_options(self._table.embedder, generation)
@@ -347,7 +333,11 @@ class ChromaIndex:
     def _client(self, place: Place) -> Any:
         key = "server" if self._url else place
         if key not in self._clients:
-            self._clients[key] = http_client(self._url) if self._url else persistent_client(self._folder / place)
+            self._clients[key] = (
+                http_client(self._url)
+                if self._url
+                else persistent_client(self._path(place, self._copies.get(place).generation))
+            )
         return self._clients[key]
 
     def _close(self, place: Place) -> None:
@@ -358,7 +348,18 @@ class ChromaIndex:
 
     def _note(self, place: Place, problem: str) -> None:
         self.problems[place] = problem
+        if self._url:
+            self._collections.pop(place, None)  # it may have been built anew by the process that writes it
         self._retry_at = self._timer() + RETRY_SECONDS
+
+    def _path(self, place: Place, generation: str) -> Path:
+        """Each copy has a folder of its own name: Chroma remembers, by path, what once failed to open."""
+        return self._folder / f"{place}-{generation}"
+
+    def _remove_all_but(self, place: Place, generation: str) -> None:
+        for path in self._folder.glob(f"{place}-*"):
+            if path != self._path(place, generation):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _marker(self, place: Place) -> Path:
         return self._folder / f"{place}.writing"
@@ -366,28 +367,3 @@ class ChromaIndex:
     def _rows(self, place: Place) -> int:
         counts = self._table.counts()
         return sum(counts.get(kind, 0) for kind in PLACES[place])
-
-    def _state(self, place: Place) -> _State:
-        with self._journal.read() as connection:
-            row = connection.execute(
-                "SELECT generation, revision, number, writes FROM index_state WHERE name = ?",
-                (self._state_name(place),),
-            ).fetchone()
-        return _State(*row) if row else _State("", 0, LAST, 0)
-
-    def _save_state(self, place: Place, state: _State) -> None:
-        with self._journal.write(durable=False) as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO index_state (name, generation, revision, number, writes) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (self._state_name(place), *state),
-            )
-
-    def _state_name(self, place: Place) -> str:
-        return f"{place}@{self._url}" if self._url else place
-
-    def _store_id(self) -> str:
-        """Keeps memories apart that share one server."""
-        with self._journal.write() as connection:
-            connection.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (uuid.uuid4().hex[:12],))
-            return connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()[0]

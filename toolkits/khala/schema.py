@@ -125,6 +125,11 @@ MIGRATIONS = (
     -- Within a revision, so that work cut short by a budget goes on where it stopped.
     ALTER TABLE index_state ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    -- When the vector last changed, so that a copy which has it need not write it again with every other field.
+    ALTER TABLE entries ADD COLUMN vector_revision INTEGER NOT NULL DEFAULT 0;
+    UPDATE entries SET vector_revision = revision;
+    """,
 )
 
 

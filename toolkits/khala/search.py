@@ -25,9 +25,10 @@ from pydantic import ValidationError
 
 from ...core.errors import InvalidInput, SourceError, StoreError
 from .chroma import Place
+from .copies import PLACES
 from .embedder import embed_query
 from .entries import REMEMBERED_REVISIONS, Change, Entry, EntryTable
-from .index import PLACES, ChromaIndex
+from .index import ChromaIndex
 from .records import SearchFilter
 
 if TYPE_CHECKING:

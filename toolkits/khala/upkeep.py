@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt, StoreError
 from .codec import decode
+from .copies import PLACES
 from .entries import EntryTable, analysis_entry, document_entry, drop_entries, memory_entry, put_entries
-from .index import NOT_BUILT, PLACES, ChromaIndex
+from .index import NOT_BUILT, ChromaIndex
 from .journal import Journal
 from .records import (
     Document,
