@@ -349,7 +349,7 @@ class ChromaIndex:
     def _note(self, place: Place, problem: str) -> None:
         self.problems[place] = problem
         if self._url:
-            self._collections.pop(place, None)  # it may have been built anew by the process that writes it
+            self._collections.clear()  # they may have been built anew by the process that writes them
         self._retry_at = self._timer() + RETRY_SECONDS
 
     def _path(self, place: Place, generation: str) -> Path:
