@@ -138,7 +138,8 @@ def test_a_number_far_from_every_fact_never_passes(
     value = float(shown.replace(",", ""))
     scale = 1e3 if dress == "{}k" else 1e6 if "million" in dress else 1.0
     meant = {value * scale, value * scale / 100}
-    if any(abs(m - v) <= 0.021 * v for v, _ in facts for m in meant) or value == 0:
+    ours = {float(show(v, u).replace(",", "").removesuffix("%")) for v, u in facts}  # as our own texts round it
+    if any(abs(m - v) <= 0.021 * v for v, _ in facts for m in meant) or value == 0 or value in ours:
         return
     result = lint_numbers(f"It stands at {dress.format(shown)} now.", [fact(v, u, "price") for v, u in facts])
     assert not result.ok

@@ -39,7 +39,8 @@ _MARKUP = re.compile(
 _ORDER = re.compile(
     r"(?i)\b(?:ignore|disregard|forget)\b.{0,30}\b(?:instruction|previous|above|rule|prompt)|\bsystem prompt\b|"
     r"^\s*(?:system|assistant|user|tool|developer)\s*:|\b(?:call|use|invoke|run)\s+the\s+\w+\s+(?:tool|function)\b|"
-    r"\byou (?:must|should|need to|have to|are now)\b|\bas an ai\b|\b(?:buy|sell) (?:now|immediately|as much|everything)\b|"
+    r"\byou (?:must|should|need to|have to|are now)\b|\bas an ai\b|"
+    r"\b(?:buy|sell) (?:now|immediately|as much|everything)\b|"
     r"\b(?:delegate|transfer|wire|send) (?:this|the|all|your|funds)\b|\bguarantee[ds]?\b",
     re.MULTILINE,
 )
