@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +33,34 @@ def changes(before: BoardState, after: BoardState) -> tuple[list[Row], list[str]
 
 
 class Board:
-    """Reads all recalls of an interval. A read within `max_age` seconds of the last one answers from it."""
+    """Reads all recalls of an interval, once for all browsers.
 
-    def __init__(self, runtime: Runtime, *, max_age: float = 1.0) -> None:
+    A read answers from the last one while that is younger than `max_age` seconds, or ten times what it took: while a
+    cycle publishes every read starts from nothing, and reading must not slow the cycle down.
+    """
+
+    def __init__(self, runtime: Runtime, *, max_age: float = 1.0, timer: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
         self._max_age = max_age
+        self._timer = timer
         self._lock = threading.Lock()
-        self._states: dict[Interval, tuple[float, BoardState]] = {}
+        self._kept: dict[Interval, tuple[float, BoardState]] = {}
+
+    def latest(self, interval: Interval) -> BoardState:
+        """The last state read, however old; only the very first call has to read.
+
+        Raises:
+            StoreError: memory cannot be read.
+        """
+        kept = self._kept.get(interval)
+        return kept[1] if kept is not None else self.read(interval)
+
+    async def aread(self, interval: Interval) -> BoardState:
+        """`read` in a thread, if it has to read at all."""
+        kept = self._kept.get(interval)
+        if kept is not None and self._timer() < kept[0]:
+            return kept[1]
+        return await asyncio.to_thread(self.read, interval)
 
     def read(self, interval: Interval) -> BoardState:
         """The present state.
@@ -45,12 +69,13 @@ class Board:
             StoreError: memory cannot be read.
         """
         with self._lock:
-            now = self._runtime.clock.monotonic()
-            kept = self._states.get(interval)
-            if kept is not None and now - kept[0] < self._max_age:
+            begun = self._timer()
+            kept = self._kept.get(interval)
+            if kept is not None and begun < kept[0]:
                 return kept[1]
             state = self._read(interval)
-            self._states[interval] = (now, state)
+            ended = self._timer()
+            self._kept[interval] = (ended + max(self._max_age, 10 * (ended - begun)), state)
             return state
 
     def _read(self, interval: Interval) -> BoardState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from nicegui import ui
@@ -16,7 +17,6 @@ from .dom import button, el, stamp
 WATCH_SECONDS = 0.12
 LIST_SECONDS = 3.0
 NAMES: dict[Target, str] = {"team": "Team", "analyst": "Market analyst"}
-SUGGESTIONS = 6
 
 
 async def chat_view(desk: Desk, session: str = "", ask: str = "", target: str = "team") -> None:
@@ -103,8 +103,8 @@ class ChatView:
         with self._body, el("div", cls="welcome"):
             el("h1", "What would you like to know?")
             try:
-                board = desk.board.read("1d")
-                asks = suggestions(desk)
+                board = await desk.board.aread("1d")
+                asks = await asyncio.to_thread(desk.suggestions)
             except DeepTraderError as error:
                 el("p", f"{error.message} {error.hint}", "trouble", role="alert")
                 return
@@ -205,24 +205,3 @@ class ChatView:
                     el("span", summary.title, "title")
                     note = "answering …" if summary.running else f"{stamp(summary.updated_at)} UTC"
                     el("span", f"{NAMES[summary.target]} · {note}", "meta")
-
-
-def suggestions(desk: Desk) -> list[tuple[str, str]]:
-    """Questions worth asking now, with where they come from: prepared ones that are fresh, else plain ones."""
-    khala = desk.runtime.khala
-    found = [
-        (document.title, "answer prepared while asleep")
-        for kind in ("scenario", "anticipated")
-        for document, freshness, _ in khala.documents(kind)
-        if freshness.value == "fresh"
-    ]
-    if len(found) < SUGGESTIONS:
-        rows = list(desk.board.read("1d").rows.values())
-        for wanted, text in (("buy", "Is {} a buy now?"), ("sell", "Should I sell {}?")):
-            found += [
-                (text.format(row["symbol"]), f"signal {wanted}, {row['freshness']}")
-                for row in rows
-                if row["signal"] == wanted
-            ][:2]
-        found += [(f"How does {row['symbol']} look?", f"{row['freshness']} in memory") for row in rows[:4]]
-    return found[:SUGGESTIONS]

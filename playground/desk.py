@@ -14,6 +14,7 @@ from ..toolkits.runtime import Runtime
 from .board import Board
 from .chat import ChatDesk
 from .sleep_desk import SleepDesk
+from .suggestions import Suggestions
 from .unfinished import UnfinishedTurns
 
 SESSIONS_FILE = "sessions.db"
@@ -132,6 +133,11 @@ class Desk:
     @cached_property
     def board(self) -> Board:
         return Board(self.runtime)
+
+    @cached_property
+    def suggestions(self) -> Suggestions:
+        """Questions worth asking now."""
+        return Suggestions(self.runtime.khala, self.board)
 
     @cached_property
     def chat(self) -> ChatDesk:

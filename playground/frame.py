@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -106,27 +104,29 @@ class Frame:
 
     async def refresh(self) -> None:
         """Read the status off the event loop and show it."""
-        with contextlib.suppress(DeepTraderError):  # said below, where reading fails in the same way
-            await asyncio.to_thread(self._desk.board.read, "1d")
-        self.show_status()
+        try:
+            await self._desk.board.aread("1d")
+        except DeepTraderError as error:
+            self._show_failure(error)
+        else:
+            self.show_status()
 
     def show_status(self) -> None:
         """Counts, sleep state, the present."""
         desk = self._desk
         now = desk.runtime.clock.now()
         try:
-            board = desk.board.read("1d")
+            board = desk.board.latest("1d")
             sleep = desk.sleep.now()
         except DeepTraderError as error:
-            set_text(self._fresh, "memory cannot be read")
-            self._fresh.classes(replace="badge bad")
-            set_attribute(self._fresh, "title", str(error))
+            self._show_failure(error)
             return
         fresh, total = board.freshness.get("fresh", 0), len(board.rows)
         set_text(self._fresh, f"{fresh} of {total} fresh" if total else "nothing known yet")
         tone = "good" if total and fresh == total else "warn" if total else "hollow"
         if f"badge {tone}" != " ".join(self._fresh.classes):
             self._fresh.classes(replace=f"badge {tone}")
+            set_attribute(self._fresh, "title", None)
         words = sleep.detail if sleep.state == "running" and sleep.detail else sleep.words
         set_text(self._sleep, words)
         set_text(self._as_of, f"{now:%H:%M} UTC" if not desk.replaying else f"replaying {now:%Y-%m-%d %H:%M} UTC")
@@ -134,6 +134,11 @@ class Frame:
         if self._progress.props.get("style") != width:
             set_attribute(self._progress, "style", width)
         self._show_note(board.simulated or desk.runtime.market.simulated)
+
+    def _show_failure(self, error: DeepTraderError) -> None:
+        set_text(self._fresh, "memory cannot be read")
+        self._fresh.classes(replace="badge bad")
+        set_attribute(self._fresh, "title", str(error))
 
     def _show_note(self, simulated: bool) -> None:
         if self._note.visible != simulated:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 from nicegui import ui
 
 from ..core.errors import DeepTraderError
@@ -37,7 +34,7 @@ class KnownView:
                 self._slept = el("span", cls="sub")
             self._place = el("div")
         try:
-            state = desk.board.read(interval)
+            state = desk.board.latest(interval)
         except DeepTraderError as error:
             with self._place, panel("Memory cannot be read"):
                 empty(error.message, error.hint)
@@ -47,7 +44,7 @@ class KnownView:
 
     async def _watch(self) -> None:
         try:
-            state = await asyncio.to_thread(self._desk.board.read, self._interval)
+            state = await self._desk.board.aread(self._interval)
         except DeepTraderError:
             return  # the bar says so; what is shown stays as it was
         self._show(state)
@@ -99,8 +96,3 @@ def _nothing_yet(desk: Desk) -> None:
             "The team's memory is empty. The first sleep cycle fills it.",
             "Watch it under Sleep, or run one there now.",
         )
-
-
-def link_to_token(symbol: str) -> Any:
-    """A link to a token's page."""
-    return el("a", symbol, href=f"/token/{symbol}")

@@ -38,6 +38,9 @@ PLAN_MAX_AGE = 120.0
 """Seconds for which a plan that was looked at is shown again without asking the market."""
 
 
+ANTICIPATED_MAX_AGE = 30.0
+
+
 @dataclass(frozen=True)
 class Now:
     """What sleep is doing. `fraction` of the running cycle's present step; None between cycles."""
@@ -96,8 +99,11 @@ class SleepDesk:
         self.scheduler = engine.scheduler()
         self._log = CycleLog(runtime.khala.journal)
         self._progress: Progress | None = None
+        self._last: tuple[float, CycleReport | None] | None = None
         self._plan: tuple[float, str, Any] | None = None
         self._plan_lock = threading.Lock()
+        self._anticipated: tuple[float, str, list[Anticipated]] | None = None
+        self._anticipated_lock = threading.Lock()
         engine.cycle.on_progress = self._note
 
     def _note(self, progress: Progress) -> None:
@@ -183,8 +189,11 @@ class SleepDesk:
         return "", None
 
     def last(self) -> CycleReport | None:
-        """The newest cycle's report, whichever process ran it."""
-        return self._log.last()
+        """The newest cycle's report, whichever process ran it; at most a second old."""
+        kept = self._last
+        if kept is None or time.monotonic() - kept[0] > 1.0:
+            kept = self._last = (time.monotonic(), self._log.last())
+        return kept[1]
 
     def recent(self, limit: int = 12) -> list[CycleReport]:
         """Newest first."""
@@ -207,7 +216,19 @@ class SleepDesk:
         return lines
 
     def anticipated(self) -> list[Anticipated]:
-        """Prepared questions and scenarios: the asked ones first, then the fresh, then the newest."""
+        """Prepared questions and scenarios: the asked ones first, then the fresh, then the newest.
+
+        Looked up anew after a cycle, else twice a minute: judging hundreds of texts takes a while.
+        """
+        last = self.last()
+        cycle = last.cycle_id if last else ""
+        with self._anticipated_lock:
+            kept = self._anticipated
+            if kept is None or kept[1] != cycle or time.monotonic() - kept[0] > ANTICIPATED_MAX_AGE:
+                kept = self._anticipated = (time.monotonic(), cycle, self._look_at_anticipated())
+            return kept[2]
+
+    def _look_at_anticipated(self) -> list[Anticipated]:
         hits = {key: prepared.hits for key, prepared in self.engine.anticipator.log.prepared().items()}
         found = [
             Anticipated(

@@ -31,7 +31,7 @@ from .sleep_desk import Anticipated, BudgetLine, LedgerView, Now
 NOW_SECONDS = 0.5
 REST_SECONDS = 3.0
 PLAN_ROWS = 25
-ANTICIPATED_ROWS = 20
+ANTICIPATED_ROWS = 12
 STEP_COLORS = (
     "#5b8fc9",
     "#8fb3dc",
@@ -93,10 +93,10 @@ class SleepView:
                 with el("div", cls="span-7 stack"):
                     self._last = Section()
                     self._plan = Section()
+                    self._anticipated = Section()
                 with el("div", cls="span-5 stack"):
                     self._budgets = Section()
-                    self._anticipated = Section()
-                self._ledger = Section("span-12")
+                    self._ledger = Section()
                 self._recent = Section("span-12")
         ui.timer(NOW_SECONDS, self.refresh_now, immediate=False)
         ui.timer(REST_SECONDS, self.refresh, immediate=False)

@@ -1,6 +1,7 @@
 """A playground in a process of its own, over the simulated market and scripted models, steered by lines on its input.
 
-    python playground_server.py PORT DATA_DIR [--top N] [--no-model] [--plain-names] [--token SECRET] [--host HOST]
+    python playground_server.py PORT DATA_DIR [--top N] [--intervals 1d 1h] [--no-model] [--plain-names] [--host HOST]
+        [--token SECRET]
 
 The first question's words choose what the models do; see `manager_turn`. Lines on the input: `advance SECONDS` moves
 the market's present; an unknown line ends the process. One token's name is full of markup.
@@ -115,12 +116,21 @@ def main() -> None:
     options.add_argument("port", type=int)
     options.add_argument("data_dir", type=Path)
     options.add_argument("--top", type=int, default=6)
+    options.add_argument("--intervals", nargs="+", default=["1d", "1h"])
     options.add_argument("--no-model", action="store_true")
     options.add_argument("--plain-names", action="store_true")
     options.add_argument("--token")
     options.add_argument("--host", default="127.0.0.1")
     given = options.parse_args()
-    settings = load_settings(data_dir=given.data_dir, market="simulated", top=given.top)
+    settings = load_settings(
+        data_dir=given.data_dir,
+        market="simulated",
+        top=given.top,
+        intervals=tuple(given.intervals),
+        budget_requests_per_cycle=100_000,
+        budget_requests_per_day=1_000_000,
+        cycle_deadline_seconds=3_600,
+    )
     runtime = (Runtime if given.plain_names else OddRuntime)(settings, as_of=PRESENT)
     clock = runtime.clock
     assert isinstance(clock, ReplayClock)
