@@ -170,10 +170,8 @@ class Conversation:
 
     def _from_memory(self, question: str, started: float) -> Answer:
         from ..toolkits.sleep_mode.answers import Answer as Found
-        from ..toolkits.sleep_mode.answers import answer_from_memory
 
-        khala = self.runtime.khala
-        found = answer_from_memory(question, khala, settings=self.runtime.settings)
+        found = self.runtime.engine.anticipator.ask(question)
         if isinstance(found, Found):
             return self._told(question, found, started)
         wanted = _SEARCH.match(question)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from ..toolkits.sleep_mode.asked import AnticipationScore
 from ..toolkits.sleep_mode.ledger_records import LedgerSummary
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_json, stamp
@@ -78,10 +79,13 @@ def ledger(
         window = timedelta(days=days)
         if plot is not None:
             ledger.plot(str(plot), window)
+        score = runtime.engine.anticipator.score(window)
         if json:
-            print_json({"schema_version": 1, "ledger": ledger.as_json(window)} | ({"plot": str(plot)} if plot else {}))
+            document = {"schema_version": 1, "ledger": ledger.as_json(window), "anticipation": score.as_dict()}
+            print_json(document | ({"plot": str(plot)} if plot else {}))
             return
         _print_ledger(ledger.summary(window), days)
+        _print_anticipation(score)
         if plot is not None:
             console.print(f"Plot: {plot}", markup=False)
 
@@ -125,6 +129,23 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
         uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
         even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
         console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))
+
+
+def _print_anticipation(score: AnticipationScore) -> None:
+    """How well questions were foreseen: of those asked, and of those prepared."""
+    total = score.total
+    if not total.asked:
+        console.print(f"Foresight: {total.prepared} answers prepared, no question asked yet.")
+        return
+    table = plain_table("Foresight", ">Asked", ">Foreseen", ">Recall", ">Prepared", ">Used", ">Precision")
+    for name, row in (("all kinds", total), *sorted(score.by_kind.items())):
+        cells = (row.asked, row.hits, _share(row.recall), row.prepared, row.used, _share(row.precision))
+        table.add_row(name, *(str(cell) for cell in cells))
+    console.print(table)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.0f} %"
 
 
 _SERVED = {

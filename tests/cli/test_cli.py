@@ -118,6 +118,24 @@ def test_the_ledger_counts_the_cycle_and_draws_itself(capsys, slept, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_ledger_tells_how_well_questions_were_foreseen(capsys, slept):
+    assert run_json(capsys, "ask", "is apple oversold?", "--data-dir", slept)["answer"]["served_from"] == "memory"
+
+    document = run_json(capsys, "ledger", "--data-dir", slept)
+
+    assert document["anticipation"]["asked"] >= 1
+    assert document["anticipation"]["prepared"] >= document["anticipation"]["used"]
+    _, out, _ = run(capsys, "ledger", "--data-dir", slept)
+    assert "Foresight" in out
+
+
+def test_a_question_that_needs_a_model_says_so(capsys, slept):
+    code, _, err = run(capsys, "ask", "write me a poem about apple", "--data-dir", slept)
+
+    assert code == 2
+    assert "DEEPTRADER_MODEL" in err
+
+
 def test_doctor_finds_a_sound_installation(capsys, slept):
     document = run_json(capsys, "doctor", "--data-dir", slept)
 
