@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from doubles.analyses import NOW, make_document, make_security, make_token
 
 from deeptrader.toolkits.khala import Khala, UniverseEvent
@@ -96,3 +97,14 @@ def test_a_document_survives_the_round_trip(khala: Khala) -> None:
     khala.put_documents([document])
     [(kept, _, _)] = khala.documents("scenario")
     assert kept == document
+
+
+def test_an_unreadable_row_hides_no_other(khala: Khala, caplog: pytest.LogCaptureFixture) -> None:
+    khala.put_documents([make_document("good"), make_document("bad")])
+    good, bad = khala.remember("good"), khala.remember("bad")
+    with khala.journal.write() as connection:
+        connection.execute("UPDATE documents SET body = '{' WHERE key = 'bad'")
+        connection.execute("UPDATE memories SET body = 'null' WHERE memory_id = ?", (bad.memory_id,))
+    assert [document.key for document, _, _ in khala.documents("scenario")] == ["good"]
+    assert khala.memories() == [good]
+    assert caplog.text.count("Left out") == 2

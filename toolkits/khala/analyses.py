@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.errors import StoreError, VerificationFailed
 from ...core.token import Interval
-from .codec import decode, encode
+from .codec import decode, decode_all, encode
 from .digests import keep_digest
 from .entries import analysis_entry, put_entries
 from .journal import Journal
@@ -144,7 +144,7 @@ class AnalysisTable:
                     limit,
                 ),
             ).fetchall()
-        return [decode(MarketAnalysis, row[0]) for row in rows]
+        return decode_all(MarketAnalysis, (row[0] for row in rows))
 
 
 def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:

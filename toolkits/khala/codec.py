@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 from ...core.errors import SchemaMismatch, StoreCorrupt
 from ...core.token import Record
 from .records import SCHEMA_VERSION, MarketAnalysis
+
+_logger = logging.getLogger("deeptrader.khala")
 
 
 def _analysis_from_0(body: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +57,17 @@ def decode[R: Record](kind: type[R], body: str) -> R:
         raise StoreCorrupt(
             f"A stored {kind.__name__} does not parse ({problem}).", hint="Run `deeptrader doctor`."
         ) from error
+
+
+def decode_all[R: Record](kind: type[R], bodies: Iterable[str]) -> list[R]:
+    """The records in many stored bodies; one that cannot be read is logged and left out, so that it hides no other."""
+    records: list[R] = []
+    for body in bodies:
+        try:
+            records.append(decode(kind, body))
+        except (StoreCorrupt, SchemaMismatch) as error:
+            _logger.error("Left out: %s", error.message)
+    return records
 
 
 def _version(body: str) -> int:

@@ -21,8 +21,8 @@ from pathlib import Path
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
 APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
-QUICK_CHECK_LIMIT = 64 * 2**20
-"""Bytes up to which the whole file is checked at every open (about 0.2 s); above it `check()` does so on request."""
+QUICK_CHECK_LIMIT = 256 * 2**20
+"""Bytes up to which the whole file is checked at every open (half a millisecond for each megabyte); above it `check()` does so on request."""
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -201,7 +201,10 @@ class Journal:
         with self._lock, self._translated():
             connection = self._live_writer()
             connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+            # Not worth waiting for readers: the log is shortened another time.
+            connection.execute("PRAGMA busy_timeout=200")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
 
     def close(self) -> None:
         """Close every connection; the last one to close folds the write-ahead log into the file."""

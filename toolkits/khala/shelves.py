@@ -9,7 +9,7 @@ from datetime import datetime
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.token import Token
-from .codec import decode, encode
+from .codec import decode, decode_all, encode
 from .entries import document_entry, drop_entries, memory_entry, put_entries
 from .journal import Journal
 from .records import Document, Memory, UniverseEvent
@@ -85,7 +85,7 @@ class Shelves:
             rows = connection.execute(
                 "SELECT body FROM security WHERE symbol = ? ORDER BY seq DESC LIMIT ?", (symbol, limit)
             ).fetchall()
-        return [decode(SecurityReport, row[0]) for row in rows]
+        return decode_all(SecurityReport, (row[0] for row in rows))
 
     # -- documents ------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Shelves:
             query, values = query + " AND key = ?", (kind, key)
         with self._journal.read() as connection:
             rows = connection.execute(query + " ORDER BY created_at DESC, key", values).fetchall()
-        return [decode(Document, row[0]) for row in rows]
+        return decode_all(Document, (row[0] for row in rows))
 
     def drop_documents(self, kind: str, keys: Iterable[str]) -> int:
         """Forget prepared texts; returns how many there were."""
@@ -146,7 +146,7 @@ class Shelves:
         """Every note, the most important first, then the newest."""
         with self._journal.read() as connection:
             rows = connection.execute("SELECT body FROM memories ORDER BY importance DESC, created_at DESC").fetchall()
-        return [decode(Memory, row[0]) for row in rows]
+        return decode_all(Memory, (row[0] for row in rows))
 
     def drop_memory(self, memory_id: str) -> bool:
         with self._journal.write() as connection:
