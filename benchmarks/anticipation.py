@@ -4,8 +4,8 @@
 
 Matching: the held-out sets of `tests/sleep_mode/data`, against a shelf on which every standing answer about every token
 and pair stands prepared, so that each question has every chance to be answered wrongly. Each set is shown as it scored
-when it was first tried ("first sight") and as it scores now, after what it showed was mended; only the former says how
-an unseen question fares. The upper end is that of the exact one-sided 95 % interval.
+when it was first tried ("first sight") and as it scores now, after what it showed was mended (of the fourth, nothing
+was); only the former says how an unseen question fares. The upper end is that of the exact one-sided 95 % interval.
 
 Replay: real bars (see `replay_data`), prices seen four times a day, everything that is not fresh refreshed. Made up:
 the asker. Tokens by Zipf's law, dealt anew half-way; kinds of question by a Markov chain; half of the questions come

@@ -24,7 +24,7 @@ TOKENS: tuple[Token, ...] = (
     Token(symbol="AAPL", name="Apple", kind="equity"),
     Token(symbol="MSFT", name="Microsoft", kind="equity"),
 )
-HELD_OUT = ("heldout", "heldout_2", "heldout_3")
+HELD_OUT = ("heldout", "heldout_2", "heldout_3", "heldout_4")
 _FOLDER = Path(__file__).resolve().parents[1] / "sleep_mode" / "data"
 
 
