@@ -8,7 +8,7 @@ _PIECES = re.compile(r"[A-Za-z]{1,7}|\d{1,3}|[^\sA-Za-z\d]{1,3}")
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many model tokens a text costs, without a tokenizer: runs of 7 letters, 3 digits, 3 signs each cost one.
+    """About how many model tokens a text costs, without a tokenizer: 7 letters, 3 digits or 3 signs in a row cost one.
 
     Meant to err upwards on JSON and figures, so that a budget kept by it is kept.
     """
