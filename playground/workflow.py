@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+
+from ..core.errors import StoreBusy
 
 if TYPE_CHECKING:
     from .desk import Desk
 
 
 def sleep_workflow(desk: Desk) -> Any:
-    """A workflow of one step that runs one sleep cycle under the store's lease."""
+    """A workflow of one step that runs one sleep cycle under the store's lease.
+
+    Its content is the cycle's report as JSON; while another cycle runs it is that error as JSON, and nothing was done.
+    """
     from agno.workflow import HumanReview, OnError, Step, StepOutput, Workflow
 
     async def run_cycle(_step_input: Any) -> Any:
-        report = await desk.sleep.arun_once()
+        try:
+            report = await desk.sleep.arun_once()
+        except StoreBusy as error:  # no failure: the work is being done
+            return StepOutput(content=json.dumps(error.as_dict()))
         return StepOutput(content=report.model_dump_json())
 
     # Without `fail`, agno counts a step that raised as skipped and the run as a success.

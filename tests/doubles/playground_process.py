@@ -47,14 +47,16 @@ class Server:
         self.process.stdin.flush()
 
     def run_cycle(self) -> dict:
-        """Over agno's REST interface, as any other program would."""
-        answer = httpx.post(
-            f"{self.url}/workflows/deeptrader-sleep-cycle/runs",
-            data={"message": "cycle", "stream": "false"},
-            timeout=60,
-        )
-        answer.raise_for_status()
-        return answer.json()
+        """Over agno's REST interface, as any other program would; again while another cycle holds the lease."""
+        runs = f"{self.url}/workflows/deeptrader-sleep-cycle/runs"
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            answer = httpx.post(runs, data={"message": "cycle", "stream": "false"}, timeout=600)
+            answer.raise_for_status()
+            if "store_busy" not in answer.text:
+                return answer.json()
+            assert time.monotonic() < deadline, "another cycle never ended"
+            time.sleep(0.2)  # the cycle that runs tells nobody when it ends
 
     def kill(self) -> None:
         self.process.kill()

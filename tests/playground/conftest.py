@@ -15,6 +15,7 @@ from doubles.playground_process import FLAGS, Server, chromium_path, serving
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One playground with scripted models, for all tests that leave it running."""
     with serving(tmp_path_factory.mktemp("playground") / "data") as running:
+        running.run_cycle()  # memory is filled when the tests begin
         yield running
 
 

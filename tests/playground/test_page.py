@@ -9,6 +9,7 @@ from playwright.async_api import expect
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 QUESTION = ".composer textarea"
+expect.set_options(timeout=20_000)  # a ceiling for busy machines; nothing waits for it when all is well
 
 
 async def ask(page, text: str) -> None:

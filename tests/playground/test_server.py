@@ -1,0 +1,102 @@
+"""The server over plain HTTP: agno's REST interface beside the page, other sites kept out, and the command."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from deeptrader.core.settings import load_settings
+from deeptrader.playground.board import Board, changes
+from deeptrader.toolkits.runtime import Runtime
+
+NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
+
+
+def test_the_page_is_at_the_root_and_brings_everything_it_needs(server):
+    page = httpx.get(server.url + "/", headers={"accept": "text/html"})
+    assert page.status_code == 200
+    assert "<title>" in page.text
+    for foreign in ("https://", "http://", "//cdn"):
+        assert f'src="{foreign}' not in page.text
+        assert f'href="{foreign}' not in page.text
+    style = httpx.get(server.url + "/playground-static/app.css")
+    assert style.status_code == 200
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+
+
+def test_agnos_rest_interface_stays_agnos_own(server):
+    ids = {
+        path: [item["id"] for item in httpx.get(f"{server.url}/{path}").json()]
+        for path in ("agents", "teams", "workflows")
+    }
+    assert ids == {
+        "agents": ["market-analyst"],
+        "teams": ["deep-trader-manager"],
+        "workflows": ["deeptrader-sleep-cycle"],
+    }
+    answer = httpx.post(
+        f"{server.url}/teams/deep-trader-manager/runs",
+        data={"message": "How does SIM001-USD look?", "stream": "false", "session_id": "over-rest"},
+        timeout=60,
+    ).json()
+    assert answer["status"] == "COMPLETED"
+    assert "SIM001-USD" in answer["content"]
+    sessions = httpx.get(f"{server.url}/sessions", params={"type": "team"}).json()
+    assert "over-rest" in str(sessions)
+
+
+def test_other_sites_are_refused_everywhere(server):
+    evil = {"origin": "https://evil.example"}
+    for path in ("/", "/agents", "/sessions", "/playground-static/app.js"):
+        assert httpx.get(server.url + path, headers=evil).status_code == 403
+    run = httpx.post(f"{server.url}/teams/deep-trader-manager/runs", data={"message": "x"}, headers=evil)
+    assert run.status_code == 403
+    socket = server.url + "/_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    assert httpx.get(socket, headers=evil).status_code == 403
+    assert httpx.get(socket, headers={"host": "evil.example"}).status_code == 403
+
+
+def test_a_cycle_over_rest_is_a_workflow_run_with_its_report(server):
+    run = server.run_cycle()
+    assert run["status"] == "COMPLETED"
+    assert '"cycle_id"' in str(run)
+
+
+def test_only_rows_that_differ_are_sent(tmp_path):
+    settings = load_settings(data_dir=tmp_path, market="simulated", top=4, intervals=("1d",))
+    with Runtime(settings, as_of=NOW) as runtime:
+        board = Board(runtime, max_age=0, timer=lambda: 0.0)
+        empty = board.read("1d")
+        assert empty.rows == {}
+        runtime.cycle().run()
+        full = board.read("1d")
+        changed, gone = changes(empty, full)
+        assert len(changed) == 4
+        assert gone == []
+        assert changes(full, board.read("1d")) == ([], [])
+        assert changes(full, empty) == ([], list(full.rows))
+        row = next(iter(full.rows.values()))
+        assert row["freshness"] == "fresh"
+        assert row["bar_close"] == datetime(2026, 3, 2, tzinfo=UTC).timestamp()
+
+
+def test_a_host_that_others_can_reach_is_refused_without_a_token(capsys, tmp_path):
+    from deeptrader.cli.main import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["playground", "--host", "0.0.0.0", "--data-dir", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "--token" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_says_what_to_install(capsys, tmp_path, monkeypatch):
+    from deeptrader.cli.main import main
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "nicegui" else object())
+    with pytest.raises(SystemExit) as stop:
+        main(["playground", "--data-dir", str(tmp_path), "--market", "simulated"])
+    assert stop.value.code == 2
+    assert "deeptrader[playground]" in " ".join(capsys.readouterr().err.split())
