@@ -385,8 +385,10 @@ def test_an_old_analysis_that_the_market_slowly_left_behind_is_no_shock():
 
 def test_a_bar_that_was_followed_by_another_is_renewed_before_it_goes_stale():
     """Until its grace is over such an analysis is fresh; renewed in time, the next reader never sees it stale."""
-    after_the_bar = recall("BTC-USD", bar_close=NOW - timedelta(hours=24, minutes=6))
+    after_the_bar = recall("BTC-USD", bar_close=NOW - timedelta(hours=24, minutes=6), hours_old=5)
     made = plan(after_the_bar, recall("ETH-USD"))
     assert [(item.token.symbol, item.action) for item in made.items] == [("BTC-USD", "refresh"), ("ETH-USD", "keep")]
     assert made.items[0].reason.startswith("a new bar has closed")
     assert made.items[0].terms["requests"] == 1
+    source_was_late = recall("BTC-USD", bar_close=NOW - timedelta(hours=24, minutes=6), hours_old=0.01)
+    assert plan(source_was_late).items[0].action == "keep"

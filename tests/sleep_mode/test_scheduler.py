@@ -347,7 +347,7 @@ def test_the_recorder_is_told_of_every_report_and_every_failure(cycle: ScriptedC
 
 def test_it_tidies_up_once_a_day_and_not_while_the_team_is_at_work(cycle: ScriptedCycle):
     activity, tidied = Activity(clock=cycle.clock), []
-    quiet = QuietTime(activity, clock=cycle.clock)
+    quiet = QuietTime(activity)
     sleeper = scheduler(cycle, quiet=quiet, tidy=lambda: tidied.append(cycle.clock.now()), poll=300)
     sleeper.run_until(at(60 * 30))
     assert [round((moment - NOON).total_seconds() / 3_600) for moment in tidied] == [1, 25]
@@ -372,7 +372,7 @@ def test_housekeeping_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle
 
 def test_dear_work_that_found_no_quiet_time_gets_a_cycle_once_it_is_quiet(cycle: ScriptedCycle):
     activity = Activity(clock=cycle.clock)
-    quiet = QuietTime(activity, clock=cycle.clock, waiter=lambda _event, seconds: cycle.clock.advance(seconds))
+    quiet = QuietTime(activity, waiter=lambda _event, seconds: cycle.clock.advance(seconds))
     activity.begin("run")
     found = []
 
@@ -393,7 +393,7 @@ def test_quiet_time_is_waited_for_only_so_long(clock: ManualClock):
     activity = Activity(clock=clock)
     activity.begin("run")
     begun = clock.monotonic()
-    quiet = QuietTime(activity, clock=clock, waiter=lambda _event, seconds: clock.advance(seconds))
+    quiet = QuietTime(activity, waiter=lambda _event, seconds: clock.advance(seconds))
     assert not quiet(30)
     assert not quiet(30), "a busy team is waited for once and not again for each token"
     assert clock.monotonic() - begun == pytest.approx(30)
@@ -405,7 +405,7 @@ def test_quiet_time_is_waited_for_only_so_long(clock: ManualClock):
 
 def test_the_pause_between_two_runs_of_a_chat_is_not_taken_for_rest(clock: ManualClock):
     activity = Activity(clock=clock)
-    quiet = QuietTime(activity, clock=clock, settle_seconds=2)
+    quiet = QuietTime(activity, settle_seconds=2)
     with activity.running("a"):
         assert not quiet.now()
     clock.advance(1)

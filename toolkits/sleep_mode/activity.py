@@ -65,6 +65,12 @@ class Activity:
             self._forget_the_dead()
             return None if self._seen else self._idle_since
 
+    @property
+    def idle_seconds(self) -> float | None:
+        """For how long no run has been in flight, by this object's own clock; None while busy."""
+        since = self.idle_since
+        return None if since is None else self._clock.monotonic() - since
+
     def _forget_the_dead(self) -> None:
         horizon = self._clock.monotonic() - self._limit
         dead = [run_id for run_id, seen in self._seen.items() if seen <= horizon]

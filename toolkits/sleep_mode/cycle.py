@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 from ...core.clock import Clock, ReplayClock, SystemClock, ensure_utc
@@ -90,12 +90,7 @@ class SleepCycle:
         self._anticipator = anticipator
         self._writer = writer
         self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
-        self._fetcher = BarFetcher(
-            market,
-            self.bars,
-            concurrency=self.settings.fetch_concurrency,
-            grace=timedelta(minutes=self.settings.bar_grace_minutes),
-        )
+        self._fetcher = BarFetcher(market, self.bars, concurrency=self.settings.fetch_concurrency)
         self._refresher = Refresher(
             khala,
             self._fetcher,

@@ -82,7 +82,7 @@ class Engine:
     @cached_property
     def quiet(self) -> QuietTime:
         """Holds dear work back while the team answers."""
-        return QuietTime(self.runtime.activity, clock=self.clock)
+        return QuietTime(self.runtime.activity)
 
     @cached_property
     def lease(self) -> Lease:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ...core.errors import BudgetExceeded, DeepTraderError, SourceError
 from ...core.token import Interval, Token
@@ -38,13 +38,10 @@ class BarFetcher:
     request. One slow or broken token holds up no other.
     """
 
-    def __init__(
-        self, market: MarketProvider, store: BarStore | None, *, concurrency: int, grace: timedelta = timedelta(0)
-    ) -> None:
+    def __init__(self, market: MarketProvider, store: BarStore | None, *, concurrency: int) -> None:
         self._market = market
         self._store = store
         self._concurrency = concurrency
-        self._grace = grace
 
     @property
     def networked(self) -> bool:
@@ -52,7 +49,8 @@ class BarFetcher:
         return self._market.id not in LOCAL_MARKETS
 
     def kept(self, token: Token, interval: Interval, now: datetime) -> Bars | None:
-        """Stored bars that are complete up to `now`, or None.
+        """Stored bars that are complete up to `now`, or None. A bar that just closed is asked for without waiting out
+        its grace: the source may well have it.
 
         Bars that reach past `now` are another moment's (a replay stepped back) and are not used.
         """
@@ -62,7 +60,7 @@ class BarFetcher:
         if bars is None or bars.provider != self._market.id:
             return None
         last = bars.frame.index[-1].to_pydatetime()
-        due = expected_bar_close(token.kind, interval, now, grace=self._grace)
+        due = expected_bar_close(token.kind, interval, now)
         return bars if due <= last <= now else None
 
     def one(self, token: Token, interval: Interval, now: datetime) -> Fetched:

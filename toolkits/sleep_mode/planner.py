@@ -199,7 +199,9 @@ class SleepPlanner:
         if recall.freshness is Freshness.FRESH:
             assert recall.analysis is not None
             # Its bar has been followed by another one, and only grace keeps it fresh: renewed now, it never goes stale.
-            return None if now >= recall.analysis.next_bar_due else "fresh"
+            # Where that was tried already the source is late, and is asked again once the grace is over.
+            due = recall.analysis.next_bar_due
+            return None if recall.analysis.computed_at < due <= now else "fresh"
         codes = {reason.code for reason in recall.reasons}
         if codes == {"price_unobserved"} and not recall.missing:
             return "only its price is missing, and a refresh does not bring one"

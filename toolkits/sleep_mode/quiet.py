@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...core.clock import Clock, SystemClock
-
 if TYPE_CHECKING:
     from .activity import Activity
 
@@ -37,13 +35,11 @@ class QuietTime:
         self,
         activity: Activity,
         *,
-        clock: Clock | None = None,
         settle_seconds: float = 2.0,
         poll_seconds: float = 0.25,
         waiter: Waiter = wait_on,
     ) -> None:
         self._activity = activity
-        self._clock: Clock = clock or SystemClock()
         self._settle = settle_seconds
         self._poll = poll_seconds
         self._waiter = waiter
@@ -52,20 +48,20 @@ class QuietTime:
 
     def __call__(self, patience_seconds: float) -> bool:
         """Wait for quiet; True when it came, False when patience ran out, had run out before, or at `give_up`."""
-        deadline = self._clock.monotonic() + (0.0 if self.unmet else patience_seconds)
+        left = 0.0 if self.unmet else patience_seconds
         while not self.now():
-            left = deadline - self._clock.monotonic()
             if left <= 0 or self._given_up.is_set():
                 self.unmet = True
                 return False
             self._waiter(self._given_up, min(self._poll, left))
+            left -= self._poll
         self.unmet = False
         return True
 
     def now(self) -> bool:
         """Whether it is quiet at this moment."""
-        idle_since = self._activity.idle_since
-        return idle_since is not None and self._clock.monotonic() - idle_since >= self._settle
+        idle = self._activity.idle_seconds
+        return idle is not None and idle >= self._settle
 
     def give_up(self) -> None:
         """Stop waiting, now and from now on: the process is shutting down."""
