@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -58,12 +59,15 @@ def test_chromas_own_embedder_is_never_reached(
     assert khala.check().problems == ()
 
 
-def test_a_text_without_one_known_word_has_no_direction() -> None:
+@pytest.mark.parametrize("value", [np.nan, 0.0, np.inf])
+def test_a_text_without_one_known_word_has_no_direction(value: float) -> None:
     class Nothing(HashEmbedder):
         def embed(self, texts):
-            return np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
+            return np.full((len(texts), self.dimension), value, dtype=np.float32)
 
-    assert not embed_texts(Nothing(), ["x"]).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (embed_texts(Nothing(), ["x"]) == 0).all()
 
 
 def test_agnos_embedders_are_taken_as_they_are() -> None:

@@ -16,7 +16,7 @@ from doubles.analyses import (
     make_settings,
     make_token,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
@@ -299,6 +299,7 @@ def test_stale_beats_partial_and_says_both(khala: Khala, publish: Publish) -> No
     st.integers(0, 60 * 60 * 72),
     st.sampled_from(["BTC-USD", "AAPL"]),
 )
+@example(60 * 60 * 25, 100.0, 60 * 60 * 3, "BTC-USD")
 def test_a_judgement_holds_until_the_moment_it_says(after: int, price: float, later: int, symbol: str) -> None:
     """The cache rests on it: between the two moments time alone changes no verdict, and no reason."""
     analysis = make_analysis(symbol, triggers=(Trigger(level=104, side="above", meaning="x"),))

@@ -267,6 +267,18 @@ def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     assert left == ["archive", "current", "owner.lock"]
 
 
+def test_writing_is_marked_for_as_long_as_it_takes(khala: Khala) -> None:
+    fill(khala)
+    khala.index()
+    index, marked = index_of(khala), []
+    index._breathe = lambda: marked.append((folder_of(khala) / "current.writing").exists())
+    khala.publish(khala.store([make_analysis(f"N{n}-USD") for n in range(60)]))
+    khala.index()
+    assert marked
+    assert all(marked)
+    assert not (folder_of(khala) / "current.writing").exists()
+
+
 def test_a_copy_of_another_store_is_not_trusted(
     damaged: Callable[[Callable[[Path], None]], Khala], tmp_path: Path, clock: ManualClock
 ) -> None:

@@ -47,13 +47,15 @@ def test_old_versions_are_thinned_to_the_last_of_each_bar(khala: Khala, clock: M
 
 
 def test_what_is_published_stays_however_old_it_is(khala: Khala, clock: ManualClock) -> None:
-    analysis_id = publish_at(khala, clock, "BTC-USD", 100)
-    khala.store([make_analysis("BTC-USD", price=99, computed_at=NOW - timedelta(seconds=30))])
-    report = khala.compact(NOW + DAY * 3_000)
-    assert report.dropped["versions"] == 1
-    recall = khala.latest("BTC-USD")
-    assert recall.analysis is not None
-    assert recall.analysis.analysis_id == analysis_id
+    kept = publish_at(khala, clock, "BTC-USD", 100)
+    khala.store([make_analysis(price=99, computed_at=NOW - timedelta(seconds=30))])
+    khala.store([make_analysis(price=101, computed_at=NOW + timedelta(seconds=30))])
+    khala.compact(NOW + DAY * 30)
+    assert len(khala.history("BTC-USD")) == 2  # the published one, and the last one of the bar
+    khala.compact(NOW + DAY * 3_000)
+    [left] = khala.history("BTC-USD")
+    assert left.analysis_id == kept
+    assert khala.latest("BTC-USD").analysis == left
 
 
 def test_hourly_bars_go_sooner_than_daily_ones(khala: Khala, clock: ManualClock) -> None:

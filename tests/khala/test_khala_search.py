@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.khala import Freshness, Khala, SearchFilter, SearchHit
+from deeptrader.toolkits.khala.copies import PLACES
 
 EMBEDDER = HashEmbedder()
 
@@ -90,6 +91,10 @@ def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, w
     assert {hit.found_by for hit in exact} <= {"exact", "words"}
     assert [hit.key for hit in found] == [hit.key for hit in exact]
     wanted = SearchFilter.model_validate(where)
+    vector = market.embedder.embed([text])[0]
+    mirror = market._search.get()[2]._mirror
+    in_chroma = {key for place in PLACES for key in index.nearest(place, vector, wanted, 100)}
+    assert in_chroma == set(mirror.nearest(vector, wanted, 100))
     for hit in found:
         assert not wanted.kinds or hit.kind in wanted.kinds
         assert not wanted.symbols or set(wanted.symbols) & set(hit.symbols)
@@ -203,6 +208,12 @@ def test_the_day_that_something_turned_is_kept_as_a_digest(khala: Khala, clock: 
     assert hit.freshness is None
     assert hit.document is not None
     assert hit.document.facts["rsi_14"] == 25
+
+
+def test_another_version_of_the_same_bar_is_no_past(khala: Khala) -> None:
+    khala.publish(khala.store([make_analysis(security="safe")]))
+    khala.publish(khala.store([make_analysis(security="danger", computed_at=NOW)]))
+    assert khala.documents("digest") == []
 
 
 def test_notes_are_found_by_tag_and_token_and_forgotten(khala: Khala) -> None:

@@ -22,7 +22,7 @@ from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreError, 
 
 APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
 QUICK_CHECK_LIMIT = 256 * 2**20
-"""Bytes up to which the whole file is checked at every open (half a millisecond for each megabyte); above it `check()` does so on request."""
+"""Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _inherited: list[object] = []
