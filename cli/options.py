@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.errors import InvalidInput
+from ..core.errors import InvalidInput, StoreUnavailable
 from ..core.settings import MarketId, Settings, load_settings
 from ..toolkits.runtime import Runtime
 
@@ -77,8 +77,18 @@ def last_market(data_dir: Path) -> MarketId | None:
 
 
 def remember_market(settings: Settings) -> None:
-    """Make this market the default of later commands on the same data directory."""
-    (settings.data_dir / _LAST_MARKET).write_text(settings.market + "\n", encoding="utf-8")
+    """Make this market the default of later commands on the same data directory.
+
+    Raises:
+        StoreUnavailable: the directory cannot be written.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / _LAST_MARKET).write_text(settings.market + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{settings.data_dir} cannot be written: {error.strerror}.", hint="Choose another --data-dir."
+        ) from error
 
 
 @contextmanager
