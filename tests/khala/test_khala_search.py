@@ -77,6 +77,12 @@ CONDITIONS: dict[str, Any] = {
 }
 
 
+def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[tuple[str, str]]:
+    """What Chroma itself finds, before anything is asked again of the journal."""
+    index = market._search.get()[1]
+    return {key for place in PLACES for key in index.nearest(place, EMBEDDER.embed([text])[0], where, 100)}
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({}, optional=CONDITIONS), st.sampled_from(["oversold", "safe token T03", "weather"]))
 def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, where: dict, text: str) -> None:
@@ -91,10 +97,8 @@ def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, w
     assert {hit.found_by for hit in exact} <= {"exact", "words"}
     assert [hit.key for hit in found] == [hit.key for hit in exact]
     wanted = SearchFilter.model_validate(where)
-    vector = market.embedder.embed([text])[0]
     mirror = market._search.get()[2]._mirror
-    in_chroma = {key for place in PLACES for key in index.nearest(place, vector, wanted, 100)}
-    assert in_chroma == set(mirror.nearest(vector, wanted, 100))
+    assert found_in_chroma(market, text, wanted) == set(mirror.nearest(EMBEDDER.embed([text])[0], wanted, 100))
     for hit in found:
         assert not wanted.kinds or hit.kind in wanted.kinds
         assert not wanted.symbols or set(wanted.symbols) & set(hit.symbols)
@@ -126,6 +130,7 @@ def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, w
 def test_each_condition_means_what_it_says(market: Khala, where: dict, count: int) -> None:
     for text in ("anything at all", ""):
         assert len(market.search(text, where=where, limit=50)) == count
+    assert len(found_in_chroma(market, "anything", SearchFilter.model_validate(where))) == count
 
 
 def test_a_state_is_a_condition_since_an_embedder_takes_opposites_for_alike(market: Khala) -> None:
