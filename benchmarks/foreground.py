@@ -1,0 +1,150 @@
+"""Is a request slowed by a sleep cycle that runs at the same time?
+
+    python benchmarks/foreground.py [--tokens 50] [--requests 300] [--runs 30] [--where thread process] [--json]
+
+Three requests, each timed with nothing else going on and again while cycles run without pause: reading one token
+(`khala.latest`), the reply of `sleep_mode` for three tokens, and a whole run of a manager with its analyst and scripted
+models, the gate included. The cycle runs in a thread of the same process (as in the playground) or in a process of its
+own (as with `deeptrader sleep`). It works on a simulated market whose day moves on each time, so that every token is
+fetched, computed, written, published and indexed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from deeptrader.agents import deep_trader_manager, market_analyst
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.settings import Settings, load_settings
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.memory_reader import Reader
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from doubles.scripted_model import ScriptedModel, call
+
+START = datetime(2026, 3, 2, 0, 12, tzinfo=UTC)
+
+
+def settings_for(folder: Path, tokens: int) -> Settings:
+    return load_settings(data_dir=folder, market="simulated", top=tokens, cycle_deadline_seconds=3_600)
+
+
+def sleeping(folder: Path, tokens: int, stop: Any, ready: Any) -> None:
+    """Run one cycle after the other, a day apart, until told to stop."""
+    clock, settings = ManualClock(START), settings_for(folder, tokens)
+    with Khala.open(folder, clock=clock, settings=settings) as khala:
+        cycle = SleepCycle(market=SimulatedMarket(tokens, clock=clock), khala=khala, settings=settings, clock=clock)
+        ready.set()
+        while not stop.is_set():
+            clock.advance(timedelta(days=1))
+            cycle.run()
+
+
+@contextmanager
+def cycles_running(where: str, folder: Path, tokens: int) -> Iterator[None]:
+    """Cycles in the background for as long as the block lasts."""
+    context = threading if where == "thread" else multiprocessing.get_context("spawn")
+    stop, ready = context.Event(), context.Event()
+    worker: Any = (threading.Thread if where == "thread" else context.Process)(  # type: ignore[attr-defined]
+        target=sleeping, args=(folder, tokens, stop, ready), daemon=True
+    )
+    worker.start()
+    ready.wait()
+    time.sleep(0.5)  # into the middle of its first cycle
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join()
+
+
+def requests(khala: Khala, symbols: list[str]) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    reader = Reader(khala)
+    leader = ScriptedModel(
+        forever=lambda messages: (
+            "BTC is neutral."
+            if messages[-1].role == "tool"
+            else call("delegate_task_to_member", member_id="market-analyst", task=f"How is {symbols[0]}?")
+        )
+    )
+    analyst = market_analyst(ScriptedModel(forever="Neutral."), khala=khala)
+    team = deep_trader_manager(leader, members=[analyst], khala=khala)
+    turn = iter(range(10**9))
+
+    def reply() -> object:
+        at = next(turn) % (len(symbols) - 3)
+        return reader.reply(reader.read(names=symbols[at : at + 3], text="How are they?"))
+
+    return {
+        "khala.latest": lambda: khala.latest(symbols[next(turn) % len(symbols)]),
+        "sleep_mode reply": reply,
+        "team run": lambda: team.run(f"How is {symbols[0]}?"),
+    }
+
+
+def timed(request: Callable[[], object], count: int) -> dict[str, float]:
+    """Milliseconds: median and 95th percentile over `count` requests, a little apart as people's are."""
+    took = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        request()
+        took.append(1_000 * (time.perf_counter() - begun))
+        time.sleep(0.005)
+    return {"p50": statistics.median(took), "p95": statistics.quantiles(took, n=20)[-1]}
+
+
+def measure(where: str, tokens: int, count: int, runs: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clock, settings = ManualClock(START), settings_for(folder, tokens)
+        with Khala.open(folder, clock=clock, settings=settings) as khala:
+            SleepCycle(market=SimulatedMarket(tokens, clock=clock), khala=khala, settings=settings, clock=clock).run()
+            work = requests(khala, [token.symbol for token in khala.symbols()])
+            counts = {name: runs if name == "team run" else count for name in work}
+            for request in work.values():
+                request()
+            idle = {name: timed(request, counts[name]) for name, request in work.items()}
+            with cycles_running(where, folder, tokens):
+                busy = {name: timed(request, counts[name]) for name, request in work.items()}
+    return {"where": where, "tokens": tokens, "idle": idle, "busy": busy}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--where", nargs="+", choices=("thread", "process"), default=["thread", "process"])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    found = [measure(where, options.tokens, options.requests, options.runs) for where in options.where]
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    for result in found:
+        print(f"\ncycle in a {result['where']}, {result['tokens']} tokens; milliseconds")
+        print(f"  {'request':<20}{'p50 idle':>10}{'p50 busy':>10}{'p95 idle':>10}{'p95 busy':>10}")
+        for name, idle in result["idle"].items():
+            busy = result["busy"][name]
+            print(f"  {name:<20}{idle['p50']:>10.3f}{busy['p50']:>10.3f}{idle['p95']:>10.3f}{busy['p95']:>10.3f}")
+
+
+if __name__ == "__main__":
+    main()

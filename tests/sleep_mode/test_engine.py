@@ -1,0 +1,88 @@
+"""The engine put together: real cycles on real memory under the scheduler, by one clock."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import SettingsError, StoreBusy
+from deeptrader.core.settings import load_settings
+from deeptrader.core.token import Token
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.runtime import Runtime
+from deeptrader.toolkits.sleep_mode.engine import Engine
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.ledger_records import Answer
+from deeptrader.toolkits.sleep_mode.worth import measured_worth
+
+START = datetime(2026, 3, 2, 9, 57, tzinfo=UTC)
+COUNT = 4
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, clock: ManualClock):
+    settings = load_settings(data_dir=tmp_path, market="simulated", top=COUNT)
+    runtime = Runtime(settings)
+    runtime._parts |= {"clock": clock, "market": SimulatedMarket(COUNT, clock=clock)}
+    engine = Engine(runtime, clock=clock)
+    yield engine
+    engine.close()
+    runtime.close()
+
+
+def test_the_scheduler_keeps_memory_fresh_through_the_closing_of_a_bar(engine: Engine, clock: ManualClock):
+    khala = engine.runtime.khala
+
+    def waiter(event: threading.Event, seconds: float) -> None:
+        clock.advance(seconds)
+
+    scheduler = engine.scheduler(watch=False, jitter=0.0, waiter=waiter, poll=60)
+    stale_hours = 0
+    for minute in range(1, 30):
+        scheduler.run_until(START + timedelta(minutes=minute))
+        for token in khala.symbols():
+            recall = khala.latest(token, interval="1h")
+            assert recall.analysis is not None
+            stale_hours += any(reason.code == "newer_bar" for reason in recall.reasons)
+    assert len(khala.symbols()) == COUNT
+    assert stale_hours == 0, "bars of ten o'clock are there before the grace of those of nine is over"
+    status = scheduler.status()
+    assert (status.failures, status.missed) == (0, 0)
+    assert engine.ledger.summary().cycles.cycles == status.cycles == 7
+
+
+def test_a_one_off_cycle_is_refused_while_another_process_runs_one_or_the_store_is_killed(
+    engine: Engine, clock: ManualClock
+):
+    Lease(engine.runtime.khala.journal, clock=clock).claim()
+    with pytest.raises(StoreBusy, match="running in process"):
+        engine.run_once()
+    clock.advance(120)
+    engine.controls.kill("maintenance")
+    with pytest.raises(SettingsError, match="kill switch"):
+        engine.run_once()
+
+
+def test_worth_follows_what_the_usual_questions_of_a_token_take_from_scratch(engine: Engine):
+    tokens = [Token(symbol="BTC-USD"), Token(symbol="ETH-USD"), Token(symbol="SOL-USD")]
+    worth = measured_worth(engine.demand, engine.ledger)
+    assert worth(tokens) == {"BTC-USD": 1.0, "ETH-USD": 1.0, "SOL-USD": 1.0}
+    for symbol, kind in (("BTC-USD", "state"), ("ETH-USD", "risk")):
+        for _ in range(30):
+            engine.demand.record(symbol, kind, hit=False)
+    for kind, tokens_in in (("state", 1_000), ("risk", 4_000)):
+        run = Answer(run_id=kind, at=START, kind=kind, served="scratch", input_tokens=tokens_in)
+        engine.ledger.record_answer(run)
+    found = worth(tokens)
+    assert found["BTC-USD"] < 0.8
+    assert found["SOL-USD"] == pytest.approx(1.0)
+    assert found["ETH-USD"] > 1.2

@@ -1,0 +1,130 @@
+"""The guarded door: whoever runs a cycle meets the same switches, the same lease, and leaves the same record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from doubles.cycles import ScriptedCycle, make_report
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
+from deeptrader.toolkits.khala.journal import Journal
+from deeptrader.toolkits.sleep_mode.controls import Controls
+from deeptrader.toolkits.sleep_mode.guard import Attempt, CycleGuard
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.ledger import Ledger
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.db")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def cycle(journal: Journal) -> ScriptedCycle:
+    return ScriptedCycle(journal, ManualClock(NOON))
+
+
+@pytest.fixture
+def guard(cycle: ScriptedCycle, journal: Journal) -> CycleGuard:
+    return CycleGuard(
+        cycle,
+        lease=Lease(journal, clock=cycle.clock),
+        controls=Controls(journal, clock=cycle.clock),
+        recorder=Ledger(journal, clock=cycle.clock, background=False),
+    )
+
+
+def test_a_cycle_runs_under_the_lease_and_is_recorded(guard: CycleGuard, cycle: ScriptedCycle, journal: Journal):
+    seen = []
+    cycle.work = lambda _cycle: seen.append(guard.lease.holder())
+    attempt = guard.run()
+    assert attempt.state == "ran"
+    assert seen[0] is not None
+    assert guard.lease.holder() is None
+    assert Ledger(journal, clock=cycle.clock, background=False).summary().cycles.cycles == 1
+
+
+def test_what_went_wrong_is_in_the_attempt_and_in_the_ledger(guard: CycleGuard, cycle: ScriptedCycle, journal: Journal):
+    def fail(_cycle: ScriptedCycle):
+        raise SourceUnreachable("the market is down")
+
+    cycle.work = fail
+    attempt = guard.run()
+    assert (attempt.state, attempt.barren) == ("failed", True)
+    assert isinstance(attempt.error, SourceUnreachable)
+    (row,) = Ledger(journal, clock=cycle.clock, background=False).cycles()
+    assert row.error == "SourceUnreachable: the market is down"
+    assert guard.lease.holder() is None
+
+
+def test_a_ledger_that_cannot_be_written_does_not_undo_a_cycle(
+    guard: CycleGuard, cycle: ScriptedCycle, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_report: object) -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(guard._recorder, "record_cycle", refuse)
+    assert guard.run().state == "ran"
+
+
+def test_a_store_that_cannot_be_read_is_a_failed_attempt(
+    guard: CycleGuard, cycle: ScriptedCycle, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse() -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(guard.controls, "state", refuse)
+    assert guard.run().state == "failed"
+    assert cycle.begun == []
+
+
+def test_a_stopped_guard_begins_nothing_until_it_is_allowed_again(guard: CycleGuard, cycle: ScriptedCycle):
+    guard.stop()
+    assert guard.run().state == "killed"
+    guard.allow()
+    assert guard.run().state == "ran"
+    assert len(cycle.begun) == 1
+
+
+def test_a_paused_store_still_lets_a_one_off_cycle_run(guard: CycleGuard):
+    guard.controls.pause("maintenance")
+    assert guard.run().state == "ran"
+
+
+async def test_the_asynchronous_form_is_the_same(guard: CycleGuard):
+    assert (await guard.arun()).state == "ran"
+    assert (await guard.arun(since=NOON)).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "barren"),
+    [
+        (Attempt("failed", error=BudgetExceeded("spent")), False),
+        (Attempt("failed", error=ValueError("a bug")), True),
+        (Attempt("ran", report=make_report(outcomes=())), False),
+        (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "deferred")))), True),
+        (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "unchanged")))), False),
+        (Attempt("held"), False),
+    ],
+)
+def test_barren_is_what_gained_nothing_because_something_failed(attempt: Attempt, barren: bool):
+    assert attempt.barren is barren
+
+
+def test_switches_keep_their_reason_and_survive_a_restart(tmp_path: Path):
+    journal = Journal(tmp_path / "again.db")
+    Controls(journal, clock=ManualClock(NOON)).kill("runaway\nmodel" + "x" * 500)
+    journal.close()
+    state = Controls(Journal(tmp_path / "again.db")).state()
+    assert state.killed
+    assert not state.paused
+    assert state.reason.startswith("runaway model")
+    assert len(state.reason) <= 200
+    assert state.changed_at == NOON
