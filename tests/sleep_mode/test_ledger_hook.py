@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from agno.agent import Agent
@@ -95,6 +96,14 @@ def test_what_memory_told_decides_how_a_run_was_served(ledger: Ledger, tokens, s
 def test_a_manager_that_gave_up_without_a_member_is_no_measurement(ledger: Ledger):
     assert served_from([event("r", BTC=Freshness.MISS)], asked_members=False) == "none"
     assert served_from([event("r", did="served")], asked_members=False) == "sleep"
+
+
+def test_a_question_about_the_market_is_served_by_what_was_prepared():
+    prepared = SimpleNamespace(next_step="answer")
+    told = MemoryEvent(at=NOON, did="answered", tool="sleep_mode", kind="ranking", reading=prepared)  # type: ignore[arg-type]
+    assert served_from([told], asked_members=False) == "sleep"
+    nothing = MemoryEvent(at=NOON, did="nothing_known", tool="sleep_mode", kind="ranking")
+    assert served_from([nothing], asked_members=True) == "none"
 
 
 def test_a_team_without_memory_is_measured_when_the_kind_of_question_is_known(ledger: Ledger):

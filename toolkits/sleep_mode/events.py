@@ -70,6 +70,11 @@ class MemoryEvent:
         """True when memory knew every token asked about, fresh."""
         return bool(self.tokens) and all(state is Freshness.FRESH for state in self.tokens.values())
 
+    @property
+    def complete(self) -> bool:
+        """True when memory had all that was asked for: every token fresh, or the answer about the market itself."""
+        return self.reading.next_step == "answer" if self.reading is not None else self.hit
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a run's metadata and for JSON."""
         body: dict[str, Any] = {
@@ -104,7 +109,7 @@ def demand_listener(demand: DemandLog) -> Listener:
     def count(event: MemoryEvent) -> None:
         source = "question" if event.did == "answered" else "delegation"
         for symbol in event.tokens or (None,):
-            hit = symbol is not None and event.tokens[symbol] is Freshness.FRESH
+            hit = event.tokens[symbol] is Freshness.FRESH if symbol is not None else event.complete
             demand.record(
                 symbol,
                 event.kind,

@@ -63,7 +63,7 @@ class LedgerHook:
 
     def _answer(self, run: Any, events: Sequence[MemoryEvent]) -> Answer:
         members = list(runs_in(run))
-        told = [event for event in events if event.tokens or event.did == "served"]
+        told = [event for event in events if event.tokens or event.complete or event.did == "served"]
         kind, served = told[0].kind if told else "", served_from(told, asked_members=len(members) > 1)
         if not events and self._kind_of is not None and len(members) > 1:
             text = getattr(run.input, "input_content", None)
@@ -113,7 +113,7 @@ def served_from(events: Sequence[MemoryEvent], *, asked_members: bool) -> Served
     states = [state for event in events for state in event.tokens.values()]
     fresh = sum(1 for state in states if state is Freshness.FRESH)
     if not states:
-        return "none"
+        return "sleep" if any(event.complete for event in events) else "none"
     if fresh == len(states):
         return "sleep"
     if fresh:
