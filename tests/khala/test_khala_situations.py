@@ -25,11 +25,13 @@ def rows(prices: np.ndarray, *, last: datetime = BAR_CLOSE, step: timedelta = DA
     random = np.random.default_rng(seed)
     result: list[Row] = []
     for n, price in enumerate(prices):
+        before = float(prices[n - 1]) if n else float(price)
         figures = make_figures(
             float(price),
             rsi=float(random.uniform(5, 95)),
             percent_b=float(random.uniform(-0.3, 1.3)),
             changes={
+                "return_1": float(price) / before - 1,
                 "adx_14": float(random.uniform(5, 60)),
                 "volatility_30": float(random.uniform(0.2, 1.5)),
                 "return_7": float(random.normal(0, 0.1)),
@@ -154,6 +156,22 @@ def test_no_return_is_taken_across_a_missing_bar(khala: Khala) -> None:
             spans = n < gap <= n + bars
             if n + bars < 120:
                 assert (returns[bars] is None) == spans
+
+
+def test_no_return_is_taken_across_a_split_between_two_fetches(khala: Khala) -> None:
+    """Rows kept before a split have prices twice those of the rows after it, and no bar ever fell by half."""
+    whole = rows(walk(120, 3), seed=3)
+    split = 60
+    adjusted = [(at, price / 2 if n >= split else price, figures) for n, (at, price, figures) in enumerate(whole)]
+    khala.add_situations("S-USD", "1d", adjusted)
+    khala.add_situations("H-USD", "1d", rows(walk(120, 4), seed=4))
+    found = [s for s in khala.similar("H-USD", limit=60).situations if s.symbol == "S-USD"]
+    assert found
+    for situation in found:
+        n = next(index for index, row in enumerate(whole) if row[0] == situation.bar_close)
+        for bars in HORIZONS:
+            if n + bars < 120:
+                assert (situation.returns[bars] is None) == (n < split <= n + bars)
 
 
 def test_a_weekend_is_no_missing_bar(khala: Khala) -> None:

@@ -43,6 +43,8 @@ LEAST_SHARED = 6
 FEWEST_ROWS = 30
 WORDS = 0.5
 """Weight of the words beside the figures, whose distance is about 1 for two unrelated situations."""
+SEAM = 0.15
+"""Difference between a price's move and the return that its bars tell, from which on they are not one series."""
 WIDTH = 6
 """Candidates for each wanted neighbour that the words are compared for."""
 
@@ -197,15 +199,18 @@ def followed(past: Past, now: float, step: float) -> dict[int, NDArray[np.float6
     """For each horizon the return that followed each row, NaN where it is not known at `now` or bars are missing.
 
     A market with closed sessions takes more time for its bars than the clock does; one that never closes does not, so
-    there a missing bar shows, and no return is taken across it.
+    there a missing bar shows, and no return is taken across it. Nor is one taken across a seam: where the price of two
+    rows moved by something else than the later row's own return over one bar, they come from bars adjusted differently
+    (a split lies between two fetches).
     """
     import numpy as np
 
     returns = {}
+    seams = np.cumsum(_seams(past))
     count = len(past.at)
     slack = 1.6 if step > 3_600 else 5.6  # five sessions in a week of seven days, of seven hours each
     closes_sundays = np.zeros(len(past.symbols), dtype=bool)
-    sunday = (past.at // 86_400 + 3) % 7 == 6  # 1 January 1970 was a Thursday
+    sunday = ((past.at // 86_400 + 3) % 7 == 6) & (past.at <= now)  # 1 January 1970 was a Thursday
     closes_sundays[past.token[sunday]] = True
     never_closed = closes_sundays[past.token] if count else np.zeros(0, dtype=bool)
     for horizon in HORIZONS:
@@ -216,12 +221,26 @@ def followed(past: Past, now: float, step: float) -> dict[int, NDArray[np.float6
             elapsed = past.at[later] - past.at[earlier]
             longest = np.where(never_closed[earlier], horizon * step * 1.01, horizon * step * slack + 5 * 86_400)
             fits = (past.token[later] == past.token[earlier]) & (past.at[later] <= now) & (elapsed <= longest)
+            fits &= seams[later] == seams[earlier]
             result[earlier] = np.where(fits, past.price[later] / past.price[earlier] - 1, np.nan)
         returns[horizon] = result
     return returns
 
 
+def _seams(past: Past) -> NDArray[np.bool_]:
+    """Rows whose price does not follow from the row before by their own return over one bar."""
+    import numpy as np
+
+    seams = np.zeros(len(past.at), dtype=bool)
+    if len(seams) > 1:
+        own = past.figures[1:, SITUATION_FIGURES.index("return_1")]
+        moved = past.price[1:] / past.price[:-1] - 1
+        seams[1:] = (past.token[1:] == past.token[:-1]) & (np.abs(moved - own) > SEAM * (1 + np.abs(own)))
+    return seams
+
+
 def outcomes_of(situations: tuple[SimilarSituation, ...]) -> dict[int, dict[str, float]]:
+    """Count, mean, median, quartiles and share of rises for each horizon that is known for any of the situations."""
     import numpy as np
 
     outcomes: dict[int, dict[str, float]] = {}
