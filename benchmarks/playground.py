@@ -3,7 +3,7 @@
     python benchmarks/playground.py [--tokens 500] [--runs 5] [--json]
 
 A server in a process of its own, over the simulated market; a headless Chromium with an empty cache for every view.
-Seconds from the start of navigation to the whole view: every row of the table, the question box, sleep's last cycle.
+Seconds from the start of navigation to the view: a screenful of the table, the question box, sleep's last cycle.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import httpx
 from doubles.playground_process import FLAGS, Server, chromium_path, serving
 
 A_DAY = 86_400
+SCREENFUL = 60
 
 
 def first_views(browser: Any, server: Server, tokens: int, runs: int) -> dict[str, list[float]]:
     """Seconds to each whole view, each time in a new context."""
-    rows = f"document.querySelectorAll('table.memory tbody tr').length === {tokens}"
+    rows = "document.querySelectorAll('table.memory tbody tr').length >= "
     views = {
-        "what we know": ("/known", rows),
+        "what we know": ("/known", rows + str(min(tokens, SCREENFUL))),
+        "all its rows": ("/known", rows + str(tokens)),
         "chat": ("/", "document.querySelector('.composer textarea') && document.querySelector('.welcome h1')"),
         "sleep": ("/sleep", "document.querySelector('.step-bar')"),
     }

@@ -19,10 +19,6 @@ class MemoryTable(Element, component="static/memory_table.js"):
         """Show changed rows and take gone ones away."""
         self.run_method("patch", list(changed), list(gone))
 
-    def replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Show other rows altogether."""
-        self.run_method("replace", list(rows))
-
 
 class Transcript(Element, component="static/transcript.js"):
     """A conversation. Emits `retry` with a turn's id."""

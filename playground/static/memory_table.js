@@ -10,6 +10,7 @@ const COLUMNS = [
   { id: "fresh", label: "Freshness", key: (r) => ({ miss: 0, stale: 1, partial: 2, fresh: 3 })[r.freshness] },
   { id: "asof", label: "As of (UTC)", key: (r) => r.bar_close },
 ];
+const SCREENFUL = 60;
 const SIGNAL = { buy: "good", sell: "bad", hold: "" };
 const SECURITY = { safe: "good", caution: "warn", danger: "bad", unknown: "warn" };
 const FRESHNESS = { fresh: "good", partial: "warn", stale: "warn", miss: "hollow" };
@@ -49,7 +50,7 @@ export default {
             </th>
           </tr></thead>
           <tbody>
-            <tr v-for="r in shown" :key="r.symbol" v-memo="[r]" :class="{ changed: r.changed }" :data-symbol="r.symbol" @click="open($event, r)">
+            <tr v-for="r in drawn" :key="r.symbol" v-memo="[r]" :class="{ changed: r.changed }" :data-symbol="r.symbol" @click="open($event, r)">
               <td class="token"><a :href="r.href" :title="r.name">{{ r.symbol }}</a><span class="name">{{ r.name }}</span></td>
               <td class="num price" data-label="">{{ r.price_text }}</td>
               <td class="num change" data-label="Change" :class="r.change > 0 ? 'good-text' : r.change < 0 ? 'bad-text' : ''">{{ signed(r.change) }}</td>
@@ -70,7 +71,7 @@ export default {
   data() {
     return {
       all: Object.freeze(this.rows.map(Object.freeze)), columns: COLUMNS, text: "", signal: "", freshness: "", security: "",
-      sortBy: "rank", down: false, tones: { signal: SIGNAL, security: SECURITY, freshness: FRESHNESS },
+      sortBy: "rank", down: false, limit: SCREENFUL, tones: { signal: SIGNAL, security: SECURITY, freshness: FRESHNESS },
     };
   },
   computed: {
@@ -92,10 +93,20 @@ export default {
         return (x < y ? -1 : 1) * sign;
       });
     },
+    drawn() { return this.shown.length > this.limit ? this.shown.slice(0, this.limit) : this.shown; },
     counted() {
       const total = this.all.length;
       return this.shown.length === total ? `${total} tokens` : `${this.shown.length} of ${total} tokens`;
     },
+  },
+  mounted() {
+    // The first screenful at once, the rest while nobody waits for it.
+    const more = () => {
+      if (this.limit >= this.all.length) return;
+      this.limit += 4 * SCREENFUL;
+      setTimeout(more, 30);
+    };
+    setTimeout(more, 50);
   },
   methods: {
     // Called by the server: rows that changed, symbols that are gone.
@@ -113,9 +124,9 @@ export default {
         } else rows.push(old);
       }
       for (const row of news.values()) rows.push(Object.freeze({ ...row, changed: true }));
+      this.limit = Math.max(this.limit, rows.length);
       this.all = Object.freeze(rows);
     },
-    replace(rows) { this.all = Object.freeze(rows.map(Object.freeze)); },
     sort(column) {
       if (this.sortBy !== column.id) { this.sortBy = column.id; this.down = ["price", "change"].includes(column.id); }
       else if (this.down === ["price", "change"].includes(column.id)) this.down = !this.down;

@@ -101,6 +101,8 @@ def manager_turn(messages: list) -> Fixed:
 
 def told(token: dict[str, Any]) -> str:
     """A record of memory in words, as a model would put it."""
+    if "figures" not in token:
+        return f"Memory holds nothing fresh about {token['symbol']}."
     figures, signal = token["figures"], token["signal"]
     rows = [(name, figures[name]) for name in ("price", "rsi_14", "bb_percent_b_20_2", "return_7") if name in figures]
     table = "\n".join(f"| {name} | {value:g} |" for name, value in rows)
