@@ -25,6 +25,7 @@ from .backoff import Backoff
 from .controls import Controls
 from .cycle_report import CycleReport
 from .guard import Attempt, CycleGuard, CycleRecorder
+from .heap import give_back
 from .lease import Lease
 from .quiet import QuietTime, Waiter, wait_on
 from .scheduler_status import SchedulerState, SchedulerStatus
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 TICK = "tick"
 FIRST_TIDY = timedelta(hours=1)
 TIDY_EVERY = timedelta(days=1)
+TRIM_EVERY = timedelta(hours=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
 
@@ -110,6 +112,7 @@ class SleepScheduler:
         self._state: SchedulerState = "stopped"
         self._next_look: datetime | None = None
         self._next_tidy = self._clock.now() + FIRST_TIDY
+        self._next_trim = self._clock.now()
         self._wake: tuple[str, datetime] | None = None
         self._woken_by: str | None = None
         self._wanted_seen = self._clock.now()
@@ -335,6 +338,9 @@ class SleepScheduler:
         if begun >= self._ticks.due:
             self._ticks.advance(self._clock.now())
         self._settle(attempt)
+        if self._clock.now() >= self._next_trim:
+            self._next_trim = self._clock.now() + TRIM_EVERY
+            give_back()
         if self._tidy is not None and self._clock.now() >= self._next_tidy:
             self._tidy_up(self._tidy)
 
