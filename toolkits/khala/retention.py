@@ -26,7 +26,7 @@ class Retention:
 
     every_version: timedelta = timedelta(days=2)
     every_bar: timedelta = timedelta(days=400)
-    hourly_bars: timedelta = timedelta(days=30)
+    hourly_bars: timedelta = timedelta(days=7)
     dead_documents: timedelta = timedelta(days=2)
     documents: timedelta = timedelta(days=30)
     digests: timedelta = timedelta(days=800)
