@@ -206,6 +206,14 @@ def test_a_watch_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle):
     assert minutes(cycle) == [2, 5, 10]
 
 
+def test_a_bug_in_the_watch_does_not_end_the_scheduler_either(cycle: ScriptedCycle):
+    def look() -> str:
+        raise ZeroDivisionError
+
+    scheduler(cycle, watch=look, watch_every=60, patience=1_000).run_until(at(11))
+    assert minutes(cycle) == [2, 5, 10]
+
+
 def test_another_process_can_ask_for_a_cycle_now(cycle: ScriptedCycle, journal: Journal):
     sleeper = scheduler(cycle, run_at_start=False)
     other = Controls(journal, clock=cycle.clock)
@@ -284,8 +292,8 @@ def test_a_pause_never_grows_beyond_its_bound(cycle: ScriptedCycle):
         raise SourceUnreachable("the market is down")
 
     cycle.work = fail  # type: ignore[assignment]
-    sleeper = scheduler(cycle, longest_pause=900)
-    sleeper.run_until(at(24 * 60))
+    sleeper = scheduler(cycle, longest_pause=900, poll=60)
+    sleeper.run_until(at(6 * 60))
     gaps = [b - a for a, b in zip(minutes(cycle), minutes(cycle)[1:], strict=False)]
     assert max(gaps) <= 15.1
     assert "market is down" in (sleeper.status().last_error or "")

@@ -137,7 +137,8 @@ class SleepScheduler:
     def stop(self, timeout: float = 30.0) -> bool:
         """End the loop. A running cycle publishes what it has computed and ends; True when all ended in time.
 
-        False: something still hangs in a request. It cannot publish any more, and its lease runs out by itself.
+        False: something still hangs in a request. It ends with what it has when that returns; if the process ends
+        first, its lease runs out by itself.
         """
         self._ask_to_stop()
         thread = self._thread
@@ -260,7 +261,9 @@ class SleepScheduler:
                 self._signal.clear()
                 try:
                     seconds = self._step()
-                except DeepTraderError as error:  # the store itself: back off as after a failed cycle
+                except Exception as error:  # the store, or a bug: back off, and go on for months
+                    if not isinstance(error, DeepTraderError):
+                        log.error("The sleep scheduler failed unexpectedly.", exc_info=error)
                     self._failed(error)
                     seconds = self._poll
                 if until is not None:
@@ -276,7 +279,7 @@ class SleepScheduler:
     def _step(self) -> float:
         """Do what is due; returns the seconds until there may be something to do again."""
         now = self._clock.now()
-        self._ticks.realign(now)
+        self._realign(now)
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
@@ -296,6 +299,14 @@ class SleepScheduler:
             return self._rest("standby", holder.expires_at)
         self._run(reason, since)
         return 0.0
+
+    def _realign(self, now: datetime) -> None:
+        """After the clock was set back, do not wait until it has caught up."""
+        self._ticks.realign(now)
+        self._wanted_seen = min(self._wanted_seen, now)
+        ahead = timedelta(seconds=self._watch_every)
+        if self._next_look is not None and self._next_look > now + ahead:
+            self._next_look = now + ahead
 
     def _reason(self, now: datetime, wanted_at: datetime | None) -> tuple[str, datetime] | None:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
