@@ -356,14 +356,14 @@ def test_the_recorder_is_told_of_every_report_and_every_failure(cycle: ScriptedC
 def test_it_tidies_up_once_a_day_and_not_while_the_team_is_at_work(cycle: ScriptedCycle):
     activity, tidied = Activity(clock=cycle.clock), []
     quiet = QuietTime(activity)
-    sleeper = scheduler(cycle, quiet=quiet, tidy=lambda: tidied.append(cycle.clock.now()), poll=300)
+    sleeper = scheduler(cycle, every=1_800, poll=1_800, quiet=quiet, tidy=lambda: tidied.append(cycle.clock.now()))
     sleeper.run_until(at(60 * 30))
-    assert [round((moment - NOON).total_seconds() / 3_600) for moment in tidied] == [1, 25]
+    assert [(moment - NOON) // timedelta(hours=1) for moment in tidied] == [1, 25]
     cycle.work = lambda _cycle: activity.begin("run")
-    sleeper.run_until(at(60 * 49.2))
+    sleeper.run_until(at(60 * 50))
     assert len(tidied) == 2
     cycle.work = lambda _cycle: activity.end("run")
-    sleeper.run_until(at(60 * 49.4))
+    sleeper.run_until(at(60 * 51))
     assert len(tidied) == 3
 
 
