@@ -15,7 +15,8 @@ from ..core.clock import Clock, SystemClock
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.activity import Activity
-from .turns import Turn, apply, explain, turns_of
+from .troubles import explain
+from .turns import Turn, apply, turns_of
 from .unfinished import Unfinished, UnfinishedTurns
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..agents.context import METADATA, without_context
-from ..core.text import clean_label
 from .markdown import to_html
 from .sources import Source, sources_in
+from .troubles import explain
 
 TurnState = Literal["running", "done", "failed", "stopped", "interrupted"]
 StepState = Literal["running", "done", "failed", "stopped"]
@@ -27,9 +26,6 @@ TITLES = {
     "delegate_task_to_member": "Delegated",
     "delegate_task_to_members": "Delegated to all members",
 }
-_RATE = re.compile(r"rate.?limit|429|quota", re.IGNORECASE)
-_KEY = re.compile(r"api.?key|401|unauthori[sz]ed|403|authentication", re.IGNORECASE)
-_GONE = re.compile(r"connect|timed? ?out|unreachable|refused|reset|503|502|504|disconnected|eof", re.IGNORECASE)
 
 
 @dataclass
@@ -250,19 +246,6 @@ def _turn_of(run: Any, members: list[Any]) -> Turn:
         turn.answer = content
         turn.finish("interrupted", "This answer was not finished.", "Ask again.")
     return turn
-
-
-def explain(message: str, kind: str) -> tuple[str, str]:
-    """An error of a model or its provider as a sentence, and what to do."""
-    said = clean_label(message, limit=300).rstrip(". ") or kind or "no reason was given"
-    told = f"{kind} {message}"
-    if _RATE.search(told):
-        return f"The model's provider asks to slow down: {said}.", "Wait a minute and ask again."
-    if _KEY.search(told):
-        return f"The model's provider refused the key: {said}.", "Check the provider's API key, restart, and ask again."
-    if _GONE.search(told):
-        return f"The model did not answer: {said}.", "Nothing is lost. Ask again when its provider is back."
-    return f"The answer failed: {said}.", "Ask again; memory and the other views still work."
 
 
 def _step(tool: Any, *, by: str = "", inner: bool = False) -> Step:

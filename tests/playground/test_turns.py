@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from deeptrader.playground.markdown import to_html
 from deeptrader.playground.sources import sources_in
-from deeptrader.playground.turns import Turn, apply, explain, turns_of
+from deeptrader.playground.troubles import explain
+from deeptrader.playground.turns import Turn, apply, turns_of
 
 RECORD = {
     "symbol": "BTC-USD",
