@@ -6,7 +6,7 @@ import pytest
 from doubles.playground_process import serving
 from playwright.async_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 QUESTION = ".composer textarea"
 expect.set_options(timeout=20_000)  # a ceiling for busy machines; nothing waits for it when all is well
