@@ -16,8 +16,8 @@ from .journal import Journal
 from .records import MarketAnalysis, PublishReport
 from .schema import bump, epoch
 
-REMEMBERED = 1_000
-"""Analyses just stored, with their text: what is read back equal to it need not be parsed to be believed."""
+REMEMBERED = 5_000
+"""Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
 
 
 class AnalysisTable:
@@ -103,6 +103,8 @@ class AnalysisTable:
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
+        for analysis_id in published:
+            self._written.pop(analysis_id, None)
         return PublishReport(published=tuple(published), refused=refused, at=now), published
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
