@@ -129,7 +129,9 @@ class SleepPlanner:
                     )
         seconds = budget.left("seconds") if measured else float("inf")
         chosen, left_over = self._choose(candidates, budget.left("requests"), seconds)
-        notes = [f"a report must be used {needed:.2g} times before it dies to be written by a model"]
+        notes = []
+        if self._settings.sleep_model is not None:
+            notes.append(f"a model writes a report that is expected to be used {needed:.2g} times before it dies")
         if left_over:
             notes.append(f"{len(left_over)} refreshes do not fit the budget and wait")
         deferred = [replace(c.item, action="defer", reason=f"no budget left ({c.item.reason})") for c in left_over]
