@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 40
-"""Rows handed to Chroma at once: 20 ms in which nothing else runs here, and as long as the disk takes to sync once. That
-comes with every call, so fewer rows would not make a pause much shorter, and would make the work much longer."""
+"""Rows handed to Chroma at once: 20 ms in which nothing else runs here, and as long as the disk takes to sync once.
+That comes with every call, so fewer rows would not make a pause much shorter, and would make the work much longer."""
 REBUILD_AFTER = 2_000
 """Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
 NOT_BUILT = "it was not built yet"
