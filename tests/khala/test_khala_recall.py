@@ -204,3 +204,13 @@ def test_threads_reading_during_publications_never_see_half_of_one(khala: Khala)
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_versions_that_were_replaced_do_not_fill_the_memory_of_the_process(khala: Khala, publish: Publish) -> None:
+    for n in range(30):
+        publish(make_analysis(price=100 + n / 100, computed_at=NOW - timedelta(seconds=30 - n)))
+        newest = khala.latest("BTC-USD").analysis
+        assert newest is not None
+        assert newest.price == 100 + n / 100
+        assert newest.analysis_id in khala._recaller._parsed
+        assert len(khala._recaller._parsed) <= 6

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,9 @@ from .schema import counter, moment
 POLL_SECONDS = 0.005
 """Another process's publication is seen this late at most; its own process sees it at once."""
 KEPT = 4096
-"""Recalls and parsed analyses kept in memory, each about 15 kB."""
+"""Recalls and parsed analyses kept in memory, each about 60 kB."""
+VERSIONS_KEPT = 6
+"""Parsed versions kept of one token and interval: the published one, and some that prepared texts still rest on."""
 
 _logger = logging.getLogger("deeptrader.khala")
 
@@ -79,6 +82,7 @@ class Recaller:
         self._generation = -1
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._parsed: dict[str, MarketAnalysis] = {}
+        self._versions: dict[tuple[str, str], deque[str]] = {}
 
     def latest(self, token: Token | str, interval: Interval = "1d") -> Recall:
         """The published analysis of a token, judged at this moment; a MISS when there is none.
@@ -179,6 +183,12 @@ class Recaller:
         while len(self._parsed) >= KEPT:
             self._parsed.pop(next(iter(self._parsed)), None)
         self._parsed[analysis_id] = analysis
+        versions = self._versions.setdefault((analysis.token.symbol, analysis.interval), deque())
+        if analysis_id in versions:
+            versions.remove(analysis_id)
+        versions.append(analysis_id)
+        while len(versions) > VERSIONS_KEPT:
+            self._parsed.pop(versions.popleft(), None)
 
 
 def _evidence(row: tuple[Any, ...]) -> Evidence:
