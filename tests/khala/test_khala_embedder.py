@@ -171,6 +171,15 @@ def test_an_embedder_that_fails_stops_no_search_and_loses_nothing(open_khala: Ca
     assert khala.search("oversold")[0].found_by == "chroma"
 
 
+def test_vectors_are_not_let_go_of_for_an_embedder_that_does_not_answer(open_khala: Callable[..., Khala]) -> None:
+    filled(open_khala(embedder=HashEmbedder(64))).close()
+    khala = open_khala(embedder=BrokenEmbedder(64, name="gone"))
+    with pytest.raises(SourceUnreachable):
+        khala.repair(reembed=True)
+    khala.close()
+    assert open_khala(embedder=HashEmbedder(64)).search("oversold")[0].found_by == "exact"
+
+
 def test_an_unchanged_text_is_embedded_once(open_khala: Callable[..., Khala]) -> None:
     embedder = HashEmbedder()
     khala = open_khala(embedder=embedder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
-from deeptrader.toolkits.khala import Freshness, Khala, SearchFilter, SearchHit
+from deeptrader.toolkits.khala import Freshness, Journal, Khala, SearchFilter, SearchHit
 from deeptrader.toolkits.khala.copies import PLACES
 
 EMBEDDER = HashEmbedder()
@@ -239,3 +240,17 @@ def test_a_note_that_cannot_be_kept_is_one_clear_error(khala: Khala, note: dict)
     with pytest.raises(InvalidInput):
         khala.remember(**note)
     assert khala.memories() == []
+
+
+def test_a_writer_in_the_way_stops_no_search(folder: Path, clock: ManualClock) -> None:
+    khala = Khala(Journal(folder / "journal.db", busy_seconds=0.05), clock=clock, settings=make_settings())
+    khala.remember("penguins")
+    other = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        [hit] = khala.search("penguins")
+    finally:
+        other.close()
+    assert hit.found_by == "words"
+    assert khala.search("penguins")[0].found_by == "exact"
+    khala.close()

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import StoreError
+from ...core.errors import StoreError, StoreUnavailable
 from .chroma import (
     NEVER,
     ChromaErrors,
@@ -106,11 +106,21 @@ class ChromaIndex:
     # -- ownership ------------------------------------------------------------------------------------------------
 
     def own(self) -> bool:
-        """Become the process that writes the copies; False while another one is."""
+        """Become the process that writes the copies; False while another one is.
+
+        Raises:
+            StoreUnavailable: their folder cannot be written.
+        """
         if self._lock is not None:
             return True
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The search index {self._folder} cannot be written ({error}).",
+                hint="Reading goes on without it; check space and rights of the data directory.",
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -134,8 +144,9 @@ class ChromaIndex:
 
     def close(self) -> None:
         """Close Chroma and give up the ownership."""
-        for place in list(self._collections):
-            self._close(place)
+        self._collections.clear()
+        while self._clients:
+            self._clients.popitem()[1].close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ...core.clock import Clock, ensure_utc
+from ...core.errors import StoreBusy, StoreFull
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .arguments import interval_of, limit_of, symbol_of
@@ -37,6 +39,8 @@ from .situations import SituationTable
 from .upkeep import Upkeep
 
 CHROMA_FOLDER = "chroma"
+
+_logger = logging.getLogger("deeptrader.khala")
 
 
 class SearchParts:
@@ -99,7 +103,10 @@ class Searching:
         table, _, searcher, _ = self._search.get()
         table.check_embedder()
         if getattr(table.embedder, "instant", False):
-            table.embed_pending()
+            try:
+                table.embed_pending()
+            except (StoreBusy, StoreFull) as error:  # what is new is found by its words meanwhile
+                _logger.info("Nothing was embedded: %s", error.message)
         condition = as_filter(where)
         named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
         found = searcher.search(text, condition, limit_of(limit), named=named)

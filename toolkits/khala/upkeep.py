@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt, StoreError
-from .codec import decode
+from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
+from .codec import decode, decode_all
 from .copies import PLACES
+from .embedder import embed_texts
 from .entries import EntryTable, analysis_entry, document_entry, drop_entries, memory_entry, put_entries
 from .index import NOT_BUILT, ChromaIndex
 from .journal import Journal
@@ -50,6 +51,7 @@ class Upkeep:
         """Derive every entry from its source again, embed what needs it and build Chroma anew.
 
         Raises:
+            SourceUnreachable: the embedder failed; nothing was let go of before it answered once.
             StoreBusy: another process keeps the index.
             EmbedderMismatch: the vectors are another embedder's and `reembed` was not asked for.
         """
@@ -59,6 +61,7 @@ class Upkeep:
             )
         was = tuple(f"{place}: {damage}" for place in PLACES if (damage := self._damage(place)))
         if reembed:
+            embed_texts(self._table.embedder, ["does it answer?"])  # before anything is let go of
             self._table.forget_vectors()
         self._table.check_embedder()
         changed = self._derive_entries()
@@ -139,18 +142,16 @@ class Upkeep:
 
     def _derive_entries(self) -> int:
         with self._journal.write() as connection:
-            entries = []
-            for (body,) in connection.execute(
-                "SELECT a.body FROM published p JOIN analyses a ON a.id = p.id"
-            ).fetchall():
-                try:
-                    entries.append(analysis_entry(decode(MarketAnalysis, body)))
-                except StoreError:
-                    continue  # reported by `check`; the next cycle writes it anew
-            for (body,) in connection.execute("SELECT body FROM documents").fetchall():
-                entries.append(document_entry(decode(Document, body)))
-            for (body,) in connection.execute("SELECT body FROM memories").fetchall():
-                entries.append(memory_entry(decode(Memory, body)))
+
+            def bodies(query: str) -> list[str]:
+                return [row[0] for row in connection.execute(query)]
+
+            published = "SELECT a.body FROM published p JOIN analyses a ON a.id = p.id"
+            entries = [
+                *map(analysis_entry, decode_all(MarketAnalysis, bodies(published))),
+                *map(document_entry, decode_all(Document, bodies("SELECT body FROM documents"))),
+                *map(memory_entry, decode_all(Memory, bodies("SELECT body FROM memories"))),
+            ]
             changed = put_entries(connection, entries)
             wanted = {(entry.kind, entry.key) for entry in entries}
             for kind, key in connection.execute("SELECT kind, key FROM entries").fetchall():
