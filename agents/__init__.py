@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..toolkits.sleep_mode.cycle import analyse_tokens
+    from ..toolkits.sleep_mode.cycle.cycle import analyse_tokens
     from .analyst import market_analyst
     from .answering import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
@@ -32,7 +32,7 @@ _HOME = {
     "SleepGate": "gate",
     "TradeRecommendation": "recommendation",
     "add_sleep_mode": "manager",
-    "analyse_tokens": ".toolkits.sleep_mode.cycle",
+    "analyse_tokens": ".toolkits.sleep_mode.cycle.cycle",
     "answer_question": "answering",
     "deep_trader_manager": "manager",
     "market_analyst": "analyst",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ..toolkits.khala import Khala
     from ..toolkits.market_data.protocol import MarketProvider
-    from ..toolkits.sleep_mode.activity import Activity
     from ..toolkits.sleep_mode.events import Listener
+    from ..toolkits.sleep_mode.schedule.activity import Activity
     from ..toolkits.token_security.cache import CachedSecurity
     from ..toolkits.token_security.protocol import SecurityProvider
 

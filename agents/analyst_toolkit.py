@@ -11,7 +11,7 @@ from ..core.text import clean_label
 from ..core.token import Token, normalize_symbol
 from ..toolkits.arguments import Names, Text, as_names
 from ..toolkits.sleep_mode.briefing import to_json
-from ..toolkits.sleep_mode.naming import check_count, find_token, unknown_token
+from ..toolkits.sleep_mode.questions.naming import check_count, find_token, unknown_token
 
 if TYPE_CHECKING:
     from .wiring import Wiring

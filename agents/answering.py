@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..toolkits.khala.records import SearchHit
     from ..toolkits.runtime import Runtime
-    from ..toolkits.sleep_mode.answers import Answer as MemoryAnswer
-    from ..toolkits.sleep_mode.answers import NotInMemory
+    from ..toolkits.sleep_mode.answers.answering import Answer as MemoryAnswer
+    from ..toolkits.sleep_mode.answers.answering import NotInMemory
 
 QUESTION_LIMIT = 8_000
 FOUND = 5
@@ -140,7 +140,7 @@ class Conversation:
     def _from_team(self, team: Team, question: str) -> Answer:
         from agno.run import RunStatus
 
-        from ..toolkits.sleep_mode.ledger_hook import runs_in, served_from
+        from ..toolkits.sleep_mode.ledger.hook import runs_in, served_from
 
         self._heard.clear()
         run = team.run(question, session_id=self._session_id)
@@ -169,7 +169,7 @@ class Conversation:
     # From memory alone
 
     def _from_memory(self, question: str, started: float) -> Answer:
-        from ..toolkits.sleep_mode.answers import Answer as Found
+        from ..toolkits.sleep_mode.answers.answering import Answer as Found
 
         found = self.runtime.engine.anticipator.ask(question)
         if isinstance(found, Found):
@@ -216,7 +216,7 @@ class Conversation:
         tell(self.runtime.engine.listeners(), event)
 
     def _book(self, answer: Answer, kind: str, symbols: tuple[str, ...], seconds: float) -> None:
-        from ..toolkits.sleep_mode.ledger_records import Answer as Entry
+        from ..toolkits.sleep_mode.ledger.records import Answer as Entry
 
         ledger = self.runtime.engine.ledger
         ledger.record_answer(

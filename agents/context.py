@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.clock import SystemClock
 from ..core.errors import DeepTraderError
+from ..toolkits.sleep_mode.answers.facts import stamp
 from ..toolkits.sleep_mode.events import Listener, MemoryEvent, tell
-from ..toolkits.sleep_mode.facts import stamp
 
 if TYPE_CHECKING:
     from agno.run import RunContext

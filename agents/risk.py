@@ -11,8 +11,8 @@ from ..core.text import clean_label
 from ..core.token import normalize_symbol
 from ..toolkits.khala.linked import unlinked_numbers
 from ..toolkits.khala.records import Recall
-from ..toolkits.sleep_mode.facts import as_of, parse_fact, stamp
-from ..toolkits.sleep_mode.naming import unknown_token
+from ..toolkits.sleep_mode.answers.facts import as_of, parse_fact, stamp
+from ..toolkits.sleep_mode.questions.naming import unknown_token
 from .recommendation import CheckedRecommendation, TradeRecommendation, Violation
 
 if TYPE_CHECKING:

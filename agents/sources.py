@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from ..core.errors import InvalidInput
 from ..core.market import UtcDatetime
 from ..core.text import clean_label
-from ..toolkits.sleep_mode.facts import as_of, parse_fact, stamp, value_of
+from ..toolkits.sleep_mode.answers.facts import as_of, parse_fact, stamp, value_of
 
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala
-    from ..toolkits.sleep_mode.answers import Answer
+    from ..toolkits.sleep_mode.answers.answering import Answer
 
 READING_TOOLS = frozenset({"sleep_mode", "analyse_tokens"})
 _CITATION = re.compile(r"\b[A-Z0-9^.=_-]{1,24}:1[dh]:\w{1,64}@[0-9T:.Z+-]{10,32}")
@@ -40,7 +40,7 @@ class Source(BaseModel):
 
 def sources_of_answer(answer: Answer) -> tuple[Source, ...]:
     """The facts an answer from memory cites; thresholds out of settings are no facts about the market."""
-    from ..toolkits.sleep_mode.cite import SIGNED, show
+    from ..toolkits.sleep_mode.answers.cite import SIGNED, show
 
     return tuple(
         Source(

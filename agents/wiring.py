@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ..toolkits.khala.records import MarketAnalysis
     from ..toolkits.market_data.protocol import MarketProvider
     from ..toolkits.runtime import Runtime
-    from ..toolkits.sleep_mode.activity import Activity
-    from ..toolkits.sleep_mode.cycle_report import TokenOutcome
+    from ..toolkits.sleep_mode.cycle.cycle_report import TokenOutcome
     from ..toolkits.sleep_mode.events import Listener
     from ..toolkits.sleep_mode.memory_reader import Reader
+    from ..toolkits.sleep_mode.schedule.activity import Activity
     from ..toolkits.token_security.protocol import SecurityProvider
 
 
@@ -62,7 +62,7 @@ class Wiring:
 
     @cached_property
     def activity(self) -> Activity:
-        from ..toolkits.sleep_mode.activity import activity_of
+        from ..toolkits.sleep_mode.schedule.activity import activity_of
 
         return self.given_activity or activity_of(self.khala)
 
@@ -74,7 +74,7 @@ class Wiring:
 
     def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
         """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
-        from ..toolkits.sleep_mode.cycle import analyse_tokens
+        from ..toolkits.sleep_mode.cycle.cycle import analyse_tokens
 
         return analyse_tokens(
             tokens,

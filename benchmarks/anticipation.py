@@ -36,13 +36,13 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.market import Quote
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.sleep_mode.answers import Answer
-from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
-from deeptrader.toolkits.sleep_mode.asked import AskedLog
-from deeptrader.toolkits.sleep_mode.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.matching import Matcher, WordGate, clopper_pearson_upper
-from deeptrader.toolkits.sleep_mode.questions import understand
-from deeptrader.toolkits.sleep_mode.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.answering import Answer
+from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
+from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.questions.matching import Matcher, WordGate, clopper_pearson_upper
+from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 
 ASKED_PER_LOOK = 12
 EVERYTHING = 10_000
@@ -224,7 +224,7 @@ def _ask(
     *,
     learning: bool,
 ) -> tuple[bool, bool]:
-    from deeptrader.toolkits.sleep_mode.answers import answer_from_memory
+    from deeptrader.toolkits.sleep_mode.answers.answering import answer_from_memory
 
     symbol, kind, text = asker.ask()
     found = anticipator.ask(text) if learning else answer_from_memory(text, khala)

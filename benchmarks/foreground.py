@@ -31,7 +31,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
 from deeptrader.toolkits.sleep_mode.memory_reader import Reader
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -35,10 +35,10 @@ from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.market_data.protocol import Universe
-from deeptrader.toolkits.sleep_mode.costs import Costs
-from deeptrader.toolkits.sleep_mode.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.plan import BudgetKind, CycleState
-from deeptrader.toolkits.sleep_mode.planner import SleepPlanner
+from deeptrader.toolkits.sleep_mode.cycle.plan import BudgetKind, CycleState
+from deeptrader.toolkits.sleep_mode.planning.costs import Costs
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.planning.planner import SleepPlanner
 
 QUESTIONS_PER_LOOK = 8.0
 ZIPF = 1.0

@@ -30,7 +30,7 @@ from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode.engine import Engine
-from deeptrader.toolkits.sleep_mode.ledger_records import Answer
+from deeptrader.toolkits.sleep_mode.ledger.records import Answer
 
 START = datetime(2026, 3, 2, 0, 2, tzinfo=UTC)
 ASKS_PER_CYCLE = 6

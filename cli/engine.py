@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..toolkits.sleep_mode.asked import AnticipationScore
-from ..toolkits.sleep_mode.ledger_records import LedgerSummary
+from ..toolkits.sleep_mode.anticipation.asked import AnticipationScore
+from ..toolkits.sleep_mode.ledger.records import LedgerSummary
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_json, stamp
 

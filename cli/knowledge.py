@@ -15,16 +15,7 @@ from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, Recall, age_text
 from ..toolkits.runtime import Runtime
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import (
-    console,
-    figures_table,
-    freshness_text,
-    memory_table,
-    price_now,
-    print_json,
-    security_text,
-    stamp,
-)
+from .output import console, figures_table, freshness_text, memory_table, price_now, print_json, security_text, stamp
 
 IntervalOption = Annotated[str, typer.Option("--interval", help="1d or 1h.")]
 
@@ -70,7 +61,7 @@ def _say_empty(runtime: Runtime) -> None:
 
 def status_document(runtime: Runtime, interval: Interval) -> dict[str, Any]:
     """What `status --json` prints: market, now, last cycle, counts by freshness and a recall per token."""
-    from ..toolkits.sleep_mode.cycle_report import CycleLog
+    from ..toolkits.sleep_mode.cycle.cycle_report import CycleLog
 
     khala = runtime.khala
     tokens = ranked(runtime)

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..core.market import Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, age_text
-from ..toolkits.sleep_mode.report import price_text
+from ..toolkits.sleep_mode.cycle.report import price_text
 
 if TYPE_CHECKING:
     from ..agents.sources import Source

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from ..core.errors import InvalidInput, SourceUnreachable
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle_report import CycleReport
-from ..toolkits.sleep_mode.cycle_run import Progress as CycleProgress
+from ..toolkits.sleep_mode.cycle.cycle_report import CycleReport
+from ..toolkits.sleep_mode.cycle.cycle_run import Progress as CycleProgress
 from .options import AsOf, DataDir, Json, Market, remember_market, runtime_for
 from .output import console, errors, print_json
 

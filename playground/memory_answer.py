@@ -11,7 +11,7 @@ from .dom import stamp
 
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala
-    from ..toolkits.sleep_mode.answers import Answer, NotInMemory
+    from ..toolkits.sleep_mode.answers.answering import Answer, NotInMemory
 
 SHOWN_REPORTS = 4
 SHOWN_HITS = 4
@@ -27,7 +27,7 @@ def answer_from_memory(text: str, khala: Khala, *, ask: Callable[[str], Answer |
     Raises:
         StoreError: memory cannot be read.
     """
-    from ..toolkits.sleep_mode.answers import Answer
+    from ..toolkits.sleep_mode.answers.answering import Answer
 
     found = ask(text)
     if isinstance(found, Answer):

@@ -10,12 +10,7 @@ from nicegui import ui
 
 from ..core.errors import DeepTraderError
 from .desk import Desk
-from .dom import (
-    button,
-    el,
-    set_attribute,
-    set_text,
-)
+from .dom import button, el, set_attribute, set_text
 from .sleep_desk import Now
 from .sleep_panels import (
     duration,

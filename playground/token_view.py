@@ -12,22 +12,12 @@ from nicegui.element import Element
 from ..core.errors import DeepTraderError, UnknownToken
 from ..core.token import INTERVALS, Interval, Token, normalize_symbol
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
-from ..toolkits.sleep_mode.bar_store import BarStore
-from ..toolkits.sleep_mode.report import price_text
+from ..toolkits.sleep_mode.cycle.bar_store import BarStore
+from ..toolkits.sleep_mode.cycle.report import price_text
 from .board import change_percent
 from .charts import token_chart
 from .desk import Desk
-from .dom import (
-    FRESHNESS_TONE,
-    badge,
-    el,
-    empty,
-    panel,
-    set_attribute,
-    set_text,
-    since,
-    stamp,
-)
+from .dom import FRESHNESS_TONE, badge, el, empty, panel, set_attribute, set_text, since, stamp
 from .token_panels import show_figures, show_history, show_provenance, show_security, show_signal, show_similar
 
 WATCH_SECONDS = 2.0

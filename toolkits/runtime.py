@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from .khala import Khala
     from .market_data.protocol import MarketProvider
     from .market_data.recorded import RecordedMarket
-    from .sleep_mode.activity import Activity
-    from .sleep_mode.cycle import SleepCycle
+    from .sleep_mode.cycle.cycle import SleepCycle
     from .sleep_mode.engine import Engine
+    from .sleep_mode.schedule.activity import Activity
     from .token_security.cache import CachedSecurity
 
 
@@ -67,7 +67,7 @@ class Runtime:
     @property
     def activity(self) -> Activity:
         """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
-        from .sleep_mode.activity import activity_of
+        from .sleep_mode.schedule.activity import activity_of
 
         return activity_of(self.khala)
 
@@ -103,7 +103,7 @@ class Runtime:
 
     def _build_khala(self) -> Khala:
         from .khala import Khala
-        from .sleep_mode.cycle_report import CycleLog
+        from .sleep_mode.cycle.cycle_report import CycleLog
 
         khala = Khala.open(self.settings.store_dir, clock=self.clock, settings=self.settings)
         if self._as_of is None and isinstance(self.clock, ReplayClock):
@@ -121,7 +121,7 @@ class Runtime:
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
-        from .sleep_mode.cycle import SleepCycle
+        from .sleep_mode.cycle.cycle import SleepCycle
 
         defaults = {
             "market": self.market,

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 
 from deeptrader.agents import TradeRecommendation, deep_trader_manager, market_analyst
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.activity import activity_of
 from deeptrader.toolkits.sleep_mode.events import MemoryEvent
+from deeptrader.toolkits.sleep_mode.schedule.activity import activity_of
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
 

@@ -6,13 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import (
-    CircuitOpen,
-    MalformedResponse,
-    RateLimited,
-    SourceUnreachable,
-    TokenNotFound,
-)
+from deeptrader.core.errors import CircuitOpen, MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
 from deeptrader.core.limits import CircuitBreaker, TokenBucket
 
 

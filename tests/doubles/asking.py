@@ -11,8 +11,8 @@ from typing import Any
 
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala.names import Lexicon
-from deeptrader.toolkits.sleep_mode.questions import answer_key
-from deeptrader.toolkits.sleep_mode.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.questions.understanding import answer_key
 
 TOKENS: tuple[Token, ...] = (
     Token(symbol="BTC-USD", name="Bitcoin"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.cycle_report import CycleReport, TokenOutcome
+from deeptrader.toolkits.sleep_mode.cycle.cycle_report import CycleReport, TokenOutcome
 
 from .analyses import make_settings
 

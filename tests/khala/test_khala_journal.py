@@ -11,14 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptrader.core.errors import (
-    SchemaMismatch,
-    StoreBusy,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreUnavailable,
-)
+from deeptrader.core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from deeptrader.toolkits.khala import Journal, Khala
 
 TABLE = "CREATE TABLE things (name TEXT PRIMARY KEY)"

@@ -18,14 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import (
-    InvalidInput,
-    MalformedResponse,
-    SourceError,
-    TokenNotFound,
-    TooFewBars,
-    UnknownToken,
-)
+from deeptrader.core.errors import InvalidInput, MalformedResponse, SourceError, TokenNotFound, TooFewBars, UnknownToken
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data import RecordedMarket, compute_indicators
 from deeptrader.toolkits.market_data.recording import MANIFEST, Manifest, write_bars, write_manifest

@@ -14,9 +14,9 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.market import Trigger
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Document, MarketAnalysis
-from deeptrader.toolkits.sleep_mode.answers import Answer, NotInMemory, answer_from_memory
-from deeptrader.toolkits.sleep_mode.cite import Cited
-from deeptrader.toolkits.sleep_mode.number_lint import lint_numbers
+from deeptrader.toolkits.sleep_mode.answers.answering import Answer, NotInMemory, answer_from_memory
+from deeptrader.toolkits.sleep_mode.answers.cite import Cited
+from deeptrader.toolkits.sleep_mode.prose.number_lint import lint_numbers
 
 TRIGGERS = (
     Trigger(level=64_000.0, side="below", meaning="lower Bollinger band"),

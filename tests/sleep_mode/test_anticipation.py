@@ -14,14 +14,14 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis
-from deeptrader.toolkits.sleep_mode.answers import Answer, NotInMemory
-from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
-from deeptrader.toolkits.sleep_mode.ask import Ask
-from deeptrader.toolkits.sleep_mode.asked import AskedLog, Weight, asked_listener
-from deeptrader.toolkits.sleep_mode.choice import Candidate, Economics, Outlook, choose, fading, parse_key
-from deeptrader.toolkits.sleep_mode.demand import DemandLog, Follow
-from deeptrader.toolkits.sleep_mode.questions import understand
-from deeptrader.toolkits.sleep_mode.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.answering import Answer, NotInMemory
+from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
+from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog, Weight, asked_listener
+from deeptrader.toolkits.sleep_mode.anticipation.choice import Candidate, Economics, Outlook, choose, fading, parse_key
+from deeptrader.toolkits.sleep_mode.planning.ask import Ask
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog, Follow
+from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 from deeptrader.toolkits.sleep_mode.toolkit import SleepModeToolkit
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "DOGE-USD", "LINK-USD")
@@ -266,7 +266,7 @@ def test_hourly_answers_are_prepared_once_they_are_asked(khala: Khala, clock: Ma
 def test_slow_answers_are_made_a_few_at_a_time(
     khala: Khala, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deeptrader.toolkits.sleep_mode.anticipation.SLOW_PER_PASS", 2)
+    monkeypatch.setattr("deeptrader.toolkits.sleep_mode.anticipation.anticipator.SLOW_PER_PASS", 2)
     asked: list[str] = []
     real = khala.similar
 

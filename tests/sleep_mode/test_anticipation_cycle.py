@@ -14,10 +14,10 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode import SleepCycle
-from deeptrader.toolkits.sleep_mode.answers import Answer
-from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
-from deeptrader.toolkits.sleep_mode.asked import AskedLog
-from deeptrader.toolkits.sleep_mode.prose import ReportWriter
+from deeptrader.toolkits.sleep_mode.answers.answering import Answer
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
+from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog
+from deeptrader.toolkits.sleep_mode.prose.writer import ReportWriter
 
 NOW = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 

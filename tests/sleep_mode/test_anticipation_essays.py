@@ -14,11 +14,11 @@ from doubles.scripted_model import ScriptedModel
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.sleep_mode.answers import Answer, NotInMemory, answer_from_memory
-from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
-from deeptrader.toolkits.sleep_mode.asked import AskedLog
-from deeptrader.toolkits.sleep_mode.essays import Essays
-from deeptrader.toolkits.sleep_mode.plan import Budget, Unlimited
+from deeptrader.toolkits.sleep_mode.answers.answering import Answer, NotInMemory, answer_from_memory
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
+from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog
+from deeptrader.toolkits.sleep_mode.cycle.plan import Budget, Unlimited
+from deeptrader.toolkits.sleep_mode.prose.essays import Essays
 
 FREE = "why did bitcoin hold up better than ether?"
 GOOD = "BTC-USD RSI(14) 45.0 and ETH-USD RSI(14) 35.0 say that momentum held up better in the first; both are a hold."

@@ -12,7 +12,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, InvalidInput
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.budgets import KEEP_DAYS, KINDS, BudgetBook, Limit, limits_of
+from deeptrader.toolkits.sleep_mode.planning.budgets import KEEP_DAYS, KINDS, BudgetBook, Limit, limits_of
 
 START = datetime(2025, 3, 3, 23, tzinfo=UTC)
 

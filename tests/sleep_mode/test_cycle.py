@@ -14,8 +14,8 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch, Universe
-from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
-from deeptrader.toolkits.sleep_mode.plan import Unlimited
+from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle, analyse_tokens
+from deeptrader.toolkits.sleep_mode.cycle.plan import Unlimited
 
 START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 COUNT = 6

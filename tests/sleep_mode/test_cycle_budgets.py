@@ -20,12 +20,12 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars
-from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, limits_of
-from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
-from deeptrader.toolkits.sleep_mode.cycle_report import CycleReport
-from deeptrader.toolkits.sleep_mode.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.planner import SleepPlanner
-from deeptrader.toolkits.sleep_mode.prose import ReportWriter
+from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.cycle.cycle_report import CycleReport
+from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, limits_of
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.planning.planner import SleepPlanner
+from deeptrader.toolkits.sleep_mode.prose.writer import ReportWriter
 
 START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 COUNT = 8

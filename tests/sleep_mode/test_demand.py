@@ -13,9 +13,9 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreBusy
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode import demand_store
-from deeptrader.toolkits.sleep_mode.ask import MARKET
-from deeptrader.toolkits.sleep_mode.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.planning import demand_store
+from deeptrader.toolkits.sleep_mode.planning.ask import MARKET
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
 
 START = datetime(2025, 3, 3, 12, tzinfo=UTC)
 BTC, ETH, SOL = (Token(symbol=s) for s in ("BTC-USD", "ETH-USD", "SOL-USD"))

@@ -15,9 +15,9 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode.engine import Engine
-from deeptrader.toolkits.sleep_mode.lease import Lease
-from deeptrader.toolkits.sleep_mode.ledger_records import Answer
-from deeptrader.toolkits.sleep_mode.worth import measured_worth
+from deeptrader.toolkits.sleep_mode.ledger.records import Answer
+from deeptrader.toolkits.sleep_mode.planning.worth import measured_worth
+from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
 
 START = datetime(2026, 3, 2, 9, 57, tzinfo=UTC)
 COUNT = 4

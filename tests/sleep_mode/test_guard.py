@@ -11,10 +11,10 @@ from doubles.cycles import ScriptedCycle, make_report
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.controls import Controls
-from deeptrader.toolkits.sleep_mode.guard import Attempt, CycleGuard
-from deeptrader.toolkits.sleep_mode.lease import Lease
-from deeptrader.toolkits.sleep_mode.ledger import Ledger
+from deeptrader.toolkits.sleep_mode.ledger.ledger import Ledger
+from deeptrader.toolkits.sleep_mode.schedule.controls import Controls
+from deeptrader.toolkits.sleep_mode.schedule.guard import Attempt, CycleGuard
+from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ import pytest
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.lease import Grant, Lease
+from deeptrader.toolkits.sleep_mode.schedule.lease import Grant, Lease
 
 START = datetime(2025, 3, 3, 12, tzinfo=UTC)
 
@@ -149,7 +149,7 @@ def test_a_lease_that_cannot_be_renewed_for_one_lease_time_is_given_up(journal: 
 HOLD = """
     import sys, time
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.lease import Lease
+    from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
     claim = Lease(Journal(sys.argv[1]), seconds=float(sys.argv[2])).claim()
     with claim.grant:
         print("held", flush=True)
@@ -159,7 +159,7 @@ HOLD = """
 COMPETE = """
     import sys
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.lease import Lease
+    from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
     lease = Lease(Journal(sys.argv[1]), seconds=5)
     print("ready", flush=True)
     sys.stdin.readline()

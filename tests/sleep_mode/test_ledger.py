@@ -14,9 +14,9 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable
 from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode import ledger_store
-from deeptrader.toolkits.sleep_mode.ledger import FREE, Ledger
-from deeptrader.toolkits.sleep_mode.ledger_records import NOT_MEASURED, Answer, Served
+from deeptrader.toolkits.sleep_mode.ledger import store as ledger_store
+from deeptrader.toolkits.sleep_mode.ledger.ledger import FREE, Ledger
+from deeptrader.toolkits.sleep_mode.ledger.records import NOT_MEASURED, Answer, Served
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"

@@ -17,9 +17,9 @@ from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness
 from deeptrader.toolkits.sleep_mode.events import Did, MemoryEvent
-from deeptrader.toolkits.sleep_mode.ledger import Ledger
-from deeptrader.toolkits.sleep_mode.ledger_hook import LedgerHook, served_from
-from deeptrader.toolkits.sleep_mode.ledger_records import Answer
+from deeptrader.toolkits.sleep_mode.ledger.hook import LedgerHook, served_from
+from deeptrader.toolkits.sleep_mode.ledger.ledger import Ledger
+from deeptrader.toolkits.sleep_mode.ledger.records import Answer
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DELEGATE = call("delegate_task_to_member", member_id="analyst", task="BTC-USD")

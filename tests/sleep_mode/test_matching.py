@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from doubles.asking import HELD_OUT, KnownNames, everything_prepared, paraphrases, rows
 
-from deeptrader.toolkits.sleep_mode.lexicon import courtesy_words, foreign_words
-from deeptrader.toolkits.sleep_mode.matching import MOST_UNEXPLAINED, Matcher, WordGate, clopper_pearson_upper
-from deeptrader.toolkits.sleep_mode.questions import understand
+from deeptrader.toolkits.sleep_mode.questions.lexicon import courtesy_words, foreign_words
+from deeptrader.toolkits.sleep_mode.questions.matching import MOST_UNEXPLAINED, Matcher, WordGate, clopper_pearson_upper
+from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 
 KHALA = KnownNames()
 GATE = WordGate()

@@ -9,9 +9,9 @@ from doubles.analyses import NOW, make_analysis, make_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrader.toolkits.sleep_mode.cite import Cited, Composer, show
-from deeptrader.toolkits.sleep_mode.number_lint import LintResult, lint_numbers
-from deeptrader.toolkits.sleep_mode.prose import facts_of
+from deeptrader.toolkits.sleep_mode.answers.cite import Cited, Composer, show
+from deeptrader.toolkits.sleep_mode.prose.number_lint import LintResult, lint_numbers
+from deeptrader.toolkits.sleep_mode.prose.writer import facts_of
 
 BTC = make_analysis("BTC-USD", name="Bitcoin", price=67_123.4)
 ETH = make_analysis("ETH-USD", name="Ethereum", price=3_000.0, rsi=24.1, percent_b=-0.02)

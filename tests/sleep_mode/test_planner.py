@@ -20,12 +20,12 @@ from deeptrader.core.token import Interval
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
 from deeptrader.toolkits.market_data.protocol import Universe
-from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit
-from deeptrader.toolkits.sleep_mode.costs import Costs, measured_costs
-from deeptrader.toolkits.sleep_mode.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.lifetime import JUMP_PER_HOUR, Lifetime, is_shock, lifetime
-from deeptrader.toolkits.sleep_mode.plan import CycleState, Plan, Unlimited
-from deeptrader.toolkits.sleep_mode.planner import Shares, SleepPlanner
+from deeptrader.toolkits.sleep_mode.cycle.plan import CycleState, Plan, Unlimited
+from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, Limit
+from deeptrader.toolkits.sleep_mode.planning.costs import Costs, measured_costs
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.planning.lifetime import JUMP_PER_HOUR, Lifetime, is_shock, lifetime
+from deeptrader.toolkits.sleep_mode.planning.planner import Shares, SleepPlanner
 
 NO_SHARES = Shares(guard=0.0, explore=0.0)
 

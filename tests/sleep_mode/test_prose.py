@@ -14,10 +14,10 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
 from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.sleep_mode.plan import Budget, PlanItem, Unlimited
-from deeptrader.toolkits.sleep_mode.prose import ModelReporter, ReportText, ReportWriter, Writer
-from deeptrader.toolkits.sleep_mode.prose_lint import Claims, refuse
-from deeptrader.toolkits.sleep_mode.report import plain_report
+from deeptrader.toolkits.sleep_mode.cycle.plan import Budget, PlanItem, Unlimited
+from deeptrader.toolkits.sleep_mode.cycle.report import plain_report
+from deeptrader.toolkits.sleep_mode.prose.prose_lint import Claims, refuse
+from deeptrader.toolkits.sleep_mode.prose.writer import ModelReporter, ReportText, ReportWriter, Writer
 
 SETTINGS = make_settings()
 ANALYSIS = make_analysis("BTC-USD", name="Bitcoin", price=67_123.4)

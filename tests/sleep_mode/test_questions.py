@@ -7,8 +7,8 @@ from doubles.asking import KnownNames
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrader.toolkits.sleep_mode.lexicon import corrected
-from deeptrader.toolkits.sleep_mode.questions import KINDS, Question, answer_key, understand
+from deeptrader.toolkits.sleep_mode.questions.lexicon import corrected
+from deeptrader.toolkits.sleep_mode.questions.understanding import KINDS, Question, answer_key, understand
 
 KHALA = KnownNames()
 

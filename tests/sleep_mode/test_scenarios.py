@@ -13,11 +13,11 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Document, Freshness, MarketAnalysis
-from deeptrader.toolkits.sleep_mode.anticipation import Anticipator
-from deeptrader.toolkits.sleep_mode.cite import Cited
-from deeptrader.toolkits.sleep_mode.number_lint import lint_numbers
-from deeptrader.toolkits.sleep_mode.questions import understand
-from deeptrader.toolkits.sleep_mode.scenarios import SCENARIOS
+from deeptrader.toolkits.sleep_mode.answers.cite import Cited
+from deeptrader.toolkits.sleep_mode.answers.scenarios import SCENARIOS
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
+from deeptrader.toolkits.sleep_mode.prose.number_lint import lint_numbers
+from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 
 STANDING = {f"scenario.{s.name}" for s in SCENARIOS if s.standing} | {"scenario.changed"}
 

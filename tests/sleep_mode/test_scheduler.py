@@ -19,11 +19,11 @@ from doubles.cycles import ScriptedCycle, make_report
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.activity import Activity
-from deeptrader.toolkits.sleep_mode.controls import Controls
-from deeptrader.toolkits.sleep_mode.lease import Lease
-from deeptrader.toolkits.sleep_mode.quiet import QuietTime
-from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
+from deeptrader.toolkits.sleep_mode.schedule.activity import Activity
+from deeptrader.toolkits.sleep_mode.schedule.controls import Controls
+from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
+from deeptrader.toolkits.sleep_mode.schedule.quiet import QuietTime
+from deeptrader.toolkits.sleep_mode.schedule.scheduler import SleepScheduler
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -487,7 +487,7 @@ FOREVER = """
     from datetime import UTC, datetime
     from deeptrader.core.clock import ManualClock, SystemClock
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
+    from deeptrader.toolkits.sleep_mode.schedule.scheduler import SleepScheduler
     from doubles.cycles import ScriptedCycle
 
     cycle = ScriptedCycle(Journal(sys.argv[1]), ManualClock(datetime.now(UTC)), lease_seconds=float(sys.argv[2]))

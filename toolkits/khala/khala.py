@@ -21,16 +21,7 @@ from .freshness import Rules, judge_document
 from .journal import Journal
 from .names import Lexicon
 from .recall import Recaller
-from .records import (
-    Document,
-    Freshness,
-    MarketAnalysis,
-    Memory,
-    PublishReport,
-    Recall,
-    StaleReason,
-    UniverseEvent,
-)
+from .records import Document, Freshness, MarketAnalysis, Memory, PublishReport, Recall, StaleReason, UniverseEvent
 from .schema import COMPONENT, MIGRATIONS, counter
 from .searching import Searching, SearchParts
 from .shelves import Shelves

@@ -11,15 +11,7 @@ from .embedder import embed_texts
 from .entries import EntryTable, analysis_entry, document_entry, drop_entries, memory_entry, put_entries
 from .index import NOT_BUILT, ChromaIndex
 from .journal import Journal
-from .records import (
-    Document,
-    HealthReport,
-    IndexReport,
-    MarketAnalysis,
-    Memory,
-    RepairReport,
-    StoreStatus,
-)
+from .records import Document, HealthReport, IndexReport, MarketAnalysis, Memory, RepairReport, StoreStatus
 from .schema import moment
 
 

@@ -8,14 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import (
-    MalformedResponse,
-    RateLimited,
-    SourceError,
-    SourceUnreachable,
-    TokenNotFound,
-    TooFewBars,
-)
+from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound, TooFewBars
 
 _LATER = "It is asked again later."
 _CURL = re.compile(r"^Failed to perform, curl: \(\d+\) ")

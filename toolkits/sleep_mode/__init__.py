@@ -9,25 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .activity import Activity
-    from .answers import answer_from_memory
-    from .cycle import SleepCycle, analyse_tokens
-    from .cycle_report import CycleReport
+    from .answers.answering import answer_from_memory
+    from .cycle.cycle import SleepCycle, analyse_tokens
+    from .cycle.cycle_report import CycleReport
     from .engine import Engine
-    from .questions import understand
-    from .scheduler import SleepScheduler
+    from .questions.understanding import understand
+    from .schedule.activity import Activity
+    from .schedule.scheduler import SleepScheduler
     from .toolkit import SleepModeToolkit
 
 _HOME = {
-    "Activity": "activity",
-    "CycleReport": "cycle_report",
+    "Activity": "schedule.activity",
+    "CycleReport": "cycle.cycle_report",
     "Engine": "engine",
-    "SleepCycle": "cycle",
+    "SleepCycle": "cycle.cycle",
     "SleepModeToolkit": "toolkit",
-    "SleepScheduler": "scheduler",
-    "analyse_tokens": "cycle",
-    "answer_from_memory": "answers",
-    "understand": "questions",
+    "SleepScheduler": "schedule.scheduler",
+    "analyse_tokens": "cycle.cycle",
+    "answer_from_memory": "answers.answering",
+    "understand": "questions.understanding",
 }
 
 __all__ = [

@@ -22,7 +22,7 @@ from ...core.model_tokens import estimate_tokens
 from ...core.security import SecurityReport
 from ...core.text import clean_label, quote_untrusted
 from ..khala.records import Freshness, MarketAnalysis, Recall, age_text
-from .facts import stamp
+from .answers.facts import stamp
 
 if TYPE_CHECKING:
     from ..khala import Khala

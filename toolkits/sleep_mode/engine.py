@@ -10,28 +10,28 @@ from ...core.clock import Clock, SystemClock
 from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
-from .anticipation import Anticipator
-from .asked import asked_listener
-from .budgets import BudgetBook, limits_of
-from .controls import Controls
-from .costs import measured_costs
-from .cycle import SleepCycle
-from .cycle_report import CycleLog, CycleReport
-from .demand import DemandLog
-from .essays import Essays
+from .anticipation.anticipator import Anticipator
+from .anticipation.asked import asked_listener
+from .cycle.cycle import SleepCycle
+from .cycle.cycle_report import CycleLog, CycleReport
+from .cycle.plan import Plan
 from .events import Listener, demand_listener
-from .guard import CycleGuard
-from .lease import Lease
-from .ledger import Ledger
-from .ledger_hook import LedgerHook
-from .plan import Plan
-from .planner import SleepPlanner
-from .prose import ReportWriter
-from .questions import understand
-from .quiet import QuietTime
-from .scheduler import SleepScheduler
-from .watch import PriceWatch
-from .worth import measured_worth
+from .ledger.hook import LedgerHook
+from .ledger.ledger import Ledger
+from .planning.budgets import BudgetBook, limits_of
+from .planning.costs import measured_costs
+from .planning.demand import DemandLog
+from .planning.planner import SleepPlanner
+from .planning.worth import measured_worth
+from .prose.essays import Essays
+from .prose.writer import ReportWriter
+from .questions.understanding import understand
+from .schedule.controls import Controls
+from .schedule.guard import CycleGuard
+from .schedule.lease import Lease
+from .schedule.quiet import QuietTime
+from .schedule.scheduler import SleepScheduler
+from .schedule.watch import PriceWatch
 
 if TYPE_CHECKING:
     from ..runtime import Runtime

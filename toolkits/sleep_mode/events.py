@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...core.errors import DeepTraderError
 from ...core.token import Interval
 from ..khala.records import Freshness
-from .facts import stamp
+from .answers.facts import stamp
 
 if TYPE_CHECKING:
     from agno.run import RunContext
 
-    from .demand import DemandLog
     from .memory_reader import Reading
+    from .planning.demand import DemandLog
 
 log = logging.getLogger(__name__)
 

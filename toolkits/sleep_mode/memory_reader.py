@@ -14,12 +14,12 @@ from ...core.model_tokens import estimate_tokens
 from ...core.text import clean_label, clip_sentences
 from ...core.token import Interval, normalize_symbol
 from ..khala.records import Document, Freshness, Recall
-from .answers import Answer, answer_from_memory
+from .answers.answering import Answer, answer_from_memory
+from .answers.facts import stamp
 from .briefing import Briefer, fit, to_json
-from .facts import stamp
-from .matching import Matcher
-from .naming import find_token, unknown_token
-from .questions import Question, understand
+from .questions.matching import Matcher
+from .questions.naming import find_token, unknown_token
+from .questions.understanding import Question, understand
 
 if TYPE_CHECKING:
     from ..khala import Khala

@@ -16,10 +16,10 @@ from ...core.errors import DeepTraderError
 from ...core.settings import Settings
 from ...core.text import clean_label
 from ..arguments import Names, Text, as_names, refuse_wrong_names
+from .answers.facts import stamp
 from .briefing import to_json, why
 from .events import Listener, MemoryEvent, tell
-from .facts import stamp
-from .naming import check_count
+from .questions.naming import check_count
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -145,7 +145,7 @@ class SleepModeToolkit(Toolkit):
         return reply
 
     def _status(self) -> str:
-        from .cycle_report import CycleLog
+        from .cycle.cycle_report import CycleLog
 
         khala, settings = self.khala, self.settings
         now = khala.clock.now()

@@ -1,0 +1,337 @@
+"""One sleep cycle: observe the market, plan, fetch, compute, check, write, verify, publish, prepare, index.
+
+Memory never gets worse: a version is published only when it has passed verification, in one transaction, and whatever
+fails leaves the last good version where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from ....core.clock import Clock, ReplayClock, SystemClock, ensure_utc
+from ....core.errors import SettingsError, SourceError
+from ....core.settings import Settings, load_settings
+from ....core.token import Interval, Token
+from ...khala import Khala
+from ...khala.records import MarketAnalysis
+from ...market_data.extras import parse_extra
+from ...market_data.protocol import MarketProvider, Universe
+from ...token_security.protocol import SecurityProvider
+from .bar_store import BarStore
+from .cycle_report import CycleLog, CycleReport, TokenOutcome
+from .cycle_run import CycleRun, Progress
+from .fetch import BarFetcher
+from .plan import Budget, CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh, Unlimited
+from .refresh import Refresher
+from .security_step import QUIET_WAIT_SECONDS, SecurityStep
+
+
+class Anticipator(Protocol):
+    """Prepares scenarios and answers after a publication; the report tells how many of each."""
+
+    def prepare(self, now: datetime | None = None, *, budget: Budget | None = None) -> Any: ...
+
+
+class ReportWriter(Protocol):
+    """Has a model write better reports for the tokens that are worth it, within the budget."""
+
+    def improve(self, items: Sequence[PlanItem], *, now: datetime, budget: Budget) -> list[MarketAnalysis]: ...
+
+
+class SleepCycle:
+    """A repeatable cycle over one market and one memory.
+
+    Args:
+        market: where quotes and bars come from.
+        khala: the memory that is written.
+        security: where security reports come from; None leaves tokens unchecked and says so.
+        planner: decides what is refreshed; by default everything that is not fresh.
+        budgets: makes the budget of one cycle; by default nothing is limited, only counted.
+        anticipator: prepares scenarios and answers after the publication.
+        writer: has a model improve reports; None keeps the plain ones.
+        wait_for_quiet: called before dear work with the most seconds it may take; True once
+            the team is idle, False when it never was.
+        fence: called before each publication; False means that another process has taken over.
+        on_progress: called from the cycle's thread with a `Progress`.
+    """
+
+    def __init__(
+        self,
+        *,
+        market: MarketProvider,
+        khala: Khala,
+        security: SecurityProvider | None = None,
+        planner: Planner | None = None,
+        budgets: Callable[[], Budget] | None = None,
+        anticipator: Anticipator | None = None,
+        writer: ReportWriter | None = None,
+        wait_for_quiet: Callable[[float], bool] | None = None,
+        fence: Callable[[], bool] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.market = market
+        self.khala = khala
+        self.settings = settings or load_settings()
+        self.clock: Clock = clock or SystemClock()
+        # In a replay the market's present stands still, but work is done in real time.
+        self._wall: Clock = SystemClock() if isinstance(self.clock, ReplayClock) else self.clock
+        self.log = CycleLog(khala.journal)
+        self.bars = BarStore(khala.journal)
+        self.fence: Callable[[], bool] = fence or (lambda: True)
+        self.on_progress = on_progress
+        self._planner = planner or RefreshWhatIsNotFresh()
+        self._budgets = budgets or Unlimited
+        self._anticipator = anticipator
+        self._writer = writer
+        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
+        self._fetcher = BarFetcher(market, self.bars, concurrency=self.settings.fetch_concurrency)
+        self._refresher = Refresher(
+            khala,
+            self._fetcher,
+            self.bars,
+            security=SecurityStep(security, khala, self._wait_for_quiet) if security else None,
+            settings=self.settings,
+            fence=lambda: self.fence(),
+        )
+        for text in self.settings.extra_indicators:
+            parse_extra(text)  # a wrong one is told now, not once for each token
+        self._stop = threading.Event()
+        self._running = threading.Lock()
+
+    def stop(self) -> None:
+        """Ask a running cycle to finish: what is computed is still verified and published, the rest is deferred."""
+        self._stop.set()
+
+    async def arun(self, now: datetime | None = None) -> CycleReport:
+        """`run` in a thread, so that the event loop stays free."""
+        return await asyncio.to_thread(self.run, now)
+
+    def run(self, now: datetime | None = None) -> CycleReport:
+        """Run one cycle as of `now` (UTC; the clock's present by default) and return its report.
+
+        Failures of single tokens are outcomes in the report. Only what stops everything is raised.
+
+        Raises:
+            SettingsError: the kill switch is on, or a cycle of this object is running already.
+            SourceError: the universe cannot be read and none is remembered.
+            BudgetExceeded: not even the universe fits the budget.
+            StoreError: memory cannot be written.
+        """
+        if self.settings.kill_switch:
+            raise SettingsError("The kill switch is on; no sleep cycle runs.", hint="Unset DEEPTRADER_KILL_SWITCH.")
+        if not self._running.acquire(blocking=False):
+            raise SettingsError("This cycle is already running.", hint="Wait for it, or stop it.")
+        try:
+            self._stop.clear()
+            return self._run(ensure_utc(now) if now else self.clock.now())
+        finally:
+            self._running.release()
+
+    def refresh_tokens(
+        self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None
+    ) -> list[TokenOutcome]:
+        """Bring these tokens up to date, whatever the plan would say; see `analyse_tokens`."""
+        now = self.clock.now()
+        run = self._begin(now, self.clock.monotonic())
+        batch = self.market.quotes(tokens, as_of=now)
+        self.khala.observe(batch.quotes.values())
+        self._state(run, Universe(now, tuple(tokens), batch.quotes), intervals)
+        items = []
+        for (symbol, interval), recall in run.recalls.items():
+            token = next(token for token in tokens if token.symbol == symbol)
+            action = "keep" if recall.usable else "refresh"
+            item = PlanItem(
+                token, interval, action, ", ".join(r.code for r in recall.reasons) or recall.freshness.value
+            )
+            if recall.usable:
+                run.outcome(item, "kept")
+            else:
+                items.append(item)
+        self._refresher.refresh(run, items, batch.quotes)
+        order = {token.symbol: place for place, token in enumerate(tokens)}
+        return sorted(run.outcomes, key=lambda outcome: order[outcome.symbol])
+
+    def preview(self, now: datetime | None = None) -> Plan:
+        """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
+        run = self._begin(ensure_utc(now) if now else self.clock.now(), self.clock.monotonic())
+        return self._planner.plan(self._state(run, self._read_universe(run)), run.budget)
+
+    def _begin(self, now: datetime, started: float) -> CycleRun:
+        def halted_by() -> str | None:
+            if self._stop.is_set():
+                return "stop was asked for"
+            if self.clock.monotonic() - started >= self.settings.cycle_deadline_seconds:
+                return f"deadline of {self.settings.cycle_deadline_seconds:.0f} s"
+            return None
+
+        return CycleRun(now=now, budget=self._budgets(), halted_by=halted_by, on_progress=self.on_progress)
+
+    def _run(self, now: datetime) -> CycleReport:
+        started, started_at = self.clock.monotonic(), self._wall.now()
+        run = self._begin(now, started)
+        requests_before = self.market.requests_made()
+
+        with run.step("observe"):
+            run.progress("observe", 0, 1)
+            universe, entered, left = self._observe(run)
+            run.progress("observe", 1, 1)
+        with run.step("plan"):
+            items = self._plan(run, universe)
+        self._refresher.refresh(run, items, universe.quotes)
+        with run.step("reports"):
+            self._improve_reports(run, items)
+        with run.step("anticipate"):  # after the reports: a better report is a new version, answers rest on versions
+            prepared = self._prepare(run)
+        with run.step("index"):
+            run.progress("index", 0, 1)
+            run.guarded("index", self.khala.index)
+            run.progress("index", 1, 1)
+
+        self._book_requests(run, requests_before)
+        report = CycleReport(
+            cycle_id=run.cycle_id,
+            market=self.market.id,
+            simulated=self.market.simulated,
+            as_of=now,
+            started_at=started_at,
+            finished_at=max(self._wall.now(), started_at),
+            seconds=round(self.clock.monotonic() - started, 6),
+            universe=tuple(token.symbol for token in universe.tokens),
+            universe_problem=str(universe.problem) if universe.problem else None,
+            entered=entered,
+            left=left,
+            outcomes=tuple(run.outcomes),
+            steps={name: round(seconds, 4) for name, seconds in run.steps.items()},
+            spent=dict(getattr(run.budget, "spent", {})),
+            anticipated=getattr(prepared, "anticipated", 0),
+            scenarios=getattr(prepared, "scenarios", 0),
+            stopped_by=run.stopped_by,
+            problems=(*run.problems, *_refusals(run)),
+        )
+        self.log.add(report)
+        return report
+
+    # Observe and plan
+
+    def _observe(self, run: CycleRun) -> tuple[Universe, tuple[str, ...], tuple[str, ...]]:
+        """Read the market once, remember the prices seen and who entered or left its top."""
+        if self._fetcher.networked:
+            run.budget.spend("requests")
+        universe = self._read_universe(run)
+        self.khala.observe(universe.quotes.values())
+        if universe.problem is not None:
+            return universe, (), ()
+        events = self.khala.record_universe(universe.tokens, run.now)
+        entered = tuple(event.symbol for event in events if event.event == "entered")
+        left = tuple(event.symbol for event in events if event.event == "left")
+        return universe, entered, left
+
+    def _read_universe(self, run: CycleRun) -> Universe:
+        """The market's universe and the watch list, with a quote for each token that has one.
+
+        When the source fails, the tokens of the last cycle stand in and the report says so.
+        """
+        problem = None
+        try:
+            universe = self.market.universe(top=self.settings.top, as_of=run.now)
+            tokens, quotes, problem = universe.tokens, dict(universe.quotes), universe.problem
+        except SourceError as error:
+            known = {token.symbol: token for token in self.khala.symbols()}
+            tokens, quotes, problem = tuple(known[s] for s in self.khala.universe() if s in known), {}, error
+            if not tokens:
+                raise
+            run.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
+        listed = {token.symbol for token in tokens}
+        tokens += tuple(self.market.find(symbol) for symbol in self.settings.watchlist if symbol not in listed)
+        unquoted = [token for token in tokens if token.symbol not in quotes]
+        if unquoted:
+            batch = self.market.quotes(unquoted, as_of=run.now)
+            quotes |= batch.quotes
+            run.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
+        return Universe(as_of=run.now, tokens=tokens, quotes=quotes, problem=problem)
+
+    def _state(self, run: CycleRun, universe: Universe, intervals: Sequence[Interval] | None = None) -> CycleState:
+        for interval in intervals or self.settings.intervals:
+            if interval in self.market.intervals:
+                recalls = self.khala.latest_many(universe.tokens, interval=interval)
+                run.recalls |= {(symbol, interval): recall for symbol, recall in recalls.items()}
+        return CycleState(run.now, universe, run.recalls)
+
+    def _plan(self, run: CycleRun, universe: Universe) -> list[PlanItem]:
+        plan = self._planner.plan(self._state(run, universe), run.budget)
+        for item in plan.items:
+            if item.action != "refresh":
+                run.outcome(item, "kept" if item.action == "keep" else "deferred")
+        return list(plan.refreshes())
+
+    # Prepare
+
+    def _prepare(self, run: CycleRun) -> Any:
+        if self._anticipator is None:
+            return None
+        run.progress("anticipate", 0, 1)
+        anticipator = self._anticipator
+        prepared = run.guarded("anticipation", lambda: anticipator.prepare(run.now, budget=run.budget))
+        run.progress("anticipate", 1, 1)
+        return prepared
+
+    def _improve_reports(self, run: CycleRun, items: Sequence[PlanItem]) -> None:
+        if self._writer is None or run.halted():
+            return
+        writer = self._writer
+        published = {(o.symbol, o.interval) for o in run.outcomes if o.outcome == "published"}
+        worth = [item for item in items if item.prose and (item.token.symbol, item.interval) in published]
+        if not worth:
+            return
+        if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+            run.problems.append("reports: the team was at work all the time; they wait for the next cycle")
+            return
+        improved = run.guarded("reports", lambda: writer.improve(worth, now=run.now, budget=run.budget))
+        if improved and self.fence():
+            self.khala.publish(self.khala.store(improved))
+
+    def _book_requests(self, run: CycleRun, before: int) -> None:
+        """A fetch may need more requests than the one that was reserved for it: book the difference."""
+        made = self.market.requests_made() - before
+        reserved = getattr(run.budget, "spent", {}).get("requests", 0)
+        if self._fetcher.networked and made > reserved:
+            run.budget.record("requests", made - reserved)
+
+
+def _refusals(run: CycleRun) -> list[str]:
+    """Budgets that were run into, but for the one that `stopped_by` names."""
+    refusals: dict[str, str] = getattr(run.budget, "refusals", {})
+    return [said for said in refusals.values() if said != run.stopped_by]
+
+
+def analyse_tokens(
+    tokens: Iterable[Token],
+    *,
+    market: MarketProvider,
+    khala: Khala,
+    security: SecurityProvider | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    intervals: Sequence[Interval] | None = None,
+) -> list[TokenOutcome]:
+    """Work on named tokens now: what is fresh is kept as it stands, what is stale or missing is refreshed and stored.
+
+    This is the analyst's work, asleep (on tokens nobody asked about yet) and awake. One outcome per token and interval,
+    tokens in the order given; failures are outcomes too. `intervals` defaults to those of the settings.
+
+    Raises:
+        StoreError: memory cannot be written.
+    """
+    cycle = SleepCycle(market=market, khala=khala, security=security, settings=settings, clock=clock or khala.clock)
+    return cycle.refresh_tokens(list(tokens), intervals)
+
+
+async def aanalyse_tokens(tokens: Iterable[Token], **parts: Any) -> list[TokenOutcome]:
+    """`analyse_tokens` in a thread, so that the event loop stays free."""
+    return await asyncio.to_thread(lambda: analyse_tokens(tokens, **parts))

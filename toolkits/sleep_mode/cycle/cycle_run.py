@@ -1,0 +1,100 @@
+"""State of one running cycle: when it began, what became of each token so far, what stopped it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ....core.errors import DeepTraderError
+from ....core.token import Interval
+from ...khala.records import Recall
+from .cycle_report import Outcome, TokenOutcome
+from .plan import Budget, PlanItem
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running cycle is, for whoever watches: step name, how much of it is done, and the token at hand."""
+
+    step: str
+    done: int
+    total: int
+    symbol: str = ""
+
+
+@dataclass
+class CycleRun:
+    """Filled while the cycle goes on, then turned into its report.
+
+    `halted` tells, before each new piece of work, why no more may be begun (deadline, stop), or None.
+    """
+
+    now: datetime
+    budget: Budget
+    halted_by: Callable[[], str | None]
+    on_progress: Callable[[Progress], object] | None = None
+    cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    recalls: dict[tuple[str, Interval], Recall] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    outcomes: list[TokenOutcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    stopped_by: str | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a step's."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.steps[name] = self.steps.get(name, 0.0) + time.perf_counter() - start
+
+    def halted(self) -> str | None:
+        """Why no new work may be begun, or None. Once given, a reason stays."""
+        if self.stopped_by is None:
+            self.stopped_by = self.halted_by()
+        return self.stopped_by
+
+    def progress(self, step: str, done: int, total: int, symbol: str = "") -> None:
+        """Tell whoever watches."""
+        if self.on_progress is not None:
+            self.on_progress(Progress(step, done, total, symbol))
+
+    def outcome(
+        self,
+        item: PlanItem,
+        outcome: Outcome,
+        *,
+        reason: str = "",
+        error: DeepTraderError | None = None,
+        analysis_id: str | None = None,
+    ) -> None:
+        """Note what became of one token on one interval."""
+        self.outcomes.append(
+            TokenOutcome(
+                symbol=item.token.symbol,
+                interval=item.interval,
+                outcome=outcome,
+                reason=str(error) if error else reason or item.reason,
+                code=error.code if error else None,
+                analysis_id=analysis_id,
+            )
+        )
+
+    def guarded(self, what: str, work: Callable[[], Any]) -> Any:
+        """Do optional work. A typed failure becomes a problem in the report: what was published before stays good."""
+        try:
+            return work()
+        except DeepTraderError as error:
+            self.problems.append(f"{what}: {error}")
+            return None
+
+    def served_before(self, item: PlanItem) -> str | None:
+        """Id of the analysis that was served for this token when the cycle began."""
+        recall = self.recalls.get((item.token.symbol, item.interval))
+        return recall.analysis.analysis_id if recall and recall.analysis else None

@@ -1,0 +1,57 @@
+"""The security part of a cycle: reuse what is in date, check what is not, within the budget and in quiet time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ....core.errors import BudgetExceeded
+from ....core.security import SecurityReport
+from ....core.token import Token
+from ...token_security.protocol import SecurityProvider
+from .cycle_run import CycleRun
+
+if TYPE_CHECKING:
+    from ...khala import Khala
+
+# A token with second opinions asks this many sources; with less left in the budget it waits for the next cycle.
+CALLS_PER_CHECK = 3
+QUIET_WAIT_SECONDS = 30.0
+
+
+class SecurityStep:
+    """Finds the report an analysis rests on."""
+
+    def __init__(
+        self, provider: SecurityProvider, khala: Khala, wait_for_quiet: Callable[[float], bool] | None = None
+    ) -> None:
+        self._provider = provider
+        self._khala = khala
+        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
+
+    def report(self, token: Token, *, deep: bool, run: CycleRun) -> SecurityReport | None:
+        """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
+
+        A look-up that fails does not replace a report that was good: the older evidence stays, out of date.
+        """
+        known = self._khala.security(token.symbol)
+        if known is not None and run.now < known.expires_at:
+            return known
+        if not deep or run.halted():
+            return known
+        try:
+            run.budget.spend("security_calls", CALLS_PER_CHECK)
+        except BudgetExceeded:
+            return known
+        before, used = self._provider.calls_made(), 0
+        try:
+            if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
+                return known
+            found = self._provider.check(token, now=run.now)
+            used = self._provider.calls_made() - before
+        finally:
+            run.budget.record("security_calls", used - CALLS_PER_CHECK)
+        if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
+            return known
+        self._khala.set_security(token.symbol, found)
+        return found

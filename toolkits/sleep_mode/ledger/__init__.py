@@ -1,0 +1,1 @@
+"""What sleep cost and what it saved, from measured runs."""

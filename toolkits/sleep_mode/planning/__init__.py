@@ -1,0 +1,1 @@
+"""Which token next, and within what limits: demand, lifetimes, worth, budgets."""

@@ -1,0 +1,1 @@
+"""When to sleep: ticks, lease, switches, quiet time, early waking, and the workflow for AgentOS."""

@@ -1,0 +1,389 @@
+"""When to sleep: on ticks aligned to the clock, early when the market moves, later when everything fails.
+
+The loop is our own, one thread and one event, since what makes it more than a timer is what timers do not have: the
+lease across processes, ticks that another process has done already, waking on events, quiet time, the kill switch, and
+a clock and a wait that a simulation can replace. croniter comes only with AgentOS and APScheduler would add a job
+store to replace by ours, so neither would make it smaller. The same loop serves the command line (`run_forever`), a
+program (`start` and `stop`) and AgentOS (`lifespan`); it runs in a thread of its own, so that no event loop waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ....core.clock import Clock, SystemClock
+from ....core.errors import DeepTraderError, SourceError
+from ..cycle.cycle_report import CycleReport
+from .backoff import Backoff
+from .controls import Controls
+from .guard import Attempt, CycleGuard, CycleRecorder
+from .heap import give_back
+from .lease import Lease
+from .quiet import QuietTime, Waiter, wait_on
+from .scheduler_status import SchedulerState, SchedulerStatus
+from .ticks import Ticks
+
+if TYPE_CHECKING:
+    from ..cycle.cycle import SleepCycle
+
+log = logging.getLogger(__name__)
+
+TICK = "tick"
+FIRST_TIDY = timedelta(hours=1)
+TIDY_EVERY = timedelta(days=1)
+TRIM_EVERY = timedelta(hours=1)
+MIN_GAP_SECONDS = 30.0
+"""Two cycles begin at least this far apart, whatever wakes them."""
+
+
+class SleepScheduler:
+    """Runs a cycle every `every` seconds, and never two at once on one store.
+
+    Args:
+        cycle: what is run.
+        every: period in seconds, aligned to UTC midnight; None takes `sleep_every_seconds` of the cycle's settings.
+        jitter: up to this many seconds, drawn from `rng`, are added to each tick, so that many installations do not ask
+            a source in the same second. None: three percent of the period, 15 s at most. See `Ticks`.
+        lease, controls: those of the cycle's store by default, by the machine's clock.
+        recorder: told of each report and each failure; the ledger.
+        quiet: the `QuietTime` the cycle was given as `wait_for_quiet`; dear work that found no quiet time gets a cycle
+            as soon as it is quiet.
+        watch: a light look between ticks; returns a reason to wake or None. See `PriceWatch`.
+        watch_every: seconds between two looks.
+        tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
+        poll: seconds within which a switch set by another process is noticed.
+        patience: barren cycles in a row after which the scheduler backs off, up to `longest_pause` seconds.
+        run_at_start: do the current tick at once instead of waiting for the next one.
+        clock, waiter: the present, and how to wait for an event or a number of seconds.
+    """
+
+    def __init__(
+        self,
+        cycle: SleepCycle,
+        *,
+        every: float | None = None,
+        jitter: float | None = None,
+        lease: Lease | None = None,
+        controls: Controls | None = None,
+        recorder: CycleRecorder | None = None,
+        quiet: QuietTime | None = None,
+        watch: Callable[[], str | None] | None = None,
+        watch_every: float = 60.0,
+        tidy: Callable[[], object] | None = None,
+        poll: float = 5.0,
+        patience: int = 3,
+        longest_pause: float = 3_600.0,
+        run_at_start: bool = True,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        waiter: Waiter = wait_on,
+    ) -> None:
+        journal = cycle.khala.journal
+        self._clock: Clock = clock or SystemClock()
+        every = every or cycle.settings.sleep_every_seconds
+        self._ticks = Ticks(every, jitter=jitter, rng=rng or random.Random(), now=self._clock.now())
+        self.controls = controls or Controls(journal, clock=self._clock)
+        self.lease = lease or Lease(journal, seconds=cycle.settings.lease_seconds, clock=self._clock)
+        self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
+        self._quiet = quiet
+        self._watch = watch
+        self._watch_every = watch_every
+        self._tidy = tidy
+        self._poll = poll
+        self._backoff = Backoff(every, patience=patience, longest=longest_pause)
+        self._run_at_start = run_at_start
+        self._waiter = waiter
+        self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, every / 2))
+
+        self._lock = threading.Lock()
+        self._signal = threading.Event()
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._paused = False
+        self._state: SchedulerState = "stopped"
+        self._next_look: datetime | None = None
+        self._next_tidy = self._clock.now() + FIRST_TIDY
+        self._next_trim = self._clock.now()
+        self._wake: tuple[str, datetime] | None = None
+        self._woken_by: str | None = None
+        self._wanted_seen = self._clock.now()
+        self._cycles = 0
+        self._last_report: CycleReport | None = None
+        self._last_error: str | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SleepScheduler:
+        return self
+
+    # Running
+
+    def start(self) -> None:
+        """Run in a background thread until `stop`. Starting a running scheduler changes nothing."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._begin()
+            self._thread = threading.Thread(target=self._loop, name="deeptrader-sleep", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """End the loop. A running cycle publishes what it has computed and ends; True when all ended in time.
+
+        False: something still hangs in a request. It ends with what it has when that returns; if the process ends
+        first, its lease runs out by itself.
+        """
+        self._ask_to_stop()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        if thread.is_alive():
+            log.error("The sleep scheduler did not end within %.0f s; its lease runs out by itself.", timeout)
+            return False
+        self._thread = None
+        return True
+
+    async def astop(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - a bound on the join, not on the await
+        """`stop` without blocking the event loop."""
+        return await asyncio.to_thread(self.stop, timeout)
+
+    def run_forever(self, timeout: float = 30.0) -> bool:
+        """Run until SIGTERM or SIGINT, then shut down cleanly; what the command line does. Returns what `stop` does.
+
+        A second signal ends the process the hard way. Outside of the main thread no signal handlers are set.
+        """
+        before: dict[int, Any] = {}
+
+        def handle(number: int, _frame: object) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            log.info("Signal %d: finishing the sleep cycle. Once more ends at once.", number)
+            self._ask_to_stop()
+
+        if threading.current_thread() is threading.main_thread():
+            before |= {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self.start()
+            # Waits on an event that `handle` never sets: setting one while this thread waits on it could deadlock.
+            while not self._stop.is_set() and not self._ended.wait(1.0):
+                pass
+            return self.stop(timeout)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def run_until(self, moment: datetime) -> None:
+        """Run in this thread until `moment` by the injected clock: for simulations and tests."""
+        self._begin()
+        self._loop(until=moment)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
+        """`AgentOS(..., lifespan=scheduler.lifespan)`: sleeps for as long as the server runs."""
+        self.start()
+        try:
+            yield
+        finally:
+            await self.astop()
+
+    def __enter__(self) -> SleepScheduler:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    # Steering
+
+    def pause(self) -> None:
+        """Begin no new cycle in this process until `resume`; for all processes use `controls.pause`."""
+        self._paused = True
+        self._signal.set()
+
+    def resume(self) -> None:
+        """Go on. Ticks that passed meanwhile are done by one cycle."""
+        self._paused = False
+        self._signal.set()
+
+    def wake(self, reason: str) -> None:
+        """Run a cycle as soon as possible. Several calls before it begins are one; one in mid-cycle adds another."""
+        with self._lock:
+            self._wake = (reason, self._clock.now())
+        self._signal.set()
+
+    def status(self) -> SchedulerStatus:
+        """What it is doing and how it went so far. `holder` is read from the store."""
+        return SchedulerStatus(
+            state=self._state,
+            every_seconds=self._ticks.every.total_seconds(),
+            next_tick=self._ticks.due if self._state != "stopped" else None,
+            cycles=self._cycles,
+            missed=self._ticks.missed,
+            failures=self._backoff.failures,
+            blocked_until=self._backoff.until,
+            woken_by=self._woken_by,
+            holder=self.lease.holder(),
+            last_report=self._last_report,
+            last_error=self._last_error,
+        )
+
+    # The loop
+
+    def _begin(self) -> None:
+        self._stop.clear()
+        self._ended.clear()
+        self.guard.allow()
+        if self._quiet is not None:
+            self._quiet.begin()
+        now = self._clock.now()
+        self._ticks.restart(now, at_once=self._run_at_start)
+        self._next_look = now + timedelta(seconds=self._watch_every)
+        self._wanted_seen = now
+
+    def _ask_to_stop(self) -> None:
+        self._stop.set()
+        self._signal.set()
+        if self._quiet is not None:
+            self._quiet.give_up()
+        self.guard.stop()
+
+    def _loop(self, until: datetime | None = None) -> None:
+        try:
+            while not self._stop.is_set():
+                self._signal.clear()
+                try:
+                    seconds = self._step()
+                except Exception as error:  # the store, or a bug: back off, and go on for months
+                    if not isinstance(error, DeepTraderError):
+                        log.error("The sleep scheduler failed unexpectedly.", exc_info=error)
+                    self._failed(error)
+                    seconds = self._poll
+                if until is not None:
+                    seconds = min(seconds, (until - self._clock.now()).total_seconds())
+                    if seconds <= 0 and self._clock.now() >= until:
+                        return
+                if seconds > 0 and not self._stop.is_set():
+                    self._waiter(self._signal, seconds)
+        finally:
+            self._state = "stopped"
+            self._ended.set()
+
+    def _step(self) -> float:
+        """Do what is due; returns the seconds until there may be something to do again."""
+        now = self._clock.now()
+        self._realign(now)
+        switches = self.controls.state()
+        if switches.killed or self.guard.cycle.settings.kill_switch:
+            return self._rest("killed")
+        if switches.paused or self._paused:
+            return self._rest("paused")
+        if self._backoff.blocks(now):
+            return self._rest("backing_off", self._backoff.until)
+        due = self._reason(now, switches.wanted_at)
+        if due is None:
+            return self._rest("waiting", self._ticks.due)
+        reason, since = due
+        last = self.lease.last_begun()
+        if reason != TICK and last is not None and timedelta(0) <= now - last < self._gap:
+            return self._rest("waiting", last + self._gap)
+        holder = self.lease.holder()
+        if holder is not None:
+            return self._rest("standby", holder.expires_at)
+        self._run(reason, since)
+        return 0.0
+
+    def _realign(self, now: datetime) -> None:
+        """After the clock was set back, do not wait until it has caught up."""
+        self._ticks.realign(now)
+        self._wanted_seen = min(self._wanted_seen, now)
+        ahead = timedelta(seconds=self._watch_every)
+        if self._next_look is not None and self._next_look > now + ahead:
+            self._next_look = now + ahead
+
+    def _reason(self, now: datetime, wanted_at: datetime | None) -> tuple[str, datetime] | None:
+        """Why to run a cycle now, and since when one that began and is finished makes that needless."""
+        if now >= self._ticks.due:
+            return TICK, max(self._ticks.tick, self._ticks.floor(now)) - self._gap
+        if wanted_at is not None and wanted_at > self._wanted_seen:
+            return "asked for", wanted_at
+        if self._quiet is not None and self._quiet.unmet and self._quiet.now():
+            return "quiet time", now
+        if self._watch is not None and self._next_look is not None and now >= self._next_look:
+            self._next_look = now + timedelta(seconds=self._watch_every)
+            reason = self._look()
+            if reason is not None:
+                self.wake(reason)
+        with self._lock:
+            return self._wake
+
+    def _look(self) -> str | None:
+        assert self._watch is not None
+        try:
+            return self._watch()
+        except SourceError as error:
+            log.warning("The look between two cycles failed: %s", error)
+        except DeepTraderError as error:
+            log.info("No look between two cycles: %s", error)
+        return None
+
+    def _run(self, reason: str, since: datetime) -> None:
+        begun = self._clock.now()
+        self._state, self._woken_by = "running", None if reason == TICK else reason
+        if self._quiet is not None:
+            self._quiet.unmet = False  # set again by dear work that finds no quiet time in this cycle
+        attempt = self.guard.run(since=since)
+        if attempt.state in ("held", "killed"):
+            return  # nothing is settled; the next step finds out what to do
+        with self._lock:
+            if self._wake is not None and self._wake[1] <= begun:
+                self._wake = None
+        self._wanted_seen = max(self._wanted_seen, begun)
+        if begun >= self._ticks.due:
+            self._ticks.advance(self._clock.now())
+        self._settle(attempt)
+        if self._clock.now() >= self._next_trim:
+            self._next_trim = self._clock.now() + TRIM_EVERY
+            give_back()
+        if self._tidy is not None and self._clock.now() >= self._next_tidy:
+            self._tidy_up(self._tidy)
+
+    def _tidy_up(self, tidy: Callable[[], object]) -> None:
+        if self._quiet is not None and not self._quiet.now():
+            return
+        self._next_tidy = self._clock.now() + TIDY_EVERY
+        try:
+            log.info("Tidied up: %s", tidy())
+        except DeepTraderError as error:
+            log.error("Tidying up failed, it is tried again in a day: %s", error)
+
+    def _settle(self, attempt: Attempt) -> None:
+        if attempt.state == "done":
+            return
+        self._cycles += 1
+        if attempt.report is not None:
+            self._last_report = attempt.report
+        if attempt.barren:
+            self._failed(attempt.error)
+            return
+        self._backoff.succeeded()
+        self._last_error = str(attempt.error) if attempt.error else None
+
+    def _failed(self, error: Exception | None) -> None:
+        self._last_error = str(error) if error else "Every token failed."
+        pause = self._backoff.failed(self._clock.now())
+        if pause:
+            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self._backoff.failures, pause)
+
+    def _rest(self, state: SchedulerState, until: datetime | None = None) -> float:
+        self._state = state
+        if until is None:
+            return self._poll
+        return min(self._poll, max(0.001, (until - self._clock.now()).total_seconds()))
