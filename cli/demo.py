@@ -21,10 +21,16 @@ RECORDED_MOMENT = "2013-01-25T22:00Z"
 """A Friday evening of the shipped recording: Apple fell below its lower band, IBM rose above its upper one."""
 
 QUESTIONS = {
-    "recorded": ("Is Apple oversold?", "What is the best buying opportunity among large caps?", "How risky is Google?"),
+    "recorded": (
+        "Is Apple oversold?",
+        "What is the best buying opportunity among large caps?",
+        "has ibm run too hot, or am i seeing things?",
+        "How risky is Google?",
+    ),
     "simulated": (
         "Is SIM003-USD oversold?",
         "What is the best buying opportunity among large caps?",
+        "has SIM002-USD run too hot, or am i seeing things?",
         "How risky is SIM001-USD?",
     ),
 }

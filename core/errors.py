@@ -24,6 +24,7 @@ DeepTraderError
 │   ├── SchemaMismatch           the store was written by a newer or unknown version
 │   └── EmbedderMismatch         the store was embedded by another embedder or dimension
 ├── BudgetExceeded             a hard budget would be crossed (exit code 5)
+├── InstallationError          a file that ships with the package is missing or damaged (exit code 1)
 └── VerificationFailed         what was computed or written failed its check (exit code 6)
 
 Every error carries one line that says what happened and, in `hint`, one that says what to do.
@@ -156,6 +157,10 @@ class EmbedderMismatch(StoreError):
 
 class BudgetExceeded(DeepTraderError):
     exit_code = 5
+
+
+class InstallationError(DeepTraderError):
+    pass
 
 
 class VerificationFailed(DeepTraderError):

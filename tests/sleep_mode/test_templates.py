@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -136,3 +137,13 @@ def test_content_addresses_are_remembered_and_right(khala: Khala) -> None:
     recall = khala.latest("BTC-USD")
     assert recall.analysis is not None
     assert analysis_id(recall.analysis) == analysis_id(recall.analysis) == recall.analysis.analysis_id
+
+
+def test_remembering_the_address_of_an_analysis_does_not_keep_it_alive() -> None:
+    before = len(analysis_id)
+    analysis = make_analysis()
+    assert analysis_id(analysis) == analysis_id(analysis) == analysis.analysis_id
+    assert len(analysis_id) == before + 1
+    del analysis
+    gc.collect()
+    assert len(analysis_id) == before

@@ -17,7 +17,6 @@ from ..khala.records import Document, Freshness, Recall
 from .answers.answering import Answer, answer_from_memory
 from .answers.facts import stamp
 from .briefing import Briefer, fit, to_json
-from .questions.matching import Matcher
 from .questions.naming import find_token, unknown_token
 from .questions.understanding import Question, understand
 
@@ -29,7 +28,6 @@ DOCUMENT_LIMIT = 900
 ANSWER_LIMIT = 2_000
 FRAME_TOKENS = 40
 """What the members' names and brackets around the entries cost."""
-_WORD_BY_WORD = Matcher()
 LEFT_OUT_TOKENS = 40
 """What it costs to say what found no room."""
 
@@ -187,8 +185,7 @@ class Reader:
     def _answer(self, question: Question) -> Answer | None:
         if not question.text or question.kind == "other":
             return None
-        # Without the word gate: that would load an embedder, and this is the path in front of every delegation.
-        found = answer_from_memory(question, self.khala, matcher=_WORD_BY_WORD)
+        found = answer_from_memory(question, self.khala)
         return found if isinstance(found, Answer) else None
 
     def _scenarios(self, question: Question, *, market_wide: bool) -> tuple[Document, ...]:

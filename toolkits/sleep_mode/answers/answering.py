@@ -10,13 +10,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from ....core.settings import Settings
 from ....core.token import Interval
 from ...khala.records import Document, Freshness, MarketAnalysis, Recall
-from ..questions.matching import Matcher, WordGate
 from ..questions.understanding import Question, answer_key, understand
 from .cite import Absent, Cited, Composer
 from .conditions import compose_scenario, condition, with_condition
@@ -32,18 +30,11 @@ MOST_TOKENS = 10
 """More tokens than this in one question are a search of the market, not a question about each."""
 
 
-@cache
-def default_matcher() -> Matcher:
-    """The matcher that everybody shares, so that its words are embedded once. Nothing is loaded before it is needed."""
-    return Matcher(WordGate())
-
-
 def answer_from_memory(
     question: Question | str,
     khala: Khala,
     *,
     settings: Settings | None = None,
-    matcher: Matcher | None = None,
     prepared: bool = True,
 ) -> Answer | NotInMemory:
     """The answer that memory alone can give at this moment, or why it cannot. Without a model, without a network.
@@ -51,7 +42,6 @@ def answer_from_memory(
     Args:
         question: a text, or one that was understood already.
         settings: thresholds; Khala's by default.
-        matcher: decides whether the question asks exactly what a template answers.
         prepared: False composes anew even where a prepared answer stands.
 
     Raises:
@@ -60,7 +50,7 @@ def answer_from_memory(
     q = understand(question, khala) if isinstance(question, str) else question
     settings = settings or khala.settings
     several = q.obstacles == ("several tokens",)
-    refused = _refused(q, matcher or default_matcher(), several=several)
+    refused = _refused(q, several=several)
     if refused is not None:
         return (prepared and _free(q, khala, settings)) or refused
     template = _template(q)
@@ -100,7 +90,7 @@ def dies_at(analyses: Sequence[MarketAnalysis], settings: Settings) -> datetime 
 # -- reading the question ---------------------------------------------------------------------------------------------
 
 
-def _refused(q: Question, matcher: Matcher, *, several: bool) -> NotInMemory | None:
+def _refused(q: Question, *, several: bool) -> NotInMemory | None:
     """Why the question cannot be answered by a template at all, or None."""
     if q.unknown:
         return NotInMemory(q, "unknown_token", f"No token is known as {', '.join(q.unknown[:3])}.")
@@ -112,8 +102,7 @@ def _refused(q: Question, matcher: Matcher, *, several: bool) -> NotInMemory | N
     if q.obstacles and not several:
         why = ", ".join(q.obstacles)
         return NotInMemory(q, "beyond_memory", f"No prepared kind of answer covers it: {why}.", q.symbols)
-    plain = replace(q, quantities=(), obstacles=())
-    if matcher.key(plain) is None:
+    if q.unexplained:
         words = ", ".join(q.unexplained[:5])
         return NotInMemory(q, "not_understood", f"These words may change what is asked: {words}.", q.symbols)
     return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -96,23 +95,31 @@ def servable(recall: Recall) -> bool:
 
 
 class _Ids:
-    """Content addresses of analyses, each worked out once: hashing a record takes longer than composing from it."""
+    """Content addresses of analyses, each worked out once: hashing a record takes longer than composing from it.
 
-    KEPT = 8_192
+    It keeps none of them alive: an analysis holds a hundred figures and checks, and thousands pass in a month.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[MarketAnalysis, str]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: dict[int, tuple[weakref.ref[MarketAnalysis], str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def __call__(self, analysis: MarketAnalysis) -> str:
-        known = self._known.get(id(analysis))
-        if known is not None and known[0] is analysis:
+        place = id(analysis)
+        known = self._known.get(place)
+        if known is not None and known[0]() is analysis:
             return known[1]
         identity = analysis.analysis_id
-        with self._lock:
-            self._known[id(analysis)] = (analysis, identity)
-            while len(self._known) > self.KEPT:
-                self._known.popitem(last=False)
+
+        # Runs wherever an analysis happens to die, so it takes no lock; one step on a dict needs none.
+        def forget(gone: weakref.ref[MarketAnalysis]) -> None:
+            kept = self._known.get(place)
+            if kept is not None and kept[0] is gone:
+                self._known.pop(place, None)
+
+        self._known[place] = (weakref.ref(analysis, forget), identity)
         return identity
 
 

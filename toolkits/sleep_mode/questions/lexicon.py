@@ -57,16 +57,6 @@ def vocabulary() -> frozenset[str]:
     return frozenset(word for phrase in phrases() for word in phrase)
 
 
-def courtesy_words() -> list[str]:
-    """Single words that leave a question's meaning alone: what the embedder is shown for that side."""
-    return [word for word in _split(_words()["courtesy"]) if " " not in word]
-
-
-def foreign_words() -> list[str]:
-    """Single words that make it another question: what the embedder is shown for that side."""
-    return [word for word in _split(_words()["foreign"]) if " " not in word]
-
-
 def corrected(word: str) -> str | None:
     """The vocabulary word that an unknown word is one slip of the finger away from, or None."""
     return None if word in vocabulary() else _families().correct(word)

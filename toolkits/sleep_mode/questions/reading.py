@@ -62,6 +62,9 @@ _BARE = frozenset(
 """What may stand beside a token in a question without any topic ("and eth now?"): it asks for its state."""
 _MOVES = frozenset({"up", "down", "change", "breakout", "performance"})
 _ORDERS = frozenset({"buy", "sell", "dump", "short", "exit", "enter", "unload", "offload", "purchase"})
+_TELLING = frozenset({"tell", "say", "answer", "show", "give", "report", "check", "look", "buy", "sell"})
+ORDER, DECLINED = "order", "no answer wanted"
+"""Speech acts that no wording explains away."""
 _SPAN = frozenset({"gainers", "losers", "change", "performance", "up", "down", "price"})
 _SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
 _BEFORE_DIRECTION = frozenset(
@@ -151,7 +154,7 @@ class Reading:
         self.topic = rest[0]
         name = _MARKET_WIDE.get(self.topic)
         if name is None or not (asks_market or self.topic in ("breakout", "change")):
-            self.kind = _kind_of(_SINGLE.get(self.topic, "state"))
+            self.kind = kind_of(_SINGLE.get(self.topic, "state"))
             self.obstacles.append("no token")
             return
         self.kind = "scenario"
@@ -194,7 +197,7 @@ class Reading:
             self.kind, self.template = "ranking", f"ranking.{self.topic}"
             return
         self.template = _SINGLE.get(self.topic, f"state.{self.topic}")
-        self.kind = _kind_of(self.template)
+        self.kind = kind_of(self.template)
 
     def _read_comparison(self, rest: list[str]) -> None:
         self.kind = "comparison"
@@ -212,11 +215,17 @@ class Reading:
 def speech_act(words: Sequence[str], text: str) -> str | None:
     """What makes the sentence something else than a question about a token or a search of the market, if anything.
 
-    "Please buy SOL" wants a deed ("sell BTC?" wants an answer), "is the market oversold" is about no token.
+    "Please buy SOL" wants a deed ("sell BTC?" and "sell BTC or not" want an answer), "do not tell me how BTC is" wants
+    none, "is the market oversold" is about no token.
     """
     said = [word for word in words if word not in ("please", "pls", "now", "ok", "okay", "hey", "just")]
-    if said[:1] and said[0] in _ORDERS and "?" not in text and (said[1:2] or [""])[0][:1] == TOKEN_WORD:
-        return "order"
+    ordered = said[:1] and said[0] in _ORDERS and (said[1:2] or [""])[0][:1] == TOKEN_WORD
+    if ordered and "?" not in text and not {"or", "y"} & set(said):
+        return ORDER
+    if said[:2] in (["do", "not"], ["don", "not"], ["not"]) and said[2:3] and said[2] in _TELLING:
+        return DECLINED
+    if said[:2] == ["never", "mind"] or said[:4] == ["i", "am", "not", "asking"]:
+        return DECLINED
     if said[:1] and said[0] in ("is", "are") and "market" in said[1:4] and TOKEN_WORD not in "".join(said):
         return "another matter"
     return None
@@ -228,7 +237,8 @@ def _is_direction(family: str, words: Sequence[str], position: int) -> bool:
     return family == "particle" and (not before or before[0] == TOKEN_WORD or before in _BEFORE_DIRECTION)
 
 
-def _kind_of(template: str) -> QuestionKind:
+def kind_of(template: str) -> QuestionKind:
+    """The kind of question that a template answers."""
     head = template.split(".", 1)[0]
     return cast(QuestionKind, head) if head in KINDS else "other"
 

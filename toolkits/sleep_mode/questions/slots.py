@@ -65,13 +65,8 @@ class Question:
     @property
     def key(self) -> str | None:
         """Key of the one prepared answer that is right for this question; None when a word or a condition in it sets it
-        apart. `Matcher.key` may look past a word that is mere courtesy."""
-        return None if self.unexplained else self.slots_key
-
-    @property
-    def slots_key(self) -> str | None:
-        """The key by the slots alone, whatever words are left unexplained."""
-        if self.template is None or self.obstacles or self.quantities or self.unknown:
+        apart."""
+        if self.template is None or self.obstacles or self.quantities or self.unknown or self.unexplained:
             return None
         return answer_key(self.template, self.symbols, self.interval or "1d")
 

@@ -1,14 +1,20 @@
 """What a question asks, in slots: kind, topic, tokens, interval, horizon, degree, quantities and what sets it apart.
 
-No model and no randomness: words are looked up in families (lexicon.py), phrases first, and a few rules (reading.py)
-turn what was found into one reading. A question that says anything the families do not cover keeps those words as
-`unexplained`, and one whose meaning a prepared answer cannot carry (a negation, a condition, the past, another
-interval) names its `obstacles`; both keep it from being taken for a simpler question.
+Two readers, no language model and no randomness. The grammar looks words up in families (lexicon.py), phrases first,
+and a few rules (reading.py) turn what was found into slots; what it cannot cover it keeps as `unexplained` words, and
+what no prepared answer can carry (a negation, a condition, the past, another interval) as `obstacles`. The phrasing
+model (phrasing.py) has read thousands of phrasings and knows what wording the grammar does not. settling.py makes one
+reading of the two; a near miss is a miss.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from .features import features
+from .phrasing import phrasing_model
 from .reading import Reading, speech_act
+from .settling import TOO_LONG, settle
 from .slots import KINDS, Extreme, Horizon, Quantity, Question, QuestionKind, answer_key
 from .wording import (
     TEXT_LIMIT,
@@ -32,9 +38,19 @@ __all__ = [
     "Question",
     "QuestionKind",
     "Resolver",
+    "Seen",
     "answer_key",
+    "look",
     "understand",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The grammar's reading of a text, and the features that the phrasing model judges it by."""
+
+    question: Question
+    features: tuple[str, ...]
 
 
 def understand(text: str, khala: Resolver) -> Question:
@@ -44,6 +60,13 @@ def understand(text: str, khala: Resolver) -> Question:
         text: one question in English, in the trader's own words. Beyond 1,000 characters it is cut.
         khala: finds the tokens named in it.
     """
+    seen = look(text, khala)
+    model = phrasing_model()
+    return settle(seen.question, model.judge(seen.features), model)
+
+
+def look(text: str, khala: Resolver) -> Seen:
+    """What the grammar alone makes of a text."""
     shown = plain(text)
     tokens = tuple(khala.resolve(shown.replace("'s", "")))  # "Apple's stock" is not about a token called S
     words = split_words(mask(shown, tokens))
@@ -60,10 +83,11 @@ def understand(text: str, khala: Resolver) -> Question:
     if act := speech_act(words, shown):
         obstacles.append(act)
     if len(text) > TEXT_LIMIT or len(words) > WORD_LIMIT:
-        obstacles.append("too long")
+        obstacles.append(TOO_LONG)
     if not reading.topics and unexplained:
         reading.kind, reading.template = "other", None
-    return Question(
+    unknown = unknown_tickers(shown, tokens)
+    question = Question(
         text=shown,
         kind=reading.kind,
         topic=reading.topic,
@@ -76,7 +100,9 @@ def understand(text: str, khala: Resolver) -> Question:
         quantities=tuple(reading.quantities),
         obstacles=tuple(dict.fromkeys(obstacles)),
         unexplained=tuple(unexplained),
-        unknown=unknown_tickers(shown, tokens),
+        unknown=unknown,
         corrections=tuple(corrections),
         normal=normal_form(words, found, tokens),
     )
+    names = features(words, found, reading, tokens=len(tokens), unknown=bool(unknown), unexplained=len(unexplained))
+    return Seen(question, tuple(names))

@@ -26,6 +26,8 @@ _BARE_NEGATIONS = frozenset(
     for verb in ("is", "are", "do", "does", "did", "should", "was", "were", "has", "have", "would", "ca", "wo")
 )
 TOKEN_WORD = "\x00"
+SHORTEST_NAME = 3
+"""A name of fewer letters counts only as a symbol or with capitals."""
 
 
 Found = tuple[Tag, int, int]
@@ -120,13 +122,18 @@ def normal_form(words: Sequence[str], found: Sequence[Found], tokens: Sequence[T
 
 
 def named_after_all(unexplained: Sequence[str], khala: Resolver) -> dict[str, Token]:
-    """Unexplained words that name a token in spite of being everyday words ("apple", "sol") or misspelled ("bitcon").
+    """Unexplained words that name a token in spite of being everyday words ("apple", "sol"), misspelled ("bitcon") or
+    in a genitive without its apostrophe ("whats doges rsi").
 
     In running text such a word is no token. In a question about a market, where it alone is left unexplained, it is.
     """
     named: dict[str, Token] = {}
     for word in unexplained[:3]:
+        if len(word) < SHORTEST_NAME:
+            continue
         found = khala.resolve(f"${word}")
+        if not found and word.endswith("s") and len(word) > SHORTEST_NAME:
+            found = khala.resolve(f"${word[:-1]}")
         if not found and (name := _names_near().correct(word)):
             found = khala.resolve(name)
         if len(found) == 1:
