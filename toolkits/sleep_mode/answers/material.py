@@ -103,9 +103,6 @@ class _Ids:
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[MarketAnalysis], str]] = {}
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def __call__(self, analysis: MarketAnalysis) -> str:
         place = id(analysis)
         known = self._known.get(place)
