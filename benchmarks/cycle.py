@@ -85,11 +85,11 @@ def main() -> None:
     for result in results:
         for name in ("first", "second"):
             run = result[name]
-            per_token = run["seconds"] / result["tokens"] * 1000
+            per_token, worked = (run[name] / result["tokens"] * 1000 for name in ("seconds", "cpu_seconds"))
             steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in run["steps"].items() if seconds >= 0.01)
             print(
                 f"{result['tokens']:>5} tokens, {name:<6} cycle {run['seconds']:>7.2f} s "
-                f"({per_token:5.1f} ms a token, {run['cpu_seconds'] / result['tokens'] * 1000:5.1f} of processor; {steps})"
+                f"({per_token:5.1f} ms a token, {worked:5.1f} of processor; {steps})"
             )
         print(f"      peak memory {result['peak_mb']} MB, disk {result['disk_mb']} MB")
 
