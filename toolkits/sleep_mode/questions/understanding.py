@@ -59,6 +59,9 @@ def understand(text: str, khala: Resolver) -> Question:
     Args:
         text: one question in English, in the trader's own words. Beyond 1,000 characters it is cut.
         khala: finds the tokens named in it.
+
+    Raises:
+        InstallationError: the phrasing model that ships with the package is missing or damaged.
     """
     seen = look(text, khala)
     model = phrasing_model()
