@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ...core.errors import StoreError, VerificationFailed
@@ -13,6 +14,7 @@ from .codec import decode, decode_all, encode
 from .digests import keep_digest
 from .entries import analysis_entry, put_entries
 from .journal import Journal
+from .packing import plain
 from .records import MarketAnalysis, PublishReport
 from .schema import bump, epoch
 
@@ -78,7 +80,10 @@ class AnalysisTable:
         refused: dict[str, str] = {}
         ids = list(dict.fromkeys(ids))
         with self._journal.write() as connection:
-            bodies = dict(_select(connection, "SELECT id, body FROM analyses WHERE id IN", ids))
+            bodies = {
+                analysis_id: plain(connection, body)
+                for analysis_id, body in _select(connection, "SELECT id, body FROM analyses WHERE id IN", ids)
+            }
             current = {
                 (symbol, interval): pointer
                 for symbol, interval, *pointer in _select(
@@ -128,7 +133,7 @@ class AnalysisTable:
         """One version by its id, published or not; None when it is not (or no longer) there."""
         with self._journal.read() as connection:
             row = connection.execute("SELECT body FROM analyses WHERE id = ?", (analysis_id,)).fetchone()
-        return decode(MarketAnalysis, row[0]) if row else None
+            return decode(MarketAnalysis, plain(connection, row[0])) if row else None
 
     def history(
         self, symbol: str, interval: Interval, since: datetime | None, until: datetime | None, limit: int
@@ -146,7 +151,7 @@ class AnalysisTable:
                     limit,
                 ),
             ).fetchall()
-        return decode_all(MarketAnalysis, (row[0] for row in rows))
+            return decode_all(MarketAnalysis, (row[0] for row in rows), plain=partial(plain, connection))
 
 
 def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:

@@ -59,12 +59,15 @@ def decode[R: Record](kind: type[R], body: str) -> R:
         ) from error
 
 
-def decode_all[R: Record](kind: type[R], bodies: Iterable[str]) -> list[R]:
-    """The records in many stored bodies; one that cannot be read is logged and left out, so that it hides no other."""
+def decode_all[R: Record](kind: type[R], bodies: Iterable[Any], *, plain: Callable[[Any], str] = str) -> list[R]:
+    """The records in many stored bodies; one that cannot be read is logged and left out, so that it hides no other.
+
+    `plain` makes JSON of a body that may be packed (`packing`).
+    """
     records: list[R] = []
     for body in bodies:
         try:
-            records.append(decode(kind, body))
+            records.append(decode(kind, plain(body)))
         except (StoreCorrupt, SchemaMismatch) as error:
             _logger.error("Left out: %s", error.message)
     return records

@@ -12,6 +12,7 @@ from ...core.errors import StoreCorrupt
 from .codec import decode, encode
 from .describe import describe, states
 from .entries import document_entry, put_entries
+from .packing import plain
 from .records import Document, MarketAnalysis
 from .schema import epoch
 
@@ -26,7 +27,7 @@ def keep_digest(connection: sqlite3.Connection, previous_id: str, newer: MarketA
     if row is None or row[1] >= epoch(newer.bar_close):
         return
     try:
-        past = decode(MarketAnalysis, row[0])
+        past = decode(MarketAnalysis, plain(connection, row[0]))
     except StoreCorrupt:
         return  # unreadable, so there is nothing to digest; the new version replaces it all the same
     digest = digest_of(past)

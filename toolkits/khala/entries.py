@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import EmbedderMismatch
+from ...core.giving_way import give_way
 from .describe import describe
 from .embedder import Embedder, embed_texts, to_blob
 from .journal import Journal
@@ -29,6 +30,8 @@ REMEMBERED_REVISIONS = 100_000
 """Revisions for which a removal is remembered (months). A copy that is further behind must be read anew."""
 LAST = 1 << 62
 """A number after every entry's."""
+EMBEDDED_AT_ONCE = 64
+"""Some 15 ms of work: others are let go first in between."""
 TEXT_LIMIT = 2_000
 """Characters of an entry's text that are kept for search; embedders look at about this much."""
 
@@ -218,7 +221,7 @@ class EntryTable:
             connection.execute("DELETE FROM facts WHERE name IN ('embedder', 'dimension')")
             bump(connection, "entries")
 
-    def embed_pending(self, *, batch: int = 256, proceed: Callable[[], bool] = lambda: True) -> int:
+    def embed_pending(self, *, batch: int = EMBEDDED_AT_ONCE, proceed: Callable[[], bool] = lambda: True) -> int:
         """Embed entries that have no vector yet, in batches; returns how many were.
 
         Raises:
@@ -226,6 +229,7 @@ class EntryTable:
         """
         done = 0
         while proceed():
+            give_way()
             with self._journal.read() as connection:
                 rows = connection.execute(
                     "SELECT number, text FROM entries WHERE embedding IS NULL ORDER BY number LIMIT ?", (batch,)

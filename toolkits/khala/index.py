@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import StoreError, StoreUnavailable
+from ...core.giving_way import give_way
 from .chroma import (
     NEVER,
     ChromaErrors,
@@ -67,7 +68,8 @@ MAX_BYTES_PER_ROW = 200_000
 
 
 def yield_to_others() -> None:
-    """Let a waiting thread run between two batches."""
+    """Let the team go first between two batches, and any waiting thread run. The lock held here is upkeep's own."""
+    give_way()
     time.sleep(0.0005)
 
 

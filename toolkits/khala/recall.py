@@ -25,6 +25,7 @@ from ...core.token import Interval, Token, normalize_symbol
 from .codec import decode
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
 from .journal import Journal, translate
+from .packing import plain
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import counter, moment
 
@@ -175,7 +176,7 @@ class Recaller:
             row = self._query("SELECT body FROM analyses WHERE id = ?", (analysis_id,))
             if row is None:
                 raise StoreCorrupt(f"The analysis {analysis_id} is not in the journal.")
-            parsed = decode(MarketAnalysis, row[0])
+            parsed = decode(MarketAnalysis, plain(self._journal.reader(), row[0]))
             self._keep(analysis_id, parsed)
         return parsed
 

@@ -318,9 +318,10 @@ class StoreStatus(Record):
 
 
 class CompactReport(Record):
-    """What retention let go of, and the size before and after in bytes."""
+    """What retention let go of, how many old versions it packed, and the size before and after in bytes."""
 
     dropped: dict[str, int]
+    packed: int = 0
     size_before: int
     size_after: int
 

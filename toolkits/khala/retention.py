@@ -2,8 +2,9 @@
 
 Kept for ever: what is published, every universe event, every security finding and every note. Thinned: versions of an
 analysis, after some days to the last one of each closed bar, later to none (the digest of a day on which a state turned
-stays longer). Let go of: prepared texts that died, and logs past their time. Universe and security rows come one for
-each change, which is slow enough to keep.
+stays longer); what is no longer published is packed (`packing`). Let go of:
+prepared texts that died, and logs past their time. Universe and security rows come one for each change, which is slow
+enough to keep.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 
 from .entries import REMEMBERED_REVISIONS, drop_entries
 from .journal import Journal
+from .packing import pack_superseded
 from .records import CompactReport
 from .schema import counter, epoch
 
@@ -30,8 +32,8 @@ class Retention:
     dead_documents: timedelta = timedelta(days=2)
     documents: timedelta = timedelta(days=30)
     digests: timedelta = timedelta(days=800)
-    publications: timedelta = timedelta(days=30)
-    hourly_situations: timedelta = timedelta(days=400)
+    publications: timedelta = timedelta(days=7)
+    hourly_situations: timedelta = timedelta(days=40)
     daily_situations: timedelta = timedelta(days=4_000)
 
 
@@ -70,8 +72,9 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
         "documents": _drop_documents(journal, now, keep),
         "tombstones": _drop_tombstones(journal),
     }
+    packed = pack_superseded(journal)
     journal.vacuum()
-    return CompactReport(dropped=dropped, size_before=before, size_after=journal.size_bytes())
+    return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=journal.size_bytes())
 
 
 def _drop(journal: Journal, statement: str, *values: float) -> int:

@@ -16,7 +16,7 @@ MIGRATIONS = (
     """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
-    -- Every version of every analysis. Rows are never changed, but for verified_at.
+    -- Every version of every analysis. What a row says is never changed, but for verified_at.
     CREATE TABLE analyses (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -129,6 +129,11 @@ MIGRATIONS = (
     -- When the vector last changed, so that a copy which has it need not write it again with every other field.
     ALTER TABLE entries ADD COLUMN vector_revision INTEGER NOT NULL DEFAULT 0;
     UPDATE entries SET vector_revision = revision;
+    """,
+    """
+    -- The body of a version that is no longer published is a BLOB: the number of a dictionary, then zlib's stream.
+    CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
+    CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';
     """,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
 from .codec import decode, decode_all
@@ -11,6 +12,7 @@ from .embedder import embed_texts
 from .entries import EntryTable, analysis_entry, document_entry, drop_entries, memory_entry, put_entries
 from .index import NOT_BUILT, ChromaIndex
 from .journal import Journal
+from .packing import plain
 from .records import Document, HealthReport, IndexReport, MarketAnalysis, Memory, RepairReport, StoreStatus
 from .schema import moment
 
@@ -122,14 +124,14 @@ class Upkeep:
             rows = connection.execute(
                 "SELECT p.id, a.body FROM published p LEFT JOIN analyses a ON a.id = p.id"
             ).fetchall()
-        for analysis_id, body in rows:
-            try:
-                if body is None:
-                    problems.append(f"{analysis_id} is not in the journal")
-                else:
-                    decode(MarketAnalysis, body)
-            except (StoreCorrupt, SchemaMismatch) as error:
-                problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
+            for analysis_id, body in rows:
+                try:
+                    if body is None:
+                        problems.append(f"{analysis_id} is not in the journal")
+                    else:
+                        decode(MarketAnalysis, plain(connection, body))
+                except (StoreCorrupt, SchemaMismatch) as error:
+                    problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
         return problems
 
     def _derive_entries(self) -> int:
@@ -138,9 +140,9 @@ class Upkeep:
             def bodies(query: str) -> list[str]:
                 return [row[0] for row in connection.execute(query)]
 
-            published = "SELECT a.body FROM published p JOIN analyses a ON a.id = p.id"
+            published = bodies("SELECT a.body FROM published p JOIN analyses a ON a.id = p.id")
             entries = [
-                *map(analysis_entry, decode_all(MarketAnalysis, bodies(published))),
+                *map(analysis_entry, decode_all(MarketAnalysis, published, plain=partial(plain, connection))),
                 *map(document_entry, decode_all(Document, bodies("SELECT body FROM documents"))),
                 *map(memory_entry, decode_all(Memory, bodies("SELECT body FROM memories"))),
             ]
