@@ -4,9 +4,10 @@
 
 Three requests, each timed with nothing else going on and again while cycles run without pause: reading one token
 (`khala.latest`), the reply of `sleep_mode` for three tokens, and a whole run of a manager with its analyst and scripted
-models, the gate included. The cycle runs in a thread of the same process (as in the playground) or in a process of its
-own (as with `deeptrader sleep`). It works on a simulated market whose day moves on each time, so that every token is
-fetched, computed, written, published and indexed again.
+models, the gate included. The cycle runs in a thread of the same process, on the same memory (as in the playground), or
+in a process of its own (as with `deeptrader sleep`). It refreshes every token of a simulated market, five minutes on
+each time: prices move, so that every token is computed, written, published and indexed again. Models answer
+at once.
 """
 
 from __future__ import annotations
@@ -31,8 +32,13 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
 from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.cycle.plan import Budget, CycleState, Plan, PlanItem
 from deeptrader.toolkits.sleep_mode.memory_reader import Reader
+from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
+from deeptrader.toolkits.sleep_mode.schedule.activity import activity_of
+from deeptrader.toolkits.sleep_mode.schedule.quiet import QuietTime
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from doubles.scripted_model import ScriptedModel, call
@@ -44,25 +50,56 @@ def settings_for(folder: Path, tokens: int) -> Settings:
     return load_settings(data_dir=folder, market="simulated", top=tokens, cycle_deadline_seconds=3_600)
 
 
-def sleeping(folder: Path, tokens: int, stop: Any, ready: Any) -> None:
-    """Run one cycle after the other, a day apart, until told to stop."""
-    clock, settings = ManualClock(START), settings_for(folder, tokens)
-    with Khala.open(folder, clock=clock, settings=settings) as khala:
-        cycle = SleepCycle(market=SimulatedMarket(tokens, clock=clock), khala=khala, settings=settings, clock=clock)
-        ready.set()
-        while not stop.is_set():
-            clock.advance(timedelta(days=1))
-            cycle.run()
+class Everything:
+    """A planner that refreshes every token, however fresh: the most work there can be."""
+
+    def plan(self, state: CycleState, budget: Budget) -> Plan:
+        tokens = {token.symbol: token for token in state.universe.tokens}
+        items = [
+            PlanItem(tokens[symbol], interval, "refresh", "always")
+            for symbol, interval in state.recalls
+            if symbol in tokens
+        ]
+        return Plan(state.now, tuple(items))
+
+
+def sleep_on(khala: Khala, clock: ManualClock, tokens: int, stop: Any, ready: Any) -> None:
+    """Run one cycle after the other, five minutes apart, until told to stop."""
+    settings = khala.settings
+    demand = DemandLog(khala.journal, clock=clock)
+    cycle = SleepCycle(
+        market=SimulatedMarket(tokens, clock=clock),
+        khala=khala,
+        settings=settings,
+        clock=clock,
+        planner=Everything(),
+        anticipator=Anticipator(khala, demand, settings=settings, clock=clock),
+        give_way=QuietTime(activity_of(khala)).give_way,
+    )
+    ready.set()
+    while not stop.is_set():
+        clock.advance(timedelta(minutes=5))
+        cycle.run()
+
+
+def sleep_apart(folder: Path, tokens: int, stop: Any, ready: Any) -> None:
+    """The same in a process of its own."""
+    clock = ManualClock(START)
+    with Khala.open(folder, clock=clock, settings=settings_for(folder, tokens)) as khala:
+        sleep_on(khala, clock, tokens, stop, ready)
 
 
 @contextmanager
-def cycles_running(where: str, folder: Path, tokens: int) -> Iterator[None]:
+def cycles_running(where: str, khala: Khala, clock: ManualClock, folder: Path, tokens: int) -> Iterator[None]:
     """Cycles in the background for as long as the block lasts."""
-    context = threading if where == "thread" else multiprocessing.get_context("spawn")
-    stop, ready = context.Event(), context.Event()
-    worker: Any = (threading.Thread if where == "thread" else context.Process)(  # type: ignore[attr-defined]
-        target=sleeping, args=(folder, tokens, stop, ready), daemon=True
-    )
+    worker: Any
+    if where == "thread":
+        stop, ready = threading.Event(), threading.Event()
+        worker = threading.Thread(target=sleep_on, args=(khala, clock, tokens, stop, ready), daemon=True)
+    else:
+        context = multiprocessing.get_context("spawn")
+        stop, ready = context.Event(), context.Event()
+        worker = context.Process(target=sleep_apart, args=(folder, tokens, stop, ready), daemon=True)
     worker.start()
     ready.wait()
     time.sleep(0.5)  # into the middle of its first cycle
@@ -86,10 +123,13 @@ def requests(khala: Khala, symbols: list[str]) -> dict[str, Callable[[], object]
     analyst = market_analyst(ScriptedModel(forever="Neutral."), khala=khala)
     team = deep_trader_manager(leader, members=[analyst], khala=khala)
     turn = iter(range(10**9))
+    activity = activity_of(khala)
 
     def reply() -> object:
-        at = next(turn) % (len(symbols) - 3)
-        return reader.reply(reader.read(names=symbols[at : at + 3], text="How are they?"))
+        at = next(turn)
+        with activity.running(f"reply-{at}"):  # the tool is called inside runs
+            at %= len(symbols) - 3
+            return reader.reply(reader.read(names=symbols[at : at + 3], text="How are they?"))
 
     return {
         "khala.latest": lambda: khala.latest(symbols[next(turn) % len(symbols)]),
@@ -120,7 +160,7 @@ def measure(where: str, tokens: int, count: int, runs: int) -> dict[str, Any]:
             for request in work.values():
                 request()
             idle = {name: timed(request, counts[name]) for name, request in work.items()}
-            with cycles_running(where, folder, tokens):
+            with cycles_running(where, khala, clock, folder, tokens):
                 busy = {name: timed(request, counts[name]) for name, request in work.items()}
     return {"where": where, "tokens": tokens, "idle": idle, "busy": busy}
 

@@ -84,7 +84,7 @@ def _steps(steps: dict[str, float]) -> None:
         for (name, seconds), color in zip(shown, STEP_COLORS, strict=False):
             with el("span"):
                 el("i", style=f"background: {color}", aria_hidden="true")
-                el("span", f"{name} {seconds:.2f} s")
+                el("span", f"{name.replace('_', ' ')} {seconds:.2f} s")
 
 
 def show_budgets(lines: list[BudgetLine]) -> None:

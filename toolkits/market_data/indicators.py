@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import InvalidInput
+from ...core.giving_way import give_way
 from ...core.market import Figure
 from ...core.token import Interval, TokenKind
 from . import wide
@@ -39,9 +40,11 @@ def compute_indicators(
 
     panel = build_panel([bars], interval, [kind])
     reasons = absences(panel)
+    give_way()
     if panel.rows[0] == 0:
         return {name: absent(name, "no_data") for name in SPECS} | _extra(bars, panel, extra)
     values = {name: float(array[0]) for name, array in wide.simple_values(panel).items()}
+    give_way()
     if any(reasons[name][0] is None for name in _RECURSIVE):
         values |= pandas_ta_bridge.core_values(_run(bars, panel))
     return _figures(values, reasons, panel, 0) | _extra(bars, panel, extra)

@@ -27,6 +27,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ...core.giving_way import give_way
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,9 +43,16 @@ def core_values(frame: pd.DataFrame) -> dict[str, float]:
 def core_series(frame: pd.DataFrame) -> dict[str, pd.Series | None]:
     """RSI, bands, MACD, ATR, ADX and EMAs at every bar of an unbroken run; None where there are too few bars."""
     high, low, close = frame["high"], frame["low"], frame["close"]
+    series: dict[str, pd.Series | None] = {}
     with pinned() as ta:
         bands = ta.bbands(close, length=20, lower_std=2.0, upper_std=2.0, ddof=0, mamode="sma", talib=False, offset=0)
         macd = ta.macd(close, fast=12, slow=26, signal=9, talib=False, offset=0)
+    parts = ("lower", "middle", "upper", "bandwidth", "percent_b")
+    series |= {f"bb_{part}_20_2": _column(bands, column) for column, part in enumerate(parts)}
+    lines = ("macd_12_26_9", "macd_histogram_12_26_9", "macd_signal_12_26_9")
+    series |= {name: _column(macd, column) for column, name in enumerate(lines)}
+    give_way()
+    with pinned() as ta:
         adx = ta.adx(
             high,
             low,
@@ -58,15 +67,13 @@ def core_series(frame: pd.DataFrame) -> dict[str, pd.Series | None]:
             drift=1,
             offset=0,
         )
-        series = {
-            "rsi_14": ta.rsi(close, length=14, scalar=100, mamode="rma", talib=False, drift=1, offset=0),
-            "atr_14": ta.atr(high, low, close, length=14, mamode="rma", talib=False, prenan=False, drift=1, offset=0),
-            "adx_14": _column(adx, 0),
-        }
-        parts = ("lower", "middle", "upper", "bandwidth", "percent_b")
-        series |= {f"bb_{part}_20_2": _column(bands, column) for column, part in enumerate(parts)}
-        lines = ("macd_12_26_9", "macd_histogram_12_26_9", "macd_signal_12_26_9")
-        series |= {name: _column(macd, column) for column, name in enumerate(lines)}
+    series["adx_14"] = _column(adx, 0)
+    give_way()
+    with pinned() as ta:
+        series["rsi_14"] = ta.rsi(close, length=14, scalar=100, mamode="rma", talib=False, drift=1, offset=0)
+        series["atr_14"] = ta.atr(
+            high, low, close, length=14, mamode="rma", talib=False, prenan=False, drift=1, offset=0
+        )
         for span in (20, 50, 200):
             series[f"ema_{span}"] = ta.ema(close, length=span, talib=False, presma=True, offset=0, adjust=False)
     return series

@@ -128,6 +128,7 @@ class Engine:
             anticipator=self.anticipator,
             writer=self.writer,
             wait_for_quiet=self.quiet,
+            give_way=self.quiet.give_way,
         )
 
     @cached_property

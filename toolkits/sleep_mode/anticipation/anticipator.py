@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from ....core.clock import Clock, SystemClock
+from ....core.giving_way import give_way
 from ....core.settings import Settings
 from ...khala.records import Document, Recall
 from ..answers.answering import Answer, NotInMemory, answer_from_memory, answer_template
@@ -136,6 +137,7 @@ class Anticipator:
             suggested = self._essayist.suggest(self.log, market, changed, budget=budget)
             essays = self._essayist.prepare(self.log, market, now=now, budget=budget)
         made, wanted, report = self._answers(market, standing, now, suggested)
+        give_way()
         self._khala.put_documents([*scenarios, *(document for document, _, _ in made), *essays])
         self.log.note_prepared(
             [Prepared(d.key, d.kind, c.template.name, basis, c.uses, c.life_hours) for d, c, basis in made]
@@ -167,6 +169,7 @@ class Anticipator:
             asked = weights.get(template.name)
             if not template.standing and (asked is None or asked.asked < ASKED_SCENARIO):
                 continue
+            give_way()
             made = compose_scenario(template.name, market, self._settings)
             if made is not None:
                 documents.append(self._scenario_document(template, made, market, now))
@@ -209,6 +212,7 @@ class Anticipator:
         kept = absent = slow = 0
         wanted = [*chosen, *explored]
         for candidate in wanted:
+            give_way()
             served = self._recalls(candidate, recalls)
             if served is None:
                 absent += 1

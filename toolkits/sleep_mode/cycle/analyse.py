@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from ....core.errors import TooFewBars, VerificationFailed
+from ....core.giving_way import give_way
 from ....core.market import Quote
 from ....core.security import SecurityReport
 from ....core.settings import Settings
@@ -55,12 +56,15 @@ def build_analysis(
     reference = quote.price if quote else price
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
 
+    give_way()
     figures = compute_indicators(frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind)
+    give_way()
     signal = decide_signal(figures, price=price, **thresholds)
     crossings = triggers(figures, frame, reference_price=reference, **thresholds)
     if quote is not None:
         figures = figures | live_figures(frame, quote.price, interval=bars.interval)
 
+    give_way()
     analysis = MarketAnalysis(
         token=bars.token,
         interval=bars.interval,

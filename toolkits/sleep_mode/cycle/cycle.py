@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ....core.clock import Clock, ReplayClock, SystemClock, ensure_utc
 from ....core.errors import SettingsError, SourceError
+from ....core.giving_way import giving_way
 from ....core.settings import Settings, load_settings
 from ....core.token import Interval, Token
 from ...khala import Khala
@@ -55,6 +56,8 @@ class SleepCycle:
         writer: has a model improve reports; None keeps the plain ones.
         wait_for_quiet: called before dear work with the most seconds it may take; True once
             the team is idle, False when it never was.
+        give_way: called between pieces of work with the most seconds it may take; waits while
+            the team answers and returns the seconds it took.
         fence: called before each publication; False means that another process has taken over.
         on_progress: called from the cycle's thread with a `Progress`.
     """
@@ -70,6 +73,7 @@ class SleepCycle:
         anticipator: Anticipator | None = None,
         writer: ReportWriter | None = None,
         wait_for_quiet: Callable[[float], bool] | None = None,
+        give_way: Callable[[float], float] | None = None,
         fence: Callable[[], bool] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         settings: Settings | None = None,
@@ -90,6 +94,7 @@ class SleepCycle:
         self._anticipator = anticipator
         self._writer = writer
         self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
+        self._give_way = give_way or (lambda _seconds: 0.0)
         self._fetcher = BarFetcher(market, self.bars, concurrency=self.settings.fetch_concurrency)
         self._refresher = Refresher(
             khala,
@@ -170,28 +175,35 @@ class SleepCycle:
                 return f"deadline of {self.settings.cycle_deadline_seconds:.0f} s"
             return None
 
-        return CycleRun(now=now, budget=self._budgets(), halted_by=halted_by, on_progress=self.on_progress)
+        return CycleRun(
+            now=now,
+            budget=self._budgets(),
+            halted_by=halted_by,
+            on_progress=self.on_progress,
+            wait=self._give_way,
+        )
 
     def _run(self, now: datetime) -> CycleReport:
         started, started_at = self.clock.monotonic(), self._wall.now()
         run = self._begin(now, started)
         requests_before = self.market.requests_made()
-
-        with run.step("observe"):
-            run.progress("observe", 0, 1)
-            universe, entered, left = self._observe(run)
-            run.progress("observe", 1, 1)
-        with run.step("plan"):
-            items = self._plan(run, universe)
-        self._refresher.refresh(run, items, universe.quotes)
-        with run.step("reports"):
-            self._improve_reports(run, items)
-        with run.step("anticipate"):  # after the reports: a better report is a new version, answers rest on versions
-            prepared = self._prepare(run)
-        with run.step("index"):
-            run.progress("index", 0, 1)
-            run.guarded("index", self.khala.index)
-            run.progress("index", 1, 1)
+        with giving_way(run.give_way):
+            with run.step("observe"):
+                run.progress("observe", 0, 1)
+                universe, entered, left = self._observe(run)
+                run.progress("observe", 1, 1)
+            with run.step("plan"):
+                items = self._plan(run, universe)
+            self._refresher.refresh(run, items, universe.quotes)
+            with run.step("reports"):
+                self._improve_reports(run, items)
+            # After the reports: a better report is a new version, and answers rest on versions.
+            with run.step("anticipate"):
+                prepared = self._prepare(run)
+            with run.step("index"):
+                run.progress("index", 0, 1)
+                run.guarded("index", self.khala.index)
+                run.progress("index", 1, 1)
 
         self._book_requests(run, requests_before)
         report = CycleReport(

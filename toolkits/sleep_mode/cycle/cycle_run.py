@@ -27,17 +27,24 @@ class Progress:
     symbol: str = ""
 
 
+GIVE_WAY_SECONDS = 20.0
+"""The most a cycle waits for the team, all in all: enough for short runs, and a busy team still gets its cycles."""
+
+
 @dataclass
 class CycleRun:
     """Filled while the cycle goes on, then turned into its report.
 
-    `halted` tells, before each new piece of work, why no more may be begun (deadline, stop), or None.
+    `halted` tells, before each new piece of work, why no more may be begun (deadline, stop), or None. `wait` waits
+    while the team answers, for so many seconds at most, and returns how many it took.
     """
 
     now: datetime
     budget: Budget
     halted_by: Callable[[], str | None]
     on_progress: Callable[[Progress], object] | None = None
+    wait: Callable[[float], float] = lambda _seconds: 0.0
+    patience: float = GIVE_WAY_SECONDS
     cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     recalls: dict[tuple[str, Interval], Recall] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
@@ -47,12 +54,26 @@ class CycleRun:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a step's."""
-        start = time.perf_counter()
+        """Add the time of the block to a step's, without what it waited for the team."""
+        start, waited = time.perf_counter(), self.waited
         try:
             yield
         finally:
-            self.steps[name] = self.steps.get(name, 0.0) + time.perf_counter() - start
+            took = time.perf_counter() - start - (self.waited - waited)
+            self.steps[name] = self.steps.get(name, 0.0) + max(0.0, took)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that this cycle has waited for the team so far."""
+        return self.steps.get("giving_way", 0.0)
+
+    def give_way(self) -> None:
+        """Let the team go first, while patience lasts."""
+        if self.patience > 0:
+            waited = self.wait(self.patience)
+            if waited:
+                self.patience -= waited
+                self.steps["giving_way"] = self.waited + waited
 
     def halted(self) -> str | None:
         """Why no new work may be begun, or None. Once given, a reason stays."""

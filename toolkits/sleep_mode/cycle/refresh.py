@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from ....core.errors import BudgetExceeded, DeepTraderError, VerificationFailed
+from ....core.giving_way import give_way
 from ....core.market import Quote
 from ....core.settings import Settings
 from ...khala import Khala
@@ -57,6 +58,7 @@ class Refresher:
         )
         for done, outcome in enumerate(fetched, 1):
             mark = time.perf_counter()
+            give_way()
             item = by_pair[outcome.token.symbol, outcome.interval]
             analysis = self._analyse(run, item, outcome, quotes.get(outcome.token.symbol))
             if analysis is not None:
@@ -94,6 +96,7 @@ class Refresher:
         """Journal first, then verification and the pointers in one transaction, then what the batch leaves behind."""
         if not batch:
             return
+        give_way()
         with run.step("write"):
             ids = self._khala.store([analysis for _, analysis, _ in batch])
             if not self._fence():
@@ -101,7 +104,9 @@ class Refresher:
                 for item, _, _ in batch:
                     run.outcome(item, "deferred", reason=LEASE_LOST)
                 return
+            give_way()
             refused = self._khala.publish(ids).refused
+            give_way()
             self._bars.put_many([bars for _, _, bars in batch if bars is not None])
         for (item, _, _), analysis_id in zip(batch, ids, strict=True):
             if analysis_id in refused:
@@ -113,6 +118,7 @@ class Refresher:
         with run.step("situations"):
             for _, analysis, bars in batch:
                 if bars is not None:
+                    give_way()
                     run.guarded(
                         f"situations of {bars.token}", partial(remember_situations, self._khala, bars, analysis)
                     )

@@ -26,6 +26,9 @@ class Activity:
         self._seen: dict[str, float] = {}
         self._idle_since = self._clock.monotonic()
         self._lock = threading.Lock()
+        self.idle = threading.Event()
+        """Set while no run is in flight, for those who wait."""
+        self.idle.set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activity:
         """Itself: AgentOS copies hooks for each request, and all requests must count here."""
@@ -35,12 +38,14 @@ class Activity:
         """A run started, or gave a sign of life."""
         with self._lock:
             self._seen[run_id] = self._clock.monotonic()
+            self.idle.clear()
 
     def end(self, run_id: str) -> None:
         """A run ended. Unknown ids are fine."""
         with self._lock:
             if self._seen.pop(run_id, None) is not None and not self._seen:
                 self._idle_since = self._clock.monotonic()
+                self.idle.set()
 
     @contextmanager
     def running(self, run_id: str) -> Iterator[None]:
@@ -76,6 +81,8 @@ class Activity:
         dead = [run_id for run_id, seen in self._seen.items() if seen <= horizon]
         for run_id in dead:
             self._idle_since = max(self._idle_since, self._seen.pop(run_id))
+        if not self._seen:
+            self.idle.set()
 
 
 _trackers: weakref.WeakKeyDictionary[Khala, Activity] = weakref.WeakKeyDictionary()

@@ -1,8 +1,9 @@
-"""Dear work waits while the team answers: foreground before background."""
+"""Foreground before background: a cycle gives way while the team answers, and dear work waits for quiet."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,15 @@ class QuietTime:
     """Passed to a cycle as `wait_for_quiet`: holds dear work back until no team run has been in flight for a moment.
 
     Patience is bounded: once it ran out, `unmet` is True and later calls only look, so that a busy team holds up dear
-    work and not the whole cycle. The scheduler uses the next quiet moment for another cycle.
+    work and not the whole cycle. The scheduler uses the next quiet moment for another cycle. `give_way` is for all
+    other work: it waits only while a run is in flight.
 
     Args:
         activity: the tracker that the agents' hooks feed.
         settle_seconds: how long it must have been quiet, so that the pause between two runs of one chat is not taken
             for rest.
         poll_seconds: how often it looks.
+        timer: seconds that pass while it waits.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class QuietTime:
         settle_seconds: float = 2.0,
         poll_seconds: float = 0.25,
         waiter: Waiter = wait_on,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._activity = activity
+        self._timer = timer
         self._settle = settle_seconds
         self._poll = poll_seconds
         self._waiter = waiter
@@ -57,6 +62,17 @@ class QuietTime:
             left -= self._poll
         self.unmet = False
         return True
+
+    def give_way(self, patience_seconds: float) -> float:
+        """Wait while a run is in flight, for so many seconds at most; returns how many it took."""
+        if not self._activity.busy or self._given_up.is_set():
+            return 0.0
+        begun = self._timer()
+        waited = 0.0
+        while waited < patience_seconds and self._activity.busy and not self._given_up.is_set():
+            self._waiter(self._activity.idle, min(self._poll, patience_seconds - waited))
+            waited = self._timer() - begun
+        return waited
 
     def now(self) -> bool:
         """Whether it is quiet at this moment."""
