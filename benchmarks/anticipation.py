@@ -38,7 +38,7 @@ from deeptrader.core.market import Quote
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.answers.answering import Answer
-from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
 from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog
 from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog

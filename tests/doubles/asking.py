@@ -11,7 +11,7 @@ from typing import Any
 
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala.names import Lexicon
-from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.questions.understanding import answer_key
 
 TOKENS: tuple[Token, ...] = (

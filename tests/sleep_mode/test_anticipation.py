@@ -15,7 +15,7 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis
 from deeptrader.toolkits.sleep_mode.answers.answering import Answer, NotInMemory
-from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
 from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog, Weight, asked_listener
 from deeptrader.toolkits.sleep_mode.anticipation.choice import Candidate, Economics, Outlook, choose, fading, parse_key

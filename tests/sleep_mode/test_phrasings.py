@@ -8,7 +8,7 @@ import pytest
 from doubles.asking import HELD_OUT, UNSEEN, KnownNames, everything_prepared, paraphrases, rows
 
 from deeptrader.core.errors import InstallationError
-from deeptrader.toolkits.sleep_mode.answers.templates import templates
+from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.questions.bounds import clopper_pearson_upper
 from deeptrader.toolkits.sleep_mode.questions.phrasing import NONE, PhrasingModel, phrasing_model
 from deeptrader.toolkits.sleep_mode.questions.understanding import look, understand

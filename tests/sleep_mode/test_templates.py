@@ -15,9 +15,10 @@ from doubles.asking import KnownNames
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import MarketAnalysis
+from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.answers.cite import LABELS, Absent, Cited, Composer, show
 from deeptrader.toolkits.sleep_mode.answers.material import Material, analysis_id
-from deeptrader.toolkits.sleep_mode.answers.templates import Draft, compose, templates
+from deeptrader.toolkits.sleep_mode.answers.templates import Draft, compose
 from deeptrader.toolkits.sleep_mode.prose.number_lint import lint_numbers
 from deeptrader.toolkits.sleep_mode.prose.writer import moments_of
 from deeptrader.toolkits.sleep_mode.questions.understanding import understand

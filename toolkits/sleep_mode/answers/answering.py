@@ -16,12 +16,13 @@ from ....core.settings import Settings
 from ....core.token import Interval
 from ...khala.records import Document, Freshness, MarketAnalysis, Recall
 from ..questions.understanding import Question, answer_key, understand
+from .catalogue import templates
 from .cite import Absent, Cited, Composer
 from .conditions import compose_scenario, condition, with_condition
 from .material import Material, analysis_id, ids, read_market, servable
 from .replies import Answer, Code, NotInMemory, freshness_line
 from .scenarios import lives_until
-from .templates import Draft, Template, compose, templates
+from .templates import Draft, Template, compose
 
 if TYPE_CHECKING:
     from ...khala import Khala

@@ -1,4 +1,4 @@
-"""Question templates that hold for any token: how each is worded, what it needs, and how its answer is put together.
+"""What a question template is: how it is worded, what it needs, and how its answer is put together.
 
 An answer opens with the answer, then gives the figures, what would change it, and the security finding. Nothing in it
 is generated: every number goes through the `Composer`.
@@ -6,14 +6,13 @@ is generated: every number goes through the `Composer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from ....core.settings import Settings
 from ...khala.records import MarketAnalysis
 from ..questions.understanding import QuestionKind
-from .cite import Absent, Cited, Composer, bar, sentence, when
+from .cite import Cited, Composer, bar, when
 from .material import Material
 
 SHOWN_TRIGGERS = 3
@@ -57,15 +56,6 @@ class Template:
     standing: bool = True
     live: bool = False
     cost: float = 0.0
-
-
-@cache
-def templates() -> Mapping[str, Template]:
-    """Every template by name. Built once; the modules that hold the answers are imported here."""
-    from . import relations, scenarios, verdicts
-
-    listed = [*verdicts.TEMPLATES, *relations.TEMPLATES, *scenarios.TEMPLATES]
-    return {template.name: template for template in listed}
 
 
 def compose(template: Template, material: Material, settings: Settings) -> Draft:
@@ -133,19 +123,3 @@ def allowed_by_security(analysis: MarketAnalysis, settings: Settings) -> tuple[b
 def one(material: Material) -> MarketAnalysis:
     """The one analysis a single-token template works on."""
     return material.analyses[0]
-
-
-__all__ = [
-    "Absent",
-    "Answer",
-    "Draft",
-    "Template",
-    "allowed_by_security",
-    "compose",
-    "figures_line",
-    "one",
-    "security_line",
-    "sentence",
-    "templates",
-    "watch_line",
-]

@@ -19,12 +19,13 @@ from ....core.giving_way import give_way
 from ....core.settings import Settings
 from ...khala.records import Document, Recall
 from ..answers.answering import Answer, NotInMemory, answer_from_memory, answer_template
+from ..answers.catalogue import templates
 from ..answers.changes import Marks, draft_changes, mark
 from ..answers.cite import Absent, Composer
 from ..answers.conditions import compose_scenario
 from ..answers.material import Market, Material, read_market
 from ..answers.scenarios import CHANGED, lives_until
-from ..answers.templates import Draft, Template, templates
+from ..answers.templates import Draft, Template
 from ..questions.understanding import Question, understand
 from .asked import AnticipationScore, AskedLog, Outcome, Prepared
 from .choice import Candidate, Demand, Economics, candidates, choose, read_outlook
