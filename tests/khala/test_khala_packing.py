@@ -82,6 +82,15 @@ def test_many_versions_are_packed_in_several_transactions(khala: Khala, clock: M
         assert connection.execute("SELECT count(*) FROM pack_dictionaries").fetchone()[0] == 1
 
 
+def test_the_room_is_given_back(khala: Khala, clock: ManualClock) -> None:
+    khala.store([make_analysis(f"T{n}-USD", computed_at=clock.now()) for n in range(450)])
+    khala.journal.vacuum()
+    before = khala.journal.size_bytes()
+    report = khala.compact(clock.now())
+    assert report.size_after < before / 2
+    assert khala.check().problems == ()
+
+
 def test_each_interval_has_a_dictionary_that_is_never_replaced(khala: Khala, clock: ManualClock) -> None:
     clock.set(BAR_CLOSE + HOUR)
     khala.store([make_analysis(interval=interval, computed_at=clock.now()) for interval in ("1d", "1h")])

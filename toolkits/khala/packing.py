@@ -17,6 +17,7 @@ LEVEL = 6
 WINDOW = 32_768
 """Bytes that zlib looks back: a longer dictionary would be of no use."""
 BATCH = 200
+_COLUMNS = "seq, id, symbol, bar_close, computed_at, verified_at"
 
 
 def plain(connection: sqlite3.Connection, body: str | bytes) -> str:
@@ -52,16 +53,18 @@ def pack_superseded(journal: Journal) -> int:
     while True:
         with journal.write(durable=False) as connection:
             rows = connection.execute(
-                "SELECT seq, interval, body FROM analyses WHERE typeof(body) = 'text' "
+                f"SELECT {_COLUMNS}, interval, body FROM analyses WHERE typeof(body) = 'text' "
                 "AND id NOT IN (SELECT id FROM published) LIMIT ?",
                 (BATCH,),
             ).fetchall()
-            for interval in {interval for _, interval, _ in rows}:
-                bodies = {seq: body for seq, its, body in rows if its == interval}
-                number, dictionary = _dictionary(connection, interval, max(bodies.values(), key=len))
+            for interval in {row[-2] for row in rows}:
+                its = [row for row in rows if row[-2] == interval]
+                number, dictionary = _dictionary(connection, interval, max((row[-1] for row in its), key=len))
+                # Taken out and put in again: a row that only shrinks leaves its page as good as empty.
+                connection.executemany("DELETE FROM analyses WHERE seq = ?", [row[:1] for row in its])
                 connection.executemany(
-                    "UPDATE analyses SET body = ? WHERE seq = ?",
-                    [(packed(body, dictionary, number), seq) for seq, body in bodies.items()],
+                    f"INSERT INTO analyses ({_COLUMNS}, interval, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(*row[:-1], packed(row[-1], dictionary, number)) for row in its],
                 )
         total += len(rows)
         if len(rows) < BATCH:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ....core.giving_way import give_way
 from ....core.settings import Settings
 from ....core.token import Interval, Token
 from ...khala.records import Freshness, Recall
@@ -107,6 +108,7 @@ class SleepPlanner:
         settled: list[PlanItem] = []
         candidates: list[_Candidate] = []
         for token in state.universe.tokens:
+            give_way()
             for interval in self._settings.intervals:
                 recall = state.recalls.get((token.symbol, interval))
                 if recall is None:
