@@ -161,6 +161,17 @@ def test_a_busy_team_holds_a_cycle_up_for_so_long_and_no_longer(
     assert report.steps["giving_way"] == pytest.approx(GIVE_WAY_SECONDS)
 
 
+def test_a_stop_ends_the_waiting_of_a_cycle(khala: Khala, clock: ManualClock, settings: Settings) -> None:
+    team = Team()
+    team.activity.begin("run")
+    cycle = cycle_over(khala, clock, settings, give_way=team.quiet.give_way)
+    team.on_wait = cycle.stop
+    report = cycle.run()
+    assert team.seconds <= 0.5
+    assert report.stopped_by == "stop was asked for"
+    assert report.count("deferred") == 2 * COUNT - settings.fetch_concurrency
+
+
 def test_waiting_is_not_taken_for_the_price_of_a_refresh(
     khala: Khala, clock: ManualClock, settings: Settings, mocker
 ) -> None:

@@ -30,6 +30,9 @@ class Progress:
 GIVE_WAY_SECONDS = 20.0
 """The most a cycle waits for the team, all in all: enough for short runs, and a busy team still gets its cycles."""
 
+LOOK_UP_SECONDS = 0.5
+"""How long it waits before it looks whether it should end."""
+
 
 @dataclass
 class CycleRun:
@@ -68,12 +71,13 @@ class CycleRun:
         return self.steps.get("giving_way", 0.0)
 
     def give_way(self) -> None:
-        """Let the team go first, while patience lasts."""
-        if self.patience > 0:
-            waited = self.wait(self.patience)
-            if waited:
-                self.patience -= waited
-                self.steps["giving_way"] = self.waited + waited
+        """Let the team go first, while patience lasts and nothing else ends the cycle."""
+        while self.patience > 0 and self.halted_by() is None:
+            waited = self.wait(min(self.patience, LOOK_UP_SECONDS))
+            if not waited:
+                return
+            self.patience -= waited
+            self.steps["giving_way"] = self.waited + waited
 
     def halted(self) -> str | None:
         """Why no new work may be begun, or None. Once given, a reason stays."""
