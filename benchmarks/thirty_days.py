@@ -5,7 +5,7 @@
 The whole engine runs as it would for an operator: the scheduler with its lease, budgets, planner, anticipation,
 journal, Chroma, ledger and daily housekeeping, over a simulated market. Between cycles a team asks, by Zipf's law. Only
 the clock is not real, so that a day takes a minute. Each day is one row: cycles, seconds per cycle (median), memory of
-the process, journal and index on disk, open files and threads.
+the process, journal (with its write-ahead log) and index on disk, open files and threads.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Day:
     memory_mb: float
     journal_mb: float
     index_mb: float
+    disk_mb: float
     files: int
     threads: int
 
@@ -117,6 +118,7 @@ def simulate(folder: Path, *, days: int, tokens: int, every: float) -> list[Day]
     for day in range(1, days + 1):
         took.clear()
         scheduler.run_until(START + timedelta(days=day))
+        journal, index = runtime.khala.journal.size_bytes() / 1e6, _size(folder, without="journal") / 1e6
         rows.append(
             Day(
                 day=day,
@@ -124,8 +126,9 @@ def simulate(folder: Path, *, days: int, tokens: int, every: float) -> list[Day]
                 seconds_per_cycle=round(statistics.median(took), 3),
                 slowest=round(max(took), 2),
                 memory_mb=round(process.memory_info().rss / 1e6, 1),
-                journal_mb=round(runtime.khala.journal.size_bytes() / 1e6, 2),
-                index_mb=round(_size(folder, without="journal") / 1e6, 2),
+                journal_mb=round(journal, 2),
+                index_mb=round(index, 2),
+                disk_mb=round(journal + index, 2),
                 files=process.num_fds(),
                 threads=process.num_threads(),
             )
@@ -176,7 +179,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
     print("\ngrowth from the second third of the days to the last:")
-    for name in ("seconds_per_cycle", "memory_mb", "journal_mb", "index_mb", "files", "threads"):
+    for name in ("seconds_per_cycle", "memory_mb", "journal_mb", "index_mb", "disk_mb", "files", "threads"):
         print(f"  {name:<18}{level(rows, name):>+8.1%}")
 
 

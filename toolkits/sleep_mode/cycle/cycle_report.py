@@ -74,7 +74,8 @@ class CycleReport(Record):
 class CycleLog:
     """Reports of past cycles, newest last, in the journal's file."""
 
-    KEEP = 2_000
+    KEEP = 300
+    """A day of five-minute cycles. What they cost is in the ledger for longer."""
     _MIGRATIONS = (
         """
         CREATE TABLE cycles (

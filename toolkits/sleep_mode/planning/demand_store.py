@@ -15,7 +15,8 @@ from .ask import Ask
 if TYPE_CHECKING:
     from ...khala.journal import Journal
 
-KEEP_ASKS = 20_000
+KEEP_ASKS = 2_000
+"""Single asks: what is learned from them is in the counts."""
 KEEP_COUNTS = 5_000
 FORGOTTEN = 0.01
 """A decayed count below this is dropped: one ask, seven half-lives ago."""
