@@ -64,12 +64,15 @@ class QuietTime:
         return True
 
     def give_way(self, patience_seconds: float) -> float:
-        """Wait while a run is in flight, for so many seconds at most; returns how many it took."""
-        if not self._activity.busy or self._given_up.is_set():
+        """Wait while a run is in flight in this process, for so many seconds at most; returns how many it took.
+
+        Other processes have a Python of their own: they are not in the way.
+        """
+        if not self._activity.busy_here or self._given_up.is_set():
             return 0.0
         begun = self._timer()
         waited = 0.0
-        while waited < patience_seconds and self._activity.busy and not self._given_up.is_set():
+        while waited < patience_seconds and self._activity.busy_here and not self._given_up.is_set():
             self._waiter(self._activity.idle, min(self._poll, patience_seconds - waited))
             waited = self._timer() - begun
         return waited
