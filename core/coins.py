@@ -155,9 +155,14 @@ def equity_for_symbol(symbol: str) -> Equity | None:
 
 
 def aliases_for(symbol: str) -> tuple[str, ...]:
-    """Lower-case names and tickers people use for a symbol: reviewed coins and large equities; otherwise its ticker."""
+    """Lower-case names and tickers people use for a symbol: reviewed coins and large equities; otherwise its ticker.
+
+    The ticker with Yahoo's numeric suffix is one of them: `pepe24478` is `PEPE24478-USD`.
+    """
     known = coin_for_symbol(symbol) or equity_for_symbol(symbol)
-    return known.aliases if known else (base_ticker(symbol).lower(),)
+    aliases = known.aliases if known else (base_ticker(symbol).lower(),)
+    whole = symbol.strip().lower().removesuffix("-usd")
+    return aliases if whole in aliases else (*aliases, whole)
 
 
 def is_common_word(alias: str) -> bool:

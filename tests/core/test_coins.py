@@ -69,7 +69,9 @@ def test_people_find_bitcoin_and_facebook_by_what_they_call_them():
     assert "facebook" in aliases_for("META")
     assert "facebook" in aliases_for("FB")
     assert "google" in aliases_for("GOOG")
-    assert aliases_for("NOBODY9999-USD") == ("nobody",)
+    assert aliases_for("NOBODY9999-USD") == ("nobody", "nobody9999")
+    assert aliases_for("PEPE24478-USD")[0] == "pepe"
+    assert "pepe24478" in aliases_for("PEPE24478-USD")
 
 
 def test_everyday_words_are_marked():

@@ -7,8 +7,9 @@ from doubles.asking import KnownNames
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deeptrader.core.token import Token
 from deeptrader.toolkits.sleep_mode.questions.lexicon import corrected
-from deeptrader.toolkits.sleep_mode.questions.understanding import KINDS, Question, answer_key, look
+from deeptrader.toolkits.sleep_mode.questions.understanding import KINDS, Question, answer_key, look, understand
 
 KHALA = KnownNames()
 
@@ -112,6 +113,22 @@ def test_unknown_tickers_are_told_from_known_ones() -> None:
     assert read("is $moonx oversold").unknown == ("MOONX",)
     assert read("what is the RSI of BTC").unknown == ()
     assert read("compare BTC and FOOB-USD").key is None
+
+
+def test_a_name_with_a_number_to_it_is_another_token() -> None:
+    for text in ("is ETH2 oversold", "rsi of btc2", "should I buy doge1 or sol"):
+        question = understand(text, KHALA)
+        assert question.key is None
+        assert question.unknown
+    assert "ETH-USD" not in understand("is eth2 oversold", KHALA).symbols
+    assert understand("rsi14 of btc", KHALA).key == "state.rsi/BTC-USD"
+
+
+def test_tokens_that_differ_in_their_number_only_are_told_apart() -> None:
+    khala = KnownNames(tuple(Token(symbol=f"SIM00{n}-USD", name=f"Simulated 00{n}") for n in (1, 2, 3)))
+    assert understand("rsi of SIM002?", khala).key == "state.rsi/SIM002-USD"
+    assert understand("is sim003 oversold", khala).key == "state.oversold/SIM003-USD"
+    assert understand("is sim009 oversold", khala).unknown == ("SIM009",)
 
 
 def test_slips_of_the_finger_are_put_right_and_noted() -> None:

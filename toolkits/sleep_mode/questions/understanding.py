@@ -24,6 +24,7 @@ from .wording import (
     mask,
     named_after_all,
     normal_form,
+    numbered_tickers,
     plain,
     split_words,
     tag_words,
@@ -72,7 +73,11 @@ def look(text: str, khala: Resolver) -> Seen:
     """What the grammar alone makes of a text."""
     shown = plain(text)
     tokens = tuple(khala.resolve(shown.replace("'s", "")))  # "Apple's stock" is not about a token called S
-    words = split_words(mask(shown, tokens))
+    masked = mask(shown, tokens)
+    numbered = numbered_tickers(masked, khala)
+    for word in numbered:
+        masked = masked.replace(word.lower(), " ")
+    words = split_words(masked)
     found, unexplained, corrections = tag_words(words)
     if unexplained:
         named = named_after_all(unexplained, khala)
@@ -89,7 +94,7 @@ def look(text: str, khala: Resolver) -> Seen:
         obstacles.append(TOO_LONG)
     if not reading.topics and unexplained:
         reading.kind, reading.template = "other", None
-    unknown = unknown_tickers(shown, tokens)
+    unknown = tuple(dict.fromkeys((*unknown_tickers(shown, tokens), *numbered)))
     question = Question(
         text=shown,
         kind=reading.kind,

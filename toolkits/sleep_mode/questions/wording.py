@@ -18,6 +18,7 @@ WORD_LIMIT = 120
 NUMBER = re.compile(r"^(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)([kmb]|%|pct|percent)?$")
 _WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|[$%]|\x00\d+|\w")
 _TICKER = re.compile(r"\$[A-Za-z][A-Za-z0-9]{1,9}\b|\b[A-Z0-9]{2,10}-USD\b|\b[A-Z]{3,6}\b")
+_NUMBERED = re.compile(r"\b([a-z]{2,})\d+\b")
 _NOT_TICKERS = frozenset(
     {"RSI", "MACD", "ATR", "ADX", "EMA", "USD", "UTC", "BUY", "SELL", "HOLD", "THE", "AND", "NOT", "FOR", "YES", "WHAT"}
 )
@@ -147,6 +148,12 @@ def _names_near() -> OneEdit:
     names = [coin.name.lower() for coin in reviewed_coins()]
     names += [alias for equity in known_equities() for alias in equity.aliases]
     return OneEdit(name for name in names if name.isalpha())
+
+
+def numbered_tickers(masked: str, khala: Resolver) -> tuple[str, ...]:
+    """Words such as "eth2" in a text whose tokens are hidden: a token's name with a number to it is another token."""
+    found = (match for match in _NUMBERED.finditer(masked) if khala.resolve(f"${match[1]}"))
+    return tuple(dict.fromkeys(match[0].upper() for match in found))
 
 
 def unknown_tickers(text: str, tokens: Sequence[Token]) -> tuple[str, ...]:
