@@ -146,3 +146,19 @@ def test_space_is_given_back(khala: Khala, clock: ManualClock) -> None:
     report = khala.compact(NOW + DAY * 10)
     assert report.dropped["versions"] == 590
     assert report.size_after < report.size_before / 4
+
+
+def test_the_word_index_does_not_keep_what_was_replaced(khala: Khala, clock: ManualClock) -> None:
+    def size() -> int:
+        with khala.journal.read() as connection:
+            return connection.execute("SELECT sum(length(block)) FROM entries_words_data").fetchone()[0]
+
+    for step in range(30):
+        clock.set(NOW + timedelta(seconds=10 * step))
+        for n in range(5):
+            publish_at(khala, clock, f"T{n}-USD", 100 + step / 10, rsi=25.0 + step)
+    before = size()
+    khala.compact(clock.now())
+    assert size() < before / 2
+    khala.index()
+    assert len(khala.search("T3-USD", limit=10)) > 0

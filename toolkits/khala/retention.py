@@ -73,6 +73,8 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
         "tombstones": _drop_tombstones(journal),
     }
     packed = pack_superseded(journal)
+    with journal.write(durable=False) as connection:  # the word index keeps what was replaced until it is merged
+        connection.execute("INSERT INTO entries_words (entries_words) VALUES ('optimize')")
     journal.vacuum()
     return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=journal.size_bytes())
 
