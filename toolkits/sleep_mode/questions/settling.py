@@ -4,6 +4,7 @@
 - What the model was not trained on is the grammar's alone: hourly bars, comparisons with a number, one question about
   several tokens, templates nobody wrote phrasings for.
 - Where the grammar sees nothing amiss, the model need not be sure, but it must not think of something else.
+- A few narrow rules (vetoes.py) have the last word.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol
 from .phrasing import Calibration, Judgement
 from .reading import DECLINED, ORDER, kind_of
 from .slots import Horizon, Question
+from .vetoes import veto
 
 AGREED = 0.2
 """Probability that the grammar's own whole reading has to have, to stand."""
@@ -40,13 +42,19 @@ def settle(question: Question, judgement: Judgement, model: Model) -> Question:
         return question
     sure = judgement.probability >= model.calibration.threshold and question.interval != "1h"
     if sure and judgement.template is not None and fits(judgement.template, len(question.tokens)):
-        return _as_template(question, judgement.template)
+        return _unless_vetoed(_as_template(question, judgement.template), question)
     template = question.template
     if template is None or question.key is None or template not in model.labels or question.interval == "1h":
         return question
     if judgement.probabilities[template] >= AGREED:
-        return question
+        return _unless_vetoed(question, question)
     return replace(question, obstacles=(*question.obstacles, OTHER_MATTER))
+
+
+def _unless_vetoed(settled: Question, question: Question) -> Question:
+    """What was settled on; the question as the grammar saw it, with one more obstacle, where a rule forbids that."""
+    why = veto(question.text, settled.template or "")
+    return settled if why is None else replace(question, obstacles=(*question.obstacles, why))
 
 
 def fits(template: str, tokens: int) -> bool:

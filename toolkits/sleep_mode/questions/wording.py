@@ -17,7 +17,9 @@ WORD_LIMIT = 120
 
 NUMBER = re.compile(r"^(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)([kmb]|%|pct|percent)?$")
 _WORD = re.compile(r"[$]?\d[\d,]*(?:\.\d+)?[a-z%]*|[a-z]+(?:'[a-z]+)?|<=?|>=?|[$%]|\x00\d+|\w")
-_TICKER = re.compile(r"\$[A-Za-z][A-Za-z0-9]{1,9}\b|\b[A-Z0-9]{2,10}-USD\b|\b[A-Z]{3,6}\b")
+_TICKER = re.compile(
+    r"\$[A-Za-z][A-Za-z0-9]{1,9}\b|\b[A-Z0-9]{2,10}-USD\b|\b[A-Z]{3,6}\b|\b[A-Z]{2,12}(?:COIN|TOKEN|SWAP|INU)\b"
+)
 _NUMBERED = re.compile(r"\b([a-z]{2,})\d+\b")
 _NOT_TICKERS = frozenset(
     {"RSI", "MACD", "ATR", "ADX", "EMA", "USD", "UTC", "BUY", "SELL", "HOLD", "THE", "AND", "NOT", "FOR", "YES", "WHAT"}

@@ -1,0 +1,95 @@
+"""A word or two that make it another question, however sure both readers are."""
+
+from __future__ import annotations
+
+import pytest
+from doubles.asking import KnownNames, everything_prepared
+
+from deeptrader.toolkits.sleep_mode.questions.understanding import understand
+from deeptrader.toolkits.sleep_mode.questions.vetoes import (
+    ALERT,
+    EXPLAINED,
+    NEGATED,
+    OWN,
+    PLACE,
+    SETTING,
+    TIME,
+    UNSAFE,
+    veto,
+)
+
+KHALA = KnownNames()
+
+
+@pytest.mark.parametrize(
+    ("text", "template", "why"),
+    [
+        ("what did NOT change with ETH since yesterday", "change.day", NEGATED),
+        ("which should I never let go of, eth or sol", "comparison.sell", NEGATED),
+        ("list names that aren't breaking out", "scenario.breakout", NEGATED),
+        ("is no coin oversold", "scenario.oversold", NEGATED),
+        ("oversold but not safe", "scenario.oversold_safe", UNSAFE),
+        ("overbought scams, list", "scenario.overbought_safe", UNSAFE),
+        ("overbought ones that did not pass the check", "scenario.overbought_safe", UNSAFE),
+        ("oversold coins that flunk security", "scenario.oversold_safe", UNSAFE),
+        ("doge macd 5,35,5", "state.macd", SETTING),
+        ("eth bollinger 50, 3", "state.bands", SETTING),
+        ("the seven day RSI for ethereum", "state.rsi", SETTING),
+        ("aapl overbought by tmrw?", "state.overbought", TIME),
+        ("btc price on jan 1st", "state.price", TIME),
+        ("is sol a buy by friday", "entry", TIME),
+        ("how much did Microsoft move in the past two hours", "change.day", TIME),
+        ("gainers since 2021", "scenario.gainers", TIME),
+        ("ping me when link breaks out", "state.breakout", ALERT),
+        ("let me know as soon as doge is oversold", "state.oversold", ALERT),
+        ("what MACD stands for", "state.macd", EXPLAINED),
+        ("how is the ranking of link determined", "ranking", EXPLAINED),
+        ("my avg entry in apple", "entry", OWN),
+        ("what's my biggest loser", "scenario.losers", OWN),
+        ("whats the 2nd best buy rn", "scenario.best_buy", PLACE),
+    ],
+)
+def test_what_no_prepared_answer_says_is_told(text: str, template: str, why: str) -> None:
+    assert veto(text, template) == why
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("I'm not sure, is btc oversold", "state.oversold"),
+        ("xrp oversold or not", "state.oversold"),
+        ("bitcoin has become overbought, hasn't it?", "state.overbought"),
+        ("is doge oversold, yes/no", "state.oversold"),
+        ("I can't tell DOGE and XRP apart, compare them", "comparison"),
+        ("make sure Dogecoin isn't a scam", "safety"),
+        ("which coins hardly swing, nothing wild", "scenario.least_volatile"),
+        ("oversold but no scams please", "scenario.oversold_safe"),
+        ("oversold coins that aren't honeypots", "scenario.oversold_safe"),
+        ("overbought and past the honeypot test, so safe", "scenario.overbought_safe"),
+        ("RSI(14) of btc", "state.rsi"),
+        ("MACD 12, 26, 9 of apple", "state.macd"),
+        ("bollinger(20, 2.0) for eth", "state.bands"),
+        ("where is sol against its 200 EMA", "state.ema"),
+        ("what has doge done over the last 24 hours", "change.day"),
+        ("how far is eth from its 52-week high", "state.high_52w"),
+        ("did it look like this in march, and what followed", "history"),
+        ("my boss asks whether link is a buy", "entry"),
+    ],
+)
+def test_a_courtesy_is_none_of_that(text: str, template: str) -> None:
+    assert veto(text, template) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which coins are oversold but not safe?",
+        "tell me the moment link breaks out",
+        "how much did sol move on the 3rd",
+        "what did not change with eth since yesterday",
+    ],
+)
+def test_a_veto_keeps_a_near_answer_from_being_served(text: str) -> None:
+    question = understand(text, KHALA)
+    assert question.key not in everything_prepared()
+    assert question.obstacles

@@ -1,0 +1,135 @@
+"""What no prepared answer can say, however sure both readers are of its kind.
+
+A prepared answer speaks of the present, on daily bars, with our own settings, and says what is so, not what is not. A
+word or two turn a question into another one ("oversold but not safe", "MACD 5,35,5", "by Friday"), and to a model over
+words and letters they look like a courtesy. Each rule here is narrow, and is told as an obstacle.
+"""
+
+from __future__ import annotations
+
+import re
+
+NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE = (
+    "negation",
+    "the unsafe ones",
+    "another setting",
+    "another time",
+    "an alert",
+    "how it is made",
+    "the asker's own account",
+    "not the first",
+)
+
+_SETTINGS: dict[str, frozenset[str]] = {
+    "state.rsi": frozenset({"14"}),
+    "state.macd": frozenset({"9", "12", "26"}),
+    "state.bands": frozenset({"2", "20"}),
+    "state.atr": frozenset({"14"}),
+    "state.adx": frozenset({"14"}),
+    "state.ema": frozenset({"10", "20", "50", "100", "200"}),
+}
+"""Numbers that may stand in a question about an indicator."""
+_NUMBER_WORDS = {
+    "two": "2",
+    "three": "3",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "twelve": "12",
+    "twenty": "20",
+    "twenty-one": "21",
+    "thirty": "30",
+    "fifty": "50",
+}
+
+_HARMLESS_NEGATION = re.compile(
+    r"not sure|n't sure|can'?t (?:decide|tell|remember|read|see|find|make)|don'?t know|do not know|no idea|or not|"
+    r"or no\b|yes\W+no|yes\W+or\W+no|isn'?t (?:it|that so|that right|the word)|nothing (?:else|fancy|more|elaborate)|"
+    r"not too|haven'?t|no (?:rush|hurry|bother|need|nonsense|fluff|jargon|frills|offen[cs]e|other|more than|guess|"
+    r"long|big|matter|sugar)|n'?t mind|why not|if not|rather than|avoid chasing|nothing to do with|"
+    r"not (?:now|financial|asking|in a|looking|seeing|following|long|much|only|a fan)|"
+    r"n'?t (?:have|got) (?:time|the)|couldn'?t|didn'?t|wasn'?t|won'?t|doesn'?t matter|"
+    r"(?:is|are|has|have|does|do|did|was|were|would|should|can|will)n'?t (?:it|they|we|i)\W*$"
+)
+_NEGATION = re.compile(
+    r"\b(?:not|never|avoid(?:ing)?|isnt|arent|dont|doesnt|no|nothing|neither|nor|none|steer clear|excluding|except|"
+    r"other than)\b|n't\b"
+)
+_NEGATION_IS_THE_QUESTION = frozenset({"safety", "comparison.safety", "scenario.least_volatile"})
+"""Of these one asks in the negative: "it isn't a scam, is it", "which hardly moves"."""
+
+_NOT_SAFE = re.compile(
+    r"(?:n't|\b(?:not|nt|isnt|arent|without|neither|never|didnt|dont|fail to|failed to))(?:\W+\w+){0,2}?\W+"
+    r"(?:safe\w*|clean\w*|pass\w*|secure|sound|trustworthy)\b"
+)
+_SAFE = re.compile(r"\b(?:safe\w*|clean\w*|pass\w*|secure|legit\w*|sound|trustworthy|clear\w*)\b")
+_DANGER = re.compile(
+    r"\b(?:scam\w*|rug\w*|honey ?pots?|sketchy|shady|dodg\w+|danger\w*|unsafe|insecure|poor|fail\w*|flunk\w*|risky|"
+    r"suspicious|cons?|fraud\w*|fishy|(?:red )?flags?|flagged|issues?|problems?|warnings?|concerns?|malicious|bad|weak|"
+    r"dirty|unclean|unverified)\b"
+)
+_FREE_OF = re.compile(
+    r"\b(?:no|not|nt|without|free|zero|minus|exclud\w+|never|avoid|isnt|arent|dont|wont|aint|except|besides|none|nor|"
+    r"sans|lack\w*|nothing|non|removed|dropped|(?:filter|screen|leav)\w* out|rather than|0)\b|n't\b|w/o"
+)
+
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|march|april|june|july|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|"
+    r"dec(?:ember)?|christmas|thanksgiving|easter|new year)"
+)
+_DATE = rf"(?:\d+(?:st|nd|rd|th)|(?:mon|tues|wednes|thurs|fri|satur|sun)day|{_MONTH}|(?:19|20)\d\d)"
+_OTHER_TIME = re.compile(
+    rf"\b(?:tomorrow|tmrw|tmr|tmw|next (?:day|week|month|quarter|year|hour|few)|ytd|year to date|this year|"
+    rf"(?:this|last) quarter|a year ago|(?:on|by|since|in|until|till|before|of|last|next|after) (?:the )?{_DATE}|"
+    r"(?:past|last|over|next|in) (?:the )?(?:few|two|three|four|five|six|eight|ten|twelve|(?!24 )\d+) "
+    r"(?:hours?|minutes?|mins?|months?|quarters?|years?))\b"
+)
+_ALERT = re.compile(
+    r"\b(?:tell|ping|alert|notify|warn|message|text|wake|let) me (?:know )?"
+    r"(?:the moment|the minute|when|as soon as|once)\b"
+)
+_EXPLAINED = re.compile(
+    r"\b(?:stands for|worked out|determined|calculated|computed|defined|definition|formula|derived|hedg\w+|"
+    r"meaning of|how (?:can|do|could) (?:i|you|we|one) (?:reduce|lower|check|set|calculate|compute|measure|avoid))\b"
+)
+_OWN = re.compile(
+    r"\bmy (?:own )?(?:\S+ )?(?:avg|average|entry|returns?|pnl|p&l|biggest|cost|basis|break ?even)\b",
+)
+_PLACE = re.compile(
+    r"\b(?:2nd|second|third|3rd|runner.?up|next) (?:best|biggest|most|highest|lowest|largest|worst)\b|\bnumber two\b"
+)
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?=\D|$)")
+_NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})[ -](?:day|period|bar)")
+_DAILY = re.compile(r"\b(?:1 ?d(?:ay)?|24 ?/ ?7|24 ?h\w*|24 hours?|one day)\b")
+
+
+def veto(text: str, template: str) -> str | None:
+    """Why the prepared answer of a template is not the answer to this text; None when nothing speaks against it."""
+    text = text.lower().replace("\u2019", "'")
+    if template.endswith("_safe"):
+        if _NOT_SAFE.search(text) or (_DANGER.search(text) and not (_SAFE.search(text) or _FREE_OF.search(text))):
+            return UNSAFE
+    elif template not in _NEGATION_IS_THE_QUESTION and _NEGATION.search(_HARMLESS_NEGATION.sub(" ", text)):
+        return NEGATED
+    allowed = _SETTINGS.get(template)
+    if allowed is not None and not _numbers(text) <= allowed:
+        return SETTING
+    if template != "history" and _OTHER_TIME.search(text):
+        return TIME
+    if _ALERT.search(text):
+        return ALERT
+    if _EXPLAINED.search(text):
+        return EXPLAINED
+    if _OWN.search(text):
+        return OWN
+    return PLACE if _PLACE.search(text) else None
+
+
+def _numbers(text: str) -> set[str]:
+    text = _DAILY.sub(" ", text)
+    return {number.removesuffix(".0") for number in _NUMBER.findall(text)} | {
+        _NUMBER_WORDS[word] for word in _NUMBER_WORD.findall(text)
+    }
