@@ -102,11 +102,14 @@ def test_each_interval_has_a_dictionary_that_is_never_replaced(khala: Khala, clo
     assert {type(body) for body in bodies(khala).values()} == {bytes}
 
 
-def test_a_packed_version_can_be_published_again(khala: Khala, clock: ManualClock) -> None:
+def test_a_packed_version_can_be_published_again(
+    khala: Khala, open_khala: Callable[..., Khala], clock: ManualClock
+) -> None:
     [analysis_id] = khala.store([make_analysis(computed_at=clock.now())])
     khala.compact(clock.now())
     assert khala.publish([analysis_id]).published == (analysis_id,)
     assert khala.latest("BTC-USD").analysis == khala.analysis(analysis_id)
+    assert open_khala(embedder=HashEmbedder()).latest("BTC-USD").analysis == khala.analysis(analysis_id)
     assert khala.check().problems == ()
     assert khala.repair().entries >= 1
 

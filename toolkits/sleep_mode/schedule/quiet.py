@@ -68,8 +68,6 @@ class QuietTime:
 
         Other processes have a Python of their own: they are not in the way.
         """
-        if not self._activity.busy_here or self._given_up.is_set():
-            return 0.0
         begun = self._timer()
         waited = 0.0
         while waited < patience_seconds and self._activity.busy_here and not self._given_up.is_set():
