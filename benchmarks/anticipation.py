@@ -5,8 +5,8 @@
 Matching: the held-out sets of `tests/sleep_mode/data`, against a shelf on which every standing answer about every token
 and pair stands prepared, so that each question has every chance to be answered wrongly. Each set is shown as it scored
 when it was first tried ("first sight", the first four by earlier readers) and as it scores now. No set was trained on;
-what the first four showed was looked at while the readers were built, the last two were opened once, when all stood.
-The upper end is that of the exact one-sided 95 % interval.
+what the first four showed was looked at while the readers were built; the last three were opened once each, when all
+that they measured stood, the seventh after everything else. The upper end is that of the exact one-sided 95 % interval.
 
 Replay: real bars (see `replay_data`), prices seen four times a day, everything that is not fresh refreshed. Made up:
 the asker. Tokens by Zipf's law, dealt anew half-way; kinds of question by a Markov chain; half of the questions come

@@ -46,7 +46,8 @@ def test_the_unseen_sets_share_no_question_with_what_was_trained_on_or_with_anot
 def test_what_the_unseen_sets_scored_at_first_sight_is_kept_with_them() -> None:
     for name in UNSEEN:
         first = paraphrases(name)["at_first_sight"]
-        assert (first["of"], first["questions"]) == (len(paraphrases(name)["hits"]), sum(1 for _ in rows(name)))
+        standing = [row for row in paraphrases(name)["hits"] if row["key"] in everything_prepared()]
+        assert (first["of"], first["questions"]) == (len(standing), sum(1 for _ in rows(name)))
         assert first["hits"] / first["of"] > 0.95
 
 
@@ -99,7 +100,7 @@ def test_words_that_the_grammar_does_not_know_are_understood(text: str, key: str
 
 def test_the_threshold_keeps_its_bound_on_authors_it_was_not_trained_on() -> None:
     calibration = phrasing_model().calibration
-    assert calibration.error_bound <= 0.03
+    assert calibration.error_bound <= 0.02
     assert calibration.judged > 5_000
     assert calibration.error_bound == pytest.approx(
         clopper_pearson_upper(calibration.passed, calibration.judged), abs=1e-4
