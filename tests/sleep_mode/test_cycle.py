@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, RateLimited, SettingsError, SourceUnreachable
+from deeptrader.core.errors import BudgetExceeded, RateLimited, SettingsError, SourceUnreachable, StoreCorrupt
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
@@ -330,3 +330,19 @@ def test_the_report_is_kept_and_read_back(cycle):
     report = cycle.run()
 
     assert cycle.log.last() == report
+
+
+def test_reports_written_before_they_were_packed_are_read_and_damage_is_told(khala, clock, settings):
+    market = SimulatedMarket(COUNT, clock=clock)
+    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+    report = cycle.run()
+    with khala.journal.write() as connection:
+        stored = connection.execute("SELECT report FROM cycles").fetchone()[0]
+        assert isinstance(stored, bytes)
+        assert len(stored) < len(report.model_dump_json()) / 3
+        connection.execute("UPDATE cycles SET report = ?", (report.model_dump_json(),))
+    assert cycle.log.recent() == [report]
+    with khala.journal.write() as connection:
+        connection.execute("UPDATE cycles SET report = ?", (stored[:-20],))
+    with pytest.raises(StoreCorrupt, match="past cycle"):
+        cycle.log.last()
