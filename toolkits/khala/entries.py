@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...core.errors import EmbedderMismatch
 from ...core.giving_way import give_way
@@ -21,9 +21,6 @@ from .embedder import Embedder, embed_texts, to_blob
 from .journal import Journal
 from .records import Document, HitKind, MarketAnalysis, Memory
 from .schema import bump, counter, epoch
-
-if TYPE_CHECKING:
-    pass
 
 FILTER_FIELDS = ("symbols", "interval", "signal", "security", "rsi", "tags", "importance")
 REMEMBERED_REVISIONS = 100_000
