@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from doubles.analyses import NOW
 from doubles.memory import open_memory
+from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.sleep_mode.schedule.activity import Activity, activity_of
@@ -184,3 +185,22 @@ def test_memories_of_one_store_see_each_other(tmp_path: Path) -> None:
     finally:
         one.close()
         other.close()
+
+
+def test_on_a_drive_without_locks_nobody_is_marked_and_no_file_stays_open(
+    path: Path, clock: ManualClock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    mocker.patch(
+        "deeptrader.toolkits.sleep_mode.schedule.busy_mark.fcntl.flock", side_effect=OSError(37, "No locks available")
+    )
+    activity, before = Activity(clock=clock, mark=BusyMark(path)), opened()
+    with caplog.at_level(logging.WARNING):
+        for run in ("a", "b", "c"):
+            with activity.running(run):
+                assert activity.busy
+            assert not activity.busy
+    assert opened() == before
+    assert caplog.text.count("No locks available") == 1

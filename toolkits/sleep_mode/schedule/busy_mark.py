@@ -33,12 +33,9 @@ class BusyMark:
         """This process is answering, as of `at` (UTC). Again to give a sign of life."""
         try:
             if self._handle is None:
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-                if not _locked(handle, fcntl.LOCK_SH):
-                    os.close(handle)
-                    return
-                self._handle = handle
-            self._touch(self._handle, at)
+                self._handle = self._take()
+            if self._handle is not None:
+                self._touch(self._handle, at)
         except OSError as error:
             self._tell(error)
 
@@ -72,6 +69,19 @@ class BusyMark:
             return False, None
         finally:
             os.close(handle)
+
+    def _take(self) -> int | None:
+        """The file, opened and locked with the others; None while somebody is looking."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            locked = _locked(handle, fcntl.LOCK_SH)
+        except OSError:
+            os.close(handle)
+            raise
+        if locked:
+            return handle
+        os.close(handle)
+        return None
 
     def _touch(self, handle: int, at: datetime) -> None:
         os.utime(handle, (at.timestamp(), at.timestamp()))
