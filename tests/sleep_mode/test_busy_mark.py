@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from doubles.analyses import NOW
 from doubles.memory import open_memory
@@ -190,17 +191,15 @@ def test_memories_of_one_store_see_each_other(tmp_path: Path) -> None:
 def test_on_a_drive_without_locks_nobody_is_marked_and_no_file_stays_open(
     path: Path, clock: ManualClock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def opened() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     mocker.patch(
         "deeptrader.toolkits.sleep_mode.schedule.busy_mark.fcntl.flock", side_effect=OSError(37, "No locks available")
     )
-    activity, before = Activity(clock=clock, mark=BusyMark(path)), opened()
+    activity, process = Activity(clock=clock, mark=BusyMark(path)), psutil.Process()
+    before = process.num_fds()
     with caplog.at_level(logging.WARNING):
         for run in ("a", "b", "c"):
             with activity.running(run):
                 assert activity.busy
             assert not activity.busy
-    assert opened() == before
+    assert process.num_fds() == before
     assert caplog.text.count("No locks available") == 1
