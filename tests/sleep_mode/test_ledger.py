@@ -84,6 +84,12 @@ def test_cycles_are_added_up_with_why_they_stopped(ledger: Ledger):
     assert "market is down" in (ledger.cycles()[-1].error or "")
 
 
+def test_what_a_cycle_waited_for_the_team_is_no_cost(ledger: Ledger):
+    report = make_report(NOON, seconds=12.0)
+    ledger.record_cycle(report.model_copy(update={"steps": {"figures": 2.0, "giving_way": 9.5}}))
+    assert ledger.summary().cycles.seconds == pytest.approx(2.5)
+
+
 def test_tokens_without_a_price_are_counted_and_not_priced(ledger: Ledger):
     ledger.record_cycle(make_report(NOON, spent={"model_tokens": 500.0}))
     ledger.record_cycle(make_report(NOON, cycle_id="two", spent={"model_tokens": 300.0, "usd": 0.02}))

@@ -61,6 +61,11 @@ class CycleReport(Record):
         """How many token-intervals had this outcome."""
         return sum(1 for item in self.outcomes if item.outcome == outcome)
 
+    @property
+    def worked_seconds(self) -> float:
+        """How long it took without what it waited for the team."""
+        return max(0.0, self.seconds - self.steps.get("giving_way", 0.0))
+
     def failures(self) -> dict[str, int]:
         """Error codes with how often each occurred."""
         return dict(Counter(item.code for item in self.outcomes if item.code))

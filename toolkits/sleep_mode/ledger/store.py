@@ -78,7 +78,7 @@ class LedgerStore:
         spent = report.spent
         row = CycleRow(
             at=report.started_at.timestamp(),
-            seconds=report.seconds,
+            seconds=report.worked_seconds,
             published=report.count("published"),
             unchanged=report.count("unchanged"),
             kept=report.count("kept"),
