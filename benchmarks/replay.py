@@ -9,13 +9,15 @@ popularity read it from the same log. `blind` rules refresh by their order alone
 and skip it.
 
 Reported, as mean and standard deviation over the seeds: the share of questions whose answer was fresh by Khala's rule,
-answers served although an independent check finds them out of date (must be 0), and refreshes spent per look.
+by how much the planner is ahead of the rule on the same questions (mean and standard error of the differences, seed by
+seed), answers served although an independent check finds them out of date (must be 0), and refreshes spent per look.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -273,10 +275,13 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for tape in ({"recorded": recorded_tape, "bitcoin": bitcoin_tape}[name]() for name in options.tape):
         for budget in options.budgets:
-            rows = []
+            rows: list[dict[str, Any]] = []
+            planner: list[float] = []
             for name in options.only or rules(replay_settings(tape), 0):
                 runs = [replay(tape, name, budget, seed) for seed in range(options.seeds)]
                 shares = [run.fresh_share for run in runs]
+                planner = shares if name == "planner" else planner
+                ahead = [ours - theirs for ours, theirs in zip(planner, shares, strict=False)]
                 rows.append(
                     {
                         "tape": tape.name,
@@ -284,6 +289,8 @@ def main() -> None:
                         "rule": name,
                         "fresh_share": statistics.mean(shares),
                         "deviation": statistics.pstdev(shares),
+                        "planner_ahead": statistics.mean(ahead) if ahead else None,
+                        "ahead_error": standard_error(ahead),
                         "stale_served": sum(run.stale_served for run in runs),
                         "refreshes_per_look": statistics.mean(run.refreshes_per_look for run in runs),
                         "asked": sum(run.asked for run in runs),
@@ -297,15 +304,23 @@ def main() -> None:
         print(json.dumps(found, indent=2))
 
 
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of their mean; None for fewer than two."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
 def show(tape: Tape, budget: int, rows: list[dict[str, Any]]) -> None:
     print(
         f"\n{tape.name}: {len(tape.tokens)} pseudo-tokens, {len(tape.looks)} looks {tape.step} apart, "
         f"{rows[0]['asked'] // rows[0]['seeds']} questions; {budget} refreshes a look"
     )
-    print(f"  {'rule':<36}{'fresh':>8}{'+-':>7}{'stale served':>14}{'spent a look':>14}")
+    print(f"  {'rule':<36}{'fresh':>8}{'+-':>7}{'planner ahead by':>20}{'stale served':>14}{'spent a look':>14}")
     for row in rows:
+        ahead, error = row["planner_ahead"], row["ahead_error"]
+        lead = "" if row["rule"] == "planner" or ahead is None else f"{ahead:.3f}"
+        lead += f" +- {error:.3f}" if lead and error is not None else ""
         print(
-            f"  {row['rule']:<36}{row['fresh_share']:>8.3f}{row['deviation']:>7.3f}"
+            f"  {row['rule']:<36}{row['fresh_share']:>8.3f}{row['deviation']:>7.3f}{lead:>20}"
             f"{row['stale_served']:>14}{row['refreshes_per_look']:>14.1f}"
         )
 
