@@ -1,226 +1,47 @@
 """Train the phrasing model from the phrasings beside this script, and calibrate how sure it has to be.
 
-    python scripts/train_phrasing.py [--check] [--out FILE]
+    python scripts/train_phrasing.py --encoder FOLDER [--check] [--out FOLDER]
 
 Each file of `scripts/phrasings` holds one author's questions, a line each: the template that answers it, or `none`, a
 tab, the question. `clauses` holds what people put before and after a question: most of it changes nothing (openers,
 closers), some of it makes it another question (changers); both are tried on what the authors wrote. `contrast` holds
 authors who wrote look-alikes on purpose. Calibration trains on some authors and judges the others, until every author
 was judged; the threshold keeps its bound on those who asked as people ask, and the others are counted beside. The model
-that ships is trained on all of them. `--check` judges and writes nothing. Takes about ten minutes on two cores; the
-seed is fixed. The sets that measure the model (`tests/sleep_mode/data`) are not read here.
+that ships is trained on all of them: two networks (`train_network.py`, `train_encoder.py`). The encoder starts from
+`all-MiniLM-L6-v2`: the folder holds its `model.safetensors` and `tokenizer.json`. `--check` judges and writes nothing.
+Needs `pip install torch safetensors`; takes about an hour on two cores; the seeds are fixed. The sets that measure the
+model (`tests/sleep_mode/data`) are not read here.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections import Counter
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix  # pyright: ignore[reportMissingTypeStubs]
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from doubles.asking import TOKENS, KnownNames
+from phrasing_files import Phrasing, read_phrasings, with_clauses
+from train_network import packed, rows_of, train_network
 
 from deeptrader.toolkits.sleep_mode.questions.bounds import clopper_pearson_upper
+from deeptrader.toolkits.sleep_mode.questions.encoder import dump_encoder
 from deeptrader.toolkits.sleep_mode.questions.phrasing import (
-    MODEL_FILE,
+    ENCODER_FILE,
+    NETWORK_FILE,
     NONE,
-    SCALE,
     Calibration,
     Judgement,
-    dump,
-    weight_of,
+    agreed,
 )
-from deeptrader.toolkits.sleep_mode.questions.settling import fits, settle
-from deeptrader.toolkits.sleep_mode.questions.slots import Question
-from deeptrader.toolkits.sleep_mode.questions.understanding import look
+from deeptrader.toolkits.sleep_mode.questions.settling import settle
 
-ROOT = Path(__file__).resolve().parents[1]
-CONTRAST = "contrast"
-PHRASINGS = Path(__file__).resolve().parent / "phrasings"
-TARGET = ROOT / "toolkits" / "sleep_mode" / "questions" / MODEL_FILE
-MAX_ERROR = 0.02
-LEAST_SEEN = 4
-KEPT_FEATURES = 14_000
-HIDDEN = 96
-EPOCHS, LAST_EPOCHS, BATCH, RATE = 45, 15, 512, 4e-3
-INPUT_DROP, HIDDEN_DROP = 0.5, 0.3
-FOLDS = 4
-SHARE_DRESSED, SHARE_CHANGED = 0.35, 0.35
-"""How many questions are also read with a harmless clause, and how many answerable ones with one that changes them."""
-
-
-@dataclass(frozen=True)
-class Phrasing:
-    """One question by one author, what answers it, and what the two readers start from."""
-
-    author: str
-    label: str
-    text: str
-    question: Question
-    features: tuple[str, ...]
-    contrast: bool = False
-
-
-@dataclass
-class Network:
-    """Rows of `first` belong to `vocabulary`, columns of `last` to `labels`."""
-
-    vocabulary: list[str]
-    labels: list[str]
-    first: np.ndarray
-    bias: np.ndarray
-    second: np.ndarray
-    last: np.ndarray
-
-    def chances(self, rows: csr_matrix) -> np.ndarray:
-        """Probabilities, one row for each question."""
-        return _softmax(np.maximum(rows @ self.first + self.bias, 0) @ self.second + self.last)
-
-
-def read_phrasings(folder: Path = PHRASINGS) -> list[Phrasing]:
-    """Every author's questions. One about a token outside the test's eight is left out: it has an answer of its own."""
-    khala, known = KnownNames(), {token.symbol for token in TOKENS}
-    found: list[Phrasing] = []
-    for path in sorted(folder.rglob("*.tsv")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            label, _, text = line.partition("\t")
-            seen = look(text, khala)
-            if set(seen.question.symbols) <= known and (label == NONE or fits(label, len(seen.question.tokens))):
-                contrast = path.parent.name == CONTRAST
-                found.append(Phrasing(path.stem, label, text, seen.question, seen.features, contrast))
-    return found
-
-
-def with_clauses(phrasings: Sequence[Phrasing], seed: int) -> tuple[list[Phrasing], set[str]]:
-    """The phrasings, some of them once more with a clause, and the features of the clauses' own words."""
-    random, khala = Random(seed), KnownNames()
-    clauses = {
-        path.stem: [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        for path in sorted((PHRASINGS / "clauses").glob("*.txt"))
-    }
-    own = {
-        name
-        for listed in clauses.values()
-        for clause in listed
-        for name in look(clause, khala).features
-        if name[:2] in ("1:", "2:")
-    }
-
-    def put(phrasing: Phrasing, before: str, after: str, label: str) -> Phrasing:
-        end = phrasing.text[-1] if phrasing.text[-1] in "?.!" and after else ""
-        text = f"{before}{phrasing.text.removesuffix(end)}{after}{end}"
-        seen = look(text, khala)
-        return Phrasing(phrasing.author, label, text, seen.question, seen.features)
-
-    more: list[Phrasing] = []
-    for phrasing in phrasings:
-        if random.random() < SHARE_DRESSED:
-            before, after = random.choice(clauses["openers"]), random.choice(clauses["closers"])
-            only = random.random()
-            more.append(put(phrasing, before if only < 0.6 else "", after if only > 0.4 else "", phrasing.label))
-        if phrasing.label != NONE and random.random() < SHARE_CHANGED:
-            first = random.random() < 0.5
-            before = random.choice(clauses["changers_before"]) if first else ""
-            after = "" if first else random.choice(clauses["changers_after"])
-            more.append(put(phrasing, before, after, NONE))
-    return [*phrasings, *more], own
-
-
-def train(
-    phrasings: Sequence[Phrasing],
-    labels: list[str],
-    *,
-    epochs: int = EPOCHS,
-    last_epochs: int = LAST_EPOCHS,
-    seed: int = 0,
-) -> Network:
-    """The network that fits these phrasings; before the last epochs its input is cut to the weightiest features."""
-    rng = np.random.default_rng(seed)
-    counted = Counter(name for phrasing in phrasings for name in phrasing.features)
-    phrasings, clauses = with_clauses(phrasings, seed)
-    vocabulary = sorted({name for name, count in counted.items() if count >= LEAST_SEEN} | clauses)
-    counted = Counter(name for phrasing in phrasings for name in phrasing.features)
-    wanted = np.array([labels.index(phrasing.label) for phrasing in phrasings])
-    network = Network(
-        vocabulary,
-        labels,
-        rng.normal(size=(len(vocabulary), HIDDEN)).astype(np.float32) * 0.15,
-        np.zeros(HIDDEN, np.float32),
-        rng.normal(size=(HIDDEN, len(labels))).astype(np.float32) / np.sqrt(HIDDEN, dtype=np.float32),
-        np.zeros(len(labels), np.float32),
-    )
-    _descend(network, rows_of(phrasings, vocabulary), wanted, epochs, RATE, rng)
-    weight = np.linalg.norm(network.first, axis=1) * [weight_of(n) * counted[n] ** 0.5 for n in vocabulary]
-    kept = np.sort(np.argsort(-weight)[:KEPT_FEATURES])
-    network.vocabulary, network.first = [vocabulary[i] for i in kept], network.first[kept]
-    _descend(network, rows_of(phrasings, network.vocabulary), wanted, last_epochs, RATE / 3, rng)
-    return network
-
-
-def rows_of(phrasings: Sequence[Phrasing], vocabulary: Sequence[str]) -> csr_matrix:
-    """Features as a sparse matrix, every row brought to the length `SCALE`."""
-    place = {name: at for at, name in enumerate(vocabulary)}
-    data: list[float] = []
-    columns: list[int] = []
-    ends = [0]
-    for phrasing in phrasings:
-        known = [(place[name], weight_of(name)) for name in phrasing.features if name in place]
-        length = sum(weight * weight for _, weight in known) ** 0.5 or 1.0
-        columns += [at for at, _ in known]
-        data += [SCALE * weight / length for _, weight in known]
-        ends.append(len(columns))
-    return csr_matrix((np.array(data, np.float32), columns, ends), shape=(len(phrasings), len(vocabulary)))
-
-
-def _descend(
-    network: Network, rows: csr_matrix, wanted: np.ndarray, epochs: int, rate: float, rng: np.random.Generator
-) -> None:
-    """Adam on cross-entropy, with half the input dropped at random: no word may carry a question alone."""
-    weights = (network.first, network.bias, network.second, network.last)
-    means, squares = [np.zeros_like(w) for w in weights], [np.zeros_like(w) for w in weights]
-    steps = epochs * (rows.shape[0] // BATCH + 1)
-    step = 0
-    for _ in range(epochs):
-        order = rng.permutation(rows.shape[0])
-        for start in range(0, len(order), BATCH):
-            picked = order[start : start + BATCH]
-            x = rows[picked]
-            x.data = x.data * (rng.random(len(x.data)) > INPUT_DROP).astype(np.float32) / (1 - INPUT_DROP)
-            before = x @ network.first + network.bias
-            mask = ((rng.random(before.shape) > HIDDEN_DROP) / (1 - HIDDEN_DROP)).astype(np.float32)
-            hidden = np.maximum(before, 0) * mask
-            error = _softmax(hidden @ network.second + network.last)
-            error[np.arange(len(picked)), wanted[picked]] -= 1
-            error /= len(picked)
-            back = (error @ network.second.T) * mask * (before > 0)
-            slopes = (np.asarray(x.T @ back), back.sum(0), hidden.T @ error, error.sum(0))
-            step += 1
-            pace = rate * min(1.0, step / 50) * max(0.02, 1 - step / steps)
-            for weight, mean, square, slope in zip(weights, means, squares, slopes, strict=True):
-                mean *= 0.9
-                mean += 0.1 * slope
-                square *= 0.999
-                square += 0.001 * slope * slope
-                weight -= pace * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-                if weight.ndim == 2:
-                    weight *= 1 - pace * 1e-3
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return chances / chances.sum(axis=1, keepdims=True)
-
-
-# -- how sure is sure enough ------------------------------------------------------------------------------------------
+TARGET = Path(__file__).resolve().parents[1] / "toolkits" / "sleep_mode" / "questions"
+MAX_ERROR = 0.015
+FOLDS, WORKERS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -231,17 +52,51 @@ class Strictness:
     calibration: Calibration
 
 
-def judged_by_others(phrasings: Sequence[Phrasing], labels: list[str]) -> np.ndarray:
-    """Probabilities of every phrasing by a network that had not read its author."""
-    authors = sorted({phrasing.author for phrasing in phrasings})
-    chances = np.zeros((len(phrasings), len(labels)), np.float32)
-    for fold in range(FOLDS):
-        left_out = set(authors[fold::FOLDS])
-        judged = [at for at, phrasing in enumerate(phrasings) if phrasing.author in left_out]
-        network = train([p for p in phrasings if p.author not in left_out], labels)
-        chances[judged] = network.chances(rows_of([phrasings[at] for at in judged], network.vocabulary))
-        print(f"judged {', '.join(sorted(left_out))}", flush=True)
+def labels_of(phrasings: Sequence[Phrasing]) -> list[str]:
+    return sorted({phrasing.label for phrasing in phrasings})
+
+
+def judged_by_others(phrasings: Sequence[Phrasing], encoder: Path) -> np.ndarray:
+    """Probabilities of every phrasing by networks that had not read its author."""
+    chances = np.zeros((len(phrasings), len(labels_of(phrasings))), np.float32)
+    # One thread each: small matrices do not share cores well.
+    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
+        for judged, found in pool.map(partial(judge_fold, encoder), range(FOLDS)):
+            chances[judged] = found
+            print(f"judged {', '.join(sorted({phrasings[at].author for at in judged}))}", flush=True)
     return chances
+
+
+def judge_fold(encoder: Path, fold: int) -> tuple[list[int], np.ndarray]:
+    """Which phrasings a fold leaves out, and what networks trained on the others think of them."""
+    from train_encoder import encoder_chances, read_checkpoint
+
+    phrasings = read_phrasings()
+    labels = labels_of(phrasings)
+    left_out = set(sorted({phrasing.author for phrasing in phrasings})[fold::FOLDS])
+    judged = [at for at, phrasing in enumerate(phrasings) if phrasing.author in left_out]
+    others = [phrasing for phrasing in phrasings if phrasing.author not in left_out]
+    network, weights = train_both(others, labels, encoder)
+    by_features = network.chances(rows_of([phrasings[at] for at in judged], network.vocabulary))
+    by_words = encoder_chances(read_checkpoint(encoder).pieces, weights, [phrasings[at].words for at in judged])
+    return judged, agreed(by_features, by_words)
+
+
+def train_both(phrasings: Sequence[Phrasing], labels: list[str], encoder: Path, threads: int = 1):
+    """The feature network, and the weights of the encoder."""
+    from train_encoder import read_checkpoint, train_encoder
+
+    dressed, clauses = with_clauses(phrasings)
+    network = train_network(phrasings, dressed, clauses, labels)
+    both = [*phrasings, *dressed]
+    weights = train_encoder(
+        read_checkpoint(encoder),
+        [phrasing.words for phrasing in both],
+        [labels.index(phrasing.label) for phrasing in both],
+        len(labels),
+        threads=threads,
+    )
+    return network, weights
 
 
 def tally(
@@ -299,36 +154,33 @@ def calibrate(phrasings: Sequence[Phrasing], chances: np.ndarray, labels: list[s
     )
 
 
-def packed(network: Network, calibration: Calibration) -> bytes:
-    """The network with its input weights in eight bits."""
-    scale = np.abs(network.first).max(axis=0) / 127
-    model: dict[str, Any] = {
-        "first": np.round(network.first / scale).astype(np.int8),
-        "first_scale": scale.astype(np.float32),
-        "bias": network.bias,
-        "second": network.second,
-        "last": network.last,
-    }
-    about = {"labels": network.labels, "calibration": asdict(calibration)}
-    return dump(model, about, network.vocabulary)
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--encoder", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     options.add_argument("--check", action="store_true", help="judge only; write nothing")
-    options.add_argument("--quick", type=float, metavar="P", help="train only, with this threshold, uncalibrated")
-    options.add_argument("--out", type=Path, default=TARGET)
+    options.add_argument("--threshold", type=float, metavar="P", help="train only, with this threshold, uncalibrated")
+    options.add_argument("--out", type=Path, default=TARGET, help="folder for the two files")
     given = options.parse_args()
     phrasings = read_phrasings()
-    labels = sorted({phrasing.label for phrasing in phrasings})
+    labels = labels_of(phrasings)
     print(f"{len(phrasings)} phrasings by {len({p.author for p in phrasings})} authors, {len(labels) - 1} templates")
-    if given.quick is not None:
-        calibration = Calibration(given.quick, phrasings=len(phrasings))
+    if given.threshold is not None:
+        calibration = Calibration(given.threshold, phrasings=len(phrasings))
     else:
-        calibration = calibrate(phrasings, judged_by_others(phrasings, labels), labels)
+        calibration = calibrate(phrasings, judged_by_others(phrasings, given.encoder), labels)
     if not given.check:
-        given.out.write_bytes(packed(train(phrasings, labels), calibration))
-        print(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB")
+        write(given.out, phrasings, labels, calibration, given.encoder)
+
+
+def write(out: Path, phrasings: Sequence[Phrasing], labels: list[str], calibration: Calibration, encoder: Path) -> None:
+    """Train on all phrasings and write the two files."""
+    from train_encoder import read_checkpoint
+
+    network, weights = train_both(phrasings, labels, encoder, threads=WORKERS)
+    (out / NETWORK_FILE).write_bytes(packed(network, {"calibration": asdict(calibration)}))
+    (out / ENCODER_FILE).write_bytes(dump_encoder(read_checkpoint(encoder).pieces, labels, weights))
+    for name in (NETWORK_FILE, ENCODER_FILE):
+        print(f"{name}: {(out / name).stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from doubles.asking import HELD_OUT, UNSEEN, KnownNames, everything_prepared, paraphrases, rows
 
 from deeptrader.core.errors import InstallationError
 from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.questions.bounds import clopper_pearson_upper
-from deeptrader.toolkits.sleep_mode.questions.phrasing import NONE, PhrasingModel, phrasing_model
+from deeptrader.toolkits.sleep_mode.questions.encoder import dump_encoder
+from deeptrader.toolkits.sleep_mode.questions.phrasing import (
+    ENCODER_FILE,
+    NETWORK_FILE,
+    NONE,
+    PhrasingModel,
+    phrasing_model,
+)
 from deeptrader.toolkits.sleep_mode.questions.understanding import look, understand
 
 KHALA = KnownNames()
-PHRASINGS = Path(__file__).resolve().parents[2] / "scripts" / "phrasings"
+ROOT = Path(__file__).resolve().parents[2]
+PHRASINGS = ROOT / "scripts" / "phrasings"
+QUESTIONS = ROOT / "toolkits" / "sleep_mode" / "questions"
 
 
 def found(text: str) -> str | None:
@@ -100,19 +110,18 @@ def test_words_that_the_grammar_does_not_know_are_understood(text: str, key: str
 
 def test_the_threshold_keeps_its_bound_on_authors_it_was_not_trained_on() -> None:
     calibration = phrasing_model().calibration
-    assert calibration.error_bound <= 0.02
+    assert calibration.error_bound <= 0.015
     assert calibration.judged > 5_000
     assert calibration.error_bound == pytest.approx(
         clopper_pearson_upper(calibration.passed, calibration.judged), abs=1e-4
     )
-    assert calibration.kept > 0.7
+    assert calibration.kept > 0.9
 
 
 def test_words_the_model_never_met_are_passed_over() -> None:
-    model = phrasing_model()
-    names = look("is ETH oversold", KHALA).features
-    assert model.judge([*names, "1:zzyzx"]) == model.judge(names)
-    assert model.judge(["1:zzyzx"]).probability < 1
+    model, seen = phrasing_model(), look("is ETH oversold", KHALA)
+    assert model.judge(seen.words, [*seen.features, "1:zzyzx"]) == model.judge(seen.words, seen.features)
+    assert model.judge(["zzyzx"], ["1:zzyzx"]).probability < 1
 
 
 @pytest.mark.parametrize("text", ["", "?", "\x00", "zzyzx " * 40, "🚀🚀🚀", "what is the meaning of life"])
@@ -121,9 +130,19 @@ def test_what_asks_nothing_gets_no_template(text: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 not a model", b"\x00" * 64])
-def test_a_damaged_model_file_says_what_to_do(data: bytes) -> None:
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_damaged_model_file_says_what_to_do(data: bytes, damaged: int) -> None:
+    whole = [(QUESTIONS / name).read_bytes() for name in (NETWORK_FILE, ENCODER_FILE)]
+    whole[damaged] = data
     with pytest.raises(InstallationError, match="phrasing model"):
-        PhrasingModel.load(data)
+        PhrasingModel.load(*whole)
+
+
+def test_two_files_of_different_trainings_are_no_model() -> None:
+    weights = {"pieces": np.zeros((3, 12), np.float32), "0.norm": np.zeros(12, np.float32)}
+    other = dump_encoder(["[UNK]", "[CLS]", "[SEP]"], ["entry", NONE], weights)
+    with pytest.raises(InstallationError, match="different templates"):
+        PhrasingModel.load((QUESTIONS / NETWORK_FILE).read_bytes(), other)
 
 
 @pytest.mark.parametrize(("events", "trials", "bound"), [(0, 60, 0.0487), (1, 100, 0.0466), (5, 5, 1.0), (0, 0, 1.0)])

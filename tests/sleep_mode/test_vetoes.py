@@ -8,11 +8,14 @@ from doubles.asking import KnownNames, everything_prepared
 from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 from deeptrader.toolkits.sleep_mode.questions.vetoes import (
     ALERT,
+    COMMON_WORD,
+    DISTANCE,
     EXPLAINED,
     NEGATED,
     OWN,
     PLACE,
     SETTING,
+    SEVERAL,
     TIME,
     UNSAFE,
     veto,
@@ -47,6 +50,12 @@ KHALA = KnownNames()
         ("my avg entry in apple", "entry", OWN),
         ("what's my biggest loser", "scenario.losers", OWN),
         ("whats the 2nd best buy rn", "scenario.best_buy", PLACE),
+        ("What is Chainlink?", "state.price", EXPLAINED),
+        ("what's a bitcoin", "state", EXPLAINED),
+        ("is doge far from overbought", "state.overbought", DISTANCE),
+        ("how far off a breakout is sol", "state.breakout", DISTANCE),
+        ("Should we enter ETH and SOL?", "comparison.buy", SEVERAL),
+        ("link to the documentation please", "state", COMMON_WORD),
     ],
 )
 def test_what_no_prepared_answer_says_is_told(text: str, template: str, why: str) -> None:
@@ -74,6 +83,11 @@ def test_what_no_prepared_answer_says_is_told(text: str, template: str, why: str
         ("how far is eth from its 52-week high", "state.high_52w"),
         ("did it look like this in march, and what followed", "history"),
         ("my boss asks whether link is a buy", "entry"),
+        ("what's oversold", "scenario.oversold"),
+        ("what is bitcoin at", "state.price"),
+        ("how far is the lower band of eth", "state.bands"),
+        ("sol or link for a buy?", "comparison.buy"),
+        ("link: to buy or not to buy", "entry"),
     ],
 )
 def test_a_courtesy_is_none_of_that(text: str, template: str) -> None:
@@ -85,7 +99,7 @@ def test_a_courtesy_is_none_of_that(text: str, template: str) -> None:
     [
         "Which coins are oversold but not safe?",
         "tell me the moment link breaks out",
-        "how much did sol move on the 3rd",
+        "is solana a good buy by friday",
         "what did not change with eth since yesterday",
     ],
 )

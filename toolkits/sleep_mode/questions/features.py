@@ -19,8 +19,13 @@ LONGEST_GRAM = 5
 _EDGES = ("<", ">")
 
 
+def shown(words: Sequence[str]) -> tuple[str, ...]:
+    """A question's words as the phrasing model sees them: "@" for a token, "#" for a number that is none of ours."""
+    return tuple(_shown(word) for word in words)
+
+
 def features(
-    words: Sequence[str],
+    seen: Sequence[str],
     found: Sequence[Found],
     reading: Reading,
     *,
@@ -31,7 +36,7 @@ def features(
     """Names of the features of one question, each once.
 
     Args:
-        words: its words, tokens as markers.
+        seen: its words, as `shown` gives them.
         found: the families they belong to.
         reading: the slots that the grammar made of them.
         tokens: how many tokens it names.
@@ -41,13 +46,12 @@ def features(
     The kind of a feature stands before its colon: 1, 2, 3 and s are words in a row (s leaves one out), c are letters in
     a row, the rest is the grammar's reading.
     """
-    shown = [_shown(word) for word in words]
-    row = [_EDGES[0], *shown, _EDGES[1]]
-    names = [f"1:{word}" for word in shown]
+    row = [_EDGES[0], *seen, _EDGES[1]]
+    names = [f"1:{word}" for word in seen]
     names += [f"2:{a} {b}" for a, b in pairwise(row)]
     for a, b, c in zip(row, row[1:], row[2:], strict=False):
         names += (f"3:{a} {b} {c}", f"s:{a} {c}")
-    for word in shown:
+    for word in seen:
         if len(word) >= 4:
             edged = f"^{word}$"
             for size in range(3, LONGEST_GRAM + 1):

@@ -1,10 +1,11 @@
 """Which prepared kind of answer a question asks for, whatever words it uses: a second reader beside the grammar.
 
-A small network (one hidden layer over words, letters and the grammar's own reading) that was trained on phrasings
-written for it, each with the template that answers it or `none` (`scripts/phrasings`, `scripts/train_phrasing.py`).
-It downloads nothing, needs no embedder and takes a fraction of a millisecond. Likeness of sentence vectors is not
-asked: an embedder puts "should I sell BTC puts" nearer to "should I sell BTC" than most honest paraphrases, and cannot
-tell oversold from overbought.
+Two networks that make different mistakes, trained on phrasings written for it, each with the template that answers it
+or `none` (`scripts/phrasings`, `scripts/train_phrasing.py`): one over words, letters and the grammar's own reading
+(feature_network.py), and a small sentence encoder that has met more English (encoder.py). A template's probability is
+the geometric mean of theirs, so that one that doubts is heard. Nothing is downloaded; numpy is all it runs on. Likeness
+of sentence vectors is not asked: an embedder puts "should I sell BTC puts" nearer to "should I sell BTC" than most
+honest paraphrases, and cannot tell oversold from overbought.
 
 How sure it has to be is calibrated on authors it was not trained on: the lowest probability at which the upper end of
 the 95 % Clopper-Pearson interval of wrongly served questions stays under a bound.
@@ -12,28 +13,26 @@ the 95 % Clopper-Pearson interval of wrongly served questions stays under a boun
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 from ....core.errors import InstallationError
+from .encoder import SentenceEncoder, load_encoder
+from .feature_network import FeatureNetwork, load_network
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 NONE = "none"
-MODEL_FILE = "phrasing.npz"
-WEIGHTS = {"1": 1.0, "2": 1.0, "3": 0.7, "s": 0.7, "c": 0.45}
-"""Weight of each kind of feature before a question's features are brought to the same length."""
-GRAMMAR_WEIGHT = 1.5
-SCALE = 4.0
+NETWORK_FILE, ENCODER_FILE = "phrasing.npz", "encoder.npz"
+REMEMBERED = 1_024
+"""Wordings whose reading by the encoder is kept; tokens are masked in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,107 +66,60 @@ class Judgement:
 
 
 class PhrasingModel:
-    """The trained network. `labels` are the templates it knows.
+    """Both networks, and how sure they have to be together. `labels` are the templates they know."""
 
-    Args:
-        vocabulary: names of features, in the order of the rows of `first`.
-        first: int8, one row for each feature, `first_scale` for each column.
-        bias, second, last: float32; hidden layer to labels.
-        labels: template names, `NONE` among them.
-    """
-
-    def __init__(
-        self,
-        vocabulary: Sequence[str],
-        first: NDArray[np.int8],
-        first_scale: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        second: NDArray[np.float32],
-        last: NDArray[np.float32],
-        labels: Sequence[str],
-        calibration: Calibration,
-    ) -> None:
-        self._rows = {name: row for row, name in enumerate(vocabulary)}
-        self._first, self._first_scale, self._bias = first, first_scale, bias
-        self._second, self._last = second, last
-        self.labels = tuple(labels)
+    def __init__(self, network: FeatureNetwork, encoder: SentenceEncoder, calibration: Calibration) -> None:
+        self._network = network
+        # One question is read several times in a run (sleep_mode, gate, ledger), and for one token after the other.
+        self._by_words = lru_cache(maxsize=REMEMBERED)(encoder.chances)
+        self.labels = network.labels
         self.calibration = calibration
 
     @classmethod
-    def load(cls, data: bytes) -> PhrasingModel:
-        """A model from what `scripts/train_phrasing.py` wrote.
+    def load(cls, network: bytes, encoder: bytes) -> PhrasingModel:
+        """A model from the two files that `scripts/train_phrasing.py` wrote.
 
         Raises:
-            InstallationError: the bytes are not a whole model.
+            InstallationError: they are not whole, or not of one training.
         """
-        import numpy as np
-
         try:
-            with np.load(BytesIO(data), allow_pickle=False) as stored:
-                about = json.loads(bytes(stored["about"]).decode())
-                names = bytes(stored["vocabulary"]).decode().split("\n")
-                return cls(
-                    names,
-                    stored["first"],
-                    stored["first_scale"],
-                    stored["bias"],
-                    stored["second"],
-                    stored["last"],
-                    about["labels"],
-                    Calibration(**about["calibration"]),
-                )
+            read, reads = load_network(network), load_encoder(encoder)
+            if read.labels != reads.labels:
+                raise ValueError("the two networks know different templates")
+            return cls(read, reads, Calibration(**read.about["calibration"]))
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
             raise InstallationError(
-                f"The phrasing model {MODEL_FILE} is damaged.", hint="Install DeepTrader again."
+                f"The phrasing model ({NETWORK_FILE}, {ENCODER_FILE}) is damaged: {error}.",
+                hint="Install DeepTrader again.",
             ) from error
 
-    def judge(self, names: Sequence[str]) -> Judgement:
-        """What a question with these features asks for. Features never met in training are passed over."""
-        import numpy as np
-
-        known = [(self._rows[name], weight_of(name)) for name in names if name in self._rows]
-        if known:
-            rows, weights = zip(*known, strict=True)
-            weight = np.asarray(weights, dtype=np.float32)
-            weight *= SCALE / np.linalg.norm(weight)
-            hidden = (weight @ self._first[list(rows)].astype(np.float32)) * self._first_scale + self._bias
-        else:
-            hidden = self._bias
-        scores = np.maximum(hidden, 0.0) @ self._second + self._last
-        chances = np.exp(scores - scores.max())
-        chances /= chances.sum()
+    def judge(self, words: Sequence[str], names: Sequence[str]) -> Judgement:
+        """What a question asks for, from its words (`features.shown`) and its features (`features.features`)."""
+        chances = agreed(self._network.chances(names), self._by_words(tuple(words)))
         best = int(chances.argmax())
-        probabilities = dict(zip(self.labels, map(float, chances), strict=True))
         label = self.labels[best]
+        probabilities = dict(zip(self.labels, map(float, chances), strict=True))
         return Judgement(None if label == NONE else label, float(chances[best]), probabilities)
 
 
-def weight_of(name: str) -> float:
-    """Weight of a feature by its kind."""
-    return WEIGHTS.get(name.split(":", 1)[0], GRAMMAR_WEIGHT)
+def agreed(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What two networks think together: the geometric mean of their probabilities, last axis brought to one."""
+    both = one**0.5 * other**0.5
+    return both / both.sum(axis=-1, keepdims=True)
 
 
 @cache
 def phrasing_model() -> PhrasingModel:
-    """The model that ships with the package; read on first use, once."""
+    """The model that ships with the package; read on first use, once.
+
+    Raises:
+        InstallationError: its files are missing or damaged.
+    """
+    folder = files(__package__)
     try:
-        data = files(__package__).joinpath(MODEL_FILE).read_bytes()
+        data = [folder.joinpath(name).read_bytes() for name in (NETWORK_FILE, ENCODER_FILE)]
     except OSError as error:
         raise InstallationError(
-            f"The phrasing model {MODEL_FILE} cannot be read: {error}.", hint="Install DeepTrader again."
+            f"The phrasing model cannot be read: {error}.", hint="Install DeepTrader again."
         ) from error
-    return PhrasingModel.load(data)
-
-
-def dump(model: dict[str, Any], about: dict[str, Any], vocabulary: Sequence[str]) -> bytes:
-    """The bytes that `PhrasingModel.load` reads: arrays, labels and calibration, features by name."""
-    import numpy as np
-
-    out = BytesIO()
-    np.savez_compressed(
-        out,
-        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        vocabulary=np.frombuffer("\n".join(vocabulary).encode(), dtype=np.uint8),
-        **model,
-    )
-    return out.getvalue()
+    return PhrasingModel.load(*data)

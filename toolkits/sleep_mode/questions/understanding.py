@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .features import features
+from .features import features, shown
 from .phrasing import phrasing_model
 from .reading import Reading, speech_act
 from .settling import TOO_LONG, settle
@@ -48,9 +48,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The grammar's reading of a text, and the features that the phrasing model judges it by."""
+    """The grammar's reading of a text, and what the phrasing model judges it by: its words, and features of it."""
 
     question: Question
+    words: tuple[str, ...]
     features: tuple[str, ...]
 
 
@@ -66,14 +67,14 @@ def understand(text: str, khala: Resolver) -> Question:
     """
     seen = look(text, khala)
     model = phrasing_model()
-    return settle(seen.question, model.judge(seen.features), model)
+    return settle(seen.question, model.judge(seen.words, seen.features), model)
 
 
 def look(text: str, khala: Resolver) -> Seen:
     """What the grammar alone makes of a text."""
-    shown = plain(text)
-    tokens = tuple(khala.resolve(shown.replace("'s", "")))  # "Apple's stock" is not about a token called S
-    masked = mask(shown, tokens)
+    written = plain(text)
+    tokens = tuple(khala.resolve(written.replace("'s", "")))  # "Apple's stock" is not about a token called S
+    masked = mask(written, tokens)
     numbered = numbered_tickers(masked, khala)
     for word in numbered:
         masked = masked.replace(word.lower(), " ")
@@ -88,15 +89,15 @@ def look(text: str, khala: Resolver) -> Seen:
             corrections += more
     reading = Reading(found, tokens, words)
     obstacles = reading.obstacles
-    if act := speech_act(words, shown):
+    if act := speech_act(words, written):
         obstacles.append(act)
     if len(text) > TEXT_LIMIT or len(words) > WORD_LIMIT:
         obstacles.append(TOO_LONG)
     if not reading.topics and unexplained:
         reading.kind, reading.template = "other", None
-    unknown = tuple(dict.fromkeys((*unknown_tickers(shown, tokens), *numbered)))
+    unknown = tuple(dict.fromkeys((*unknown_tickers(written, tokens), *numbered)))
     question = Question(
-        text=shown,
+        text=written,
         kind=reading.kind,
         topic=reading.topic,
         template=reading.template,
@@ -112,5 +113,6 @@ def look(text: str, khala: Resolver) -> Seen:
         corrections=tuple(corrections),
         normal=normal_form(words, found, tokens),
     )
-    names = features(words, found, reading, tokens=len(tokens), unknown=bool(unknown), unexplained=len(unexplained))
-    return Seen(question, tuple(names))
+    seen = shown(words)
+    names = features(seen, found, reading, tokens=len(tokens), unknown=bool(unknown), unexplained=len(unexplained))
+    return Seen(question, seen, tuple(names))

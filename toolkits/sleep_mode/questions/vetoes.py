@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE = (
+NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL, COMMON_WORD = (
     "negation",
     "the unsafe ones",
     "another setting",
@@ -18,6 +18,9 @@ NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE = (
     "how it is made",
     "the asker's own account",
     "not the first",
+    "how far from it",
+    "the same of several",
+    "a word that only looks like a token",
 )
 
 _SETTINGS: dict[str, frozenset[str]] = {
@@ -101,6 +104,17 @@ _OWN = re.compile(
 _PLACE = re.compile(
     r"\b(?:2nd|second|third|3rd|runner.?up|next) (?:best|biggest|most|highest|lowest|largest|worst)\b|\bnumber two\b"
 )
+_DEFINITION = re.compile(r"^\W*what(?:'s| is| are|s)(?: a| an| the)? [\w-]+\W*$")
+"""Names a thing and says nothing else of it; "what's oversold" is the exception, and about the market."""
+_FAR = re.compile(r"\bfar (?:from|off|away)\b")
+_HAS_A_DISTANCE = ("state.high_52w", "state.low_52w", "state.bands", "state.ema", "risk.stop")
+_BOTH = re.compile(r"^\W*(?:should|shall|can|could|do|would|is it wise to|is it time to)\b[^?]*\band\b")
+_CHOOSING = ("comparison.buy", "comparison.sell")
+_CHOICE = re.compile(
+    r"\b(?:or|vs\.?|versus|which|better|rather|between|prefer|pick|choose|compar\w+|than|against|over|instead|"
+    r"of the two)\b"
+)
+_LINK_TO = re.compile(r"\blinks? to (?:the|your|a|an|my|this|that|some)\b")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?=\D|$)")
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})[ -](?:day|period|bar)")
 _DAILY = re.compile(r"\b(?:1 ?d(?:ay)?|24 ?/ ?7|24 ?h\w*|24 hours?|one day)\b")
@@ -121,11 +135,17 @@ def veto(text: str, template: str) -> str | None:
         return TIME
     if _ALERT.search(text):
         return ALERT
-    if _EXPLAINED.search(text):
+    if _EXPLAINED.search(text) or (_DEFINITION.search(text) and not template.startswith("scenario")):
         return EXPLAINED
     if _OWN.search(text):
         return OWN
-    return PLACE if _PLACE.search(text) else None
+    if _PLACE.search(text):
+        return PLACE
+    if template not in _HAS_A_DISTANCE and _FAR.search(text):
+        return DISTANCE
+    if template in _CHOOSING and _BOTH.search(text) and not _CHOICE.search(text):
+        return SEVERAL
+    return COMMON_WORD if _LINK_TO.search(text) else None
 
 
 def _numbers(text: str) -> set[str]:
