@@ -17,7 +17,22 @@ from deeptrader.toolkits.sleep_mode.questions.encoder import (
     load_encoder,
 )
 
-PIECES = ["[UNK]", "[CLS]", "[SEP]", "over", "##sold", "##bought", "is", "bitcoin", "ethereum", "5", "%", "'"]
+PIECES = [
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "over",
+    "##sold",
+    "##bought",
+    "is",
+    "bitcoin",
+    "ethereum",
+    "5",
+    "%",
+    "'",
+    "ov",
+    "##er",
+]
 LABELS = ["yes", "no", "none"]
 WIDTH = 2 * HEADS
 

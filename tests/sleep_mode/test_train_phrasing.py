@@ -119,6 +119,8 @@ def test_two_networks_agree_on_the_geometric_mean_of_what_they_think() -> None:
     sure, doubting = np.array([0.9, 0.1], np.float32), np.array([0.1, 0.9], np.float32)
     assert agreed(sure, doubting).tolist() == pytest.approx([0.5, 0.5])
     assert agreed(sure, sure).tolist() == pytest.approx([0.9, 0.1])
+    undecided = np.array([0.5, 0.5], np.float32)
+    assert agreed(sure, undecided).tolist() == pytest.approx([0.75, 0.25])
     certain, other = np.array([1.0, 1e-38], np.float32), np.array([1e-38, 1.0], np.float32)
     assert agreed(certain, other).tolist() == pytest.approx([0.5, 0.5])
 
