@@ -18,7 +18,7 @@ from .answers.answering import Answer, answer_from_memory
 from .answers.facts import stamp
 from .briefing import Briefer, fit, to_json
 from .questions.naming import find_token, unknown_token
-from .questions.understanding import Question, understand
+from .questions.understanding import Question, look, settled
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -167,10 +167,10 @@ class Reader:
         """The question's slots. Tokens named beside it ("should I buy them?") are read as if it had named them."""
         if not text:
             return Question(text="")
-        question = understand(text, self.khala)
-        if names and not question.tokens:
-            question = understand(f"{text} {', '.join(names)}", self.khala)
-        return question
+        seen = look(text, self.khala)
+        if names and not seen.question.tokens:
+            seen = look(f"{text} {', '.join(names)}", self.khala)
+        return settled(seen)
 
     def _recall(self, name: str, interval: Interval) -> Recall | None:
         try:

@@ -42,6 +42,7 @@ __all__ = [
     "Seen",
     "answer_key",
     "look",
+    "settled",
     "understand",
 ]
 
@@ -65,7 +66,15 @@ def understand(text: str, khala: Resolver) -> Question:
     Raises:
         InstallationError: the phrasing model that ships with the package is missing or damaged.
     """
-    seen = look(text, khala)
+    return settled(look(text, khala))
+
+
+def settled(seen: Seen) -> Question:
+    """What both readers together make of a text that the grammar has looked at.
+
+    Raises:
+        InstallationError: the phrasing model that ships with the package is missing or damaged.
+    """
     model = phrasing_model()
     return settle(seen.question, model.judge(seen.words, seen.features), model)
 
