@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from phrasing_files import Phrasing, read_phrasings, with_clauses
-from train_network import packed, rows_of, train_network
+from train_network import Network, packed, rows_of, train_network
 
 from deeptrader.toolkits.sleep_mode.questions.bounds import clopper_pearson_upper
 from deeptrader.toolkits.sleep_mode.questions.encoder import dump_encoder
@@ -82,7 +82,9 @@ def judge_fold(encoder: Path, fold: int) -> tuple[list[int], np.ndarray]:
     return judged, agreed(by_features, by_words)
 
 
-def train_both(phrasings: Sequence[Phrasing], labels: list[str], encoder: Path, threads: int = 1):
+def train_both(
+    phrasings: Sequence[Phrasing], labels: list[str], encoder: Path, threads: int = 1
+) -> tuple[Network, dict[str, np.ndarray]]:
     """The feature network, and the weights of the encoder."""
     from train_encoder import read_checkpoint, train_encoder
 
