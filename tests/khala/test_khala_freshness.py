@@ -57,6 +57,18 @@ def test_a_newer_bar_makes_it_stale_once_the_grace_is_over(khala: Khala, publish
     assert "2026-03-03 00:00" in recall.reasons[0].detail
 
 
+def test_what_is_read_before_its_bar_closed_comes_from_the_future(
+    khala: Khala, publish: Publish, clock: ManualClock
+) -> None:
+    publish(make_analysis(security=make_security(ttl=timedelta(days=3))))
+    assert khala.latest("BTC-USD").freshness is Freshness.FRESH
+    clock.set(BAR_CLOSE - timedelta(minutes=1))
+    recall = khala.latest("BTC-USD")
+    assert (recall.freshness, codes(recall)) == (Freshness.STALE, ["not_yet"])
+    clock.set(BAR_CLOSE)
+    assert codes(khala.latest("BTC-USD")) == []
+
+
 def test_an_equity_waits_for_its_next_session_and_not_for_the_clock(
     khala: Khala, publish: Publish, clock: ManualClock
 ) -> None:
@@ -342,6 +354,13 @@ def test_other_bars_end_a_text(khala: Khala, publish: Publish) -> None:
 def test_a_text_about_what_was_never_stored_is_stale(khala: Khala) -> None:
     khala.put_documents([make_document(rests_on=("BTC-USD:1d:20260302T0000:0123456789ab",))])
     assert judged(khala) == ("stale", ["newer_bar"])
+
+
+def test_a_text_is_not_served_before_it_was_written(khala: Khala, clock: ManualClock) -> None:
+    khala.put_documents([make_document(created_at=NOW)])
+    assert judged(khala) == ("fresh", [])
+    clock.set(NOW - timedelta(hours=1))
+    assert judged(khala) == ("stale", ["not_yet"])
 
 
 def test_a_text_dies_at_its_own_end(khala: Khala, clock: ManualClock) -> None:

@@ -168,7 +168,7 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
     if len(absent) == len(analysis.figures) and (not absent or {"failed", "no_data"} & set(absent)):
         raise VerificationFailed("none of its figures could be computed")
     if before is not None and _moments(analysis) < before[:2]:
-        raise VerificationFailed("what is published is newer")
+        raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
 
 
 def _moments(analysis: MarketAnalysis) -> list[float]:

@@ -2,6 +2,8 @@
 
 Every reason is collected, in a fixed order, so that a reader sees all of them:
 
+0. `not_yet`: its bar has not closed at the moment of reading, which lies before what memory knows (a replay of an
+   earlier day, a clock set back). What came later must not answer.
 1. `newer_bar`: a later bar has closed (plus grace). Until `next_bar_due` plus grace nothing newer can exist, so the
    usual case is one comparison; after it the market's calendar decides.
 2. `price_moved`: the last seen price left the band of `price_band_atr` ATRs around the price it was made at.
@@ -48,6 +50,9 @@ CURABLE = frozenset({"failed", "no_data"})
 
 BAND_WITHOUT_ATR = 0.02
 """A young token has no ATR yet; its price may move two percent, about half an ATR of a lively coin."""
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""A text written by another machine may be this far ahead of this one's clock."""
 
 RECHECK_CLOSED_MARKET = timedelta(minutes=1)
 """How long a judgement about a market with sessions may be kept, since it may open or close meanwhile."""
@@ -112,6 +117,10 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
     def stale(code: str, detail: str) -> None:
         reasons.append(StaleReason(code=code, detail=detail))  # pyright: ignore[reportArgumentType]
 
+    if analysis.bar_close > now:
+        stale("not_yet", f"it rests on {_at(analysis)}, which has not closed at {now:%Y-%m-%d %H:%M} UTC")
+        until.append(analysis.bar_close)
+
     due = analysis.next_bar_due + rules.grace
     if now < due:
         until.append(due)
@@ -159,6 +168,10 @@ def judge_document(
     bars, or is no longer kept. A newer version of the same bars (a new quote, say) kills nothing by itself.
     """
     reasons: list[StaleReason] = []
+    if document.created_at > now + CLOCK_SKEW:
+        reasons.append(
+            StaleReason(code="not_yet", detail=f"it was written at {document.created_at:%Y-%m-%d %H:%M} UTC")
+        )
     if document.dies_at is not None and now >= document.dies_at:
         reasons.append(StaleReason(code="ttl", detail=f"it was good until {document.dies_at:%Y-%m-%d %H:%M} UTC"))
     for analysis_id in document.rests_on:

@@ -84,6 +84,7 @@ class Freshness(StrEnum):
 
 
 StaleCode = Literal[
+    "not_yet",
     "newer_bar",
     "price_moved",
     "threshold_crossed",
