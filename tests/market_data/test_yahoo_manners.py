@@ -9,8 +9,16 @@ from datetime import timedelta
 import pytest
 from doubles.yahoo_server import YahooServer
 
-from deeptrader.core.errors import CircuitOpen, SourceError, SourceUnreachable, TokenDelisted, TokenNotFound
+from deeptrader.core.errors import (
+    BudgetExceeded,
+    CircuitOpen,
+    SourceError,
+    SourceUnreachable,
+    TokenDelisted,
+    TokenNotFound,
+)
 from deeptrader.core.limits import CircuitBreaker, TokenBucket
+from deeptrader.core.metering import metered
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.yahoo_misses import MissBook
 
@@ -114,6 +122,32 @@ def test_what_was_answered_before_never_hides_an_answer_about_the_token(server, 
 
     with pytest.raises(TokenNotFound):
         market.bars(token)
+
+
+@pytest.mark.parametrize("allowed", range(3))
+def test_no_request_is_sent_that_its_meter_refuses(server, tmp_path, allowed):
+    breaker = CircuitBreaker("Yahoo", threshold=1)
+    market = server.market(tmp_path, breaker=breaker)
+    [token] = market.universe(top=1).tokens
+    server.behave(token.symbol, "500")  # yfinance takes it for a spent crumb: three requests in all
+    server.requests.clear()
+    left = iter(range(allowed))
+
+    def meter() -> None:
+        if next(left, None) is None:
+            raise BudgetExceeded("No requests are left.")
+
+    with metered("requests", meter), pytest.raises(BudgetExceeded):
+        market.bars(token)
+    assert len(server.requests) == allowed
+    assert breaker.state == "closed"  # what was not asked says nothing about Yahoo
+
+
+async def test_requests_made_in_another_thread_are_metered_too(server, tmp_path):
+    market, asked = server.market(tmp_path), []
+    with metered("requests", lambda: asked.append(1)):
+        await market.auniverse(top=3)
+    assert len(asked) == market.requests_made() > 0
 
 
 def test_requests_wait_for_their_turn(server, tmp_path):

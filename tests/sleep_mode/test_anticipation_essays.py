@@ -101,7 +101,6 @@ def test_a_question_asked_once_is_not_worth_a_model_call(khala: Khala, clock: Ma
         (BAD, "unlinked_number"),
         ("NOT ANSWERABLE", "not_answerable"),
         (GOOD + " You should buy BTC-USD.", "instruction"),
-        (RuntimeError("down"), "failed"),
         ("", "empty"),
     ],
 )
@@ -118,6 +117,31 @@ def test_a_refused_answer_is_not_kept_and_not_tried_again_on_the_same_facts(
     assert anticipator.prepare().essays == 0
     assert model.calls == 1
     assert not answer_from_memory(FREE, khala)
+
+
+def test_a_provider_that_failed_is_asked_again_in_the_next_pass(khala: Khala, clock: ManualClock) -> None:
+    model = ScriptedModel([RuntimeError("down")], forever=GOOD)
+    anticipator = build(khala, clock, model)
+    ask_twice(anticipator)
+    assert anticipator.prepare().essays == 0
+    assert anticipator.prepare().essays == 1
+
+
+def test_what_the_budget_did_not_allow_is_tried_once_it_does(khala: Khala, clock: ManualClock) -> None:
+    anticipator = build(khala, clock, ScriptedModel(forever=GOOD))
+    ask_twice(anticipator)
+    assert anticipator.prepare(budget=Empty()).essays == 0
+    assert anticipator.prepare(budget=Unlimited()).essays == 1
+
+
+def test_no_model_is_asked_while_none_may_be(khala: Khala, clock: ManualClock) -> None:
+    model = ScriptedModel(forever=GOOD)
+    anticipator = build(khala, clock, model, suggest=True)
+    ask_twice(anticipator)
+    assert anticipator.prepare(budget=Unlimited(), may_ask=lambda: False).scenarios > 0
+    assert model.calls == 0
+    anticipator.prepare(budget=Unlimited())
+    assert model.calls == 2  # both what may come next and the answer, as if nothing had been in the way
 
 
 class Empty(Unlimited):

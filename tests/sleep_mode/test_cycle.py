@@ -307,6 +307,37 @@ def test_tokens_on_the_watch_list_are_kept_beside_the_top(market, khala, setting
     assert khala.latest(watched).analysis is not None
 
 
+def test_a_watched_token_that_is_not_found_holds_up_no_other(market, khala, settings, clock):
+    watched = symbols(market)[-1]
+    wanted = settings.with_changes(top=2, watchlist=("NOSUCH-USD", watched))
+
+    report = SleepCycle(market=market, khala=khala, settings=wanted, clock=clock).run()
+
+    assert report.count("published") == 3
+    assert khala.latest(watched).analysis is not None
+    assert [problem for problem in report.problems if "NOSUCH-USD" in problem]
+
+
+def test_a_watched_token_that_memory_knows_outlasts_a_source_that_does_not_answer(market, khala, settings, clock):
+    watched = symbols(market)[-1]
+    cycle = SleepCycle(
+        market=market, khala=khala, settings=settings.with_changes(top=2, watchlist=(watched,)), clock=clock
+    )
+    cycle.run()
+    clock.advance(timedelta(days=1))
+
+    def down(*_args: object, **_options: object):
+        raise SourceUnreachable("Nobody answers.")
+
+    market.find = market.quotes = down
+    report = cycle.run()
+
+    assert watched in report.universe
+    assert report.left == ()
+    assert report.count("published") == 3
+    assert [problem for problem in report.problems if "Nobody answers" in problem]
+
+
 def test_named_tokens_are_refreshed_on_demand_and_fresh_ones_kept(market, khala, settings, clock):
     first, second = market.universe(top=2).tokens
     analyse_tokens([first], market=market, khala=khala, settings=settings, clock=clock)

@@ -13,14 +13,15 @@ from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
+from deeptrader.core.metering import about_to_send
 from deeptrader.core.prices import ModelPrice
 from deeptrader.core.security import SecurityReport
 from deeptrader.core.settings import Settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.market_data.protocol import Bars
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+from deeptrader.toolkits.market_data.protocol import Bars, Universe
+from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle, analyse_tokens
 from deeptrader.toolkits.sleep_mode.cycle.cycle_report import CycleReport
 from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, limits_of
 from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
@@ -50,16 +51,37 @@ class Networked(SimulatedMarket):
         return self.made
 
 
+class Retrying(Networked):
+    """Sends three requests for each question, and asks before each whether it may."""
+
+    def _ask(self) -> None:
+        for _ in range(3):
+            about_to_send("requests")
+            self.made += 1
+
+    def universe(self, **options: Any) -> Universe:
+        self._ask()
+        return super().universe(**options)
+
+    def bars(self, token: Token, **options: Any) -> Bars:
+        self._ask()
+        self.made -= 1  # counted once more below
+        return super().bars(token, **options)
+
+
 class Checks:
-    """A security provider that takes two calls for each token."""
+    """A security provider that takes two calls for each token, or as many as the test wants."""
 
     id = "checks"
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int = 2) -> None:
+        self.calls = calls
         self.made = 0
 
     def check(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
-        self.made += 2
+        for _ in range(self.calls):
+            about_to_send("security_calls")
+            self.made += 1
         return make_security(symbol=token.symbol, checked_at=now or START)
 
     def calls_made(self) -> int:
@@ -71,13 +93,19 @@ def run(tmp_path: Path):
     """Run a cycle with some budgets changed; returns its report and what was spent today."""
     opened: list[Khala] = []
 
-    def go(*, market: Networked | None = None, writer: Callable[[Khala, Settings], Any] | None = None, **limits: Any):
+    def go(
+        *,
+        market: Networked | None = None,
+        writer: Callable[[Khala, Settings], Any] | None = None,
+        calls: int = 2,
+        **limits: Any,
+    ):
         clock = market._ticking if market else ManualClock(START)
         settings = make_settings(intervals=("1d",), top=COUNT, fetch_concurrency=1, **limits)
         khala = Khala.open(tmp_path / f"khala-{len(opened)}", clock=clock, settings=settings)
         opened.append(khala)
         book = BudgetBook(khala.journal, limits_of(settings), clock=clock)
-        checks = Checks()
+        checks = Checks(calls)
         cycle = SleepCycle(
             market=market or Networked(clock),
             khala=khala,
@@ -118,6 +146,34 @@ def test_requests_end_a_cycle_inside_it(run: Any):
     assert "no budget left" in said(report)
 
 
+@pytest.mark.parametrize("limit", range(3, 12))
+def test_what_a_fetch_needs_beyond_one_request_is_refused_before_it_is_sent(run: Any, limit: int):
+    market = Retrying(ManualClock(START))
+    report, book = run(market=market, budget_requests_per_cycle=limit)
+    assert market.made == report.spent["requests"] == book.used_today()["requests"]
+    assert market.made <= limit
+    assert report.count("published") == limit // 3 - 1
+    assert "budget" in said(report)
+
+
+def test_a_cycle_that_ran_out_of_requests_goes_on_with_what_needs_none(tmp_path: Path):
+    clock = ManualClock(START)
+    market, settings = Networked(clock), make_settings(intervals=("1d",), top=COUNT, budget_requests_per_cycle=1)
+    with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
+        book = BudgetBook(khala.journal, limits_of(settings), clock=clock)
+        cycle = SleepCycle(market=market, khala=khala, budgets=book.open, settings=settings, clock=clock)
+        smallest = market.universe(top=COUNT).tokens[-2:]
+        analyse_tokens(smallest, market=market, khala=khala, settings=settings, clock=clock)
+        for token in smallest:  # their bars are kept, and a new finding calls for another look
+            khala.set_security(token.symbol, make_security("caution", symbol=token.symbol, checked_at=START))
+        report = cycle.run()
+    outcomes = {outcome.symbol: outcome.outcome for outcome in report.outcomes}
+    assert [outcomes[token.symbol] for token in smallest] == ["unchanged", "unchanged"]
+    assert report.count("deferred") == COUNT - 2
+    assert report.stopped_by is not None
+    assert "budget of 1 requests" in report.stopped_by
+
+
 def test_the_requests_of_the_day_end_a_cycle_too(run: Any):
     report, book = run(budget_requests_per_day=3)
     assert book.used_today()["requests"] == 3
@@ -134,6 +190,15 @@ def test_security_calls_end_and_the_cheap_work_goes_on(run: Any):
     assert report.spent["security_calls"] == 4  # two tokens; a third might have needed more than was left
     assert report.count("published") == COUNT
     assert "cycle's budget of 6 security calls does not allow 3 more" in said(report)
+
+
+@pytest.mark.parametrize("limit", [3, 8, 9, 10])
+def test_a_check_that_needs_more_calls_than_expected_stays_within_the_limit(run: Any, limit: int):
+    report, book = run(calls=5, budget_security_calls_per_cycle=limit)
+    assert report.spent["security_calls"] <= limit
+    assert book.used_today()["security_calls"] == report.spent["security_calls"]
+    assert report.count("published") == COUNT
+    assert f"cycle's budget of {limit} security calls" in said(report)
 
 
 def test_seconds_end_a_cycle_inside_it(run: Any):

@@ -106,6 +106,9 @@ class Purse(Unlimited):
             raise BudgetExceeded("No model tokens are left.")
         super().spend(kind, amount)
 
+    def left(self, kind: Any) -> float:
+        return self.limits[kind] - self.spent.get(kind, 0)
+
 
 def test_without_budget_the_model_is_not_even_asked() -> None:
     written, model = write(GOOD, budget=Purse(100))
@@ -169,22 +172,66 @@ def test_improved_reports_are_new_versions_of_the_same_findings(khala: Khala) ->
     items = published(khala, "BTC-USD", "ETH-USD")
     texts = [GOOD, GOOD.replace("Bitcoin", "Ether").replace("45.0", "99.9")]
     writer = ReportWriter(ScriptedModel(texts, id="cheap"), khala, SETTINGS)
-    improved = writer.improve(items, now=NOW, budget=Unlimited())
-    assert [(a.token.symbol, a.report_author) for a in improved] == [("BTC-USD", "model:cheap")]
+    settled = {item.token.symbol: analysis for item, analysis in writer.improve(items, budget=Unlimited())}
+    improved = settled["BTC-USD"]
+    assert improved is not None
+    assert improved.report_author == "model:cheap"
+    assert settled["ETH-USD"] is None
     assert writer.outcomes["ETH-USD:1d"].refused == "unlinked_number"
-    khala.publish(khala.store(improved))
+    khala.publish(khala.store([improved]))
     analysis = khala.latest("BTC-USD").analysis
     assert analysis is not None
     assert analysis.report == GOOD
-    assert writer.improve(items[:1], now=NOW, budget=Unlimited()) == []
+    assert list(writer.improve(items[:1], budget=Unlimited())) == [(items[0], None)]
 
 
 def test_the_pass_ends_with_the_budget_or_with_a_provider_that_keeps_failing(khala: Khala) -> None:
     items = published(khala, "BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD")
     model = ScriptedModel(forever=GOOD, input_tokens=4_000, output_tokens=500)
-    ReportWriter(model, khala, SETTINGS).improve(items, now=NOW, budget=Purse(5_000))
-    assert model.calls == 1
+    settled = list(ReportWriter(model, khala, SETTINGS).improve(items, budget=Purse(5_000)))
+    assert (model.calls, len(settled)) == (1, 1)
     broken = ScriptedModel(forever=lambda _messages: RuntimeError("down"))
     writer = ReportWriter(broken, khala, SETTINGS)
-    assert writer.improve(items, now=NOW, budget=Unlimited()) == []
+    assert list(writer.improve(items, budget=Unlimited())) == []  # none is settled, all are tried again
     assert broken.calls == 3
+
+
+def test_before_each_report_it_is_asked_whether_a_model_may_be(khala: Khala) -> None:
+    items = published(khala, "BTC-USD", "ETH-USD", "SOL-USD")
+    model, leave = ScriptedModel(forever=GOOD), iter([True, False])
+    settled = ReportWriter(model, khala, SETTINGS).improve(items, budget=Unlimited(), may_ask=lambda: next(leave))
+    assert [item.token.symbol for item, _ in settled] == ["BTC-USD"]
+    assert model.calls == 1
+
+
+class Tellable(ScriptedModel):
+    """A model that can be told how long its reply may be, as agno's own can."""
+
+    def __init__(self, *, newer: int | None = None, older: int | None = None, provider: str = "scripted") -> None:
+        super().__init__([GOOD])
+        self.provider = provider
+        self.max_completion_tokens, self.max_tokens = newer, older
+        self.told: list[tuple[int | None, int | None]] = []
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        self.told.append((self.max_completion_tokens, self.max_tokens))
+        return super().invoke(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "left", "told"),
+    [
+        (Tellable(), 1e9, (None, 4_096)),
+        (Tellable(provider="OpenAI"), 1e9, (4_096, None)),
+        (Tellable(older=200), 1e9, (None, 200)),
+        (Tellable(newer=9_000, provider="OpenAI"), 1e9, (4_096, None)),
+        (Tellable(), 900, (None, 842)),  # the prompt is taken for 58
+    ],
+)
+def test_a_model_is_told_how_long_its_reply_may_be(
+    model: Tellable, left: float, told: tuple[int | None, int | None]
+) -> None:
+    before = (model.max_completion_tokens, model.max_tokens)
+    Writer(model, budget=Purse(left)).complete("a" * 404, "", max_tokens=500)
+    assert model.told == [told]
+    assert (model.max_completion_tokens, model.max_tokens) == before

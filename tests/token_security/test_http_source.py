@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 from doubles.security_server import Answer
 
-from deeptrader.core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
+from deeptrader.core.errors import BudgetExceeded, MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
+from deeptrader.core.metering import metered
 from deeptrader.toolkits.token_security.http import run_sync
 
 
@@ -72,6 +73,20 @@ def test_threads_share_one_line_and_one_count(http, server):
     for thread in threads:
         thread.join()
     assert source.calls_made() == server.count() == 5
+
+
+async def test_each_attempt_is_metered_and_none_is_sent_that_is_refused(http, server):
+    source = http(attempts=3)
+    server.on("/", Answer({}, 503))
+    left = iter([1, 2])
+
+    def meter() -> None:
+        if next(left, None) is None:
+            raise BudgetExceeded("No calls are left.")
+
+    with metered("security_calls", meter), pytest.raises(BudgetExceeded):
+        run_sync(source.fetch("/thing"))  # in a thread of its own, since a loop runs here
+    assert server.count() == source.calls_made() == 2
 
 
 async def test_sync_works_inside_a_running_loop_and_carries_errors_over(http, server):

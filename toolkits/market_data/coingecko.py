@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable
+from ...core.metering import about_to_send
 
 BASE_URL = "https://api.coingecko.com/api/v3"
 TIMEOUT = 10.0
@@ -23,11 +24,13 @@ def coingecko_prices(
         RateLimited: too many requests (the keyless limit is a few a minute).
         SourceUnreachable: no connection, no answer in `timeout` seconds, or a server error.
         MalformedResponse: the answer does not parse.
+        BudgetExceeded: whoever meters this call may not send another request.
     """
     import httpx
 
     if not coin_ids:
         return {}
+    about_to_send("requests")
     try:
         answer = httpx.get(
             f"{base_url}/simple/price",

@@ -27,6 +27,7 @@ from typing import Any
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import (
+    BudgetExceeded,
     CircuitOpen,
     InvalidInput,
     MalformedResponse,
@@ -202,7 +203,7 @@ class YahooMarket(InThreads):
             return {}
         try:
             return self._reference_prices(ids_of(rows))
-        except SourceError as error:
+        except (SourceError, BudgetExceeded) as error:
             _log.warning("prices could not be compared with a second source: %s", error)
             return {}
 
@@ -224,6 +225,7 @@ class YahooMarket(InThreads):
 
         Raises:
             InvalidInput: `as_of` is in the past.
+            BudgetExceeded: whoever meters this call may not send another request.
         """
         now = self._live(as_of)
         wanted = {token.symbol: token for token in tokens}

@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.errors import RateLimited, SourceError, SourceUnreachable, UserError
+from ...core.errors import BudgetExceeded, RateLimited, SourceError, SourceUnreachable, UserError
 from ...core.limits import CircuitBreaker, TokenBucket
+from ...core.metering import about_to_send
 from .yahoo_library import load_yfinance
 from .yahoo_outcomes import EmptyAnswer, Exchange, outcome_of, retry_after
 
@@ -58,6 +59,7 @@ class Call:
                     f"Yahoo did not answer in time ({self.about}).", hint="Check the network. It is asked again later."
                 )
             options["timeout"] = left * HELPER_SHARE if helper else left
+            about_to_send("requests")
             self.counted()
             response = send(method, url, **options)
         except BaseException as error:
@@ -115,12 +117,13 @@ class Connection:
         Raises:
             CircuitOpen: Yahoo is being left alone after repeated failures.
             SourceError: what the exchanges show, typed (see `outcome_of`).
+            BudgetExceeded: whoever meters this call may not send another request.
         """
         with self.breaker.guard(), _within(Call(about, monotonic() + seconds, monotonic, counted)) as call:
             yfinance = load_yfinance(cache_dir, quiet=_under_way)
             try:
                 return work(yfinance, self._gate.session)
-            except (SourceError, UserError):
+            except (SourceError, UserError, BudgetExceeded):
                 raise
             except EmptyAnswer:
                 raise outcome_of(call.exchanges, about) from None

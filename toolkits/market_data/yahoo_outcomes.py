@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound, TooFewBars
+from ...core.errors import (
+    BudgetExceeded,
+    MalformedResponse,
+    RateLimited,
+    SourceError,
+    SourceUnreachable,
+    TokenNotFound,
+    TooFewBars,
+)
 
 _LATER = "It is asked again later."
 _CURL = re.compile(r"^Failed to perform, curl: \(\d+\) ")
@@ -33,12 +41,18 @@ class Exchange:
     retry_after: float | None = None
 
 
-def outcome_of(exchanges: Sequence[Exchange], about: str, error: Exception | None = None) -> SourceError:
+def outcome_of(
+    exchanges: Sequence[Exchange], about: str, error: Exception | None = None
+) -> SourceError | BudgetExceeded:
     """The typed error for a call that brought nothing usable.
 
     An empty answer while nothing got through is `SourceUnreachable`; only an answer about the symbol itself is
-    `TokenNotFound`. Nothing here says delisted: that takes evidence over hours (see `yahoo_misses`).
+    `TokenNotFound`. Nothing here says delisted: that takes evidence over hours (see `yahoo_misses`). A request that was
+    not sent for want of budget says nothing about Yahoo.
     """
+    for exchange in exchanges:
+        if isinstance(exchange.error, BudgetExceeded):
+            return exchange.error
     data = [exchange for exchange in exchanges if not exchange.helper]
     decisive = data or list(exchanges)
     if not decisive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,4 +53,5 @@ class InThreads(_Synchronous):
         with self._opening:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="yahoo")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        here = contextvars.copy_context()  # whoever meters the caller's requests meters these
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(here.run, work))

@@ -7,6 +7,7 @@ server that stays silent, or sends a byte now and then, ends it like one that re
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import ssl
 import threading
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.clock import Clock, SystemClock
 from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
 from ...core.limits import CircuitBreaker, TokenBucket
+from ...core.metering import about_to_send
 from ...core.text import quote_untrusted
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class HttpSource:
             MalformedResponse: refused, too large, or no JSON. Not retried.
             TokenNotFound: HTTP 404. Not retried.
             CircuitOpen: the source is being left alone after repeated failures. Nothing was sent.
+            BudgetExceeded: whoever meters this call may not send another request.
         """
         attempt = 0
         while True:
@@ -120,6 +123,7 @@ class HttpSource:
     ) -> Any:
         import httpx
 
+        about_to_send("security_calls")
         with self._count:
             self._calls += 1
         try:
@@ -194,7 +198,7 @@ def run_sync[T](coroutine: Coroutine[Any, Any, T]) -> T:
         except BaseException as error:  # noqa: BLE001 - carried over to the calling thread, whatever it is
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="token-security", daemon=True)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="token-security", daemon=True)
     thread.start()
     thread.join()
     if failure:

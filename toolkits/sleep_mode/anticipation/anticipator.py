@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -48,9 +48,13 @@ ASKED_SCENARIO = 0.2
 class Essayist(Protocol):
     """A model's part: answers that no template covers, and what may be asked next; see essays.py."""
 
-    def prepare(self, log: AskedLog, market: Market, *, now: datetime, budget: Budget | None) -> list[Document]: ...
+    def prepare(
+        self, log: AskedLog, market: Market, *, now: datetime, budget: Budget | None, may_ask: Callable[[], bool]
+    ) -> list[Document]: ...
 
-    def suggest(self, log: AskedLog, market: Market, changed: str, *, budget: Budget | None) -> list[str]: ...
+    def suggest(
+        self, log: AskedLog, market: Market, changed: str, *, budget: Budget | None, may_ask: Callable[[], bool]
+    ) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,15 @@ class Anticipator:
 
     # -- preparing ------------------------------------------------------------------------------------------------
 
-    def prepare(self, now: datetime | None = None, *, budget: Budget | None = None) -> AnticipationReport:
-        """Prepare what is worth it as of `now` (Khala's present by default). Cheap when nothing changed.
+    def prepare(
+        self,
+        now: datetime | None = None,
+        *,
+        budget: Budget | None = None,
+        may_ask: Callable[[], bool] = lambda: True,
+    ) -> AnticipationReport:
+        """Prepare what is worth it as of `now` (Khala's present by default). Cheap when nothing changed. `may_ask` is
+        asked before each call of a model.
 
         Raises:
             StoreError: memory cannot be read or written.
@@ -135,8 +146,8 @@ class Anticipator:
         essays: list[Document] = []
         if self._essayist is not None:
             changed = scenarios[-1].text if scenarios else "unknown"
-            suggested = self._essayist.suggest(self.log, market, changed, budget=budget)
-            essays = self._essayist.prepare(self.log, market, now=now, budget=budget)
+            suggested = self._essayist.suggest(self.log, market, changed, budget=budget, may_ask=may_ask)
+            essays = self._essayist.prepare(self.log, market, now=now, budget=budget, may_ask=may_ask)
         made, wanted, report = self._answers(market, standing, now, suggested)
         give_way()
         self._khala.put_documents([*scenarios, *(document for document, _, _ in made), *essays])

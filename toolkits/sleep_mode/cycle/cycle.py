@@ -10,15 +10,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from ....core.clock import Clock, ReplayClock, SystemClock, ensure_utc
-from ....core.errors import SettingsError, SourceError
+from ....core.errors import SettingsError
 from ....core.giving_way import giving_way
+from ....core.metering import Allowance, metered
 from ....core.settings import Settings, load_settings
 from ....core.token import Interval, Token
 from ...khala import Khala
-from ...khala.records import MarketAnalysis
 from ...market_data.extras import parse_extra
 from ...market_data.protocol import MarketProvider, Universe
 from ...token_security.protocol import SecurityProvider
@@ -26,21 +27,19 @@ from .bar_store import BarStore
 from .cycle_report import CycleLog, CycleReport, TokenOutcome
 from .cycle_run import CycleRun, Progress
 from .fetch import BarFetcher
+from .observe import Observer
 from .plan import Budget, CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh, Unlimited
 from .refresh import Refresher
-from .security_step import QUIET_WAIT_SECONDS, SecurityStep
+from .report_step import ReportStep, ReportWriter
+from .security_step import SecurityStep
 
 
 class Anticipator(Protocol):
     """Prepares scenarios and answers after a publication; the report tells how many of each."""
 
-    def prepare(self, now: datetime | None = None, *, budget: Budget | None = None) -> Any: ...
-
-
-class ReportWriter(Protocol):
-    """Has a model write better reports for the tokens that are worth it, within the budget."""
-
-    def improve(self, items: Sequence[PlanItem], *, now: datetime, budget: Budget) -> list[MarketAnalysis]: ...
+    def prepare(
+        self, now: datetime | None = None, *, budget: Budget | None = None, may_ask: Callable[[], bool]
+    ) -> Any: ...
 
 
 class SleepCycle:
@@ -92,15 +91,17 @@ class SleepCycle:
         self._planner = planner or RefreshWhatIsNotFresh()
         self._budgets = budgets or Unlimited
         self._anticipator = anticipator
-        self._writer = writer
-        self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
+        quiet = wait_for_quiet or (lambda _seconds: True)
+        self._quiet = quiet
+        self._reports = ReportStep(writer, khala, self.log, wait_for_quiet=quiet, fence=lambda: self.fence())
         self._give_way = give_way or (lambda _seconds: 0.0)
         self._fetcher = BarFetcher(market, self.bars, concurrency=self.settings.fetch_concurrency)
+        self._observer = Observer(market, khala, self.settings, networked=self._fetcher.networked)
         self._refresher = Refresher(
             khala,
             self._fetcher,
             self.bars,
-            security=SecurityStep(security, khala, self._wait_for_quiet) if security else None,
+            security=SecurityStep(security, khala, quiet) if security else None,
             settings=self.settings,
             fence=lambda: self.fence(),
         )
@@ -144,9 +145,9 @@ class SleepCycle:
         """Bring these tokens up to date, whatever the plan would say; see `analyse_tokens`."""
         now = self.clock.now()
         run = self._begin(now, self.clock.monotonic())
-        batch = self.market.quotes(tokens, as_of=now)
-        self.khala.observe(batch.quotes.values())
-        self._state(run, Universe(now, tuple(tokens), batch.quotes), intervals)
+        quotes = self._observer.quotes(run, tokens)
+        self.khala.observe(quotes.values())
+        self._state(run, Universe(now, tuple(tokens), quotes), intervals)
         items = []
         for (symbol, interval), recall in run.recalls.items():
             token = next(token for token in tokens if token.symbol == symbol)
@@ -158,14 +159,14 @@ class SleepCycle:
                 run.outcome(item, "kept")
             else:
                 items.append(item)
-        self._refresher.refresh(run, items, batch.quotes)
+        self._refresher.refresh(run, items, quotes)
         order = {token.symbol: place for place, token in enumerate(tokens)}
         return sorted(run.outcomes, key=lambda outcome: order[outcome.symbol])
 
     def preview(self, now: datetime | None = None) -> Plan:
         """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
         run = self._begin(ensure_utc(now) if now else self.clock.now(), self.clock.monotonic())
-        return self._planner.plan(self._state(run, self._read_universe(run)), run.budget)
+        return self._planner.plan(self._state(run, self._observer.universe(run)), run.budget)
 
     def _begin(self, now: datetime, started: float) -> CycleRun:
         def halted_by() -> str | None:
@@ -187,16 +188,17 @@ class SleepCycle:
         started, started_at = self.clock.monotonic(), self._wall.now()
         run = self._begin(now, started)
         requests_before = self.market.requests_made()
-        with giving_way(run.give_way):
+        spend_request = Allowance(partial(run.budget.spend, "requests"))
+        with giving_way(run.give_way), metered("requests", spend_request):
             with run.step("observe"):
                 run.progress("observe", 0, 1)
-                universe, entered, left = self._observe(run)
+                universe, entered, left = self._observer.observe(run)
                 run.progress("observe", 1, 1)
             with run.step("plan"):
                 items = self._plan(run, universe)
-            self._refresher.refresh(run, items, universe.quotes)
+            self._refresher.refresh(run, [i for i in items if i.action == "refresh"], universe.quotes)
             with run.step("reports"):
-                self._improve_reports(run, items)
+                waiting = self._reports.improve(run, items)
             # After the reports: a better report is a new version, and answers rest on versions.
             with run.step("anticipate"):
                 prepared = self._prepare(run)
@@ -223,50 +225,14 @@ class SleepCycle:
             spent=dict(getattr(run.budget, "spent", {})),
             anticipated=getattr(prepared, "anticipated", 0),
             scenarios=getattr(prepared, "scenarios", 0),
-            stopped_by=run.stopped_by,
+            reports_waiting=waiting,
+            stopped_by=run.stopped_by or run.out_of_budget,
             problems=(*run.problems, *_refusals(run)),
         )
         self.log.add(report)
         return report
 
-    # Observe and plan
-
-    def _observe(self, run: CycleRun) -> tuple[Universe, tuple[str, ...], tuple[str, ...]]:
-        """Read the market once, remember the prices seen and who entered or left its top."""
-        if self._fetcher.networked:
-            run.budget.spend("requests")
-        universe = self._read_universe(run)
-        self.khala.observe(universe.quotes.values())
-        if universe.problem is not None:
-            return universe, (), ()
-        events = self.khala.record_universe(universe.tokens, run.now)
-        entered = tuple(event.symbol for event in events if event.event == "entered")
-        left = tuple(event.symbol for event in events if event.event == "left")
-        return universe, entered, left
-
-    def _read_universe(self, run: CycleRun) -> Universe:
-        """The market's universe and the watch list, with a quote for each token that has one.
-
-        When the source fails, the tokens of the last cycle stand in and the report says so.
-        """
-        problem = None
-        try:
-            universe = self.market.universe(top=self.settings.top, as_of=run.now)
-            tokens, quotes, problem = universe.tokens, dict(universe.quotes), universe.problem
-        except SourceError as error:
-            known = {token.symbol: token for token in self.khala.symbols()}
-            tokens, quotes, problem = tuple(known[s] for s in self.khala.universe() if s in known), {}, error
-            if not tokens:
-                raise
-            run.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
-        listed = {token.symbol for token in tokens}
-        tokens += tuple(self.market.find(symbol) for symbol in self.settings.watchlist if symbol not in listed)
-        unquoted = [token for token in tokens if token.symbol not in quotes]
-        if unquoted:
-            batch = self.market.quotes(unquoted, as_of=run.now)
-            quotes |= batch.quotes
-            run.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
-        return Universe(as_of=run.now, tokens=tokens, quotes=quotes, problem=problem)
+    # Plan
 
     def _state(self, run: CycleRun, universe: Universe, intervals: Sequence[Interval] | None = None) -> CycleState:
         for interval in intervals or self.settings.intervals:
@@ -280,7 +246,7 @@ class SleepCycle:
         for item in plan.items:
             if item.action != "refresh":
                 run.outcome(item, "kept" if item.action == "keep" else "deferred")
-        return list(plan.refreshes())
+        return list(plan.items)
 
     # Prepare
 
@@ -288,25 +254,11 @@ class SleepCycle:
         if self._anticipator is None:
             return None
         run.progress("anticipate", 0, 1)
-        anticipator = self._anticipator
-        prepared = run.guarded("anticipation", lambda: anticipator.prepare(run.now, budget=run.budget))
+        may_ask = partial(run.may_ask, self._quiet)
+        prepare = partial(self._anticipator.prepare, run.now, budget=run.budget, may_ask=may_ask)
+        prepared = run.guarded("anticipation", prepare)
         run.progress("anticipate", 1, 1)
         return prepared
-
-    def _improve_reports(self, run: CycleRun, items: Sequence[PlanItem]) -> None:
-        if self._writer is None or run.halted():
-            return
-        writer = self._writer
-        published = {(o.symbol, o.interval) for o in run.outcomes if o.outcome == "published"}
-        worth = [item for item in items if item.prose and (item.token.symbol, item.interval) in published]
-        if not worth:
-            return
-        if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
-            run.problems.append("reports: the team was at work all the time; they wait for the next cycle")
-            return
-        improved = run.guarded("reports", lambda: writer.improve(worth, now=run.now, budget=run.budget))
-        if improved and self.fence():
-            self.khala.publish(self.khala.store(improved))
 
     def _book_requests(self, run: CycleRun, before: int) -> None:
         """A fetch may need more requests than the one that was reserved for it: book the difference."""

@@ -35,7 +35,8 @@ class TokenOutcome(Record):
 
 
 class CycleReport(Record):
-    """One sleep cycle. `steps` are seconds per step, `spent` is in each budget's own unit."""
+    """One sleep cycle. `steps` are seconds per step, `spent` is in each budget's own unit, `reports_waiting` are the
+    analyses (`symbol:interval`) whose report a model should have written and did not come to."""
 
     schema_version: int = 1
     cycle_id: str
@@ -54,6 +55,7 @@ class CycleReport(Record):
     spent: dict[str, float] = Field(default_factory=dict)
     anticipated: int = 0
     scenarios: int = 0
+    reports_waiting: tuple[str, ...] = ()
     stopped_by: str | None = None
     problems: tuple[str, ...] = ()
 

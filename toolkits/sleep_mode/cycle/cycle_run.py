@@ -30,6 +30,11 @@ class Progress:
 GIVE_WAY_SECONDS = 20.0
 """The most a cycle waits for the team, all in all: enough for short runs, and a busy team still gets its cycles."""
 
+QUIET_WAIT_SECONDS = 30.0
+"""How long dear work (a security check, a model's report) waits for the team to rest."""
+
+LEASE_LOST = "another process holds the lease"
+
 LOOK_UP_SECONDS = 0.5
 """How long it waits before it looks whether it should end."""
 
@@ -54,6 +59,9 @@ class CycleRun:
     outcomes: list[TokenOutcome] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     stopped_by: str | None = None
+    busy: bool = False
+    out_of_budget: str | None = None
+    """The first refusal of a request. It ends nothing: what costs no request still fits."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -84,6 +92,13 @@ class CycleRun:
         if self.stopped_by is None:
             self.stopped_by = self.halted_by()
         return self.stopped_by
+
+    def may_ask(self, wait_for_quiet: Callable[[float], bool]) -> bool:
+        """Whether a model may be asked now: nothing ends the cycle, and the team is at rest (`busy` when it is not)."""
+        if self.halted() is not None:
+            return False
+        self.busy = not wait_for_quiet(QUIET_WAIT_SECONDS)
+        return not self.busy and self.halted() is None
 
     def progress(self, step: str, done: int, total: int, symbol: str = "") -> None:
         """Tell whoever watches."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from ....core.errors import BudgetExceeded, DeepTraderError, SourceError
+from ....core.metering import Allowance, metered
 from ....core.token import Interval, Token
 from ...market_data.protocol import Bars, MarketProvider
 from .bar_store import BarStore
@@ -82,7 +85,8 @@ class BarFetcher:
         """Yield one outcome per wanted pair, as they arrive.
 
         `halted` is asked before each new request; once it gives a reason, what is under way is finished and the rest
-        is yielded as `BudgetExceeded` errors with that reason.
+        is yielded as `BudgetExceeded` errors with that reason. One request is reserved for each fetch; what a fetch
+        needs beyond it (a retry, a cookie) is asked of the budget before it is sent.
         """
         queue = list(reversed(wanted))
         running: set[Future[Fetched]] = set()
@@ -104,10 +108,15 @@ class BarFetcher:
                     except BudgetExceeded as error:
                         yield Fetched(token, interval, error=error)
                         continue
-                    running.add(pool.submit(self.one, token, interval, now))
+                    fetch = partial(self._metered, Allowance(partial(budget.spend, "requests"), reserved=1))
+                    running.add(pool.submit(copy_context().run, fetch, token, interval, now))
                 if running:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
+
+    def _metered(self, allowance: Allowance, token: Token, interval: Interval, now: datetime) -> Fetched:
+        with metered("requests", allowance):
+            return self.one(token, interval, now)
 
     def _kept_or_error(self, token: Token, interval: Interval, now: datetime) -> Fetched | None:
         try:

@@ -15,7 +15,7 @@ from ...khala.records import MarketAnalysis
 from ...market_data.protocol import Bars
 from .analyse import build_analysis
 from .bar_store import BarStore
-from .cycle_run import CycleRun
+from .cycle_run import LEASE_LOST, CycleRun
 from .fetch import BarFetcher, Fetched
 from .plan import PlanItem
 from .security_step import SecurityStep
@@ -23,8 +23,6 @@ from .situations import remember_situations
 
 BATCH = 25
 """Versions per transaction: small enough that a kill loses little, large enough that 5,000 tokens are quick."""
-
-LEASE_LOST = "another process holds the lease"
 
 
 class Refresher:
@@ -75,8 +73,8 @@ class Refresher:
         if fetched.bars is None:
             assert fetched.error is not None
             deferred = isinstance(fetched.error, BudgetExceeded)
-            if deferred and run.stopped_by is None:
-                run.stopped_by = fetched.error.message
+            if deferred and run.out_of_budget is None:
+                run.out_of_budget = fetched.error.message
             run.outcome(item, "deferred" if deferred else "failed", error=fetched.error)
             return None
         try:

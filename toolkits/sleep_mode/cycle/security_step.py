@@ -6,17 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ....core.errors import BudgetExceeded
+from ....core.metering import Allowance, metered
 from ....core.security import SecurityReport
 from ....core.token import Token
 from ...token_security.protocol import SecurityProvider
-from .cycle_run import CycleRun
+from .cycle_run import QUIET_WAIT_SECONDS, CycleRun
 
 if TYPE_CHECKING:
     from ...khala import Khala
 
-# A token with second opinions asks this many sources; with less left in the budget it waits for the next cycle.
+# A token with second opinions asks this many sources; with less left in the budget it waits for the next cycle. What a
+# check needs beyond them (a retry, CoinGecko's list) is asked of the budget before it is sent.
 CALLS_PER_CHECK = 3
-QUIET_WAIT_SECONDS = 30.0
 
 
 class SecurityStep:
@@ -43,14 +44,18 @@ class SecurityStep:
             run.budget.spend("security_calls", CALLS_PER_CHECK)
         except BudgetExceeded:
             return known
-        before, used = self._provider.calls_made(), 0
+        before = self._provider.calls_made()
+        allowance = Allowance(lambda: run.budget.spend("security_calls"), reserved=CALLS_PER_CHECK)
         try:
             if not self._wait_for_quiet(QUIET_WAIT_SECONDS):
                 return known
-            found = self._provider.check(token, now=run.now)
-            used = self._provider.calls_made() - before
+            with metered("security_calls", allowance):
+                found = self._provider.check(token, now=run.now)
+        except BudgetExceeded:
+            return known
         finally:
-            run.budget.record("security_calls", used - CALLS_PER_CHECK)
+            used = self._provider.calls_made() - before
+            run.budget.record("security_calls", used - CALLS_PER_CHECK - allowance.drawn)
         if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
             return known
         self._khala.set_security(token.symbol, found)

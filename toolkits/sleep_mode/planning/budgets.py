@@ -1,7 +1,8 @@
 """Hard limits on what sleep may spend, per cycle and per UTC day; the day's count is kept in the journal.
 
-Everything is reserved before it is used, and refused when it would cross a limit. The day's count is shared by all
-processes on one store and survives restarts.
+Everything is reserved before it is used, and refused when it would cross a limit. What is only known afterwards (the
+length of a prompt as its provider counts it) is booked then, and once a limit is passed nothing more is granted. The
+day's count is shared by all processes on one store and survives restarts.
 """
 
 from __future__ import annotations

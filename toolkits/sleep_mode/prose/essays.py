@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from ..answers.material import Market, ids
 from ..anticipation.asked import AskedLog, Prepared
 from ..questions.understanding import understand
 from .prose_lint import refuse
-from .writer import Writer, facts_of, list_facts, moments_of, quoted
+from .writer import FAILURES_IN_A_ROW, Writer, facts_of, list_facts, moments_of, quoted
 
 if TYPE_CHECKING:
     from ...khala import Khala
@@ -67,12 +67,25 @@ class Essays:
         self.outcomes: Counter[str] = Counter()
         """How many texts were written, and how many refused by reason, since this object was made."""
 
-    def prepare(self, log: AskedLog, market: Market, *, now: datetime, budget: Budget | None) -> list[Document]:
-        """Answers to the free questions that were asked most, made from what is fresh; those that stand are left."""
+    def prepare(
+        self,
+        log: AskedLog,
+        market: Market,
+        *,
+        now: datetime,
+        budget: Budget | None,
+        may_ask: Callable[[], bool] = lambda: True,
+    ) -> list[Document]:
+        """Answers to the free questions that were asked most, made from what is fresh; those that stand are left.
+
+        Ends when `may_ask`, asked before each model call, says no, when the budget is spent or the model fails again
+        and again; a question that was not come to is tried in the next pass.
+        """
         writer = self._writer(budget)
         recalls = {recall.symbol: recall for recall in market.recalls}
         standing = log.prepared()
         documents: list[Document] = []
+        failures = 0
         for normal, text, symbols in self._wanted(log, recalls):
             key = free_key(normal)
             chosen = [recalls[symbol] for symbol in symbols]
@@ -81,22 +94,33 @@ class Essays:
             stands = standing.get(key)
             if (stands is not None and stands.basis == basis) or self._refused.get(key) == basis:
                 continue
-            document = self._answer(writer, key, text, chosen, now)
-            if document is None:
-                self._refused[key] = basis
-                if self.outcomes["budget"] or len(documents) >= MOST_ESSAYS:
-                    break
-                continue
-            documents.append(document)
-            log.note_prepared([Prepared(key, "anticipated", "free", basis)])
-            if len(documents) >= MOST_ESSAYS:
+            if len(documents) >= MOST_ESSAYS or failures >= FAILURES_IN_A_ROW or not may_ask():
                 break
+            answer = self._answer(writer, key, text, chosen, now)
+            failures = failures + 1 if answer == "failed" else 0
+            if isinstance(answer, Document):
+                documents.append(answer)
+                log.note_prepared([Prepared(key, "anticipated", "free", basis)])
+            elif answer == "budget":
+                break
+            elif answer != "failed":
+                self._refused[key] = basis
         return documents
 
-    def suggest(self, log: AskedLog, market: Market, changed: str, *, budget: Budget | None) -> list[str]:
-        """Keys of answers that the model expects to be asked for; at most once per `suggest_every`."""
+    def suggest(
+        self,
+        log: AskedLog,
+        market: Market,
+        changed: str,
+        *,
+        budget: Budget | None,
+        may_ask: Callable[[], bool] = lambda: True,
+    ) -> list[str]:
+        """Keys of answers that the model expects to be asked for; at most once per `suggest_every`, if `may_ask`."""
         now = self._clock.now()
         if self._suggest_every is None or (self._suggested_at and now - self._suggested_at < self._suggest_every):
+            return []
+        if not may_ask():
             return []
         self._suggested_at = now
         asked = "\n".join(quoted(row["text"]) for row in log.recent(30)) or "nothing yet"
@@ -128,7 +152,8 @@ class Essays:
                 seen.setdefault(row["normal"], (row["text"], symbols))
         return [(normal, *seen[normal]) for normal, count in counts.most_common() if count >= ASKED_AT_LEAST]
 
-    def _answer(self, writer: Writer, key: str, text: str, recalls: list[Recall], now: datetime) -> Document | None:
+    def _answer(self, writer: Writer, key: str, text: str, recalls: list[Recall], now: datetime) -> Document | str:
+        """The answer, or the code of why there is none."""
         analyses = [recall.analysis for recall in recalls if recall.analysis is not None]
         facts: dict[str, Cited] = {}
         for analysis in analyses:
@@ -144,10 +169,10 @@ class Essays:
         done = writer.complete(system, user, max_tokens=ANSWER_TOKENS)
         if done.refused is not None:
             self.outcomes[done.refused.code] += 1
-            return None
+            return done.refused.code
         if UNANSWERABLE in done.text:
             self.outcomes["not_answerable"] += 1
-            return None
+            return "not_answerable"
         refused = refuse(
             done.text,
             tuple(facts.values()),
@@ -156,7 +181,7 @@ class Essays:
         )
         if refused is not None:
             self.outcomes[refused.code] += 1
-            return None
+            return refused.code
         self.outcomes["written"] += 1
         head = "SIMULATED DATA. " if any(a.provenance.simulated for a in analyses) else ""
         return Document(

@@ -8,7 +8,8 @@ that code wrote stays.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 REPORT_WORDS = 160
 REPORT_TOKENS = 500
 """What a report may cost beyond its prompt; reserved before the model is asked."""
+REPLY_CAP = 4_096
+"""The most tokens of one reply, thinking included: far more than these texts take, and every provider allows it."""
+REPLY_SETTINGS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""What agno's models call the limit of a reply. OpenAI's have the first and, outdated, the last."""
 FAILURES_IN_A_ROW = 3
 """After so many provider failures one after another the rest of the pass is left alone."""
 
@@ -75,6 +80,7 @@ class Writer:
     def __init__(self, model: Any, *, budget: Budget | None = None, prices: PriceList | None = None) -> None:
         self.model = model
         self.budget = budget
+        self._told: Any = None
         self._price = (prices or PriceList()).find(getattr(model, "id", None), getattr(model, "provider", None))
 
     @property
@@ -83,7 +89,11 @@ class Writer:
         return f"model:{getattr(self.model, 'id', None) or type(self.model).__name__}"
 
     def complete(self, system: str, user: str, *, max_tokens: int) -> Completion:
-        """The model's text. Prompt and `max_tokens` are reserved first; failures come back as data."""
+        """The model's text. Prompt and a reply of `max_tokens` are reserved first; failures come back as data.
+
+        A longer reply (a model that reasons) is taken and booked, up to `REPLY_CAP` and what the budget has left: so
+        much and no more is allowed of a model that can be told. One that cannot may pass the limit by its last reply.
+        """
         from agno.models.message import Message
 
         prompt = estimate_tokens(system) + estimate_tokens(user)
@@ -93,7 +103,7 @@ class Writer:
             return Completion(refused=Refusal("budget", str(error)))
         messages = [Message(role="system", content=system), Message(role="user", content=user)]
         try:
-            response = self.model.response(messages=messages)
+            response = self._capped(max_tokens).response(messages=messages)
         except Exception as error:  # noqa: BLE001 - providers raise anything; each is an outcome with its reason
             log.warning("%s did not answer: %s", self.author, error)
             return Completion(refused=Refusal("failed", f"{type(error).__name__}: {error}"[:200]))
@@ -103,6 +113,24 @@ class Writer:
         tokens_out = int(getattr(usage, "output_tokens", 0) or 0) or estimate_tokens(text)
         self._settle((prompt, max_tokens), (tokens_in, tokens_out))
         return Completion(text, tokens_in, tokens_out)
+
+    def _capped(self, reserved: int) -> Any:
+        """The model, told how long its reply may be."""
+        most = float(REPLY_CAP)
+        if self.budget is not None:
+            most = min(most, reserved + self.budget.left("model_tokens"))
+            if self._price is not None and self._price.output > 0:
+                most = min(most, reserved + self.budget.left("usd") / self._price.output * 1_000_000)
+        known = [name for name in REPLY_SETTINGS if hasattr(self.model, name)]
+        if not known:
+            return self.model
+        if getattr(self.model, "provider", None) != "OpenAI":
+            known.reverse()  # servers that only speak OpenAI's language know the name it had first
+        chosen = {name: value for name in known if (value := getattr(self.model, name)) is not None}
+        self._told = self._told or copy(self.model)  # the model is the user's, and may be in use elsewhere
+        for name, value in (chosen or {known[0]: REPLY_CAP}).items():
+            setattr(self._told, name, int(min(value, most)))
+        return self._told
 
     def _reserve(self, prompt: int, reply: int) -> None:
         if self.budget is None:
@@ -165,7 +193,7 @@ class ModelReporter:
 class ReportWriter:
     """The cycle's report writer: asks a reporter for each token that is worth it, until budget or provider give out.
 
-    `outcomes` holds what became of each, of the last pass.
+    `outcomes` holds what became of each that the model was asked for, of the last pass.
     """
 
     def __init__(self, model: Any, khala: Khala, settings: Settings, *, max_tokens: int = REPORT_TOKENS) -> None:
@@ -175,26 +203,33 @@ class ReportWriter:
         self._max_tokens = max_tokens
         self.outcomes: dict[str, ReportText] = {}
 
-    def improve(self, items: Sequence[PlanItem], *, now: datetime, budget: Budget) -> list[MarketAnalysis]:
-        """New versions of the published analyses with better reports, to be stored and published by the caller."""
+    def improve(
+        self, items: Sequence[PlanItem], *, budget: Budget, may_ask: Callable[[], bool] = lambda: True
+    ) -> Iterator[tuple[PlanItem, MarketAnalysis | None]]:
+        """Each item that is settled: with a new version of its analysis under a better report, to be stored and
+        published by the caller, or None where the plain one stays. Items that are not settled (`may_ask` said no, the
+        budget or the provider gave out) are not yielded."""
         writer = Writer(self._model, budget=budget, prices=PriceList(self._settings.model_prices))
         reporter = ModelReporter(writer, self._settings, max_tokens=self._max_tokens)
         self.outcomes = {}
-        improved: list[MarketAnalysis] = []
         failures = 0
         for item in items:
             recall = self._khala.latest(item.token, interval=item.interval)
             analysis = recall.analysis
             if analysis is None or not servable(recall) or analysis.report_author != "computed":
+                yield item, None
                 continue
+            if not may_ask():
+                return
             written = reporter.write(analysis, analysis.report)
             self.outcomes[f"{analysis.token.symbol}:{analysis.interval}"] = written
-            if written.refused is None:
-                improved.append(analysis.model_copy(update={"report": written.text, "report_author": written.author}))
             failures = failures + 1 if written.refused == "failed" else 0
             if written.refused == "budget" or failures >= FAILURES_IN_A_ROW:
-                break
-        return improved
+                return
+            if written.refused == "failed":
+                continue
+            better = {"report": written.text, "report_author": written.author}
+            yield item, analysis.model_copy(update=better) if written.refused is None else None
 
 
 # -- what a model is given, and held to -------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from ....core.market import Quote
+from ....core.metering import Allowance, metered
 from ....core.token import Interval, Token
 from ...khala import Khala
 from ...market_data.protocol import MarketProvider
@@ -47,15 +49,22 @@ class PriceWatch:
         tokens = [token for token in self._khala.symbols() if token.symbol in present]
         if not tokens:
             return None
-        before = self._market.requests_made()
-        if self._budgets is not None:
-            self._budgets.charge("requests", 1)
-        batch = self._market.quotes(tokens)
-        more = self._market.requests_made() - before - 1
-        if self._budgets is not None and more > 0:
-            self._budgets.charge("requests", more, limited=False)
-        self._khala.observe(batch.quotes.values())
+        self._khala.observe(self._quotes(tokens))
         return self._reason(tokens)
+
+    def _quotes(self, tokens: Sequence[Token]) -> Iterable[Quote]:
+        budgets = self._budgets
+        if budgets is None:
+            return self._market.quotes(tokens).quotes.values()
+        before = self._market.requests_made()
+        budgets.charge("requests", 1)
+        allowance = Allowance(lambda: budgets.charge("requests", 1), reserved=1)
+        with metered("requests", allowance):
+            batch = self._market.quotes(tokens)
+        more = self._market.requests_made() - before - 1 - allowance.drawn
+        if more > 0:  # a market that does not ask before it sends
+            budgets.charge("requests", more, limited=False)
+        return batch.quotes.values()
 
     def _reason(self, tokens: Sequence[Token]) -> str | None:
         settings, now = self._khala.settings, self._khala.clock.now()
