@@ -84,6 +84,7 @@ def test_a_busy_team_puts_reports_off_and_the_next_cycle_writes_them(khala: Khal
     assert len(report.reports_waiting) == COUNT
     assert "the team was at work" in " ".join(report.problems)
     clock.advance(timedelta(minutes=5))
+    assert report.reports_waiting[0] in " ".join(build(khala, clock, model).preview().notes)
     later = build(khala, clock, model).run()
     assert later.count("published") == 0  # nothing is new: it is for the reports alone
     assert len(by_a_model(khala)) == COUNT

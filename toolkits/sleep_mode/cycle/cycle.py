@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -166,7 +167,11 @@ class SleepCycle:
     def preview(self, now: datetime | None = None) -> Plan:
         """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
         run = self._begin(ensure_utc(now) if now else self.clock.now(), self.clock.monotonic())
-        return self._planner.plan(self._state(run, self._observer.universe(run)), run.budget)
+        plan = self._planner.plan(self._state(run, self._observer.universe(run)), run.budget)
+        waiting = self._reports.waiting()
+        if not waiting:
+            return plan
+        return replace(plan, notes=(*plan.notes, f"reports that a model did not come to: {', '.join(waiting)}"))
 
     def _begin(self, now: datetime, started: float) -> CycleRun:
         def halted_by() -> str | None:

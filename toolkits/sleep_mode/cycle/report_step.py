@@ -50,6 +50,11 @@ class ReportStep:
         self._quiet = wait_for_quiet
         self._fence = fence
 
+    def waiting(self) -> tuple[str, ...]:
+        """What the last cycle did not come to, as `symbol:interval`."""
+        last = self._log.last() if self._writer is not None else None
+        return last.reports_waiting if last else ()
+
     def improve(self, run: CycleRun, items: Sequence[PlanItem]) -> tuple[str, ...]:
         """Have reports written of what this cycle published and of what waited; returns what waits now, as
         `symbol:interval`. A token whose newest analysis was kept is no candidate of the planner's any more, so what
@@ -57,8 +62,7 @@ class ReportStep:
         if self._writer is None:
             return ()
         outcomes = {f"{done.symbol}:{done.interval}": done.outcome for done in run.outcomes}
-        last = self._log.last()
-        waited = set(last.reports_waiting) if last else set()
+        waited = set(self.waiting())
         wanted = {
             name: item
             for item in items
