@@ -52,13 +52,12 @@ def build(
 
 
 def echo(messages: list) -> str:
-    """Repeat the signal and most of the facts, a sentence each: a text that the check lets pass."""
+    """Repeat the signal and the dated facts, a sentence each: a text that the check lets pass."""
     shown = str(messages[-1].content)
     signal = shown.split("Signal ")[1].split(":")[0]
-    facts = shown.split("FACTS\n")[1].split(" ATR(14) as a share")[0].splitlines()
-    return f"The signal is {signal}. Security is safe.\n" + "".join(
-        f"{fact}.\n" for fact in facts if "(" in fact and "_live" not in fact
-    )
+    facts = shown.split("FACTS\n")[1].split("\n\n")[0].splitlines()
+    dated = [fact for fact in facts if "(20" in fact]
+    return f"The signal is {signal}. Security is safe.\n" + "".join(f"{fact}.\n" for fact in dated)
 
 
 def by_a_model(khala: Khala) -> list[str]:

@@ -39,6 +39,8 @@ LABELS: dict[str, str] = {
     "distance_high_52w": "distance from the 52-week high",
     "distance_low_52w": "distance from the 52-week low",
     "volume_ratio_20": "volume against its 20-bar mean",
+    "rsi_14_live": "live RSI(14)",
+    "bb_percent_b_live": "live %B",
 }
 SIGNED = frozenset({"return_1", "return_7", "return_30", "distance_high_52w", "distance_low_52w"})
 SHARES = SIGNED | {"volatility_30"}

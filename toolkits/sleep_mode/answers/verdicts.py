@@ -200,7 +200,7 @@ def _rule_reason(c: Composer, a: MarketAnalysis, side: str) -> str:
     side_of = "below" if buy else "above"
     return (
         f"RSI(14) {c.figure(a, 'rsi_14')} (the rule asks for {side_of} {c.threshold(name, limit)}), "
-        f"close {c.close(a)} (at or {side_of} the {LABELS[band]} {c.figure(a, band)})"
+        f"close {c.close(a)} (the rule asks for at or {side_of} the {LABELS[band]} {c.figure(a, band)})"
     )
 
 

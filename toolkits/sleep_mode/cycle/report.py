@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....core.market import Figure
 from ....core.security import SecurityReport
 from ...khala.records import MarketAnalysis
+from ..answers.cite import LABELS
 
 _TREND = (("EMA 20", "ema_20"), ("EMA 50", "ema_50"), ("EMA 200", "ema_200"))
 _RETURNS = (("1", "return_1"), ("7", "return_7"), ("30", "return_30"))
@@ -36,6 +37,11 @@ def price_text(value: float) -> str:
     return f"{value:.4g}" if value >= 1e-4 else f"{value:.10f}".rstrip("0")
 
 
+def signed_price_text(value: float) -> str:
+    """A difference of prices with its sign: +67.12 or -0.00001234."""
+    return ("-" if value < 0 else "+") + price_text(abs(value))
+
+
 def _signal_line(analysis: MarketAnalysis) -> str:
     signal = analysis.signal
     if signal.action is None:
@@ -55,7 +61,7 @@ def _momentum_line(analysis: MarketAnalysis) -> str:
         )
     histogram = analysis.value("macd_histogram_12_26_9")
     if histogram is not None:
-        parts.append(f"MACD(12, 26, 9) histogram {histogram:+.3g}")
+        parts.append(f"MACD(12, 26, 9) histogram {signed_price_text(histogram)}")
     return _sentence(parts)
 
 
@@ -68,7 +74,7 @@ def _trend_line(analysis: MarketAnalysis) -> str:
     parts = [f"{side} {' and '.join(labels)}" for side, labels in sides.items() if labels]
     adx = analysis.value("adx_14")
     if adx is not None:
-        parts.append(f"ADX(14) {adx:.0f}")
+        parts.append(f"ADX(14) {adx:.1f}")
     returns = [
         f"{value * 100:+.1f} % over {bars}" for bars, key in _RETURNS if (value := analysis.value(key)) is not None
     ]
@@ -83,10 +89,10 @@ def _risk_line(analysis: MarketAnalysis) -> str:
     if atr is not None:
         parts.append(f"ATR(14) {price_text(atr)} ({atr / analysis.price * 100:.1f} % of the close)")
     if volatility is not None:
-        parts.append(f"realised volatility {volatility * 100:.0f} % a year")
+        parts.append(f"realised volatility {volatility * 100:.1f} % a year")
     high, low = analysis.value("distance_high_52w"), analysis.value("distance_low_52w")
     if high is not None and low is not None:
-        parts.append(f"{abs(high) * 100:.0f} % below its 52-week high and {abs(low) * 100:.0f} % above its low")
+        parts.append(f"{abs(high) * 100:.1f} % below its 52-week high and {abs(low) * 100:.1f} % above its low")
     volume = analysis.value("volume_ratio_20")
     if volume is not None:
         parts.append(f"volume {volume:.2f} times its 20-bar mean")
@@ -102,7 +108,11 @@ def _security_line(report: SecurityReport | None) -> str:
 
 
 def _absent_line(figures: dict[str, Figure]) -> str:
-    absent = [f"{name} ({figure.absent.replace('_', ' ')})" for name, figure in figures.items() if figure.absent]
+    absent = [
+        f"{LABELS.get(name, name)} ({figure.absent.replace('_', ' ')})"
+        for name, figure in figures.items()
+        if figure.absent
+    ]
     return f"Absent: {', '.join(absent)}." if absent else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 NUMBER = re.compile(
     r"(?<![\w.,])(?P<sign>[+\-\u2212]?)(?P<dollar>\$?)(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
@@ -21,7 +22,8 @@ LONG_DATE = re.compile(
     r"(?:,? (?P<y>\d{4}))?(?!\w)"
 )
 WORDS = re.compile(
-    r"\b(two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
+    r"\b((?<!above )(?<!below )(?<!over )(?<!under )(?<!the )zero|nil|nought|naught|two|three|four|five|six|seven|"
+    r"eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
     r"nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?|half|"
     r"halved|twice|thrice|double[ds]?|triple[ds]?|quadrupled?|two[- ]thirds?|an? (?:third|quarter|fifth|tenth)|"
     r"one[- ](?:third|quarter|percent|per cent)|three[- ]quarters?|one (?:per cent|percent|dollar|point))\b",
@@ -47,6 +49,7 @@ WINDOWS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 """Windows that a figure is defined by: they stand where that figure is among the facts."""
+_NOT_ONE_OF_THEM = r"(?<!lower )(?<!middle )(?<!upper )(?<!lower Bollinger )(?<!middle Bollinger )(?<!upper Bollinger )"
 NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), names)
     for pattern, names in (
@@ -57,9 +60,14 @@ NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"\bEMA ?\(?20\)?(?!\d)", ("ema_20",)),
         (r"\bEMA ?\(?50\)?(?!\d)", ("ema_50",)),
         (r"\bEMA ?\(?200\)?(?!\d)", ("ema_200",)),
-        (r"%B", ("bb_percent_b_20_2",)),
+        (r"%B", ("bb_percent_b_",)),
         (r"(?i)\bbandwidth\b", ("bb_bandwidth_20_2",)),
-        (r"(?i)\bband\b", ("bb_", "trigger_")),
+        (r"(?i)\blower (?:Bollinger )?band\b", ("bb_lower_",)),
+        (r"(?i)\bmiddle (?:Bollinger )?band\b", ("bb_middle_",)),
+        (r"(?i)\bupper (?:Bollinger )?band\b", ("bb_upper_",)),
+        (rf"(?i){_NOT_ONE_OF_THEM}\b(?:Bollinger )?bands?\b", ("bb_", "trigger_")),
+        (r"(?i)\bhistogram\b", ("macd_histogram_",)),
+        (r"(?i)\bsignal line\b|\bMACD signal\b", ("macd_signal_",)),
         (r"(?i)\bvolatility\b", ("volatility_",)),
         (r"(?i)\bvolume\b", ("volume_",)),
         (r"(?i)\bscore\b", ("security",)),
@@ -70,9 +78,26 @@ NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?i)\bdistance from the 52-week low\b", ("distance_low_52w",)),
     )
 )
-AFTER = re.compile(r"^\s*(?:over|in|after) (?:the last )?(1|7|30) bars?\b")
+NAMES_AFTER: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern), names)
+    for pattern, names in (
+        (r"(?i)\b(?:52-week )?high\b", ("distance_high_52w",)),
+        (r"(?i)\b(?:52-week )?low\b", ("distance_low_52w",)),
+        (r"(?i)\b(?:out )?of 100\b|/100\b", ("security",)),
+        (r"(?i)\bof the close\b", ("atr_14_share",)),
+        (r"(?i)\bmean\b|\baverage\b", ("volume_ratio_20",)),
+    )
+)
+"""Names that follow their number: "20 % below its 52-week high"."""
+WINDOW = re.compile(r"(?i)\b(?:over|in|after) (?:the last )?(1|7|30)(?: bars?\b|(?=,))")
+CLOSE = re.compile(
+    r"(?i)(?<!\ba )(?<!\bany )(?<!of the )\b(?:closed?|price seen|last price|price (?:is|was|stands?|stood))"
+    r"(?: (?:of|at|is|was|stands?|stood|near|around|now))*:? ?\$?$"
+)
+"""What says that the number after it is the price, and no level."""
+AFTER = re.compile(r"^\s*(?:over|in|after) (?:the last )?(1|7|30)(?: bars?\b|(?=,))")
 LIMIT_WORDS = re.compile(
-    r"(?i)\b(above|below|under|over|at|than|threshold|line|level|limit|reach(?:es)?|cross(?:es)?)\b|[<>]"
+    r"(?i)\b(above|below|under|over|between|at|than|threshold|line|level|limit|reach(?:es)?|cross(?:es)?)\b|[<>]"
 )
 DOWN = re.compile(
     r"(?i)\b(f[ae]ll(?:s|en)?|down|lost|los[se]s?|drop(?:s|ped)?|declin(?:e|es|ed)|below|lower|under|negative|minus|off|slid|"
@@ -85,4 +110,27 @@ UP = re.compile(
 LIMIT_REACH = 30
 """A threshold may stand where a word of comparison ("below", "at") comes at most this many characters before it."""
 
+CLAUSE_END = re.compile(r"[.;](?=\s)|[,:]")
 SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n")
+PRICED = re.compile(r"(?i)\b(close[sd]?|price|trades?|traded|at|near)\b")
+_TRIGGER = re.compile(r"^trigger_(?:above|below)_")
+
+
+def goes_by(known: Sequence[str], name: str) -> bool:
+    """Whether a figure goes by one of these names; those that end in `_` are the beginning of one. The price at which a
+    line is crossed goes by the line's name."""
+    name = _TRIGGER.sub("", name)
+    name = f"bb_{name}" if name.endswith("_bollinger_band") else name
+    return any(name == one or (one.endswith("_") and name.startswith(one)) for one in known)
+
+
+def direction(sentence: str, start: int, end: int) -> Literal["up", "down"] | None:
+    """Which way the words nearest to a number point."""
+    nearest: tuple[int, Literal["up", "down"]] | None = None
+    ways: tuple[tuple[re.Pattern[str], Literal["up", "down"]], ...] = ((DOWN, "down"), (UP, "up"))
+    for pattern, way in ways:
+        for match in pattern.finditer(sentence):
+            distance = start - match.end() if match.end() <= start else match.start() - end
+            if 0 <= distance <= 40 and (nearest is None or distance < nearest[0]):
+                nearest = (distance, way)
+    return nearest[1] if nearest else None

@@ -16,29 +16,43 @@ from datetime import datetime
 from typing import Literal
 
 from ..answers.cite import SIGNED, Cited, show
+from .comparisons import Linked, StatementCode, false_statements
 from .number_grammar import (
     AFTER,
+    CLAUSE_END,
+    CLOSE,
     DATE,
-    DOWN,
     INDICATORS,
     LIMIT_REACH,
     LIMIT_WORDS,
     LONG_DATE,
     MONTHS,
     NAMES,
+    NAMES_AFTER,
     NUMBER,
+    PRICED,
     SCALES,
     SENTENCE_END,
     TIME,
-    UP,
+    WINDOW,
     WINDOWS,
     WORDS,
+    direction,
+    goes_by,
 )
 
 FindingCode = Literal[
-    "unlinked_number", "wrong_sign", "wrong_name", "wrong_date", "number_in_words", "strange_character"
+    "unlinked_number",
+    "wrong_sign",
+    "wrong_name",
+    "wrong_date",
+    "number_in_words",
+    "strange_character",
+    StatementCode,
 ]
 
+NAME_REACH = 45
+"""A name that follows its number stands at most this many characters after it."""
 RELATIVE = 0.02
 """Rounding may move a number by half of its last shown digit, and by no more than this share of itself."""
 
@@ -91,6 +105,7 @@ class _Lint:
         self.names = {symbol: {symbol, *names.get(symbol, ())} - {""} for symbol in self.symbols}
         self.covered = [False] * len(text)
         self.defining: list[tuple[int, int]] = []
+        self.linked: list[Linked] = []
         self.findings: list[Finding] = []
         self.cited: set[str] = set()
 
@@ -106,6 +121,8 @@ class _Lint:
             if not any(self.covered[match.start() : match.end()]):
                 self._find("number_in_words", match.start(), match.end())
         self._leftovers()
+        for code, start, end in false_statements(self.text, self.facts, self.linked, self._owns):
+            self._find(code, start, end)
         return LintResult(tuple(sorted(self.findings, key=lambda f: f.at)), frozenset(self.cited))
 
     def _strange_characters(self) -> None:
@@ -172,6 +189,7 @@ class _Lint:
             self._find("wrong_name", start, end)
             return
         self.cited.add(named[0].id)
+        self.linked.append(Linked(match.start("digits"), end, tuple(named)))
 
     def _equal(self, match: re.Match[str], fact: Cited) -> bool:
         """Whether the number is the fact's value, as far as it shows."""
@@ -201,10 +219,10 @@ class _Lint:
         if target >= 0 and _name(fact) not in SIGNED:
             return True
         sentence, at = self._sentence(match.start())
-        direction = _direction(sentence, at, at + match.end() - match.start())
+        way = direction(sentence, at, at + match.end() - match.start())
         if target < 0:
-            return direction == "down"
-        return target == 0 or direction != "down"
+            return way == "down"
+        return target == 0 or way != "down"
 
     def _name_fits(self, match: re.Match[str], fact: Cited) -> bool:
         """The indicator named just before the number (or the window just after it) must be the fact's."""
@@ -216,31 +234,68 @@ class _Lint:
         if window and name.startswith("return_"):
             return name == f"return_{window[1]}"
         before = sentence[:at]
+        if CLOSE.search(before):
+            return name in ("price", "quote")
+        windows = list(WINDOW.finditer(before))
+        if windows and name.startswith("return_") and not self._has_number(before[windows[-1].end() :], match.start()):
+            return name == f"return_{windows[-1][1]}"
+        if match["percent"] and (follows := self._after(match, NAMES_AFTER)):
+            return goes_by(follows, name)
         found = [(m.start(), names) for pattern, names in NAMES for m in pattern.finditer(before)]
         if not found:
             return True
         place, names = max(found)
         between = before[place:]
-        if any(m for m in NUMBER.finditer(between) if not self._is_definition(match.start() - at + place + m.start())):
-            return True
         if fact.unit == "threshold":
-            return True
+            return True  # what is said of it is looked at by `false_statements`
+        if self._has_number(between, match.start() - at + place):
+            # The name has its number. A further one is the same figure, is named elsewhere, or is a price.
+            return goes_by(names, name) or self._named_elsewhere(match, name, between) or self._priced(fact, between)
         if (
             fact.unit == "price"
             and names[0] in ("rsi_", "volume_")
             and re.search(r"\b(close|price|at|near)\b", between)
         ):
             return True
-        return any(name == known or (known.endswith("_") and name.startswith(known)) for known in names)
+        return goes_by(names, name) or self._named_elsewhere(match, name, between)
+
+    @staticmethod
+    def _priced(fact: Cited, between: str) -> bool:
+        """Whether a number that is a price is introduced as one."""
+        return fact.unit == "price" and PRICED.search(between) is not None
+
+    def _has_number(self, between: str, offset: int) -> bool:
+        return any(not self._is_definition(offset + m.start()) for m in NUMBER.finditer(between))
+
+    def _named_elsewhere(self, match: re.Match[str], name: str, between: str) -> bool:
+        """Whether the words after a number, or a window before it, name its figure."""
+        if goes_by(self._after(match, (*NAMES_AFTER, *NAMES)), name):
+            return True
+        windows = WINDOW.findall(between)
+        return bool(windows) and name in (f"return_{windows[-1]}", f"median_{windows[-1]}")
+
+    def _after(
+        self, match: re.Match[str], patterns: Sequence[tuple[re.Pattern[str], tuple[str, ...]]]
+    ) -> Sequence[str]:
+        """The figures named first after a number, before the next one."""
+        begin = match.end()
+        rest = self.text[begin : begin + NAME_REACH]
+        ends = [m.start() for end in (NUMBER, CLAUSE_END) for m in end.finditer(rest)]
+        rest = rest[: min((end for end in ends if not self._is_definition(begin + end)), default=len(rest))]
+        after = [(m.start(), names) for pattern, names in patterns for m in pattern.finditer(rest)]
+        return min(after)[1] if after else ()
 
     def _is_definition(self, at: int) -> bool:
         return any(start <= at < end for start, end in self.defining)
 
     def _token_fits(self, match: re.Match[str], fact: Cited) -> bool:
-        """Where several tokens are spoken of, the one named last before the number owns it."""
+        return self._owns(match.start(), fact)
+
+    def _owns(self, place: int, fact: Cited) -> bool:
+        """Where several tokens are spoken of, the one named last before a place owns it."""
         if not fact.symbol or len(self.symbols) < 2:
             return True
-        sentence, at = self._sentence(match.start())
+        sentence, at = self._sentence(place)
         mentions = [
             (m.start(), symbol)
             for symbol, names in self.names.items()
@@ -294,15 +349,3 @@ def _shown(fact: Cited) -> float:
     """The number that our own texts show for a fact, in the unit they show it in."""
     text = show(fact.value, fact.unit).replace(",", "").removesuffix("%").strip()
     return float(text)
-
-
-def _direction(sentence: str, start: int, end: int) -> Literal["up", "down"] | None:
-    """Which way the words nearest to a number point."""
-    nearest: tuple[int, Literal["up", "down"]] | None = None
-    ways: tuple[tuple[re.Pattern[str], Literal["up", "down"]], ...] = ((DOWN, "down"), (UP, "up"))
-    for pattern, way in ways:
-        for match in pattern.finditer(sentence):
-            distance = start - match.end() if match.end() <= start else match.start() - end
-            if 0 <= distance <= 40 and (nearest is None or distance < nearest[0]):
-                nearest = (distance, way)
-    return nearest[1] if nearest else None
