@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis
 from deeptrader.toolkits.sleep_mode.answers.answering import Answer, NotInMemory
 from deeptrader.toolkits.sleep_mode.answers.catalogue import templates
 from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
-from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog, Weight, asked_listener
+from deeptrader.toolkits.sleep_mode.anticipation.asked import AskedLog, Prepared, Weight, asked_listener
 from deeptrader.toolkits.sleep_mode.anticipation.choice import Candidate, Economics, Outlook, choose, fading, parse_key
 from deeptrader.toolkits.sleep_mode.planning.ask import Ask
 from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog, Follow
@@ -249,6 +250,51 @@ def test_exploring_tries_a_few_against_the_odds_from_the_source_given(khala: Kha
         assert report.explored == 3
         shelves.append(keys(khala))
     assert shelves[0] == shelves[1] != shelves[2]
+
+
+def test_hours_seen_are_the_journals_and_not_a_processs(khala: Khala, clock: ManualClock) -> None:
+    log = AskedLog(khala.journal, clock=clock, half_life_hours=72.0, background=False)
+    assert log.hours_seen() == 0.0
+    log.note_prepared([Prepared("state/BTC-USD", "anticipated", "state", "basis")])
+    began = clock.now().replace(minute=0, second=0, microsecond=0)
+    clock.set(began + timedelta(hours=72))
+    tau = 72.0 / math.log(2)
+    later = AskedLog(khala.journal, clock=clock, half_life_hours=72.0, background=False)  # another process
+    assert later.hours_seen() == pytest.approx(tau / 2)  # after one half-life, half of all the weight there can be
+    clock.set(began + timedelta(days=50))
+    assert later.hours_seen() == pytest.approx(tau, rel=1e-4)
+    clock.set(began - timedelta(hours=3))
+    assert later.hours_seen() == 0.0
+
+
+def test_a_restart_does_not_make_a_question_more_frequent(khala: Khala, clock: ManualClock) -> None:
+    anticipator = build(khala, clock, cap=200)
+    for _ in range(10):
+        anticipator.ask("Is BTC oversold?")
+    clock.advance(timedelta(hours=30))
+    bar = NOW.replace(hour=0, minute=0) + timedelta(days=1)
+    publish(khala, *(make_analysis(symbol, bar_close=bar, computed_at=clock.now()) for symbol in SYMBOLS))
+    khala.observe([make_quote(symbol, as_of=clock.now()) for symbol in SYMBOLS])
+    uses = []
+    for one in (anticipator, build(khala, clock, cap=200)):
+        one.log.forget_prepared(list(one.log.prepared()))
+        one.prepare()
+        uses.append(one.log.prepared()["state.oversold/BTC-USD"].uses)
+    assert uses[0] == pytest.approx(uses[1])
+
+
+def test_an_answer_on_hourly_bars_is_expected_to_live_an_hour(khala: Khala, clock: ManualClock) -> None:
+    at = NOW.replace(minute=0)
+    publish(khala, make_analysis("BTC-USD", interval="1h", bar_close=at, computed_at=NOW))
+    anticipator = build(khala, clock, cap=200)
+    for _ in range(40):
+        anticipator.ask("hourly RSI of BTC")
+        anticipator.ask("RSI of BTC")
+    anticipator.prepare()
+    prepared = anticipator.log.prepared()
+    hourly, daily = prepared["state.rsi/BTC-USD@1h"], prepared["state.rsi/BTC-USD"]
+    assert hourly.life_hours <= 1.2 < 20 < daily.life_hours
+    assert hourly.uses < daily.uses / 10
 
 
 def test_hourly_answers_are_prepared_once_they_are_asked(khala: Khala, clock: ManualClock) -> None:

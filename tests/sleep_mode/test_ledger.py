@@ -161,6 +161,40 @@ def test_break_even_is_in_dollars_where_every_price_is_known(ledger: Ledger):
     assert ledger.summary().tokens[0].unit == "usd"
 
 
+def test_a_saving_in_dollars_is_of_the_answers_that_have_a_price(ledger: Ledger):
+    ledger.record_answer(answer("scratch", usd=0.010))
+    ledger.record_answer(answer("sleep", usd=0.002))
+    for _ in range(3):  # compared in tokens, and nobody knows what they cost
+        ledger.record_answer(answer("sleep", usd=None))
+    ledger.record_cycle(make_report(NOON, spent={"model_tokens": 900.0, "usd": 0.004}))
+    savings = ledger.summary().savings
+    assert (savings.compared, savings.priced, savings.usd) == (4, 1, pytest.approx(0.008))
+    assert ledger.break_even() == pytest.approx(0.5)
+
+
+def test_uses_and_cost_are_per_the_same_refreshes(ledger: Ledger):
+    ledger.record_answer(answer("scratch", tokens=(1_000, 0)))
+    ledger.record_answer(answer("sleep", tokens=(200, 0)))
+    ledger.record_answer(answer("sleep", tokens=(200, 0)))
+    for outcome in ("published", "unchanged", "unchanged", "unchanged"):
+        ledger.record_cycle(make_report(NOON, outcomes=(("BTC-USD", outcome),), spent={"model_tokens": 400.0}))
+    [worth] = ledger.summary().tokens
+    # Sleep spent 1,600 tokens and two answers saved 800 each: it just pays, however the refreshes are counted.
+    assert (worth.refreshes, worth.uses_per_refresh, worth.break_even) == (4, 0.5, 0.5)
+    assert worth.pays is True
+
+
+def test_a_window_that_begins_within_a_day_compares_whole_days(ledger: Ledger, clock: ManualClock):
+    morning = NOON.replace(hour=1)
+    ledger.record_answer(answer("scratch", tokens=(1_000, 0), at=morning))
+    for _ in range(4):
+        ledger.record_answer(answer("sleep", tokens=(200, 0), at=morning))
+    ledger.record_cycle(make_report(morning, spent={"model_tokens": 800.0}))
+    clock.set(NOON.replace(hour=23))
+    [worth] = ledger.summary(timedelta(hours=12)).tokens
+    assert (worth.refreshes, worth.served, worth.break_even) == (1, 4, 1.0)
+
+
 def test_before_anything_is_measured_break_even_is_not_known(ledger: Ledger):
     ledger.record_cycle(make_report(NOON, spent={"model_tokens": 900.0}))
     assert ledger.break_even() is None

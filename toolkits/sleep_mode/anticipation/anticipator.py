@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -27,8 +27,8 @@ from ..answers.material import Market, Material, read_market
 from ..answers.scenarios import CHANGED, lives_until
 from ..answers.templates import Draft, Template
 from ..questions.understanding import Question, understand
-from .asked import AnticipationScore, AskedLog, Outcome, Prepared
-from .choice import Candidate, Demand, Economics, candidates, choose, read_outlook
+from .asked import AnticipationScore, AskedLog, Outcome, Prepared, Weight
+from .choice import Candidate, Demand, Economics, candidates, choose, parse_key, read_outlook
 from .shelf import basis_for, basis_of, document_of, is_dead, life_hours, scenario_prepared
 
 if TYPE_CHECKING:
@@ -113,7 +113,6 @@ class Anticipator:
         self._explore = explore
         self._rng = rng or random.Random()
         self._essayist = essayist
-        self._began = self._clock.now()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Anticipator:
         return self
@@ -215,9 +214,12 @@ class Anticipator:
         recalls = {recall.symbol: recall for recall in ordered}
         tokens = [recall.analysis.token for recall in market.recalls if recall.analysis is not None]
         weights = self.log.weights()
-        outlook = read_outlook(tokens, self._demand, weights, self._hours_seen(), self._clock.now())
+        outlook = read_outlook(tokens, self._demand, weights, max(self.log.hours_seen(), 1.0), self._clock.now())
         lives = {symbol: life_hours(recall, now, self._settings) for symbol, recall in recalls.items()}
-        found = candidates(list(recalls), templates(), outlook, lives, suggested)
+        hourly = {
+            s: life_hours(self._khala.latest(s, interval="1h"), now, self._settings) for s in self._hourly(weights)
+        }
+        found = candidates(list(recalls), templates(), outlook, lives, suggested, hourly)
         chosen, rest = choose(found, self._economics, cap=self._cap, standing=standing.keys())
         explored = self._explored(rest)
         made: list[tuple[Document, Candidate, str]] = []
@@ -247,6 +249,11 @@ class Anticipator:
             anticipated=len(made), kept=kept, absent=absent, considered=len(found), explored=len(explored)
         )
         return made, {candidate.key for candidate in wanted}, report
+
+    def _hourly(self, weights: Mapping[str, Weight]) -> set[str]:
+        """Tokens that answers on hourly bars were asked about."""
+        keys = (parse_key(name, templates()) for name in weights if name.endswith("@1h"))
+        return {symbol for parsed in keys if parsed is not None for symbol in parsed[1]}
 
     def _recalls(self, candidate: Candidate, daily: dict[str, Recall]) -> tuple[Recall, ...] | None:
         """Recalls of the candidate's tokens on its interval, None when one may not be served."""
@@ -296,11 +303,6 @@ class Anticipator:
             self._khala.drop_documents("anticipated", dropped)
             self.log.forget_prepared(dropped)
         return len(dropped)
-
-    def _hours_seen(self) -> float:
-        """Over how many hours the fading counts were gathered: since this object began, or as long as counts last."""
-        elapsed = (self._clock.now() - self._began).total_seconds() / 3600
-        return min(max(elapsed, 1.0), self.log.effective_hours)
 
     # -- asking and scoring ---------------------------------------------------------------------------------------
 

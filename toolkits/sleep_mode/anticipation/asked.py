@@ -157,10 +157,14 @@ class AskedLog:
     def __deepcopy__(self, memo: dict[int, Any]) -> AskedLog:
         return self
 
-    @property
-    def effective_hours(self) -> float:
-        """Over how many hours, at most, the fading counts have been gathered."""
-        return self._tau
+    def hours_seen(self) -> float:
+        """Over how many hours the fading counts were gathered, older hours counting less, as the counts do: it grows to
+        `half_life_hours / ln 2` and stays there. The journal tells when they began, whoever gathered them."""
+        with self._journal.read() as connection:
+            (hour,) = connection.execute("SELECT MIN(hour) FROM anticipation_tally").fetchone()
+        began = hour * 3600 if hour is not None else self._clock.now().timestamp()
+        elapsed = max(0.0, self._clock.now().timestamp() - began) / 3600
+        return self._tau * (1 - math.exp(-elapsed / self._tau))
 
     def record(self, question: Question, outcome: Outcome, *, key: str | None = None) -> None:
         """Note a question and how it ended; `key` names the prepared answer that served or would have been right."""

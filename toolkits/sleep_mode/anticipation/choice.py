@@ -210,12 +210,15 @@ def candidates(
     outlook: Outlook,
     life_hours: Mapping[str, float],
     suggested: Collection[str] = (),
+    hourly_life_hours: Mapping[str, float] | None = None,
 ) -> list[Candidate]:
     """Every answer worth thinking of: standing templates on the most asked tokens, asked keys, pairs of the most asked.
 
     `symbols` in the order of the market: it decides between tokens that are asked equally often. `suggested` are keys
-    that a model expects to be asked for.
+    that a model expects to be asked for. `life_hours` are those of answers on daily bars, by symbol; answers on
+    hourly bars live by `hourly_life_hours`, and no longer than the others.
     """
+    hourly = hourly_life_hours or {}
     known = set(symbols)
     places: dict[str, tuple[Template, tuple[str, ...], Interval]] = {}
     ranked = sorted(symbols, key=lambda s: -outlook.rates.get(s, 0.0))
@@ -234,6 +237,8 @@ def candidates(
     found = []
     for key, (template, group, interval) in places.items():
         life = min(life_hours.get(symbol, 0.0) for symbol in group)
+        if interval == "1h":
+            life = min(life, *(hourly.get(symbol, 0.0) for symbol in group))
         uses = expected_uses(key, template, group, interval, outlook, life)
         if key in suggested:
             uses += SUGGESTED_USES * fading(outlook.weights.get(template.name, Weight()))

@@ -50,7 +50,8 @@ def basis_of(standing: Mapping[str, Prepared], key: str) -> str | None:
 
 
 def basis_for(candidate: Candidate, recalls: Sequence[Recall]) -> str:
-    """What an answer is made from: the analyses, and for a ranking the market it is one of, by the hour."""
+    """What an answer is made from: the analyses, and for a ranking the minute at which the market it is one
+    of was read."""
     parts = [str(VERSION), candidate.key, *(analysis_id(r.analysis) for r in recalls if r.analysis is not None)]
     if candidate.template.name == "ranking":
         parts.append(f"{max(r.read_at for r in recalls):%Y-%m-%dT%H:%M}")

@@ -120,7 +120,7 @@ class Ledger:
             answers=tuple(_totals(way, found) for way in _WAYS if (found := [a for a in answers if a.served == way])),
             scratch=tuple(found for found in kinds.values() if found),
             savings=_savings([a for a in answers if a.served == "sleep"], kinds.get),
-            tokens=tuple(self._worth(since, cycles, answers, kinds.get)),
+            tokens=tuple(self._worth(since, kinds.get)),
         )
 
     def as_json(self, window: timedelta = timedelta(days=7)) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Ledger:
         self._buffer.try_flush()
         since = self.clock.now() - window
         spent = _per_refresh(self._store.cycles(since))
-        if not spent[0]:
+        if spent is None or not spent[0]:
             return None
         served = [a for a in self._store.answers(since) if a.served == "sleep"]
         return _break_even(spent, served, self.scratch)[0]
@@ -164,14 +164,18 @@ class Ledger:
     def _worth(
         self,
         since: datetime,
-        cycles: Sequence[CycleRow],
-        answers: Sequence[Answer],
         scratch: Callable[[str], Scratch | None],
     ) -> Iterable[TokenWorth]:
-        spent = _per_refresh(cycles)
+        """Refreshes are counted by the day (UTC), so all that is held against them begins with the window's first day:
+        uses per refresh and cost per refresh must be of the same refreshes."""
+        since = since.replace(hour=0, minute=0, second=0, microsecond=0)
+        spent = _per_refresh(self._store.cycles(since))
+        answers = [answer for answer in self._store.answers(since) if answer.served == "sleep"]
         for symbol, refreshes in sorted(self._store.refreshes(since).items()):
-            served = [a for a in answers if a.served == "sleep" and symbol in a.symbols]
-            needed, unit, note = _break_even(spent, served, scratch) if spent[0] else (0.0, "tokens", FREE)
+            served = [a for a in answers if symbol in a.symbols]
+            needed, unit, note = (None, "tokens", NOT_MEASURED) if spent is None else (0.0, "tokens", FREE)
+            if spent is not None and spent[0]:
+                needed, unit, note = _break_even(spent, served, scratch)
             yield TokenWorth(
                 symbol=symbol,
                 refreshes=refreshes,
@@ -231,17 +235,21 @@ def _savings(served: Sequence[Answer], scratch: Callable[[str], Scratch | None])
             found.seconds - a.seconds for a, found in compared if found.seconds is not None and a.seconds is not None
         ),
         usd=sum(priced) if priced else None,
+        priced=len(priced),
     )
 
 
-def _per_refresh(rows: Sequence[CycleRow]) -> tuple[float, float | None]:
-    """Model tokens and dollars that sleep spent per published version; dollars None where a price is missing."""
-    published = sum(row.published for row in rows)
+def _per_refresh(rows: Sequence[CycleRow]) -> tuple[float, float | None] | None:
+    """Model tokens and dollars that sleep spent per refresh, whether it brought a new version or found nothing new;
+    dollars None where a price is missing. None where tokens were spent and nothing was refreshed."""
+    refreshes = sum(row.published + row.unchanged for row in rows)
     tokens = sum(row.model_tokens for row in rows)
-    if not published or not tokens:
-        return tokens, 0.0
-    usd = None if any(row.usd is None for row in rows) else sum(row.usd or 0.0 for row in rows) / published
-    return tokens / published, usd
+    if not tokens:
+        return 0.0, 0.0
+    if not refreshes:
+        return None
+    usd = None if any(row.usd is None for row in rows) else sum(row.usd or 0.0 for row in rows) / refreshes
+    return tokens / refreshes, usd
 
 
 def _break_even(
@@ -252,7 +260,7 @@ def _break_even(
     if not saved.compared:
         return None, "tokens", NOT_MEASURED
     if spent[1] is not None and saved.usd is not None:
-        unit, cost, gain = "usd", spent[1], saved.usd / saved.compared
+        unit, cost, gain = "usd", spent[1], saved.usd / saved.priced
     else:
         unit, cost, gain = "tokens", spent[0], saved.tokens / saved.compared
     if gain <= 0:

@@ -92,8 +92,8 @@ class AnswerTotals(Record):
 class Savings(Record):
     """What answers served from sleep saved against measured runs from scratch of the same kind of question.
 
-    `compared` answers have such a measurement, `not_measured` have none and count for nothing here. A negative number
-    is a loss.
+    `compared` answers have such a measurement, `not_measured` have none and count for nothing here. `usd` adds up
+    the `priced` ones, whose price is known on both sides. A negative number is a loss.
     """
 
     compared: int = 0
@@ -101,6 +101,7 @@ class Savings(Record):
     tokens: float = 0.0
     seconds: float = 0.0
     usd: float | None = None
+    priced: int = 0
 
 
 class TokenWorth(Record):

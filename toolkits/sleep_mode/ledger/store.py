@@ -107,7 +107,8 @@ class LedgerStore:
             connection.execute("DELETE FROM ledger_tokens WHERE day < ?", (oldest.isoformat(),))
 
     def add_failure(self, at: datetime, error: str) -> None:
-        """Append a cycle that raised."""
+        """Append a cycle that raised. It left no report, so its row counts nothing; what it had spent by then stands in
+        the day's budgets."""
         row = CycleRow(at.timestamp(), 0.0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, None, error)
         with self._journal.write() as connection:
             self._insert_cycle(connection, "", row)
