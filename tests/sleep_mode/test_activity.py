@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,27 @@ def test_one_memory_has_one_tracker(tmp_path: Path):
     with open_memory(tmp_path / "a", fill=False) as one, open_memory(tmp_path / "b", fill=False) as other:
         assert activity_of(one) is activity_of(one)
         assert activity_of(one) is not activity_of(other)
+
+
+class Elsewhere:
+    """A mark that another process left."""
+
+    def __init__(self, busy: bool, at: datetime) -> None:
+        self.busy, self.at = busy, at
+
+    def seen(self) -> tuple[bool, datetime]:
+        return self.busy, self.at
+
+
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize(("ahead", "ignored"), [(0, False), (30, False), (3_600, True)])
+def test_a_mark_from_before_the_clock_was_set_back_holds_nobody_up(clock, busy, ahead, ignored):
+    clock.advance(100)
+    mark = Elsewhere(busy, clock.now() + timedelta(seconds=ahead))
+    activity = Activity(clock=clock, mark=mark)  # type: ignore[arg-type]
+    clock.advance(10)
+    mark.at += timedelta(seconds=10)
+    if ignored:
+        assert activity.idle_seconds == 10
+    else:
+        assert activity.idle_seconds == (None if busy else 0)

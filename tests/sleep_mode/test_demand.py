@@ -191,6 +191,13 @@ def test_a_journal_that_cannot_be_written_costs_no_ask_until_the_buffer_overflow
     assert [a.symbol for a in newest] == ["ETH-USD"] * 60 + ["BTC-USD"] * 40
 
 
+def test_half_a_character_in_an_id_costs_no_ask(demand: DemandLog):
+    demand.record("BTC-USD", "state", hit=True, session="chat-\ud83d", run="run-\udc00")
+    demand.record("ETH-USD", "state", hit=True, session="chat")
+    assert demand.flush() == 2
+    assert {found.symbol for found in demand.recent()} == {"BTC-USD", "ETH-USD"}
+
+
 def test_the_log_stays_small(journal: Journal, clock: ManualClock, monkeypatch):
     monkeypatch.setattr(demand_store, "KEEP_ASKS", 100)
     monkeypatch.setattr(demand_store, "KEEP_COUNTS", 20)

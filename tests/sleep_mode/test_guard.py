@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from doubles.cycles import ScriptedCycle, make_report
+from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
@@ -103,6 +104,24 @@ async def test_the_asynchronous_form_is_the_same(guard: CycleGuard):
     assert (await guard.arun(since=NOON)).state == "done"
 
 
+def test_a_cycle_that_failed_is_not_taken_for_done_by_whoever_comes_next(guard: CycleGuard, cycle: ScriptedCycle):
+    def fail(_cycle: ScriptedCycle):
+        raise SourceUnreachable("the market is down")
+
+    cycle.work = fail
+    assert guard.run(since=NOON).state == "failed"
+    cycle.work = None
+    assert guard.run(since=NOON).state == "ran"
+    assert guard.run(since=NOON).state == "done"
+
+
+def test_a_lease_that_cannot_be_given_back_does_not_hide_what_the_cycle_did(guard: CycleGuard, mocker: MockerFixture):
+    mocker.patch.object(guard.lease, "_release", side_effect=StoreBusy("locked"))
+    attempt = guard.run()
+    assert attempt.state == "ran"
+    assert attempt.report is not None
+
+
 @pytest.mark.parametrize(
     ("attempt", "barren"),
     [
@@ -111,6 +130,8 @@ async def test_the_asynchronous_form_is_the_same(guard: CycleGuard):
         (Attempt("ran", report=make_report(outcomes=())), False),
         (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "deferred")))), True),
         (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "unchanged")))), False),
+        (Attempt("ran", report=make_report(outcomes=(("A", "deferred"),), code="budget_exceeded")), False),
+        (Attempt("ran", report=make_report(outcomes=(("A", "refused"),))), True),
         (Attempt("held"), False),
     ],
 )

@@ -224,6 +224,20 @@ def test_another_process_can_ask_for_a_cycle_now(cycle: ScriptedCycle, journal: 
     assert sleeper.status().woken_by == "asked for"
 
 
+def test_a_clock_that_is_set_back_does_not_bring_an_answered_request_back(cycle: ScriptedCycle, journal: Journal):
+    def set_back(_cycle: ScriptedCycle) -> None:
+        if len(cycle.begun) == 1:
+            cycle.clock.set(NOON)
+
+    sleeper = scheduler(cycle, run_at_start=False)
+    other = Controls(journal, clock=cycle.clock)
+    looks = iter([lambda: None, other.want_cycle])
+    sleeper._watch, sleeper._watch_every = lambda: next(looks, lambda: None)(), 40  # type: ignore[assignment]
+    cycle.work = set_back  # type: ignore[assignment]
+    sleeper.run_until(at(4.5))
+    assert len(cycle.begun) == 1
+
+
 # Pause, kill, failure
 
 

@@ -37,7 +37,7 @@ class WriteBuffer[T]:
         name: str = "deeptrader-buffer",
     ) -> None:
         self.lost = 0
-        """Entries dropped because the store could not be written for so long that the buffer overflowed."""
+        """Entries dropped: the store could not be written for so long that the buffer overflowed, or they never can."""
         self._write = write
         self._size = size
         self._seconds = seconds
@@ -74,13 +74,36 @@ class WriteBuffer[T]:
                 batch, self._entries = self._entries, deque()
             if not batch:
                 return 0
-            try:
-                self._write(batch)
-            except BaseException:
-                with self._lock:
-                    self._entries.extendleft(reversed(batch))
-                raise
-            return len(batch)
+            return self._write_out(list(batch))
+
+    def _write_out(self, batch: list[T]) -> int:
+        """Write a batch; when something in it can never be written, each entry by itself, without the culprit."""
+        try:
+            self._write(batch)
+        except DeepTraderError:
+            self._put_back(batch)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an entry is made of, the others are written
+            if len(batch) == 1:
+                self.lost += 1
+                log.error("%s: an entry cannot be written and is dropped: %r", self._name, error)
+                return 0
+            written = 0
+            for place, entry in enumerate(batch):
+                try:
+                    written += self._write_out([entry])
+                except DeepTraderError:
+                    self._put_back(batch[place + 1 :])
+                    raise
+            return written
+        except BaseException:
+            self._put_back(batch)
+            raise
+        return len(batch)
+
+    def _put_back(self, batch: Sequence[T]) -> None:
+        with self._lock:
+            self._entries.extendleft(reversed(batch))
 
     def try_flush(self) -> None:
         """Flush; what cannot be written now is logged and tried again later."""

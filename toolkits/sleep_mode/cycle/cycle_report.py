@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ....core.errors import StoreCorrupt
 from ....core.market import UtcDatetime
 from ....core.token import Interval, Record, Symbol
 
 if TYPE_CHECKING:
     from ...khala.journal import Journal
+
+_log = logging.getLogger(__name__)
 
 Outcome = Literal["published", "unchanged", "kept", "deferred", "failed", "refused"]
 
@@ -110,10 +113,18 @@ class CycleLog:
             connection.execute("DELETE FROM cycles WHERE number <= (SELECT MAX(number) FROM cycles) - ?", (self.KEEP,))
 
     def recent(self, limit: int = 20) -> list[CycleReport]:
-        """The newest reports, newest first."""
+        """The newest reports, newest first. One that cannot be read is left out and logged: what a past cycle did must
+        not keep the next one from running."""
+        found: list[CycleReport] = []
         with self._journal.read() as connection:
-            rows = connection.execute("SELECT report FROM cycles ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
-        return [_read(stored) for (stored,) in rows]
+            for number, stored in connection.execute("SELECT number, report FROM cycles ORDER BY number DESC"):
+                try:
+                    found.append(_read(stored))
+                except ValueError as error:
+                    _log.warning("The report of cycle %d cannot be read: %s", number, str(error).splitlines()[0])
+                if len(found) >= limit:
+                    break
+        return found
 
     def last(self) -> CycleReport | None:
         """The newest report, or None before the first cycle."""
@@ -122,10 +133,20 @@ class CycleLog:
 
 
 def _read(stored: str | bytes) -> CycleReport:
+    """The report in a row; fields that a later version added are left out.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
-        return CycleReport.model_validate_json(stored if isinstance(stored, str) else zlib.decompress(stored))
-    except (zlib.error, ValueError) as error:
-        problem = str(error).splitlines()[0]
-        raise StoreCorrupt(
-            f"The report of a past cycle cannot be read ({problem}).", hint="Run `deeptrader doctor`."
-        ) from error
+        body = json.loads(stored if isinstance(stored, str) else zlib.decompress(stored))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name in CycleReport.model_fields}
+        body["outcomes"] = [
+            {name: value for name, value in outcome.items() if name in TokenOutcome.model_fields}
+            for outcome in body.get("outcomes") or ()
+            if isinstance(outcome, dict)
+        ]
+    return CycleReport.model_validate_json(json.dumps(body))

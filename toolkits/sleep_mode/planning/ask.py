@@ -16,6 +16,7 @@ MARKET = ""
 
 UNNAMED = "other"
 KIND_LIMIT = 40
+ID_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ def clean_symbol(text: str | None) -> str:
         return normalize_symbol(text) if text else MARKET
     except ValueError:
         return MARKET
+
+
+def clean_id(text: str | None) -> str:
+    """A session's or run's id as it can be stored: what comes from outside may hold half a character."""
+    return (text or "")[:ID_LIMIT].encode("utf-8", "replace").decode()
 
 
 def clean_kind(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ....core.clock import Clock, SystemClock
 from ....core.token import Interval, Token
 from ..buffer import WriteBuffer
-from .ask import MARKET, Ask, AskSource, clean_kind, clean_symbol
+from .ask import MARKET, Ask, AskSource, clean_id, clean_kind, clean_symbol
 from .demand_store import Count, DemandStore
 
 if TYPE_CHECKING:
@@ -113,7 +113,14 @@ class DemandLog:
         count once, so that a question, its recall and its delegation are one ask, not three.
         """
         ask = Ask(
-            self._clock.now(), clean_symbol(symbol), clean_kind(kind), hit, source, interval, session or "", run or ""
+            self._clock.now(),
+            clean_symbol(symbol),
+            clean_kind(kind),
+            hit,
+            source,
+            interval,
+            clean_id(session),
+            clean_id(run),
         )
         if not run or self._first_in_run((run, ask.symbol, ask.kind)):
             self._buffer.add(ask)

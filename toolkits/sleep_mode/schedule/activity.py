@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MARK = "team.busy"
 RUN_LIMIT_SECONDS = 900.0
 """A run that gave no sign for this long is taken for dead: agno calls no hook when a run fails or is abandoned."""
+CLOCK_SKEW_SECONDS = 60.0
+"""A mark of another process may be this far ahead of the clock here and still mean now."""
 
 
 class Activity:
@@ -108,7 +110,10 @@ class Activity:
         busy, at = self._mark.seen()
         if at is None:
             return self._idle_since
-        ago = max(0.0, (self._clock.now() - at).total_seconds())
+        ago = (self._clock.now() - at).total_seconds()
+        if ago < -CLOCK_SKEW_SECONDS:
+            return self._idle_since  # the clock was set back since: nobody knows how long ago that was
+        ago = max(0.0, ago)
         return None if busy and ago < self._limit else self._clock.monotonic() - ago
 
     def _none_left(self) -> None:

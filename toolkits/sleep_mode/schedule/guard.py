@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ....core.errors import BudgetExceeded, DeepTraderError
+from ....core.errors import BudgetExceeded, DeepTraderError, StoreError
 from ..cycle.cycle_report import CycleReport
 from .controls import Controls
-from .lease import Holder, Lease
+from .lease import Grant, Holder, Lease
 
 if TYPE_CHECKING:
     from ....core.settings import Settings
@@ -58,12 +58,12 @@ class Attempt:
 
     @property
     def barren(self) -> bool:
-        """True when it failed, or when sources failed it so thoroughly that nothing at all was gained or kept."""
+        """True when it failed, or when sources failed it so thoroughly that nothing at all was gained or kept. What a
+        budget, a deadline or a stop put off has not failed."""
         if self.state == "failed":
             return not isinstance(self.error, BudgetExceeded)
-        if self.report is None or not self.report.failures():
-            return False
-        return not any(o.outcome in ("published", "unchanged", "kept") for o in self.report.outcomes)
+        ends = {outcome.outcome for outcome in self.report.outcomes} if self.report else set[str]()
+        return bool(ends & {"failed", "refused"}) and not ends & {"published", "unchanged", "kept"}
 
 
 class CycleGuard:
@@ -98,9 +98,11 @@ class CycleGuard:
         return await asyncio.to_thread(self.run, since=since)
 
     def run(self, *, since: datetime | None = None) -> Attempt:
-        """Run one cycle if nothing speaks against it. Raises nothing: what went wrong is in the attempt.
+        """Run one cycle if nothing speaks against it. What goes wrong, a bug in the cycle among it, is in the attempt
+        and not raised.
 
-        `since`: do nothing when a cycle that began then or later is finished, by whichever process.
+        `since`: do nothing when a cycle that began then or later is finished, by whichever process. One that failed
+        has not finished: whoever comes next may have better luck.
         """
         try:
             if self.cycle.settings.kill_switch or self.controls.state().killed:
@@ -110,20 +112,30 @@ class CycleGuard:
             return self._failed(error)
         if claim.grant is None:
             return Attempt(claim.state, holder=claim.holder)  # type: ignore[arg-type]
-        with claim.grant as grant:
-            grant.on_lost = self.cycle.stop
-            grant.on_beat = self._look_at_controls
-            free, self.cycle.fence = self.cycle.fence, grant.verify
-            try:
-                if self._stopping.is_set():
-                    grant.finished = False
-                    return Attempt("killed")
-                report = self.cycle.run()
-            except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end months of cycles; it is recorded
+        attempt: Attempt | None = None
+        try:
+            with claim.grant as grant:
+                attempt = self._run_under(grant)
+        except StoreError as error:
+            log.error("The lease could not be given back, it runs out by itself: %s", error)
+            if attempt is None:
                 return self._failed(error)
-            finally:
-                self.cycle.fence = free
-            grant.finished = not self._stopping.is_set()
+        return attempt
+
+    def _run_under(self, grant: Grant) -> Attempt:
+        grant.finished = False
+        grant.on_lost = self.cycle.stop
+        grant.on_beat = self._look_at_controls
+        free, self.cycle.fence = self.cycle.fence, grant.verify
+        try:
+            if self._stopping.is_set():
+                return Attempt("killed")
+            report = self.cycle.run()
+        except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end months of cycles; it is recorded
+            return self._failed(error)
+        finally:
+            self.cycle.fence = free
+        grant.finished = not self._stopping.is_set()
         return self._ran(report)
 
     def _look_at_controls(self) -> None:

@@ -115,7 +115,9 @@ class SleepScheduler:
         self._next_trim = self._clock.now()
         self._wake: tuple[str, datetime] | None = None
         self._woken_by: str | None = None
-        self._wanted_seen = self._clock.now()
+        self._wanted: datetime | None = None
+        self._wanted_done: datetime | None = None
+        self._fresh = True
         self._cycles = 0
         self._last_report: CycleReport | None = None
         self._last_error: str | None = None
@@ -246,7 +248,7 @@ class SleepScheduler:
         now = self._clock.now()
         self._ticks.restart(now, at_once=self._run_at_start)
         self._next_look = now + timedelta(seconds=self._watch_every)
-        self._wanted_seen = now
+        self._fresh = True
 
     def _ask_to_stop(self) -> None:
         self._stop.set()
@@ -287,7 +289,10 @@ class SleepScheduler:
             return self._rest("paused")
         if self._backoff.blocks(now):
             return self._rest("backing_off", self._backoff.until)
-        due = self._reason(now, switches.wanted_at)
+        self._wanted = switches.wanted_at
+        if self._fresh:  # what was asked for before is not for this run
+            self._fresh, self._wanted_done = False, self._wanted
+        due = self._reason(now)
         if due is None:
             return self._rest("waiting", self._ticks.due)
         reason, since = due
@@ -303,17 +308,16 @@ class SleepScheduler:
     def _realign(self, now: datetime) -> None:
         """After the clock was set back, do not wait until it has caught up."""
         self._ticks.realign(now)
-        self._wanted_seen = min(self._wanted_seen, now)
         ahead = timedelta(seconds=self._watch_every)
         if self._next_look is not None and self._next_look > now + ahead:
             self._next_look = now + ahead
 
-    def _reason(self, now: datetime, wanted_at: datetime | None) -> tuple[str, datetime] | None:
+    def _reason(self, now: datetime) -> tuple[str, datetime] | None:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
         if now >= self._ticks.due:
             return TICK, max(self._ticks.tick, self._ticks.floor(now)) - self._gap
-        if wanted_at is not None and wanted_at > self._wanted_seen:
-            return "asked for", wanted_at
+        if self._wanted is not None and self._wanted != self._wanted_done:  # whatever the clock did meanwhile
+            return "asked for", self._wanted
         if self._quiet is not None and self._quiet.unmet and self._quiet.now():
             return "quiet time", now
         if self._watch is not None and self._next_look is not None and now >= self._next_look:
@@ -345,7 +349,7 @@ class SleepScheduler:
         with self._lock:
             if self._wake is not None and self._wake[1] <= begun:
                 self._wake = None
-        self._wanted_seen = max(self._wanted_seen, begun)
+        self._wanted_done = self._wanted
         if begun >= self._ticks.due:
             self._ticks.advance(self._clock.now())
         self._settle(attempt)
