@@ -77,6 +77,19 @@ def test_an_empty_scenario_says_so_and_names_the_nearest(khala: Khala, clock: Ma
     assert documents["scenario.oversold"].text.startswith("No large cap is oversold; nearest is BTC-USD")
 
 
+def test_a_token_in_danger_is_not_even_named_as_the_nearest_to_a_buy(khala: Khala, clock: ManualClock) -> None:
+    almost = make_analysis("PEPE-USD", price=0.1, rsi=31.0, security="danger")
+    text = prepare(khala, clock, almost, HOT)["scenario.best_buy"].text
+    assert text.startswith("No large cap meets the buy rule; nearest is SOL-USD with RSI(14) 75.0;")
+    assert "PEPE-USD" not in text
+
+
+def test_when_security_forbids_every_token_none_is_named_as_a_buy(khala: Khala, clock: ManualClock) -> None:
+    text = prepare(khala, clock, RISKY)["scenario.best_buy"].text
+    assert text.startswith("No large cap meets the buy rule; none of them passes the security rule;")
+    assert "DOGE-USD" not in text
+
+
 def test_tokens_that_are_not_fresh_are_left_out_and_counted(khala: Khala, clock: ManualClock) -> None:
     khala.publish(khala.store([CALM, BUY, HOT]))
     khala.observe([make_quote("ETH-USD", 1.0, as_of=NOW + timedelta(seconds=1))])
@@ -134,3 +147,18 @@ def test_the_wording_of_a_scenario_leads_to_it(khala: Khala, clock: ManualClock)
     documents = prepare(khala, clock, CALM, BUY, HOT)
     for key, document in documents.items():
         assert understand(document.title, khala).key == key
+
+
+def test_a_token_that_was_not_fresh_in_the_last_cycle_is_not_said_to_have_changed_since(
+    khala: Khala, clock: ManualClock
+) -> None:
+    prepare(khala, clock, CALM, BUY, HOT)
+    clock.advance(timedelta(minutes=1))
+    khala.observe([make_quote("ETH-USD", 1.0, as_of=clock.now())])  # far away: not fresh in the second cycle
+    Anticipator(khala, clock=clock, cap=0).prepare()
+    clock.advance(timedelta(minutes=1))
+    turned = make_analysis("ETH-USD", price=3_000.0, rsi=75.0, percent_b=1.1, computed_at=clock.now())
+    khala.observe([make_quote("ETH-USD", 3_000.0, as_of=clock.now())])
+    text = prepare(khala, clock, turned)["scenario.changed"].text
+    assert text.startswith("Nothing changed since the last cycle (2026-03-02 00:07 UTC)")
+    assert "1 of them were not fresh then" in text

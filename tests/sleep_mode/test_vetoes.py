@@ -12,11 +12,13 @@ from deeptrader.toolkits.sleep_mode.questions.vetoes import (
     DISTANCE,
     EXPLAINED,
     NEGATED,
+    OTHER_WAY,
     OWN,
     PLACE,
     SETTING,
     SEVERAL,
     TIME,
+    TOO_LATE,
     UNSAFE,
     veto,
 )
@@ -56,6 +58,12 @@ KHALA = KnownNames()
         ("how far off a breakout is sol", "state.breakout", DISTANCE),
         ("Should we enter ETH and SOL?", "comparison.buy", SEVERAL),
         ("link to the documentation please", "state", COMMON_WORD),
+        ("has IBM fallen too far too fast", "state.overbought", OTHER_WAY),
+        ("has bitcoin sunk too far", "state.overbought", OTHER_WAY),
+        ("did ether run up too quickly", "state.oversold", OTHER_WAY),
+        ("is it too late to sell apple", "exit", TOO_LATE),
+        ("have i missed the sell on apple", "exit", TOO_LATE),
+        ("too early to get into sol?", "entry", TOO_LATE),
     ],
 )
 def test_what_no_prepared_answer_says_is_told(text: str, template: str, why: str) -> None:

@@ -84,13 +84,14 @@ def mark(recall: Recall, analysis: MarketAnalysis, settings: Settings, now: date
 def draft_changes(market: Market, before: Mapping[str, Mark], khala: Khala, settings: Settings, c: Composer) -> Draft:
     """The answer to "what changed since the last cycle?"."""
     pairs = [(recall, recall.analysis) for recall in market.recalls if recall.analysis is not None]
-    known = [(recall, a, before[a.token.symbol]) for recall, a in pairs if a.token.symbol in before]
     of = c.count("considered", len(pairs), market.as_of, "fresh tokens")
-    if not known:
+    since = max((mark.at for mark in before.values()), default=None)
+    # A token that was not fresh in the last cycle has an older mark: what changed since then is no answer to this.
+    known = [(r, a, then) for r, a in pairs if (then := before.get(a.token.symbol)) and then.at == since]
+    if since is None:
         return Draft(
             f"This is the first cycle: there is nothing to compare with; as of {when(market.as_of)}, {of} tokens."
         )
-    since = max(mark.at for _, _, mark in known)
     changed: list[tuple[int, str, MarketAnalysis]] = []
     for recall, analysis, then in known:
         line = _line(c, recall, analysis, then, settings)
@@ -99,8 +100,14 @@ def draft_changes(market: Market, before: Mapping[str, Mark], khala: Khala, sett
     changed.sort(key=lambda item: (-item[0], item[2].token.symbol))
     moves = _universe(khala, since)
     span = f"since the last cycle ({when(since)}), as of {when(market.as_of)}"
+    apart = len(pairs) - len(known)
+    new = (
+        f" {c.count('apart', apart, market.as_of, 'tokens the last cycle had not')} of them were not fresh then."
+        if apart
+        else ""
+    )
     if not changed and not moves:
-        direct = f"Nothing changed {span}: no signal, zone, band, security finding or price band of {of} tokens."
+        direct = f"Nothing changed {span}: no signal, zone, band, security finding or price band of {of} tokens.{new}"
         return Draft(direct)
     count = c.count("changed", len(changed), market.as_of, "tokens with a change")
     shown = changed[:SHOWN]
@@ -108,7 +115,7 @@ def draft_changes(market: Market, before: Mapping[str, Mark], khala: Khala, sett
     lines = [line for _, line, _ in shown]
     if more:
         lines.append(f"And {c.count('more', more, market.as_of, 'further tokens with a change')} more.")
-    direct = f"{count} of {of} tokens changed {span}. {moves}".rstrip()
+    direct = f"{count} of {of} tokens changed {span}.{new} {moves}".rstrip()
     return Draft(direct, "\n".join(lines), rests_on=tuple(a for _, _, a in shown))
 
 

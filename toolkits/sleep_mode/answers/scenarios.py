@@ -27,7 +27,8 @@ class Scenario:
     """Which tokens belong to it, in what order, and how it is said.
 
     `order` is the figure they are ordered by, highest first unless `ascending`; `test` decides who belongs (None:
-    everybody that has the figure). `nearest` is how the nearest outsiders are ordered when nobody belongs.
+    everybody that has the figure). `nearest` is how the nearest outsiders are ordered when nobody belongs. Of a
+    `buy` none is named, not even as the nearest, that the security rule forbids.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Scenario:
     ascending: bool = False
     test: Test | None = None
     secure: bool = False
+    buy: bool = False
     shown: tuple[str, ...] = ("rsi_14", "bb_percent_b_20_2", "return_7")
     standing: bool = True
 
@@ -82,6 +84,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "rsi_14",
         ascending=True,
         test=_buy,
+        buy=True,
         shown=("rsi_14", "bb_percent_b_20_2", "atr_14", "return_7"),
     ),
     Scenario(
@@ -211,7 +214,8 @@ def draft(scenario: Scenario, market: Market, c: Composer, *, also: Test | None 
     known.sort(key=lambda a: (sign * (a.value(scenario.order) or 0.0), a.token.symbol))
     tests = [t for t in (scenario.test, _clean if scenario.secure else None, also) if t is not None]
     members = [a for a in known if all(test(a, c.settings) for test in tests)]
-    named = members[:SHOWN] if members else known[:1]
+    outside = [a for a in known if not scenario.buy or allowed_by_security(a, c.settings)[0]]
+    named = members[:SHOWN] if members else outside[:1]
     of = c.count("considered", len(known), market.as_of, "fresh tokens that have the figure")
     at = f"as of {when(market.as_of)}, {of} tokens considered"
     extra = f" ({label})" if label else ""
@@ -219,10 +223,12 @@ def draft(scenario: Scenario, market: Market, c: Composer, *, also: Test | None 
         more = len(members) - len(named)
         tail = f", and {c.count('more', more, market.as_of, 'further tokens that belong')} more" if more else ""
         direct = f"{scenario.found}{extra}: {', '.join(a.token.symbol for a in named)}{tail}; {at}."
-    elif known:
+    elif named:
         nearest = named[0]
         value = f"{LABELS[scenario.order]} {c.figure(nearest, scenario.order)}"
         direct = f"{scenario.nothing}{extra}; nearest is {nearest.token.symbol} with {value}; {at}."
+    elif known:
+        direct = f"{scenario.nothing}{extra}; none of them passes the security rule; {at}."
     else:
         direct = f"{scenario.nothing}{extra}; no token is fresh; {at}."
     lines = [_line(c, scenario, a) for a in named]

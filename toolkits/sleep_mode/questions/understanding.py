@@ -9,13 +9,15 @@ reading of the two; a near miss is a miss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .features import features, shown
 from .phrasing import phrasing_model
 from .reading import Reading, speech_act
+from .rewording import reworded
 from .settling import TOO_LONG, settle
 from .slots import KINDS, Extreme, Horizon, Quantity, Question, QuestionKind, answer_key
+from .vetoes import veto
 from .wording import (
     TEXT_LIMIT,
     TOKEN_WORD,
@@ -66,7 +68,24 @@ def understand(text: str, khala: Resolver) -> Question:
     Raises:
         InstallationError: the phrasing model that ships with the package is missing or damaged.
     """
-    return settled(look(text, khala))
+    question = settled(look(text, khala))
+    if question.key is not None:
+        return question
+    for plainer in reworded(question.text, question.tokens, **_limits(khala)):
+        found = settled(look(plainer, khala))
+        if (
+            found.key is not None
+            and found.tokens == question.tokens
+            and veto(question.text, found.template or "") is None
+        ):
+            return replace(found, text=question.text, normal=question.normal)
+    return question
+
+
+def _limits(khala: Resolver) -> dict[str, float]:
+    """Where oversold and overbought begin for whoever answers."""
+    settings = getattr(khala, "settings", None)
+    return {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought} if settings is not None else {}
 
 
 def settled(seen: Seen) -> Question:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL, COMMON_WORD = (
+NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL, COMMON_WORD, OTHER_WAY, TOO_LATE = (
     "negation",
     "the unsafe ones",
     "another setting",
@@ -21,6 +21,8 @@ NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL,
     "how far from it",
     "the same of several",
     "a word that only looks like a token",
+    "the other way",
+    "whether it is too late",
 )
 
 _SETTINGS: dict[str, frozenset[str]] = {
@@ -115,6 +117,23 @@ _CHOICE = re.compile(
     r"of the two)\b"
 )
 _LINK_TO = re.compile(r"\blinks? to (?:the|your|a|an|my|this|that|some)\b")
+_FELL = (
+    r"f[ae]ll(?:en|s|ing)?|drop(?:s|ped|ping)?|s[iau]nk|sinking|slid(?:e|es|ing)?|tank(?:s|ed|ing)?|plung(?:e|es|ed|ing)|"
+    r"plummet(?:s|ed|ing)?|crash(?:es|ed|ing)?|collaps(?:e|es|ed|ing)|crater(?:s|ed|ing)?|dump(?:s|ed|ing)?|"
+    r"bl(?:ed|eeding)|declin(?:e|es|ed|ing)|(?:come|came|gone|went) down|sell-?off|sold off|tumbl(?:e|es|ed|ing)|beaten"
+)
+_ROSE = (
+    r"r[io]se[ns]?|rising|rall(?:y|ies|ied|ying)|climb(?:s|ed|ing)?|surg(?:e|es|ed|ing)|pump(?:s|ed|ing)?|soar(?:s|ed|ing)?|"
+    r"(?:run|ran|gone|went|shot|shoot) up|run-?up|moon(?:s|ed|ing)?|jump(?:s|ed|ing)?|spik(?:e|es|ed|ing)|ripped"
+)
+_WAYS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
+    "state.overbought": (re.compile(rf"\b(?:{_FELL})\b"), re.compile(rf"\b(?:over-?bought|ob|{_ROSE})\b")),
+    "state.oversold": (re.compile(rf"\b(?:{_ROSE})\b"), re.compile(rf"\b(?:over-?sold|os|{_FELL})\b")),
+}
+"""What a question about the other zone says, and what shows that it is about this one all the same."""
+_LATE = re.compile(
+    r"\btoo (?:late|early|soon)\b|\bmiss(?:ed|ing)? (?:the|my|our|a|out)\b|\b(?:i|we|i've|we've) missed\b"
+)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?=\D|$)")
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})[ -](?:day|period|bar)")
 _DAILY = re.compile(r"\b(?:1 ?d(?:ay)?|24 ?/ ?7|24 ?h\w*|24 hours?|one day)\b")
@@ -143,6 +162,10 @@ def veto(text: str, template: str) -> str | None:
         return PLACE
     if template not in _HAS_A_DISTANCE and _FAR.search(text):
         return DISTANCE
+    if template in _WAYS and _WAYS[template][0].search(text) and not _WAYS[template][1].search(text):
+        return OTHER_WAY
+    if template.startswith(("entry", "exit")) and _LATE.search(text):
+        return TOO_LATE  # asked so, a yes means the opposite
     if template in _CHOOSING and _BOTH.search(text) and not _CHOICE.search(text):
         return SEVERAL
     return COMMON_WORD if _LINK_TO.search(text) else None
