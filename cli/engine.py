@@ -74,7 +74,7 @@ def ledger(
     json: Json = False,
 ) -> None:
     """What sleep cost and what it saved: cycles, answers, tokens, time, and how well questions were foreseen."""
-    with runtime_for(data_dir, market, as_of) as runtime:
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         ledger = runtime.engine.ledger
         window = timedelta(days=days)
         if plot is not None:

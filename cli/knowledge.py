@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.padding import Padding
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from ..core.coins import aliases_for
 from ..core.errors import InvalidInput, UnknownToken
+from ..core.market import Action
+from ..core.security import Verdict
 from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, Recall, age_text
 from ..toolkits.runtime import Runtime
@@ -34,7 +37,7 @@ def status(
     json: Json = False,
 ) -> None:
     """What is known, how fresh it is, and when sleep last ran."""
-    with runtime_for(data_dir, market, as_of) as runtime:
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         document = status_document(runtime, parse_interval(interval))
         if json:
             print_json(document)
@@ -106,7 +109,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Everything known about one token: report, figures with definitions, security, similar situations."""
-    with runtime_for(data_dir, market, as_of) as runtime:
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         known = find_token(runtime, token)
         recall = runtime.khala.latest(known, interval=parse_interval(interval))
         if recall.analysis is None:
@@ -185,8 +188,12 @@ def search(
     json: Json = False,
 ) -> None:
     """Search memory by meaning, with filters for states."""
+    if not text.strip():
+        raise InvalidInput("There is nothing to look for.", hint="Say it in your own words.")
+    _one_of("--signal", [signal] if signal else [], get_args(Action))
+    _one_of("--security", security or [], get_args(Verdict))
     conditions = {"signal": signal, "security": tuple(security or ()), "rsi_below": rsi_below, "rsi_above": rsi_above}
-    with runtime_for(data_dir, market, as_of) as runtime:
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         hits = runtime.khala.search(text, where={k: v for k, v in conditions.items() if v}, limit=limit)
         if json:
             print_json({"schema_version": 1, "query": text, "hits": hits})
@@ -203,6 +210,13 @@ def search(
                 line.append(f"  {hit.freshness.value}", style="green" if hit.freshness is Freshness.FRESH else "yellow")
             console.print(line)
             console.print(Padding(Text(hit.text), (0, 0, 1, 6)))
+
+
+def _one_of(option: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raises InvalidInput: a word that no record has would find nothing, whatever is in memory."""
+    for word in given:
+        if word not in allowed:
+            raise InvalidInput(f"{option} {word!r} is not known.", hint=f"One of: {', '.join(allowed)}.")
 
 
 def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Token:

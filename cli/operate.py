@@ -18,8 +18,9 @@ from rich.text import Text
 from ..core.errors import DeepTraderError, StoreCorrupt
 from ..core.settings import settings_file
 from ..core.token import INTERVALS
+from ..toolkits.market_data.extras import parse_extra
 from ..toolkits.runtime import Runtime
-from .options import DataDir, Json, Market, runtime_for, settings_for
+from .options import DataDir, Json, Market, has_memory, runtime_for, settings_for
 from .output import console, print_json
 
 State = Literal["ok", "warning", "failed"]
@@ -54,7 +55,7 @@ def record(
             source,
             folder,
             tokens=tokens,
-            top=runtime.settings.top,
+            top=None if tokens else runtime.settings.top,
             intervals=tuple(i for i in intervals if i in source.intervals),
             limit=limit,
         )
@@ -73,7 +74,7 @@ def repair(
     json: Json = False,
 ) -> None:
     """Rebuild Chroma from the journal, beside the old index, and swap it in."""
-    with runtime_for(data_dir, market) as runtime:
+    with runtime_for(data_dir, market, reading=True) as runtime:
         report = runtime.khala.repair(reembed=reembed)
         if json:
             print_json({"schema_version": 1, "repair": report})
@@ -98,8 +99,16 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check installation, settings, memory, embedder and model, and say what to do about what is wrong."""
-    settings = settings_for(data_dir, market)
-    checks = [_python(), _packages(), Check("settings", "ok", str(settings_file() or "defaults and environment"))]
+    checks = [_python(), _packages()]
+    try:
+        settings = settings_for(data_dir, market)
+        for text in settings.extra_indicators:
+            parse_extra(text)
+    except DeepTraderError as error:
+        checks.append(Check("settings", "failed", error.message, error.hint))
+        _report(checks, json=json)  # nothing else can be looked at without them
+        return
+    checks.append(Check("settings", "ok", str(settings_file() or "defaults and environment")))
     with Runtime(settings) as runtime:
         probes: list[tuple[str, Callable[[Runtime], Check]]] = [
             ("memory", _memory),
@@ -111,6 +120,10 @@ def doctor(
             ("disk", _disk),
         ]
         checks += [_guard(name, probe, runtime) for name, probe in probes]
+    _report(checks, json=json)
+
+
+def _report(checks: list[Check], *, json: bool) -> None:
     if json:
         print_json({"schema_version": 1, "checks": [asdict(check) for check in checks]})
     else:
@@ -144,6 +157,8 @@ def _packages() -> Check:
 
 
 def _memory(runtime: Runtime) -> Check:
+    if not has_memory(runtime.settings):
+        return Check("memory", "warning", f"none yet in {runtime.settings.store_dir}", "Run `deeptrader sleep --once`.")
     health = runtime.khala.check()
     detail = f"{runtime.settings.store_dir}: {health.summary}"
     if not health.journal_ok:
@@ -154,7 +169,9 @@ def _memory(runtime: Runtime) -> Check:
 
 
 def _embedder(runtime: Runtime) -> Check:
-    embedder = runtime.khala.embedder
+    from ..toolkits.khala.embedder import resolve_embedder
+
+    embedder = resolve_embedder(None, default=runtime.settings.embedder)
     vector = embedder.embed(["oversold"])
     return Check("embedder", "ok", f"{embedder.id}, {vector.shape[1]} dimensions, offline")
 
@@ -199,7 +216,10 @@ def _model(runtime: Runtime) -> Check:
 
 
 def _disk(runtime: Runtime) -> Check:
-    stats = os.statvfs(runtime.settings.data_dir)
+    folder = runtime.settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    stats = os.statvfs(folder)
     free = stats.f_bavail * stats.f_frsize / 1e9
     state: State = "ok" if free > 1 else "warning"
     return Check("disk", state, f"{free:.1f} GB free", "" if free > 1 else "Free some space: a full disk stops memory.")

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from ..core.errors import InvalidInput, StoreUnavailable
 from ..core.settings import MarketId, Settings, load_settings
+from ..toolkits.khala.khala import JOURNAL_FILE
 from ..toolkits.runtime import Runtime
 
 DataDir = Annotated[
@@ -93,8 +94,32 @@ def remember_market(settings: Settings) -> None:
 
 @contextmanager
 def runtime_for(
-    data_dir: Path | None, market: str | None, as_of: str | None = None, **changes: Any
+    data_dir: Path | None, market: str | None, as_of: str | None = None, *, reading: bool = False, **changes: Any
 ) -> Iterator[Runtime]:
-    """A runtime for the length of one command."""
-    with Runtime(settings_for(data_dir, market, **changes), as_of=parse_moment(as_of)) as runtime:
+    """A runtime for the length of one command.
+
+    Raises:
+        StoreUnavailable: `reading`, and there is no memory to read: looking at one must not make one.
+    """
+    settings = settings_for(data_dir, market, **changes)
+    if reading:
+        require_memory(settings)
+    with Runtime(settings, as_of=parse_moment(as_of)) as runtime:
         yield runtime
+
+
+def has_memory(settings: Settings) -> bool:
+    """Whether there is a memory of the market in the data directory."""
+    return (settings.store_dir / JOURNAL_FILE).is_file()
+
+
+def require_memory(settings: Settings) -> None:
+    """Raises StoreUnavailable, which says where a memory was looked for, where there is one, and how to make one."""
+    if has_memory(settings):
+        return
+    others = [name for name in get_args(MarketId) if (settings.data_dir / name / JOURNAL_FILE).is_file()]
+    elsewhere = f" There is one of: {', '.join(others)} (--market)." if others else ""
+    raise StoreUnavailable(
+        f"There is no memory of the {settings.market} market in {settings.store_dir}.{elsewhere}",
+        hint="Run `deeptrader sleep --once` to make one, or `deeptrader demo` to see it work offline.",
+    )

@@ -33,7 +33,7 @@ def security(
 ) -> None:
     """Every security check of a token by itself, with the value seen, the source and the time."""
     with runtime_for(data_dir, market, as_of) as runtime:
-        now = runtime.clock.now()
+        now = runtime.khala.clock.now()  # opened first: a recorded market stands where it was last slept on
         if chain is not None:
             name, symbol = f"{token} on {chain}", None
             report = runtime.security.check_contract(chain, token, now=now, refresh=refresh)

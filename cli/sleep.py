@@ -41,7 +41,7 @@ def sleep(
     unkill: Annotated[bool, typer.Option("--unkill", help="Release the kill switch.")] = False,
     json: Json = False,
 ) -> None:
-    """Fetch, compute, check and remember the market: one cycle with --once, or on a schedule with --every."""
+    """Fetch, compute, check and remember the market: once with --once, else every 5 minutes (--every) until stopped."""
     switches = {"pause": pause, "resume": resume, "kill": kill, "unkill": unkill}
     if sum(switches.values()) + once + bool(every) > 1:
         raise InvalidInput("Only one of --once, --every and the switches at a time.", hint="Choose one.")

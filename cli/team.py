@@ -40,7 +40,7 @@ def ask(
 
     if not question.strip():
         raise InvalidInput("The question is empty.", hint='Ask something, e.g. deeptrader ask "is bitcoin oversold?".')
-    with runtime_for(data_dir, market, as_of, model=model) as runtime:
+    with runtime_for(data_dir, market, as_of, reading=True, model=model) as runtime:
         answer = answer_question(question, runtime)
         if json:
             print_json({"schema_version": 1, "question": question, "answer": answer})

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as SourceUnreadable
 
 from .errors import SettingsError
 from .prices import ModelPrice
@@ -18,6 +28,23 @@ from .token import Interval
 MarketId = Literal["yahoo", "recorded", "simulated"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+OTHER_VARIABLES = frozenset({"DEEPTRADER_SETTINGS", "DEEPTRADER_PLAYGROUND_TOKEN"})
+"""Variables that are read and are no setting."""
+
+
+def _as_list(value: Any) -> Any:
+    """A list out of a variable: `BTC-USD, ETH-USD`, or JSON. Commas within parentheses divide nothing."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return tuple(part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip())
+
+
+type Listed[Item] = Annotated[tuple[Item, ...], NoDecode, BeforeValidator(_as_list)]
+"""Several values; in a variable with commas between them, or as JSON."""
 
 
 class Settings(BaseSettings):
@@ -35,8 +62,8 @@ class Settings(BaseSettings):
     market: MarketId = "yahoo"
     universe: Literal["crypto", "equity", "both"] = "crypto"
     top: Count = 50
-    intervals: tuple[Interval, ...] = ("1d", "1h")
-    watchlist: tuple[str, ...] = Field(default=(), description="symbols kept in memory besides the top of the market")
+    intervals: Listed[Interval] = ("1d", "1h")
+    watchlist: Listed[str] = Field(default=(), description="symbols kept in memory besides the top of the market")
     include_stablecoins: bool = False
     include_wrapped: bool = False
     seed: int = 7
@@ -44,7 +71,7 @@ class Settings(BaseSettings):
     price_reference: Literal["none", "coingecko"] = Field(
         default="none", description="second source that coin prices are compared with before a coin enters the universe"
     )
-    extra_indicators: tuple[str, ...] = Field(
+    extra_indicators: Listed[str] = Field(
         default=(), description="further pandas-ta indicators, as name(arg=value,...)"
     )
 
@@ -79,7 +106,7 @@ class Settings(BaseSettings):
     security_ttl_hours_caution: Positive = 6
     security_retry_minutes: Positive = Field(default=15, description="when a failed security look-up is tried again")
     security_second_opinions: bool = Field(default=True, description="also ask honeypot.is and RugCheck")
-    security_allowed_verdicts: tuple[PassableVerdict, ...] = Field(
+    security_allowed_verdicts: Listed[PassableVerdict] = Field(
         default=("safe", "caution", "not_applicable"),
         description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
     )
@@ -166,7 +193,17 @@ def _validated(values: dict[str, Any]) -> Settings:
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         raise SettingsError(
             f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).",
-            hint=f"Correct DEEPTRADER_{name.upper()}, the settings file or the argument.",
+            hint=f"Correct DEEPTRADER_{name.partition('.')[0].upper()}, the settings file or the argument.",
         ) from error
+    except SourceUnreadable as error:  # a variable that should hold JSON and does not
+        raise SettingsError(f"A DEEPTRADER_ variable does not parse: {error}.", hint="It must be JSON.") from error
     except ValueError as error:  # tomllib's own error for a file that does not parse
         raise SettingsError(f"The settings file does not parse: {error}.", hint="Correct its TOML.") from error
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """`DEEPTRADER_` variables that no setting reads, each with the nearest name there is; a slip of the finger would
+    otherwise leave a default in force and say nothing."""
+    known = {f"DEEPTRADER_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith("DEEPTRADER_") and name.upper() not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, 1)), None) for name in unknown}

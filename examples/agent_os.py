@@ -14,9 +14,13 @@ from contextlib import asynccontextmanager
 
 from _common import call, heading, model_or_script, slept_runtime
 from agno.db.in_memory import InMemoryDb
-from agno.os import AgentOS
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+
+try:
+    from agno.os import AgentOS
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+except ImportError as error:
+    raise SystemExit(f'This example needs the extra "os": pip install "deeptrader[os]" ({error}).') from error
 
 from deeptrader.agents import deep_trader_manager, market_analyst
 from deeptrader.toolkits.runtime import Runtime

@@ -263,3 +263,95 @@ def test_instructions_are_listed_and_copied_out(capsys, tmp_path):
     assert code == 0
     assert (tmp_path / "mine" / "market_analyst.md").read_text().strip()
     assert "DEEPTRADER_INSTRUCTIONS_DIR" in out
+
+
+def test_without_a_command_the_help_is_shown_and_the_version_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["deeptrader"])
+    code, out, err = run(capsys)
+    assert (code, err) == (0, "")
+    assert "Commands:" in out
+
+    assert run(capsys, "--version")[1].startswith("deeptrader ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("show", "AAPL"), ("search", "oversold"), ("ask", "is apple oversold?"), ("ledger",)]
+)
+def test_looking_at_a_memory_makes_none(capsys, tmp_path, arguments):
+    code, _, err = run(capsys, *arguments, "--data-dir", tmp_path / "nowhere")
+
+    assert code == 4
+    assert "There is no memory of the yahoo market" in err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_memory_of_another_market_is_pointed_out(capsys, slept):
+    code, _, err = run(capsys, "status", "--market", "simulated", "--data-dir", slept)
+
+    assert code == 4
+    assert "There is one of: recorded (--market)" in err
+
+
+def test_the_doctor_looks_and_makes_nothing(capsys, tmp_path):
+    checks = run_json(capsys, "doctor", "--data-dir", tmp_path / "nowhere")["checks"]
+
+    states = {check["name"]: check["state"] for check in checks}
+    assert (states["memory"], states["embedder"], states["disk"]) == ("warning", "ok", "ok")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("DEEPTRADER_TOP", "many", "top"), ("DEEPTRADER_EXTRA_INDICATORS", "nosuch(length=3)", "nosuch")],
+)
+def test_the_doctor_reports_settings_that_cannot_be_used(capsys, tmp_path, monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    code, out, _ = run(capsys, "doctor", "--json", "--data-dir", tmp_path)
+
+    [failed] = [check for check in json.loads(out)["checks"] if check["state"] == "failed"]
+    assert (code, failed["name"]) == (1, "settings")
+    assert said in failed["detail"]
+
+
+def test_a_variable_that_is_no_setting_is_pointed_out(capsys, slept, monkeypatch):
+    monkeypatch.setenv("DEEPTRADER_MARKETT", "yahoo")
+    _, _, err = run(capsys, "status", "--data-dir", slept)
+
+    assert "DEEPTRADER_MARKETT is no setting; DEEPTRADER_MARKET is" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--security", "bogus"), "One of: safe"), (("--signal", "short"), "One of: buy, sell, hold"), ((), "")],
+)
+def test_a_search_that_can_find_nothing_is_refused(capsys, slept, options, said):
+    text = "oversold" if options else "  "
+    code, _, err = run(capsys, "search", text, *options, "--data-dir", slept)
+
+    assert code == 2
+    assert said in err
+
+
+def test_named_tokens_are_recorded(capsys, tmp_path):
+    code, out, err = run(
+        capsys, "record", tmp_path / "rec", "--token", "SIM001-USD", "--market", "simulated", "--limit", 300
+    )
+
+    assert code == 0, err
+    assert "1 of 1 tokens recorded" in out
+
+
+def test_a_security_check_is_dated_by_the_moment_last_slept_on(capsys, slept):
+    report = run_json(capsys, "security", "AAPL", "--refresh", "--data-dir", slept)["report"]
+
+    assert report["checked_at"].startswith("2013-01-25T22:00")
+
+
+def test_a_plot_makes_its_folder_and_says_why_it_cannot_be_written(capsys, slept, tmp_path):
+    picture = tmp_path / "new" / "folder" / "ledger.png"
+    assert run(capsys, "ledger", "--plot", picture, "--data-dir", slept)[0] == 0
+    assert picture.stat().st_size > 1_000
+
+    code, _, err = run(capsys, "ledger", "--plot", tmp_path / "ledger.song", "--data-dir", slept)
+    assert code == 4
+    assert "cannot be written" in err

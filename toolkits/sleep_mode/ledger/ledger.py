@@ -142,7 +142,11 @@ class Ledger:
         return self._store.answers(self.clock.now() - window)
 
     def plot(self, path: str, window: timedelta = timedelta(days=7)) -> None:
-        """Draw the window to a PNG."""
+        """Draw the window to a PNG; folders that do not exist are made.
+
+        Raises:
+            StoreUnavailable: the file cannot be written.
+        """
         from .plot import draw
 
         draw(self.summary(window), self.cycles(window), self.answers(window), path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....core.errors import StoreUnavailable
 from .records import Answer, LedgerSummary
 from .store import CycleRow
 
@@ -15,13 +17,15 @@ if TYPE_CHECKING:
 
 _COLOURS = {"sleep": "#2a9d8f", "partly": "#e9c46a", "scratch": "#e76f51", "none": "#adb5bd"}
 _GREY = "#6c757d"
+FEW = 12
+"""Up to so many points are marked one by one, and so many days are labelled."""
 
 
 def draw(summary: LedgerSummary, cycles: Sequence[CycleRow], answers: Sequence[Answer], path: str) -> None:
-    """Write a PNG of four panels. Needs no display.
+    """Write a PNG of four panels, and the folder it goes to if need be. Needs no display.
 
     Raises:
-        OSError: the file cannot be written.
+        StoreUnavailable: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -34,7 +38,13 @@ def draw(summary: LedgerSummary, cycles: Sequence[CycleRow], answers: Sequence[A
     _answers(panels[0][1], answers)
     _tokens(panels[1][0], summary)
     _ages(panels[1][1], answers)
-    figure.savefig(path)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # a ValueError names the formats there are
+        raise StoreUnavailable(
+            f"{path} cannot be written: {error}.", hint="Name another file, ending in .png."
+        ) from error
 
 
 def _cycles(axes: Axes, cycles: Sequence[CycleRow]) -> None:
@@ -42,15 +52,34 @@ def _cycles(axes: Axes, cycles: Sequence[CycleRow]) -> None:
     if not cycles:
         _empty(axes, "no cycles yet")
         return
+    from matplotlib.ticker import MaxNLocator
+
     times: Any = [datetime.fromtimestamp(row.at, UTC) for row in cycles]
-    axes.plot(times, [row.seconds for row in cycles], color=_GREY, linewidth=0.8)
+    marker = "o" if len(cycles) <= FEW else ""  # a line through one point is no line
+    axes.plot(times, [row.seconds for row in cycles], marker=marker, color=_GREY, linewidth=0.8, label="seconds")
     failed: Any = [time for time, row in zip(times, cycles, strict=True) if row.error is not None]
-    axes.plot(failed, [0] * len(failed), "x", color=_COLOURS["scratch"])
+    if failed:
+        axes.plot(failed, [0] * len(failed), "x", color=_COLOURS["scratch"], label="failed")
     axes.set_ylabel("seconds")
+    axes.set_ylim(0, 1.4 * max(1e-3, *(row.seconds for row in cycles)))  # the other line lies above it
     other = axes.twinx()
-    other.plot(times, [row.published for row in cycles], color=_COLOURS["sleep"], linewidth=0.8)
+    other.plot(
+        times,
+        [row.published for row in cycles],
+        marker="s" if marker else "",
+        color=_COLOURS["sleep"],
+        linewidth=0.8,
+        label="published",
+    )
     other.set_ylabel("published")
-    axes.tick_params(axis="x", rotation=30)
+    other.set_ylim(bottom=0)
+    other.yaxis.set_major_locator(MaxNLocator(integer=True))
+    lines = [*axes.get_lines(), *other.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3)
+    if times[0] == times[-1]:
+        axes.set_xticks([times[0]], [f"{times[0]:%Y-%m-%d %H:%M}"])
+    else:
+        _dates(axes)
 
 
 def _answers(axes: Axes, answers: Sequence[Answer]) -> None:
@@ -58,18 +87,24 @@ def _answers(axes: Axes, answers: Sequence[Answer]) -> None:
     if not answers:
         _empty(axes, "no answers yet")
         return
+    from matplotlib.ticker import MaxNLocator
+
     days: dict[date, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for answer in answers:
         days[answer.at.date()][answer.served] += 1
-    labels = [day.isoformat() for day in sorted(days)]
+    span = [min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1)]
+    labels = [f"{day:%d %b}" for day in span]
     base = [0] * len(labels)
     for way, colour in _COLOURS.items():
-        heights = [days[day][way] for day in sorted(days)]
+        heights = [days[day][way] if day in days else 0 for day in span]
         if any(heights):
-            axes.bar(labels, heights, bottom=base, color=colour, label=way)
+            axes.bar(labels, heights, 0.6, bottom=base, color=colour, label=way)
             base = [low + height for low, height in zip(base, heights, strict=True)]
-    axes.legend()
-    axes.tick_params(axis="x", rotation=30)
+    axes.set_xlim(-max(0.6, 2.5 - len(labels) / 2), len(labels) - 1 + max(0.6, 2.5 - len(labels) / 2))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=4)
+    if len(labels) > FEW:
+        axes.set_xticks(range(0, len(labels), -(-len(labels) // FEW)))
 
 
 def _tokens(axes: Axes, summary: LedgerSummary) -> None:
@@ -77,19 +112,34 @@ def _tokens(axes: Axes, summary: LedgerSummary) -> None:
     saved = summary.savings
     axes.bar(["slept", "saved"], [summary.cycles.model_tokens, saved.tokens], color=[_GREY, _COLOURS["sleep"]])
     axes.axhline(0, color="black", linewidth=0.6)
+    if not summary.cycles.model_tokens and not saved.tokens:
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0])
     if saved.not_measured:
         axes.set_xlabel(f"{saved.not_measured} answers from sleep have no measured run to compare with")
 
 
 def _ages(axes: Axes, answers: Sequence[Answer]) -> None:
     axes.set_title("Age of answers served from sleep")
-    minutes = [answer.age_seconds / 60 for answer in answers if answer.age_seconds is not None]
+    # In a replay the market's present stands still, and an answer may seem a moment older than what it rests on.
+    minutes = [max(0.0, answer.age_seconds) / 60 for answer in answers if answer.age_seconds is not None]
     if not minutes:
         _empty(axes, "none served from sleep yet")
         return
-    axes.hist(minutes, bins=30, color=_COLOURS["sleep"])
+    from matplotlib.ticker import MaxNLocator
+
+    axes.hist(minutes, bins=min(30, max(5, len(minutes))), range=(0, max(*minutes, 1.0)), color=_COLOURS["sleep"])
     axes.set_xlabel("minutes")
     axes.set_ylabel("answers")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _dates(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _empty(axes: Axes, text: str) -> None:
