@@ -20,7 +20,7 @@ from .catalogue import templates
 from .cite import Absent, Cited, Composer
 from .conditions import compose_scenario, condition, with_condition
 from .material import Material, analysis_id, ids, read_market, servable
-from .replies import Answer, Code, NotInMemory, freshness_line
+from .replies import IN_WORDS, Answer, Code, NotInMemory, freshness_line
 from .scenarios import lives_until
 from .templates import Draft, Template, compose
 
@@ -56,7 +56,7 @@ def answer_from_memory(
         return (prepared and _free(q, khala, settings)) or refused
     template = _template(q)
     if template is None:
-        return NotInMemory(q, "beyond_memory", f"No template answers {q.template or q.kind!r} questions.", q.symbols)
+        return NotInMemory(q, "beyond_memory", "Memory prepares no answer of this kind.", q.symbols)
     if q.kind == "scenario":
         return _scenario(q, template, khala, settings, prepared=prepared)
     if several and template.tokens == 1:
@@ -94,15 +94,15 @@ def dies_at(analyses: Sequence[MarketAnalysis], settings: Settings) -> datetime 
 def _refused(q: Question, *, several: bool) -> NotInMemory | None:
     """Why the question cannot be answered by a template at all, or None."""
     if q.unknown:
-        return NotInMemory(q, "unknown_token", f"No token is known as {', '.join(q.unknown[:3])}.")
+        return NotInMemory(q, "unknown_token", f"Memory knows no token by the name of {', '.join(q.unknown[:3])}.")
     if q.kind == "other" or q.template is None:
         if "no token" in q.obstacles:
             return NotInMemory(q, "no_token", "It does not say which token it is about.")
         words = f" ({', '.join(q.unexplained[:5])})" if q.unexplained else ""
         return NotInMemory(q, "not_understood", f"It is not clear what is asked{words}.", q.symbols)
     if q.obstacles and not several:
-        why = ", ".join(q.obstacles)
-        return NotInMemory(q, "beyond_memory", f"No prepared kind of answer covers it: {why}.", q.symbols)
+        why = "; ".join(dict.fromkeys(IN_WORDS.get(obstacle, obstacle) for obstacle in q.obstacles))
+        return NotInMemory(q, "beyond_memory", f"Memory prepares no such answer: {why}.", q.symbols)
     if q.unexplained:
         words = ", ".join(q.unexplained[:5])
         return NotInMemory(q, "not_understood", f"These words may change what is asked: {words}.", q.symbols)
@@ -182,7 +182,8 @@ def _not_servable(q: Question, recalls: Sequence[Recall]) -> NotInMemory | None:
         return None
     missing = [recall.symbol for recall in bad if recall.analysis is None]
     reasons = tuple((recall.symbol, reason) for recall in bad for reason in recall.reasons)
-    details = [f"Nothing is known about {symbol}" for symbol in missing]
+    bars = " on hourly bars" if any(recall.interval == "1h" for recall in bad) else ""
+    details = [f"Nothing is known about {symbol}{bars}" for symbol in missing]
     details += [f"{symbol} is out of date: {reason.detail}" for symbol, reason in reasons]
     code: Code = "miss" if len(missing) == len(bad) else "stale"
     return NotInMemory(q, code, ". ".join(details) + ".", tuple(recall.symbol for recall in bad), reasons)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -10,6 +10,24 @@ from typing import Any, Literal
 from ...khala.records import Recall, StaleReason
 from ..questions.understanding import Question
 from .cite import Cited, when
+
+IN_WORDS: Mapping[str, str] = {
+    "negation": "it asks for what is not so",
+    "degree": "it asks how near something is",
+    "conditional": "it depends on a condition",
+    "future": "it asks about what will be, and nobody knows",
+    "past": "it asks about the past",
+    "explanation": "it asks for an explanation",
+    "interval": "it asks about other bars than daily and hourly ones",
+    "horizon": "it asks about another span of time",
+    "quantity": "it asks for an amount",
+    "deed": "it asks for a deed, or about one",
+    "mixed": "it asks more than one thing",
+    "another matter": "it is about more than the figures in memory",
+    "no token": "it does not say which token it is about",
+    "several tokens": "it is about several tokens at once",
+}
+"""What stands in the way of an answer, as it is told to whoever asked; other obstacles are words already."""
 
 Code = Literal["not_understood", "unknown_token", "no_token", "beyond_memory", "miss", "stale", "incomplete"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...khala.records import MarketAnalysis
+from ...token_security.checks import TITLES
 from .cite import LABELS, Absent, Composer, bar, when
 from .material import Material
 from .templates import Draft, Template, allowed_by_security, figures_line, one, security_line, watch_line
@@ -93,23 +94,6 @@ def trend(analysis: MarketAnalysis) -> str:
 
 def _in_trend(found: str) -> str:
     return {"up": "in an uptrend", "down": "in a downtrend"}.get(found, "in no clear trend")
-
-
-def _one_figure(*names: str, also: tuple[str, ...] = ()) -> Callable[[Material, Composer], Draft]:
-    """What is this figure (are these figures) now?"""
-
-    def answer(material: Material, c: Composer) -> Draft:
-        a = one(material)
-        values = ", ".join(f"{LABELS[name]} {c.figure(a, name)}" for name in names)
-        return Draft(
-            f"{a.token.symbol}: {values}, on {bar(a)}.",
-            figures_line(c, a, also),
-            watch_line(c, a, about="RSI(14)" if "rsi_14" in names else "band" if "bb_upper_20_2" in names else ""),
-            security_line(c, a),
-            rests_on=(a,),
-        )
-
-    return answer
 
 
 def _price(material: Material, c: Composer) -> Draft:
@@ -275,7 +259,12 @@ def _safety(material: Material, c: Composer) -> Draft:
     direct = f"{symbol} {said}{f', score {score}' if score else ''}, checked {when(report.checked_at)}."
     lines = []
     for state, lead in (("fail", "Failed"), ("unknown", "Not known"), ("pass", "Passed")):
-        named = [check.id.replace("_", " ") for check in report.checks if check.state == state]
+        # A check goes by what it looks for ("honeypot"); one that was passed, by what is so ("can be sold").
+        named = [
+            TITLES.get(check.id, check.id.replace("_", " ")) if state == "pass" else check.id.replace("_", " ")
+            for check in report.checks
+            if check.state == state
+        ]
         if named:
             lines.append(f"{lead}: {', '.join(named[:12])}.")
     sources = f"Sources: {', '.join(report.sources)}." if report.sources else ""
@@ -297,12 +286,6 @@ def _rsi_word(c: Composer, rsi: float) -> str:
     return "overbought" if rsi > c.settings.rsi_overbought else "neutral"
 
 
-def _figures(topic: str, wording: str, *names: str, also: tuple[str, ...] = (), standing: bool = False) -> Template:
-    return Template(f"state.{topic}", "state", wording, _one_figure(*names, also=also), needs=names, standing=standing)
-
-
-_BANDS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "bb_percent_b_20_2")
-_MACD = ("macd_12_26_9", "macd_signal_12_26_9", "macd_histogram_12_26_9")
 _EMAS = ("ema_50", "ema_200")
 
 TEMPLATES: tuple[Template, ...] = (
@@ -314,16 +297,6 @@ TEMPLATES: tuple[Template, ...] = (
     Template("state.trend", "state", "What is the trend of {a}?", _trend(""), needs=_EMAS),
     Template("state.price", "state", "What is the price of {a}?", _price, live=True),
     Template("state.breakout", "state", "Is {a} breaking out?", _breakout, needs=("bb_upper_20_2", "volume_ratio_20")),
-    _figures("rsi", "What is the RSI of {a}?", "rsi_14", also=("bb_percent_b_20_2",), standing=True),
-    _figures("volume", "How is the volume of {a}?", "volume_ratio_20", also=("return_1",), standing=True),
-    _figures("bands", "Where are the Bollinger bands of {a}?", *_BANDS),
-    _figures("macd", "What is the MACD of {a}?", *_MACD),
-    _figures("adx", "What is the ADX of {a}?", "adx_14"),
-    _figures("atr", "What is the ATR of {a}?", "atr_14"),
-    _figures("ema", "Where are the moving averages of {a}?", "ema_20", "ema_50", "ema_200"),
-    _figures("high_52w", "How far is {a} from its 52-week high?", "distance_high_52w"),
-    _figures("low_52w", "How far is {a} from its 52-week low?", "distance_low_52w"),
-    _figures("performance", "How has {a} performed?", "return_1", "return_7", "return_30"),
     Template("entry", "entry", "Should I buy {a}?", _entry, needs=("rsi_14", "bb_lower_20_2")),
     Template("exit", "exit", "Should I sell {a}?", _exit, needs=("rsi_14", "bb_upper_20_2")),
     Template("exit.hold", "exit", "Should I hold {a}?", _hold, standing=False),

@@ -18,7 +18,7 @@ from .choice import Candidate
 if TYPE_CHECKING:
     from ...khala import Khala
 
-VERSION = 1
+VERSION = 2
 """Of the answers' wording: raising it makes every prepared answer anew."""
 LONGEST_LIFE = 24.0
 """Hours. No prediction of use looks further."""
