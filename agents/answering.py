@@ -178,7 +178,7 @@ class Conversation:
         if wanted is not None and found.code in ("not_understood", "beyond_memory", "no_token"):
             return self._searched(question, question[wanted.end() :])
         self._count(found.question.kind, dict.fromkeys(found.delegate, Freshness.MISS))
-        raise _no_answer(found)
+        raise _no_answer(found, self.runtime)
 
     def _told(self, question: str, found: MemoryAnswer, started: float) -> Answer:
         runtime = self.runtime
@@ -232,15 +232,17 @@ class Conversation:
         )
 
 
-def _no_answer(found: NotInMemory) -> Exception:
+def _no_answer(found: NotInMemory, runtime: Runtime) -> Exception:
+    market = runtime.market
     detail = clean_label(found.detail.rstrip("."), limit=400)
     if found.code == "unknown_token":
         return UnknownToken(f"{detail}.", hint="Check the spelling; `deeptrader status` lists the tokens in memory.")
     if found.code in ("miss", "stale", "incomplete"):
-        return ModelNotConfigured(
-            f"Memory has no fresh answer: {detail}.",
-            hint="Run `deeptrader sleep --once`, or set DEEPTRADER_MODEL and the team works it out.",
-        )
+        hint = "Run `deeptrader sleep --once`, or set DEEPTRADER_MODEL and the team works it out."
+        interval = found.question.interval or "1d"
+        if interval not in market.intervals:
+            hint = f"The {market.id} market has no {'hourly' if interval == '1h' else 'daily'} bars: ask about others."
+        return ModelNotConfigured(f"Memory has no fresh answer: {detail}.", hint=hint)
     return ModelNotConfigured(
         f"Memory alone cannot answer this: {detail}.",
         hint="It needs a language model: set DEEPTRADER_MODEL. "

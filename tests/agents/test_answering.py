@@ -70,6 +70,15 @@ def test_what_is_stale_is_refused_with_its_reason(runtime):
         answer_question("How is solana doing?", runtime)
 
 
+def test_bars_that_the_market_does_not_have_are_not_promised(tmp_path):
+    settings = make_settings(data_dir=tmp_path, market="recorded")
+    with Runtime(settings, as_of=NOW) as recorded:
+        publish(recorded.khala, make_analysis("AAPL", name="Apple Inc.", kind="equity"))
+        with pytest.raises(ModelNotConfigured, match="Nothing is known about AAPL on hourly bars") as raised:
+            answer_question("hourly RSI of Apple", recorded)
+    assert raised.value.hint == "The recorded market has no hourly bars: ask about others."
+
+
 def test_an_unknown_token_is_pointed_out(runtime):
     with pytest.raises(UnknownToken, match="XYZZY-USD"):
         answer_question("How is XYZZY-USD doing?", runtime)
