@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -109,7 +108,7 @@ class BarFetcher:
                         yield Fetched(token, interval, error=error)
                         continue
                     fetch = partial(self._metered, Allowance(partial(budget.spend, "requests"), reserved=1))
-                    running.add(pool.submit(copy_context().run, fetch, token, interval, now))
+                    running.add(pool.submit(fetch, token, interval, now))
                 if running:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
