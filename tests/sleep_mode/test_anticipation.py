@@ -306,7 +306,7 @@ def test_hourly_answers_are_prepared_once_they_are_asked(khala: Khala, clock: Ma
     anticipator.prepare()
     ((document, freshness, _),) = khala.documents("anticipated", key="state.rsi/BTC-USD@1h")
     assert freshness is Freshness.FRESH
-    assert document.text.startswith("BTC-USD: RSI(14) 45.0, on the hourly bar")
+    assert document.text.startswith("BTC-USD: RSI(14) 45.0, neutral (between 30 and 70), on the hourly bar")
 
 
 def test_slow_answers_are_made_a_few_at_a_time(

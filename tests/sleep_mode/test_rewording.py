@@ -21,6 +21,9 @@ KHALA = KnownNames()
         ("is ether's rsi under 30 already", "state.oversold/ETH-USD"),
         ("Has the RSI(14) of Apple risen above 70.0 yet?", "state.overbought/AAPL"),
         ("Could you tell me whether Apple is currently oversold according to the RSI?", "state.oversold/AAPL"),
+        ("is apple oversold or overbought?", "state.rsi/AAPL"),
+        ("btc overbought or oversold", "state.rsi/BTC-USD"),
+        ("Is ether overbought, oversold or neutral right now?", "state.rsi/ETH-USD"),
         ("Would you say Apple shares are overbought at current levels, based on RSI?", "state.overbought/AAPL"),
     ],
 )
@@ -45,6 +48,10 @@ def test_what_the_limit_defines_is_asked_by_its_number_too(text: str, key: str) 
         "how long has the rsi on bitcoin been below 30",
         "is the adx on bitcoin below 30",
         "rsi on bitcoin and ether below 30",
+        "is link overbought or oversold on a 5 day rsi",
+        "was apple oversold or overbought last week",
+        "is bitcoin oversold or ether overbought",
+        "is apple oversold or overbought on the hourly",
         "is bitcoin oversold based on RSI and volume",
         "is bitcoin oversold by rsi on the 4h",
         "is bitcoin oversold according to the stochastic",
@@ -52,7 +59,7 @@ def test_what_the_limit_defines_is_asked_by_its_number_too(text: str, key: str) 
 )
 def test_anything_else_stays_another_question(text: str) -> None:
     key = understand(text, KHALA).key
-    assert key is None or not key.startswith(("state.oversold/", "state.overbought/"))
+    assert key is None or not key.startswith(("state.oversold/", "state.overbought/", "state.rsi/"))
 
 
 def test_the_limit_is_the_one_the_answers_use() -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from .cite import LABELS, Composer, bar
 from .material import Material
 from .templates import Draft, Template, figures_line, one, security_line, watch_line
+from .verdicts import rsi_word
 
 UNUSUAL_VOLUME = 2.0
 """Times its mean, or one such part of it, from which on a volume is called unusual."""
 
 
-def _one_figure(*names: str, also: tuple[str, ...] = ()) -> Callable[[Material, Composer], Draft]:
+def _one_figure(*names: str) -> Callable[[Material, Composer], Draft]:
     """What is this figure (are these figures) now?"""
 
     def answer(material: Material, c: Composer) -> Draft:
@@ -20,13 +21,32 @@ def _one_figure(*names: str, also: tuple[str, ...] = ()) -> Callable[[Material, 
         values = ", ".join(f"{LABELS[name]} {c.figure(a, name)}" for name in names)
         return Draft(
             f"{a.token.symbol}: {values}, on {bar(a)}.",
-            figures_line(c, a, also),
-            watch_line(c, a, about="RSI(14)" if "rsi_14" in names else "band" if "bb_upper_20_2" in names else ""),
+            figures_line(c, a, ()),
+            watch_line(c, a, about="band" if "bb_upper_20_2" in names else ""),
             security_line(c, a),
             rests_on=(a,),
         )
 
     return answer
+
+
+def _rsi(material: Material, c: Composer) -> Draft:
+    a = one(material)
+    value = c.figure(a, "rsi_14")
+    word = rsi_word(c, c.value(a, "rsi_14"))
+    low, high = c.settings.rsi_oversold, c.settings.rsi_overbought
+    where = {
+        "oversold": lambda: f"below {c.threshold('oversold', low)}",
+        "overbought": lambda: f"above {c.threshold('overbought', high)}",
+        "neutral": lambda: f"between {c.threshold('oversold', low)} and {c.threshold('overbought', high)}",
+    }[word]()
+    return Draft(
+        f"{a.token.symbol}: RSI(14) {value}, {word} ({where}), on {bar(a)}.",
+        figures_line(c, a, ("bb_percent_b_20_2",)),
+        watch_line(c, a, about="RSI(14)"),
+        security_line(c, a),
+        rests_on=(a,),
+    )
 
 
 def _extreme(name: str, word: str) -> Callable[[Material, Composer], Draft]:
@@ -61,15 +81,15 @@ def _volume(material: Material, c: Composer) -> Draft:
     return Draft(direct, figures_line(c, a, ("return_1",)), watch_line(c, a), security_line(c, a), rests_on=(a,))
 
 
-def _figures(topic: str, wording: str, *names: str, also: tuple[str, ...] = (), standing: bool = False) -> Template:
-    return Template(f"state.{topic}", "state", wording, _one_figure(*names, also=also), needs=names, standing=standing)
+def _figures(topic: str, wording: str, *names: str) -> Template:
+    return Template(f"state.{topic}", "state", wording, _one_figure(*names), needs=names, standing=False)
 
 
 _BANDS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "bb_percent_b_20_2")
 _MACD = ("macd_12_26_9", "macd_signal_12_26_9", "macd_histogram_12_26_9")
 
 TEMPLATES: tuple[Template, ...] = (
-    _figures("rsi", "What is the RSI of {a}?", "rsi_14", also=("bb_percent_b_20_2",), standing=True),
+    Template("state.rsi", "state", "What is the RSI of {a}?", _rsi, needs=("rsi_14",)),
     Template("state.volume", "state", "How is the volume of {a}?", _volume, needs=("volume_ratio_20",)),
     _figures("bands", "Where are the Bollinger bands of {a}?", *_BANDS),
     _figures("macd", "What is the MACD of {a}?", *_MACD),

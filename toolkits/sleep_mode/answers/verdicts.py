@@ -45,7 +45,7 @@ def _zone(side: str) -> Callable[[Material, Composer], Draft]:
 def _state(material: Material, c: Composer) -> Draft:
     a = one(material)
     rsi = a.value("rsi_14")
-    zone = f"RSI(14) {c.figure(a, 'rsi_14')} ({_rsi_word(c, rsi)})" if rsi is not None else c.labelled(a, "rsi_14")
+    zone = f"RSI(14) {c.figure(a, 'rsi_14')} ({rsi_word(c, rsi)})" if rsi is not None else c.labelled(a, "rsi_14")
     direct = f"{a.token.symbol}: {_signal(a)}, {zone}, trend {trend(a)}, on {bar(a)}."
     names = (
         "bb_percent_b_20_2",
@@ -280,7 +280,8 @@ def _signal(a: MarketAnalysis) -> str:
     return f"signal {a.signal.action}" if a.signal.action else "no signal (a figure the rule needs is absent)"
 
 
-def _rsi_word(c: Composer, rsi: float) -> str:
+def rsi_word(c: Composer, rsi: float) -> str:
+    """Which zone an RSI is in, by the settings."""
     if rsi < c.settings.rsi_oversold:
         return "oversold"
     return "overbought" if rsi > c.settings.rsi_overbought else "neutral"

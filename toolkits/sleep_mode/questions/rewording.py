@@ -21,6 +21,11 @@ _BY_RSI = re.compile(
 )
 _ZONE = re.compile(r"\bover-?\s?(?:sold|bought)\b", re.IGNORECASE)
 _TOKEN = re.compile(rf"{TOKEN_WORD}\d+")
+_EITHER = re.compile(
+    r"\bover-?\s?(sold|bought)\b\s*(?:,|or|/|vs\.?)\s*(?:or\s+)?over-?\s?(?!\1)(?:sold|bought)\b"
+    r"(?:\s*,?\s*or (?:neutral|neither|in between))?",
+    re.IGNORECASE,
+)
 _BELOW = r"(?:below|under|beneath|less than|lower than|sub|<)"
 _ABOVE = r"(?:above|over|more than|greater than|higher than|north of|>)"
 _ADDS_NOTHING = re.compile(
@@ -38,9 +43,13 @@ def reworded(text: str, tokens: Sequence[Token], *, oversold: float = 30.0, over
         tokens: those named in it.
         oversold, overbought: the RSI (0 to 100) at which the answers mean these words to begin.
     """
-    zone = _zone_by_number(text, tokens[0], oversold, overbought) if len(tokens) == 1 else None
-    if zone is not None:
-        yield zone
+    if len(tokens) == 1:
+        either = _EITHER.search(text)
+        if either is not None and not _more(f"{text[: either.start()]} {text[either.end() :]}", tokens[0]):
+            yield f"What is the RSI of {tokens[0].symbol}?"  # which tells the zone
+        zone = _zone_by_number(text, tokens[0], oversold, overbought)
+        if zone is not None:
+            yield zone
     if _ZONE.search(text) and _BY_RSI.search(text):
         yield _BY_RSI.sub("", text)
 
@@ -54,7 +63,12 @@ def _zone_by_number(text: str, token: Token, oversold: float, overbought: float)
         if found is None:
             continue
         rest = _RSI.sub(" ", f"{text[: found.start()]} {text[found.end() :]}")
-        rest = _TOKEN.sub(" ", mask(rest.replace("'", " "), (token,)).lower())
-        if not re.search(r"\w", _ADDS_NOTHING.sub(" ", rest)):
+        if not _more(rest, token):
             return f"Is {token.symbol} {zone}?"
     return None
+
+
+def _more(rest: str, token: Token) -> bool:
+    """Whether the rest of a question says more than whose it is."""
+    rest = _TOKEN.sub(" ", mask(rest.replace("'", " "), (token,)).lower())
+    return re.search(r"\w", _ADDS_NOTHING.sub(" ", rest)) is not None
