@@ -92,11 +92,14 @@ def ledger(
 
 def _print_ledger(summary: LedgerSummary, days: float) -> None:
     cycles = summary.cycles
-    console.print(Text(f"The last {days:g} days, since {stamp(summary.since)} UTC", style="bold"))
+    younger = summary.until - summary.since < timedelta(days=days) - timedelta(minutes=1)
+    span = f"Since the ledger began, {stamp(summary.since)} UTC" if younger else f"The last {days:g} days"
+    console.print(Text(span, style="bold"))
     money = f", {cycles.usd:.4f} USD" if cycles.usd else ""
     unpriced = f" ({cycles.unpriced_tokens:,.0f} of them without a known price)" if cycles.unpriced_tokens else ""
+    ran = "1 cycle" if cycles.cycles == 1 else f"{cycles.cycles} cycles"
     console.print(
-        f"Sleep: {cycles.cycles} cycles ({cycles.failed} failed), {cycles.seconds:.1f} s, "
+        f"Sleep: {ran} ({cycles.failed} failed), {cycles.seconds:.1f} s, "
         f"{cycles.requests:.0f} requests, {cycles.security_calls:.0f} security calls, "
         f"{cycles.model_tokens:,.0f} model tokens{unpriced}{money}",
         markup=False,

@@ -107,7 +107,7 @@ def instructions(
         return
     table = plain_table("Name", "Agent", "Whose", "File")
     for item in found:
-        file = Text(str(item.path))
+        file = Text(str(item.path), overflow="fold")  # a path is copied whole or is of no use
         if item.problem:
             file.append(f"  {item.problem}", style="bold red")
         table.add_row(Text(item.name), Text(item.agent), Text(item.origin), file)
