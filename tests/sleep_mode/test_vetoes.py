@@ -8,10 +8,13 @@ from doubles.asking import KnownNames, everything_prepared
 from deeptrader.toolkits.sleep_mode.questions.understanding import understand
 from deeptrader.toolkits.sleep_mode.questions.vetoes import (
     ALERT,
+    BACKWARDS,
     COMMON_WORD,
     DISTANCE,
+    ENDED,
     EXPLAINED,
     NEGATED,
+    OTHER_SENSE,
     OTHER_WAY,
     OWN,
     PLACE,
@@ -64,6 +67,14 @@ KHALA = KnownNames()
         ("is it too late to sell apple", "exit", TOO_LATE),
         ("have i missed the sell on apple", "exit", TOO_LATE),
         ("too early to get into sol?", "entry", TOO_LATE),
+        ("is now a bad time to buy btc", "entry", BACKWARDS),
+        ("would it be stupid to sell apple now", "exit", BACKWARDS),
+        ("is it unwise to hold doge", "exit.hold", BACKWARDS),
+        ("can i afford to buy bitcoin", "entry", BACKWARDS),
+        ("is the downtrend in eth over", "state.downtrend", ENDED),
+        ("has apple's uptrend run its course", "state.uptrend", ENDED),
+        ("is xrp a security", "safety", OTHER_SENSE),
+        ("is chainlink audited", "safety", OTHER_SENSE),
     ],
 )
 def test_what_no_prepared_answer_says_is_told(text: str, template: str, why: str) -> None:

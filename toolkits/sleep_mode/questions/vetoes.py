@@ -9,7 +9,24 @@ from __future__ import annotations
 
 import re
 
-NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL, COMMON_WORD, OTHER_WAY, TOO_LATE = (
+(
+    NEGATED,
+    UNSAFE,
+    SETTING,
+    TIME,
+    ALERT,
+    EXPLAINED,
+    OWN,
+    PLACE,
+    DISTANCE,
+    SEVERAL,
+    COMMON_WORD,
+    OTHER_WAY,
+    TOO_LATE,
+    BACKWARDS,
+    ENDED,
+    OTHER_SENSE,
+) = (
     "negation",
     "the unsafe ones",
     "another setting",
@@ -23,6 +40,9 @@ NEGATED, UNSAFE, SETTING, TIME, ALERT, EXPLAINED, OWN, PLACE, DISTANCE, SEVERAL,
     "a word that only looks like a token",
     "the other way",
     "whether it is too late",
+    "whether it is wrong",
+    "whether it is over",
+    "another sense of the word",
 )
 
 _SETTINGS: dict[str, frozenset[str]] = {
@@ -134,6 +154,18 @@ _WAYS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
 _LATE = re.compile(
     r"\btoo (?:late|early|soon)\b|\bmiss(?:ed|ing)? (?:the|my|our|a|out)\b|\b(?:i|we|i've|we've) missed\b"
 )
+_WRONG = re.compile(
+    r"\b(?:(?:bad|wrong|poor|terrible|awful|worst|lousy) "
+    r"(?:time|moment|idea|entry|place|spot|price|level|point|move|call)|stupid|unwise|crazy|foolish|mistake|dumb|mad to|"
+    r"silly|insane|reckless|nuts|steer clear|stay (?:away|out)|keep away|avoid\w*|afford)\b"
+)
+_OR = re.compile(r"\bor\b")
+_ENDED = re.compile(
+    r"\b(?:ended|finished|exhausted|broken|bottomed|topped out|reversed|over)\W*$|"
+    r"\b(?:ended|finished|over (?:yet|now|already)|done with|coming to an end|run its course)\b"
+)
+_OTHER_SENSE = re.compile(r"\ban? (?:\w+ )?securit(?:y|ies)\W*$|\baudited\b")
+"""A security in law, and an audit, of which no check of ours knows."""
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?=\D|$)")
 _NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})[ -](?:day|period|bar)")
 _DAILY = re.compile(r"\b(?:1 ?d(?:ay)?|24 ?/ ?7|24 ?h\w*|24 hours?|one day)\b")
@@ -166,6 +198,12 @@ def veto(text: str, template: str) -> str | None:
         return OTHER_WAY
     if template.startswith(("entry", "exit")) and _LATE.search(text):
         return TOO_LATE  # asked so, a yes means the opposite
+    if template.startswith(("entry", "exit")) and _WRONG.search(text) and not _OR.search(text):
+        return BACKWARDS  # here too
+    if template in ("state.uptrend", "state.downtrend") and _ENDED.search(text):
+        return ENDED  # and here
+    if template == "safety" and _OTHER_SENSE.search(text):
+        return OTHER_SENSE
     if template in _CHOOSING and _BOTH.search(text) and not _CHOICE.search(text):
         return SEVERAL
     return COMMON_WORD if _LINK_TO.search(text) else None
