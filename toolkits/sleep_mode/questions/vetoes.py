@@ -156,8 +156,8 @@ _LATE = re.compile(
 )
 _WRONG = re.compile(
     r"\b(?:(?:bad|wrong|poor|terrible|awful|worst|lousy) "
-    r"(?:time|moment|idea|entry|place|spot|price|level|point|move|call)|stupid|unwise|crazy|foolish|mistake|dumb|mad to|"
-    r"silly|insane|reckless|nuts|steer clear|stay (?:away|out)|keep away|avoid\w*|afford)\b"
+    r"(?:time|moment|idea|entry|place|spot|price|level|point|move|call)|stupid|unwise|crazy|foolish|mistake|dumb|"
+    r"mad to|silly|insane|reckless|nuts|steer clear|stay (?:away|out)|keep away|avoid\w*|afford)\b"
 )
 _OR = re.compile(r"\bor\b")
 _ENDED = re.compile(
