@@ -35,6 +35,7 @@ def codes(text: str, facts: Any = FACTS) -> set[str]:
         "RSI(14) is no longer below 70.",
         "RSI(14) is 30.",
         "RSI(14) stands at 70 now.",
+        "RSI(14) hovers at 30.",
         "ADX(14) 22.0 is below 30, so the trend is weak.",
         "The close 67,123.40 USD is below EMA(50) 65,109.70.",
         "The close is under EMA(200).",
@@ -61,6 +62,7 @@ def test_a_comparison_that_the_facts_do_not_bear_out_is_found(text: str) -> None
         "It is expected to fall to 64,438.46 USD.",
         "The price is headed for 71,150.80 USD.",
         "A target of 71,150.80 USD is in sight.",
+        "The next stop is 71,150.80 USD.",
         "If it holds, it will soon test 71,150.80 USD.",
     ],
 )
@@ -113,6 +115,7 @@ def test_nothing_in_words_is_a_number_too(text: str) -> None:
         "Over 30 bars it fell 4.0 %, while over 7 bars it rose 3.0 %.",
         "Realised volatility is 55.0 % a year and ATR(14) is 1,342.47 USD, 2.0 % of the close.",
         "It trades 20.0 % below its 52-week high and 40.0 % above its 52-week low.",
+        "The close is 40.0 % above its 52-week low and 20.0 % under its 52-week high.",
         "The security verdict is safe, scoring 90 out of 100.",
     ],
 )

@@ -234,7 +234,7 @@ class _Lint:
         if window and name.startswith("return_"):
             return name == f"return_{window[1]}"
         before = sentence[:at]
-        if CLOSE.search(before):
+        if CLOSE.search(before) and not match["percent"]:
             return name in ("price", "quote")
         windows = list(WINDOW.finditer(before))
         if windows and name.startswith("return_") and not self._has_number(before[windows[-1].end() :], match.start()):
