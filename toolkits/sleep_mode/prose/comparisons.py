@@ -34,11 +34,13 @@ _FORECAST = re.compile(
     r"(?:\w+ )?"
     r"(?:rise|climb|reach|fall|drop|move|hit|go|trade|test|retest|return|head|recover|touch|gain|lose|add|slide|rally|"
     r"see|approach|exceed|top|break|revisit|bounce|decline|double)\b|\b(?:headed|heading) (?:for|to|towards?)\b|"
-    r"\bon (?:track|course) (?:for|to|towards?)\b|\b(?:price )?target(?:s|ed|ing)?\b|\bnext (?:stop|level|leg)\b|\b(?:forecasts?|predict(?:s|ed)?|"
+    r"\bon (?:track|course) (?:for|to|towards?)\b|\b(?:price )?target(?:s|ed|ing)?\b|"
+    r"\bnext (?:stop|level|leg)\b|\b(?:forecasts?|predict(?:s|ed)?|"
     r"projected|projection)\b"
 )
 _EQUALS = re.compile(
-    r"(?i)\bRSI(?: ?\(14\))?(?:\s+(?:of|is|was|stands|sits|now|currently|at|reads?|reading|near|around|has|hovers|holds|remains|trades|reached|hit|"
+    r"(?i)\bRSI(?: ?\(14\))?(?:\s+(?:of|is|was|stands|sits|now|currently|at|reads?|reading|near|around|has|"
+    r"hovers|holds|remains|trades|reached|hit|"
     r"touched|fell|rose|dropped|climbed|to))*\s*[=:]?\s*$"
 )
 _ZERO = re.compile(r"(?i)\s*(?:the )?zero\b")
