@@ -44,17 +44,19 @@ def metered(kind: RequestKind, meter: Callable[[], object]) -> Iterator[None]:
 class Allowance:
     """A meter that uses up what was reserved before, then asks for each further request. Thread-safe.
 
-    `drawn` is how many it asked for beyond the reserved ones.
+    `calls` is how many requests were announced, `drawn` how many of them were asked for beyond the reserved ones.
     """
 
     def __init__(self, ask: Callable[[], object], *, reserved: int = 0) -> None:
         self._ask = ask
         self._reserved = reserved
         self._lock = threading.Lock()
+        self.calls = 0
         self.drawn = 0
 
     def __call__(self) -> None:
         with self._lock:
+            self.calls += 1
             if self._reserved > 0:
                 self._reserved -= 1
                 return

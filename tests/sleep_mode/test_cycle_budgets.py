@@ -156,6 +156,16 @@ def test_what_a_fetch_needs_beyond_one_request_is_refused_before_it_is_sent(run:
     assert "budget" in said(report)
 
 
+def test_what_others_ask_of_the_market_meanwhile_is_not_booked_on_sleep(run: Any):
+    class Shared(Retrying):
+        def bars(self, token: Token, **options: Any) -> Bars:
+            self.made += 5  # an analyst who is awake asks the same market
+            return super().bars(token, **options)
+
+    report, book = run(market=Shared(ManualClock(START)))
+    assert report.spent["requests"] == book.used_today()["requests"] == 3 * (1 + COUNT)
+
+
 def test_a_cycle_that_ran_out_of_requests_goes_on_with_what_needs_none(tmp_path: Path):
     clock = ManualClock(START)
     market, settings = Networked(clock), make_settings(intervals=("1d",), top=COUNT, budget_requests_per_cycle=1)

@@ -266,7 +266,9 @@ class SleepCycle:
         return prepared
 
     def _book_requests(self, run: CycleRun, before: int) -> None:
-        """A fetch may need more requests than the one that was reserved for it: book the difference."""
+        """A market that does not announce its requests may have needed more than were reserved: book the difference."""
+        if run.announced:
+            return  # what it made beyond what was spent here, somebody else has asked for
         made = self.market.requests_made() - before
         reserved = getattr(run.budget, "spent", {}).get("requests", 0)
         if self._fetcher.networked and made > reserved:

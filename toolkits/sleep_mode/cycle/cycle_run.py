@@ -60,6 +60,8 @@ class CycleRun:
     problems: list[str] = field(default_factory=list)
     stopped_by: str | None = None
     busy: bool = False
+    announced: bool = False
+    """Whether the market announces each request before it sends it: then nothing is left to be booked afterwards."""
     out_of_budget: str | None = None
     """The first refusal of a request. It ends nothing: what costs no request still fits."""
 

@@ -28,8 +28,10 @@ class Observer:
         """Read the market once, remember the prices seen and who entered or left its top."""
         if self._networked:
             run.budget.spend("requests")
-            with metered("requests", Allowance(partial(run.budget.spend, "requests"), reserved=1)):
+            allowance = Allowance(partial(run.budget.spend, "requests"), reserved=1)
+            with metered("requests", allowance):
                 universe = self.universe(run)
+            run.announced = allowance.calls > 0
         else:
             universe = self.universe(run)
         self._khala.observe(universe.quotes.values())

@@ -54,7 +54,7 @@ class SecurityStep:
         except BudgetExceeded:
             return known
         finally:
-            used = self._provider.calls_made() - before
+            used = allowance.calls or self._provider.calls_made() - before  # a provider of one's own may announce none
             run.budget.record("security_calls", used - CALLS_PER_CHECK - allowance.drawn)
         if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
             return known
