@@ -44,7 +44,7 @@ def metered(kind: RequestKind, meter: Callable[[], object]) -> Iterator[None]:
 class Allowance:
     """A meter that uses up what was reserved before, then asks for each further request. Thread-safe.
 
-    `calls` is how many requests were announced, `drawn` how many of them were asked for beyond the reserved ones.
+    `calls` is how many requests were announced and allowed, `drawn` how many of them were asked for beyond the reserved ones.
     """
 
     def __init__(self, ask: Callable[[], object], *, reserved: int = 0) -> None:
@@ -56,9 +56,9 @@ class Allowance:
 
     def __call__(self) -> None:
         with self._lock:
-            self.calls += 1
             if self._reserved > 0:
                 self._reserved -= 1
-                return
-            self._ask()
-            self.drawn += 1
+            else:
+                self._ask()
+                self.drawn += 1
+            self.calls += 1
