@@ -44,7 +44,7 @@ def metered(kind: RequestKind, meter: Callable[[], object]) -> Iterator[None]:
 class Allowance:
     """A meter that uses up what was reserved before, then asks for each further request. Thread-safe.
 
-    `calls` is how many requests were announced and allowed, `drawn` how many of them were asked for beyond the reserved ones.
+    `calls` is how many requests were announced and allowed, `drawn` how many of those went beyond the reserved ones.
     """
 
     def __init__(self, ask: Callable[[], object], *, reserved: int = 0) -> None:

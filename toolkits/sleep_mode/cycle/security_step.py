@@ -29,6 +29,8 @@ class SecurityStep:
         self._provider = provider
         self._khala = khala
         self._wait_for_quiet = wait_for_quiet or (lambda _seconds: True)
+        self._announces = False
+        """Whether the provider announces each call before it sends it; one of a user's own may not, and is counted."""
 
     def report(self, token: Token, *, deep: bool, run: CycleRun) -> SecurityReport | None:
         """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
@@ -54,7 +56,8 @@ class SecurityStep:
         except BudgetExceeded:
             return known
         finally:
-            used = allowance.calls or self._provider.calls_made() - before  # a provider of one's own may announce none
+            self._announces = self._announces or allowance.calls > 0
+            used = allowance.calls if self._announces else self._provider.calls_made() - before
             run.budget.record("security_calls", used - CALLS_PER_CHECK - allowance.drawn)
         if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
             return known
