@@ -237,8 +237,10 @@ class _Lint:
         if CLOSE.search(before) and not match["percent"]:
             return name in ("price", "quote")
         windows = list(WINDOW.finditer(before))
-        if windows and name.startswith("return_") and not self._has_number(before[windows[-1].end() :], match.start()):
-            return name == f"return_{windows[-1][1]}"
+        if windows and name.startswith("return_"):
+            end = windows[-1].end()
+            if not self._has_number(before[end:], match.start() - at + end):
+                return name == f"return_{windows[-1][1]}"
         if match["percent"] and (follows := self._after(match, NAMES_AFTER)):
             return goes_by(follows, name)
         found = [(m.start(), names) for pattern, names in NAMES for m in pattern.finditer(before)]
