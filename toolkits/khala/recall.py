@@ -39,7 +39,7 @@ VERSIONS_KEPT = 6
 _logger = logging.getLogger("deeptrader.khala")
 
 _EVIDENCE = """
-    SELECT p.id, a.verified_at, o.body, s.body, u.since
+    SELECT p.id, a.verified_at, o.body, s.body, u.since, (SELECT value FROM counters WHERE name = 'recall')
     FROM published p
     JOIN analyses a ON a.id = p.id
     LEFT JOIN observations o ON o.symbol = p.symbol
@@ -159,6 +159,12 @@ class Recaller:
             return Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
         verdict = judge(analysis, evidence, now, self._rules)
         recall = _recall(analysis, evidence, verdict, now)
+        generation = row[5] or 0
+        if generation > self._generation:
+            # This read is the first to see a commit that nobody has been told of yet. What is kept of other tokens is
+            # older: whoever reads them next must not go back in time.
+            self._kept = kept = {}
+            self._generation = generation
         if len(kept) >= KEPT:
             kept.pop(next(iter(kept)), None)
         kept[symbol, interval] = _Kept(recall, now, verdict.valid_until)
@@ -193,7 +199,7 @@ class Recaller:
 
 
 def _evidence(row: tuple[Any, ...]) -> Evidence:
-    _, verified_at, quote, security, left_at = row
+    _, verified_at, quote, security, left_at, _ = row
     return Evidence(
         observed=decode(Quote, quote) if quote else None,
         security=decode(SecurityReport, security) if security else None,
