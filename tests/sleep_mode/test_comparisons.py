@@ -47,6 +47,18 @@ def codes(text: str, facts: Any = FACTS) -> set[str]:
         "EMA(200) is above EMA(50) 65,109.70.",
         "MACD(12, 26, 9) 268.49 is below its signal line.",
         "MACD(12, 26, 9) histogram is below zero.",
+        "MACD signal 201.37 is above MACD(12, 26, 9) 268.49.",
+        "The return over 7 bars is below zero at +3.0 %.",
+        "RSI(14) is at the overbought level of 70.",
+        "RSI(14) has pushed past 70.",
+        "RSI(14) failed to hold above 30.",
+        "Bitcoin lost its EMA(50) at 65,109.70 USD.",
+        "The close pierced the upper Bollinger band at 71,150.80 USD.",
+        "A death cross shows EMA(50) 65,109.70 USD under EMA(200) 60,411.06 USD.",
+        "The close lies outside the bands.",
+        "Support at 71,150.80 USD holds, 64,438.46 USD being the lower band.",
+        "Bitcoin set a new 52-week high.",
+        "It trades at its 52-week low.",
     ],
 )
 def test_a_comparison_that_the_facts_do_not_bear_out_is_found(text: str) -> None:
@@ -64,6 +76,9 @@ def test_a_comparison_that_the_facts_do_not_bear_out_is_found(text: str) -> None
         "A target of 71,150.80 USD is in sight.",
         "The next stop is 71,150.80 USD.",
         "If it holds, it will soon test 71,150.80 USD.",
+        "Bitcoin could revisit 64,438.46 USD.",
+        "With RSI(14) at 45.0 the price should rise.",
+        "It would be no surprise to see the upper Bollinger band, 71,150.80 USD, next week.",
     ],
 )
 def test_a_forecast_is_found_even_when_its_number_is_a_fact(text: str) -> None:
@@ -100,6 +115,16 @@ def test_nothing_in_words_is_a_number_too(text: str) -> None:
         "The hold signal follows because RSI(14) 45.0 lies between 30 and 70.",
         "RSI(14) 45.0 is far from the oversold line at 30.",
         "It would become oversold below 30.",
+        "The reading changes above 71,150.80 USD, the upper Bollinger band.",
+        "Should the price fall below 64,438.46 USD, the lower band, this would change.",
+        "If the price should fall below the lower Bollinger band 64,438.46 USD, this reading ends.",
+        "A fall to the lower Bollinger band 64,438.46 USD would bring RSI(14) to 30.",
+        "Up: close above EMA(50) above EMA(200); down: the reverse.",
+        "This is not a forecast: RSI(14) is 45.0.",
+        "The close lies between the bands.",
+        "It is not at its 52-week high.",
+        "Support lies at 64,438.46 USD, the lower Bollinger band.",
+        "The distance from the 52-week high is -20.0 % and the distance from the 52-week low is +40.0 %.",
         "If RSI(14) drops below 30, the token would count as oversold.",
         "A close below the lower Bollinger band at 64,438.46 USD would change this reading.",
         "A daily close above 71,150.80 USD would end the hold.",
@@ -126,6 +151,8 @@ def test_what_the_facts_bear_out_passes_in_the_words_people_use(text: str) -> No
 def test_a_comparison_is_held_to_the_token_it_is_about() -> None:
     assert codes("ETH RSI(14) 24.1 is below 30 and BTC RSI(14) 45.0 is above 30.", BOTH) == set()
     assert "wrong_comparison" in codes("ETH RSI(14) 24.1 is calm and BTC RSI(14) 45.0 is below 30.", BOTH)
+    assert codes("ETH RSI(14) 24.1 is lower than BTC's 45.0.", BOTH) == set()
+    assert "wrong_comparison" in codes("ETH RSI(14) 24.1 is higher than BTC's 45.0.", BOTH)
 
 
 @pytest.mark.parametrize(

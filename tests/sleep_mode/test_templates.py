@@ -29,7 +29,7 @@ MARKET = [
     make_analysis("ETH-USD", price=3_000.0, rsi=24.1, percent_b=-0.02),
     make_analysis("DOGE-USD", price=0.00001234, rsi=75.0, percent_b=1.1, security="danger"),
     make_analysis("XRP-USD", price=0.6, rsi=None, security=None, figures={"ema_200": "gap", "atr_14": "flat_prices"}),
-    make_analysis("AAPL", price=200.0, security=None, simulated=True),
+    make_analysis("AAPL", price=200.0, security=None, simulated=True, figures={"ema_50": 210.0, "ema_200": 220.0}),
 ]
 
 

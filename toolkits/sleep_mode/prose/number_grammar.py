@@ -21,17 +21,24 @@ LONG_DATE = re.compile(
     rf"(?<!\w)(?:(?P<d1>\d{{1,2}}) (?P<m1>{'|'.join(MONTHS)})|(?P<m2>{'|'.join(MONTHS)}) (?P<d2>\d{{1,2}}))"
     r"(?:,? (?P<y>\d{4}))?(?!\w)"
 )
+WEEKDAY = re.compile(r"(?i)\b((?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b")
+TO_COME = re.compile(r"(?i)\b(?:next|until|till|due|expires?|valid|good|before)\b")
 WORDS = re.compile(
-    r"\b((?<!above )(?<!below )(?<!over )(?<!under )(?<!the )zero|nil|nought|naught|two|three|four|five|six|seven|"
-    r"eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
-    r"nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?|half|"
-    r"halved|twice|thrice|double[ds]?|triple[ds]?|quadrupled?|two[- ]thirds?|an? (?:third|quarter|fifth|tenth)|"
-    r"one[- ](?:third|quarter|percent|per cent)|three[- ]quarters?|one (?:per cent|percent|dollar|point))\b",
+    r"\b((?<!above )(?<!below )(?<!over )(?<!under )(?<!the )zero|nil|nought|naught|(?<!of the )two|three|four|five|"
+    r"six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
+    r"nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?|"
+    r"half|halved|halving|twice|thrice|doubl(?:e[ds]?|ing)|tripl(?:e[ds]?|ing)|quadrupled?|two[- ]thirds?|"
+    r"an? (?:third|quarter|fifth|tenth)|(?:two|three|four|five|six|seven|eight|nine|ten|hundred|many)fold|"
+    r"one[- ](?:third|quarter|percent|per cent)|three[- ]quarters?|one (?:per cent|percent|dollar|point)|"
+    r"(?:single|double|triple)[- ]digits?|(?:few|several|some) (?:percent|per cent)|"
+    r"(?:second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth) (?:straight|consecutive|successive|time|bar|day|"
+    r"week|month|highest|lowest|largest|best|worst))\b",
     re.IGNORECASE,
 )
 INDICATORS = re.compile(
     r"RSI ?\(14\)|(?:Bollinger(?: [Bb]ands?)?|%B|bands?) ?\(20, ?2\)|MACD ?\(12, ?26, ?9\)|(?:2 |two )?ATR ?\(14\)|"
-    r"ADX ?\(14\)|EMA ?\((?:20|50|200)\)|EMA (?:20|50|200)(?!\d)|RSI[- ]14(?!\d)|52[- ]week"
+    r"ADX ?\(14\)|EMA ?\((?:20|50|200)\)|EMA (?:20|50|200)(?!\d)|RSI[- ]14(?!\d)|52[- ]week|"
+    r"return over (?:1 bar|7 bars|30 bars)(?= absent| \([a-z])|20-bar mean(?= absent| \([a-z])"
 )
 """Names with numbers in them: which indicator is meant, no value. They stand whatever the facts are."""
 WINDOWS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -54,7 +61,7 @@ NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), names)
     for pattern, names in (
         (r"\bRSI\b", ("rsi_",)),
-        (r"\bMACD\b", ("macd_",)),
+        (r"\bMACD\b", ("macd_12_",)),
         (r"\bATR\b", ("atr_", "stop_")),
         (r"\bADX\b", ("adx_",)),
         (r"\bEMA ?\(?20\)?(?!\d)", ("ema_20",)),
@@ -67,15 +74,18 @@ NAMES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?i)\bupper (?:Bollinger )?band\b", ("bb_upper_",)),
         (rf"(?i){_NOT_ONE_OF_THEM}\b(?:Bollinger )?bands?\b", ("bb_", "trigger_")),
         (r"(?i)\bhistogram\b", ("macd_histogram_",)),
-        (r"(?i)\bsignal line\b|\bMACD signal\b", ("macd_signal_",)),
-        (r"(?i)\bvolatility\b", ("volatility_",)),
+        (r"(?i)\bsignal line\b|\bMACD signal\b|\bits signal\b", ("macd_signal_",)),
+        (r"(?i)\bstop\b", ("stop_",)),
+        (r"(?i)(?<!daily )(?<!weekly )(?<!monthly )\bvolatility\b", ("volatility_",)),
+        (r"(?i)\b(?:daily|weekly|monthly) volatility\b", ()),
         (r"(?i)\bvolume\b", ("volume_",)),
         (r"(?i)\bscore\b", ("security",)),
         (r"(?i)\breturn over 1 bar\b", ("return_1",)),
         (r"(?i)\breturn over 7 bars\b", ("return_7",)),
         (r"(?i)\breturn over 30 bars\b", ("return_30",)),
-        (r"(?i)\bdistance from the 52-week high\b", ("distance_high_52w",)),
-        (r"(?i)\bdistance from the 52-week low\b", ("distance_low_52w",)),
+        (r"(?i)\b52-week high\b", ("distance_high_52w", "high_52w")),
+        (r"(?i)\b52-week low\b", ("distance_low_52w", "low_52w")),
+        (r"(?i)\b(?:support|resistance)\b", ("bb_", "ema_", "rsi_14__at_")),
     )
 )
 NAMES_AFTER: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
@@ -89,31 +99,81 @@ NAMES_AFTER: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
     )
 )
 """Names that follow their number: "20 % below its 52-week high"."""
-WINDOW = re.compile(r"(?i)\b(?:over|in|after) (?:the last )?(1|7|30)(?: bars?\b|(?=,))")
+_WINDOW = re.compile(
+    r"(?i)\b(?:over|in|after|on|for|during|within) (?:the |an? |one )?(?:(?:last|past) )?"
+    r"(?:(?P<bars>1|7|30)(?: bars?\b|(?=,))|(?P<span>day|week|month)\b)|"
+    r"\b(?P<every>daily|weekly|monthly) (?:return|gain|loss|change|move|rise|fall|drop|decline|advance)\b"
+)
+_SPANS = {"day": "1", "week": "7", "month": "30", "daily": "1", "weekly": "7", "monthly": "30"}
 CLOSE = re.compile(
-    r"(?i)(?<!\ba )(?<!\bany )(?<!of the )\b(?:closed?|price seen|last price|price (?:is|was|stands?|stood))"
-    r"(?: (?:of|at|is|was|stands?|stood|near|around|now))*:? ?\$?$"
+    r"(?i)(?<!\ba )(?<!\bany )(?<!of the )\b(?:closed?|price seen|last price|price (?:is|was|stands?|stood)|"
+    r"(?:trad(?:es|ed|ing)|changes hands) (?:at|near))(?: (?:of|at|is|was|stands?|stood|near|around|now))*:? ?\$?$"
 )
 """What says that the number after it is the price, and no level."""
-AFTER = re.compile(r"^\s*(?:over|in|after) (?:the last )?(1|7|30)(?: bars?\b|(?=,))")
 LIMIT_WORDS = re.compile(
-    r"(?i)\b(above|below|under|over|between|at|than|threshold|line|level|limit|reach(?:es)?|cross(?:es)?)\b|[<>]"
+    r"(?i)\b(above|below|under|over|between|at|than|threshold|line|level|limit|reach(?:es)?|cross(?:es)?|would|hit|"
+    r"short of|past|beyond)\b|[<>]"
 )
 DOWN = re.compile(
-    r"(?i)\b(f[ae]ll(?:s|en)?|down|lost|los[se]s?|drop(?:s|ped)?|declin(?:e|es|ed)|below|lower|under|negative|minus|off|slid|"
-    r"shed|decreas(?:e|ed)|weaker|retreat(?:ed)?|from (?:its|the) (?:\w+-week )?high)\b"
+    r"(?i)\b(f[ae]ll(?:s|en|ing)?|down|lost|los(?:e|es|s|ses|ing)|drop(?:s|ped|ping)?|declin(?:e|es|ed|ing)|below|lower|under|"
+    r"negative|minus|off|sl[iu]d(?:es?|ing)?|shed(?:s|ding)?|decreas(?:e[sd]?|ing)|weaker|retreat(?:s|ed|ing)?|"
+    r"slip(?:s|ped|ping)?|dip(?:s|ped|ping)?|tumbl(?:e[sd]?|ing)|plung(?:e[sd]?|ing)|slump(?:s|ed|ing)?|s[aiu]nk(?:s|ing)?|"
+    r"crash(?:es|ed|ing)?|plummet(?:s|ed|ing)?|eas(?:es|ed|ing)|g[ai]v(?:e|es|ing) (?:back|up)|surrendered|drawdown|"
+    r"from (?:its|the) (?:\w+-week )?high)\b"
 )
 UP = re.compile(
-    r"(?i)\b(r[io]se[sn]?|up|gain(?:s|ed)?|above|higher|added|climb(?:s|ed)?|positive|plus|increas(?:e|ed)|advanc(?:e|ed)|"
-    r"rall(?:y|ied)|from (?:its|the) (?:\w+-week )?low)\b"
+    r"(?i)\b(r[io]se[sn]?|rising|up|gain(?:s|ed|ing)?|above|higher|add(?:s|ed|ing)|climb(?:s|ed|ing)?|positive|plus|"
+    r"increas(?:e[sd]?|ing)|advanc(?:e[sd]?|ing)|rall(?:y|ies|ied|ying)|surg(?:e[sd]?|ing)|soar(?:s|ed|ing)?|"
+    r"jump(?:s|ed|ing)?|recover(?:s|ed|ing|y)?|rebound(?:s|ed|ing)?|from (?:its|the) (?:\w+-week )?low)\b"
 )
+NEGATIVE_BEFORE = re.compile(r"(?i)\b(?:negative|minus)\b[^.,;]{0,20}$")
+SAID_AFTER = re.compile(
+    r"(?i)\s?(?:USD)?,? ?(?:(?:is|are|was|has|turned|turns|remains|stays|now|still|just) )*(?P<way>positive|negative)\b"
+)
+DASH_BEFORE = re.compile(r"(?:^|[\s(])[\u2010-\u2015\ufe63\uff0d-](?P<gap>\s?)$")
+PLUS_MINUS = re.compile(r"(?:\u00b1|\+\s?/?\s?[-\u2212]|[-\u2212]\s?/?\s?\+)\s?$")
+NO_UNIT = re.compile(
+    r"(?i)[\s-]?(?:bps?|basis points?|percentage points?|pp|days?|hours?|weeks?|months?|years?|minutes?|EUR|euros?|GBP|"
+    r"times (?:above|below|over|under|more|less|higher|lower)|pips?|cents?|coins?|tokens?|shares?|contracts?|fold)\b"
+)
+"""What no figure is measured in: a number with it is another number."""
 LIMIT_REACH = 30
 """A threshold may stand where a word of comparison ("below", "at") comes at most this many characters before it."""
 
-CLAUSE_END = re.compile(r"[.;](?=\s)|[,:]")
+CLAUSE_END = re.compile(r"[.;](?=\s)|[,:]|\s(?:and|while|but|with)\s")
 SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n")
+OF_A_HUNDRED = re.compile(r"(?: out)? of 100\b|/100\b")
+COUNTED = re.compile(r" (?:more|tokens|of|past)\b")
+BAND = re.compile(r"%B|(?i:\b(?:Bollinger|bands?)\b)")
+LEVEL = re.compile(r"(?:trigger|ema|stop|bb_(?:lower|middle|upper))_")
+PLACED = re.compile(
+    r"(?i)\b(?:would|if|unless|until|once|when|watch|levels?|triggers?|bands?|thresholds?|stays?|leaves?)\b|"
+    r"\b(?:above|below|over|under|past|than|between|exceed\w*|beneath)\b(?! \d+ bars?).{0,45}$"
+)
+"""What makes a level of a number that is no price anybody paid: a condition, a comparison, its being called one."""
+PLACED_AFTER = re.compile(
+    r"(?i)^(?: USD)?,?(?: on the| to the)? (?:would|above|below|upside|downside|is the|are the)\b"
+)
+FOR = re.compile(r"(?i)(?: USD| a year| over \d+ bars?)* (?:for|of|in) ")
+"""What stands between a number and the token it is named for."""
 PRICED = re.compile(r"(?i)\b(close[sd]?|price|trades?|traded|at|near)\b")
 _TRIGGER = re.compile(r"^trigger_(?:above|below)_")
+
+
+def window_of(text: str) -> tuple[str, int] | None:
+    """How many bars the window has that a text names last ("7" for "over the week"), and where that ends."""
+    found = list(_WINDOW.finditer(text))[-1:]
+    return (_bars(found[0]), found[0].end()) if found else None
+
+
+def window_after(rest: str) -> str | None:
+    """How many bars a number is over, by the words right after it."""
+    found = _WINDOW.match(rest.lstrip(" "))
+    return _bars(found) if found else None
+
+
+def _bars(match: re.Match[str]) -> str:
+    return match["bars"] or _SPANS[(match["span"] or match["every"]).lower()]
 
 
 def goes_by(known: Sequence[str], name: str) -> bool:

@@ -15,31 +15,34 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ..answers.cite import SIGNED, Cited, show
+from ..answers.cite import LABELS, Cited
 from .comparisons import Linked, StatementCode, false_statements
+from .number_dates import dates_in
 from .number_grammar import (
-    AFTER,
+    BAND,
     CLAUSE_END,
     CLOSE,
-    DATE,
+    COUNTED,
+    FOR,
     INDICATORS,
+    LEVEL,
     LIMIT_REACH,
     LIMIT_WORDS,
-    LONG_DATE,
-    MONTHS,
     NAMES,
     NAMES_AFTER,
     NUMBER,
+    OF_A_HUNDRED,
+    PLACED,
+    PLACED_AFTER,
     PRICED,
-    SCALES,
     SENTENCE_END,
-    TIME,
-    WINDOW,
     WINDOWS,
     WORDS,
-    direction,
     goes_by,
+    window_after,
+    window_of,
 )
+from .number_match import equals, name_of, sign_fits
 
 FindingCode = Literal[
     "unlinked_number",
@@ -51,10 +54,10 @@ FindingCode = Literal[
     StatementCode,
 ]
 
+_FIGURES = re.compile(rf"(?<!\w)(?:{'|'.join(LABELS)})(?!\w)")
+"""Figures by the names that records have for them, which the plain report uses for those that are absent."""
 NAME_REACH = 45
 """A name that follows its number stands at most this many characters after it."""
-RELATIVE = 0.02
-"""Rounding may move a number by half of its last shown digit, and by no more than this share of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class _Lint:
     ) -> None:
         self.text = text
         self.facts = facts
-        self.moments = {fact.as_of for fact in facts} | set(moments)
+        self.moments = {fact.as_of for fact in facts if fact.unit != "threshold"} | set(moments)
         self.symbols = sorted({fact.symbol for fact in facts if fact.symbol})
         self.names = {symbol: {symbol, *names.get(symbol, ())} - {""} for symbol in self.symbols}
         self.covered = [False] * len(text)
@@ -123,7 +126,8 @@ class _Lint:
         self._leftovers()
         for code, start, end in false_statements(self.text, self.facts, self.linked, self._owns):
             self._find(code, start, end)
-        return LintResult(tuple(sorted(self.findings, key=lambda f: f.at)), frozenset(self.cited))
+        findings = sorted(self.findings, key=lambda f: (f.code == "forecast", f.at))  # a wrong number says more
+        return LintResult(tuple(findings), frozenset(self.cited))
 
     def _strange_characters(self) -> None:
         for at, c in enumerate(self.text):
@@ -142,32 +146,15 @@ class _Lint:
                         self._cover(match.start(), match.end())
 
     def _dates(self) -> None:
-        for match in DATE.finditer(self.text):
-            year, month, day, hour, minute, second = match.groups()
-            same = [m for m in self.moments if (m.year, m.month, m.day) == (int(year), int(month), int(day))]
-            if hour is not None:
-                same = [m for m in same if (m.hour, m.minute) == (int(hour), int(minute))]
-            if second is not None:
-                same = [m for m in same if m.second == int(second)]
-            self._dated(match, bool(same))
-        for match in LONG_DATE.finditer(self.text):
-            day = int(match["d1"] or match["d2"])
-            month = MONTHS.index(match["m1"] or match["m2"]) + 1
-            same = [m for m in self.moments if (m.month, m.day) == (month, day) and match["y"] in (None, str(m.year))]
-            self._dated(match, bool(same))
-        for match in TIME.finditer(self.text):
-            if not self.covered[match.start()]:
-                clock = (int(match[1]), int(match[2]))
-                self._dated(match, any((m.hour, m.minute) == clock for m in self.moments))
-
-    def _dated(self, match: re.Match[str], known: bool) -> None:
-        self._cover(match.start(), match.end())
-        if not known:
-            self._find("wrong_date", match.start(), match.end())
+        newest = max((fact.as_of for fact in self.facts), default=None)
+        for match, known in dates_in(self.text, self.moments, newest):
+            self._cover(match.start(), match.end())
+            if not known:
+                self._find("wrong_date", match.start(), match.end())
 
     def _definitions(self) -> None:
-        have = {_name(fact) for fact in self.facts}
-        patterns = [INDICATORS, *(pattern for name, pattern in WINDOWS if name in have)]
+        have = {name_of(fact) for fact in self.facts}
+        patterns = [INDICATORS, _FIGURES, *(pattern for name, pattern in WINDOWS if name in have)]
         for pattern in patterns:
             for match in pattern.finditer(self.text):
                 self.defining.append((match.start(), match.end()))
@@ -176,11 +163,13 @@ class _Lint:
     def _number(self, match: re.Match[str]) -> None:
         start, end = match.start(), match.end()
         self._cover(match.start("digits"), end)
-        candidates = [fact for fact in self.facts if self._equal(match, fact)]
+        sentence, at = self._sentence(start)
+        rest = self.text[end:]
+        candidates = [fact for fact in self.facts if equals(match, fact, rest)]
         if not candidates:
             self._find("unlinked_number", start, end)
             return
-        signed = [fact for fact in candidates if self._sign_fits(match, fact)]
+        signed = [fact for fact in candidates if sign_fits(match, fact, sentence, at)]
         if not signed:
             self._find("wrong_sign", start, end)
             return
@@ -191,75 +180,53 @@ class _Lint:
         self.cited.add(named[0].id)
         self.linked.append(Linked(match.start("digits"), end, tuple(named)))
 
-    def _equal(self, match: re.Match[str], fact: Cited) -> bool:
-        """Whether the number is the fact's value, as far as it shows."""
-        percent, dollar = match["percent"] is not None, bool(match["dollar"])
-        if dollar and fact.unit != "price":
-            return False
-        no_percent = fact.unit in ("price", "index", "count") or (fact.unit == "threshold" and fact.label != "position")
-        if percent and no_percent:
-            return False
-        if not percent and fact.unit == "percent":
-            return False
-        target = fact.value * 100 if percent and fact.unit in ("share", "fraction", "ratio") else fact.value
-        digits = match["digits"].replace(",", "")
-        scale = SCALES[match["scale"].strip().lower()] if match["scale"] else 1.0
-        value = float(digits) * scale
-        if abs(value) == abs(_shown(fact)) and percent == (fact.unit in ("share", "fraction", "percent")):
-            return True
-        step = scale * 10 ** -len(digits.partition(".")[2])
-        off = abs(value - abs(target))
-        return off <= 0.5 * step * (1 + 1e-9) and off <= RELATIVE * abs(target) + 1e-12
-
-    def _sign_fits(self, match: re.Match[str], fact: Cited) -> bool:
-        """An explicit sign must be the fact's; without one, the words around must not say the opposite."""
-        target = _shown(fact)
-        if match["sign"]:
-            return target == 0 or (match["sign"] == "+") == (target > 0)
-        if target >= 0 and _name(fact) not in SIGNED:
-            return True
-        sentence, at = self._sentence(match.start())
-        way = direction(sentence, at, at + match.end() - match.start())
-        if target < 0:
-            return way == "down"
-        return target == 0 or way != "down"
-
     def _name_fits(self, match: re.Match[str], fact: Cited) -> bool:
         """The indicator named just before the number (or the window just after it) must be the fact's."""
         sentence, at = self._sentence(match.start())
-        window = AFTER.match(self.text[match.end() :])
-        name = _name(fact)
+        window = window_after(self.text[match.end() :])
+        name = name_of(fact)
         if fact.unit == "threshold" and not LIMIT_WORDS.search(sentence[max(0, at - LIMIT_REACH) : at]):
             return False  # 30 is where oversold begins, and nothing else
-        if window and name.startswith("return_"):
-            return name == f"return_{window[1]}"
+        if fact.unit == "count" and COUNTED.match(self.text[match.end() :]):
+            return True
         before = sentence[:at]
-        if CLOSE.search(before) and not match["percent"]:
+        found = [(m.start(), names) for pattern, names in NAMES for m in pattern.finditer(before)]
+        last, names = max(found, default=(0, ()))
+        volatility = names == ("volatility_",) and not self._has_number(before[last:], match.start() - at + last)
+        if window and match["percent"]:
+            return name.endswith(f"_{window}") and name.startswith("volatility_") == volatility
+        if not match["percent"] and (CLOSE.search(before) or self._is_price(before, match.end())):
             return name in ("price", "quote")
-        windows = list(WINDOW.finditer(before))
-        if windows and name.startswith("return_"):
-            end = windows[-1].end()
-            if not self._has_number(before[end:], match.start() - at + end):
-                return name == f"return_{windows[-1][1]}"
+        earlier = window_of(before)
+        if earlier and not self._has_number(before[earlier[1] :], match.start() - at + earlier[1]):
+            bars, begin = earlier
+            if name.startswith("return_"):
+                return name == f"return_{bars}"
+            if match["percent"] and last < begin and not self._after(match, NAMES_AFTER):
+                return name.endswith(f"_{bars}") and name.startswith("volatility_") == volatility
+        if match["percent"] and name.startswith("bb_percent_") and not BAND.search(sentence):
+            return False
         if match["percent"] and (follows := self._after(match, NAMES_AFTER)):
             return goes_by(follows, name)
-        found = [(m.start(), names) for pattern, names in NAMES for m in pattern.finditer(before)]
+        named = goes_by(names, name)
+        if LEVEL.match(name) and not (named or self._named_elsewhere(match, name, "") or PLACED.search(before)):
+            return bool(PLACED_AFTER.search(self.text[match.end() : match.end() + NAME_REACH]))
         if not found:
-            return True
-        place, names = max(found)
-        between = before[place:]
-        if fact.unit == "threshold":
-            return True  # what is said of it is looked at by `false_statements`
-        if self._has_number(between, match.start() - at + place):
+            return name == "security" or not OF_A_HUNDRED.match(self.text[match.end() :])
+        between = before[last:]
+        if fact.unit == "threshold":  # what is said of it is looked at by `false_statements`
+            others = name in ("oversold", "overbought") and not goes_by(names, "rsi_14")
+            return not others or self._has_number(between, match.start() - at + last)
+        if self._has_number(between, match.start() - at + last):
             # The name has its number. A further one is the same figure, is named elsewhere, or is a price.
-            return goes_by(names, name) or self._named_elsewhere(match, name, between) or self._priced(fact, between)
+            return named or self._named_elsewhere(match, name, between) or self._priced(fact, between)
         if (
             fact.unit == "price"
-            and names[0] in ("rsi_", "volume_")
+            and names in (("rsi_",), ("volume_",))
             and re.search(r"\b(close|price|at|near)\b", between)
         ):
             return True
-        return goes_by(names, name) or self._named_elsewhere(match, name, between)
+        return named or self._named_elsewhere(match, name, between)
 
     @staticmethod
     def _priced(fact: Cited, between: str) -> bool:
@@ -273,8 +240,8 @@ class _Lint:
         """Whether the words after a number, or a window before it, name its figure."""
         if goes_by(self._after(match, (*NAMES_AFTER, *NAMES)), name):
             return True
-        windows = WINDOW.findall(between)
-        return bool(windows) and name in (f"return_{windows[-1]}", f"median_{windows[-1]}")
+        window = window_of(between)
+        return window is not None and name in (f"return_{window[0]}", f"median_{window[0]}")
 
     def _after(
         self, match: re.Match[str], patterns: Sequence[tuple[re.Pattern[str], tuple[str, ...]]]
@@ -291,7 +258,25 @@ class _Lint:
         return any(start <= at < end for start, end in self.defining)
 
     def _token_fits(self, match: re.Match[str], fact: Cited) -> bool:
-        return self._owns(match.start(), fact)
+        """The token named for a number just after it ("45.0 for BTC"), or the one named last before it, owns it."""
+        rest = self.text[match.end() :]
+        behind = {
+            symbol
+            for symbol, names in self.names.items()
+            for name in names
+            if (m := FOR.match(rest)) and re.match(rf"{re.escape(name)}(?!\w)", rest[m.end() :], _case(name))
+        }
+        return fact.symbol in behind if behind and fact.symbol else self._owns(match.start(), fact)
+
+    def _is_price(self, before: str, end: int) -> bool:
+        """Whether a number right after these words is a token's price: "Bitcoin is at"."""
+        if self.text.startswith(" of ", end):
+            return False  # "at 0.40 of the band"
+        called = "|".join(
+            re.escape(name) for name in ("It", "it", *(n for names in self.names.values() for n in names))
+        )
+        said = r"(?:is|was|stands|stood|sits|hovers)(?: (?:now|at|near|around))*|at|near"
+        return re.search(rf"(?<!of )(?<!for )(?<!\w)(?:{called}) (?:{said}) ?\$?$", before) is not None
 
     def _owns(self, place: int, fact: Cited) -> bool:
         """Where several tokens are spoken of, the one named last before a place owns it."""
@@ -340,14 +325,3 @@ class _Lint:
 def _case(name: str) -> re.RegexFlag:
     """Short tickers count only in capitals: "sol" and "s" are words as well."""
     return re.IGNORECASE if len(name) > 4 else re.NOFLAG
-
-
-def _name(fact: Cited) -> str:
-    """`rsi_14` of `BTC-USD:1d:rsi_14@2026-03-02T00:00Z`."""
-    return fact.id.split("@", 1)[0].rsplit(":", 1)[-1]
-
-
-def _shown(fact: Cited) -> float:
-    """The number that our own texts show for a fact, in the unit they show it in."""
-    text = show(fact.value, fact.unit).replace(",", "").removesuffix("%").strip()
-    return float(text)
