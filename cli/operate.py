@@ -75,6 +75,7 @@ def repair(
 ) -> None:
     """Rebuild Chroma from the journal, beside the old index, and swap it in."""
     with runtime_for(data_dir, market, reading=True) as runtime:
+        runtime.khala.journal.require_writable()
         report = runtime.khala.repair(reembed=reembed)
         if json:
             print_json({"schema_version": 1, "repair": report})
@@ -163,6 +164,8 @@ def _memory(runtime: Runtime) -> Check:
     detail = f"{runtime.settings.store_dir}: {health.summary}"
     if not health.journal_ok:
         raise StoreCorrupt(detail, hint="Restore the data directory from a backup.")
+    if runtime.khala.journal.read_only:
+        return Check("memory", "warning", f"{detail}; read-only", "It can be read; sleeping needs the right to write.")
     if not health.index_ok:
         return Check("memory", "warning", detail, "Run `deeptrader repair`.")
     return Check("memory", "ok", detail)

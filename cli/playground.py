@@ -44,6 +44,7 @@ def playground(
     from ..playground.desk import Desk
 
     with runtime_for(data_dir, market, as_of) as runtime:
+        runtime.khala.journal.require_writable()  # sessions are kept beside it
         desk = Desk(runtime)
         name = f"[{host}]" if ":" in host else host
         errors.print(f"DeepTrader playground: http://{name}:{port}  ({desk.model_name}). Ctrl+C ends it.", markup=False)

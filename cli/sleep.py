@@ -51,6 +51,7 @@ def sleep(
     if as_of and not once:
         raise InvalidInput("--as-of replays one moment.", hint="Add --once.")
     with runtime_for(data_dir, market, as_of, top=top, seed=seed) as runtime:
+        runtime.khala.journal.require_writable()
         if once:
             report = run_once(runtime, quiet=json)
             remember_market(runtime.settings)

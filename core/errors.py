@@ -17,7 +17,8 @@ DeepTraderError
 │   ├── TooFewBars               an answer came with too little in it to work on
 │   └── CircuitOpen              the breaker is open after repeated failures
 ├── StoreError                 memory could not be read or written (exit code 4)
-│   ├── StoreUnavailable         the data directory is missing, unreadable or read-only
+│   ├── StoreUnavailable         the data directory is missing or unreadable
+│   │   └── StoreReadOnly          it may be read, and not written
 │   ├── StoreCorrupt             the journal or the index is damaged
 │   ├── StoreFull                no space is left
 │   ├── StoreBusy                another process holds what we need
@@ -132,6 +133,10 @@ class StoreError(DeepTraderError):
 
 
 class StoreUnavailable(StoreError):
+    pass
+
+
+class StoreReadOnly(StoreUnavailable):
     pass
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deeptrader.cli.main import main
+from deeptrader.toolkits.khala import Khala
 
 MOMENT = "2013-01-25T22:00Z"
 
@@ -208,6 +213,59 @@ def test_a_data_directory_that_cannot_be_made_says_so(capsys, tmp_path):
     assert code == 4
     assert "Traceback" not in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def read_only(slept, tmp_path):
+    """A memory that may not be written, with a note that is in the write-ahead log only."""
+    with Khala.open(slept / "recorded") as khala:
+        note = khala.remember("Buy calm weeks only.")
+        shutil.copytree(slept, tmp_path / "data")
+        khala.forget(note.memory_id)
+    places = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    for place in places:
+        place.chmod(place.stat().st_mode & ~0o222)
+    yield tmp_path / "data"
+    for place in places:
+        place.chmod(place.stat().st_mode | 0o200)
+
+
+_COMMANDS = """
+import json, sys
+from deeptrader.cli.main import main
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        print("ended with", stop.code, flush=True)
+"""
+
+
+def test_a_memory_that_may_only_be_read_is_read_and_left_as_it_is(read_only):
+    rights = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if rights and shutil.which("setpriv") is None:
+        pytest.skip("root writes anywhere, and setpriv is not there to lay that right down")
+    before = {path: path.stat().st_mtime_ns for path in read_only.rglob("*")}
+    commands = [
+        *(["status"], ["show", "AAPL"], ["search", "calm"], ["ask", "is apple oversold?"], ["plan"]),
+        *(["ledger"], ["security", "IBM", "--refresh"], ["doctor"], ["ask", "write me a poem"], ["sleep", "--once"]),
+    ]
+    arguments = [[*command, "--data-dir", str(read_only)] for command in commands]
+
+    done = subprocess.run(
+        [*rights, sys.executable, "-c", _COMMANDS, json.dumps(arguments)], capture_output=True, text=True, check=True
+    )
+
+    assert [line for line in done.stdout.splitlines() if line.startswith("ended")] == [
+        *["ended with 0"] * 8,
+        "ended with 2",  # no model is set
+        "ended with 4",
+    ], done.stdout + done.stderr
+    assert "Buy calm weeks only." in done.stdout
+    assert "is read-only" in done.stderr.splitlines()[-1]
+    assert "WARNING" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in read_only.rglob("*")} == before
 
 
 def test_a_corrupt_journal_is_reported_and_left_as_it_is(capsys, tmp_path):

@@ -234,16 +234,19 @@ def test_an_impossible_data_directory_is_one_clear_error(tmp_path: Path, blocked
     assert "DEEPTRADER_DATA_DIR" in caught.value.hint
 
 
-def test_a_directory_without_write_permission_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_directory_without_write_permission_is_read_and_writing_is_one_clear_error(tmp_path: Path) -> None:
     place = tmp_path / "data"
-    Khala.open(place).close()
+    with Khala.open(place) as khala:
+        khala.remember("first")
     script = (
         "import os, sys\n"
         "from deeptrader.core.errors import StoreUnavailable\n"
         "from deeptrader.toolkits.khala import Khala\n"
         "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
-        "try:\n    Khala.open(sys.argv[1])\n"
-        "except StoreUnavailable as error:\n    print('refused:', error.code)\n"
+        "with Khala.open(sys.argv[1]) as khala:\n"
+        "    print('notes:', [note.text for note in khala.memories()])\n"
+        "    try:\n        khala.remember('second')\n"
+        "    except StoreUnavailable as error:\n        print('refused:', error.code)\n"
     )
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.getuid() and path.name:
@@ -255,7 +258,7 @@ def test_a_directory_without_write_permission_is_one_clear_error(tmp_path: Path)
     place.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", script, str(place)], capture_output=True, text=True, timeout=60)
     place.chmod(0o755)
-    assert done.stdout.strip() == "refused: store_unavailable", done.stderr
+    assert done.stdout.splitlines() == ["notes: ['first']", "refused: store_read_only"], done.stderr
 
 
 def test_a_forked_child_works_on_connections_of_its_own(journal: Journal) -> None:

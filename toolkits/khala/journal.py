@@ -15,10 +15,18 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from ...core.errors import (
+    SchemaMismatch,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 
 APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
 QUICK_CHECK_LIMIT = 256 * 2**20
@@ -44,7 +52,7 @@ class Journal:
     """Connections to one journal file. Thread-safe; survives a fork (the child opens connections of its own).
 
     Raises (from every method): `StoreUnavailable` (cannot be opened, closed, I/O error), `StoreCorrupt`,
-    `StoreFull`, `StoreBusy` (another process held the write lock for too long), `SchemaMismatch`.
+    `StoreFull`, `StoreBusy` (another process held the write lock for too long), `SchemaMismatch`, `StoreReadOnly`.
     """
 
     def __init__(self, path: Path | str, *, busy_seconds: float = 15.0, page_limit: int | None = None) -> None:
@@ -58,7 +66,9 @@ class Journal:
         except OSError as error:
             raise _unavailable(self.path, error) from error
         self._commits = _commits.setdefault(str(self.path.resolve()), [0])
-        with _file_lock(self.path.with_suffix(".lock")), self._translated():
+        self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
+        """True where this process may read the file but not write it: every `write` raises `StoreReadOnly`."""
+        with nullcontext() if self.read_only else _file_lock(self.path.with_suffix(".lock")), self._translated():
             self._prepare()
         _open_journals.add(self)
 
@@ -67,6 +77,7 @@ class Journal:
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one."""
+        self.require_writable()
         with self._lock:
             if self._depth:
                 self._depth += 1
@@ -91,6 +102,14 @@ class Journal:
                 raise
             finally:
                 self._depth = 0
+
+    def require_writable(self) -> None:
+        """Raises StoreReadOnly where this process may only read: for what would fail half-way otherwise."""
+        if self.read_only:
+            raise StoreReadOnly(
+                f"The memory {self.path.parent} is read-only.",
+                hint="Make it writable for this user, or write to a copy of it (DEEPTRADER_DATA_DIR).",
+            )
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -245,13 +264,31 @@ class Journal:
         return self._writer
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection = sqlite3.connect(
+            self._address(), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA journal_size_limit=67108864")
         if self._page_limit:
             connection.execute(f"PRAGMA max_page_count={self._page_limit}")
         return connection
+
+    def _address(self) -> str:
+        address = self.path.absolute().as_uri()
+        if not self.read_only:
+            return address
+        # Where nothing can be written, SQLite cannot make the files that go with a write-ahead log. Without a log, the
+        # file by itself is all there is.
+        log, shared = (self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))
+        if not (log.exists() and log.stat().st_size):
+            return address + "?mode=ro&immutable=1"
+        if not shared.exists():
+            raise StoreReadOnly(
+                f"The memory {self.path.parent} is read-only, and its last changes wait in a log.",
+                hint="Open it once where it may be written, or copy it to such a place.",
+            )
+        return address + "?mode=ro"
 
     def _prepare(self) -> None:
         connection = self._live_writer()
@@ -263,7 +300,8 @@ class Journal:
             )
         if not tables:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if not self.read_only:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if not tables:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(
@@ -320,9 +358,13 @@ def _corrupt(path: Path, finding: str) -> StoreCorrupt:
 
 def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
-        f"The journal {path} cannot be opened for writing ({error}).",
-        hint="Check that the data directory exists, is a folder and is yours to write, or set DEEPTRADER_DATA_DIR.",
+        f"The journal {path} cannot be opened ({error}).",
+        hint="Check that the data directory is a folder and is yours to read and write, or set DEEPTRADER_DATA_DIR.",
     )
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _statements(script: str) -> Iterator[str]:

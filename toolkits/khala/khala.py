@@ -58,7 +58,7 @@ class Khala(Searching, AsyncKhala):
         clock: Clock | None = None,
         settings: Settings | None = None,
     ) -> Self:
-        """Open (or create) the memory in a folder.
+        """Open (or create) the memory in a folder. One that may not be written can be read: every write then raises.
 
         Only the journal is opened: Chroma and the embedder are on first use, and reading a token needs neither. So a
         memory that another embedder made vectors for opens and answers too; searching and indexing it is refused with

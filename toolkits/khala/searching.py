@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ...core.clock import Clock, ensure_utc
-from ...core.errors import StoreBusy, StoreFull
+from ...core.errors import StoreBusy, StoreFull, StoreReadOnly
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .arguments import interval_of, limit_of, symbol_of
@@ -105,7 +105,7 @@ class Searching:
         if getattr(table.embedder, "instant", False):
             try:
                 table.embed_pending()
-            except (StoreBusy, StoreFull) as error:  # what is new is found by its words meanwhile
+            except (StoreBusy, StoreFull, StoreReadOnly) as error:  # what is new is found by its words meanwhile
                 _logger.info("Nothing was embedded: %s", error.message)
         condition = as_filter(where)
         named = () if condition.symbols else [token.symbol for token in self.resolve(text)]

@@ -74,7 +74,7 @@ class Upkeep:
         index_ok = True
         try:
             self._table.check_embedder()
-            owner = self._index.own()
+            owner = not self._journal.read_only and self._index.own()
             for place in PLACES:
                 damage = self._damage(place, look_inside=owner)
                 if damage:

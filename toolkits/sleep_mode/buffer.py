@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ...core.errors import DeepTraderError
+from ...core.errors import DeepTraderError, StoreReadOnly
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class WriteBuffer[T]:
         name: str = "deeptrader-buffer",
     ) -> None:
         self.lost = 0
-        """Entries dropped: the store could not be written for so long that the buffer overflowed, or they never can."""
+        """Entries dropped: the store is read-only, or could not be written for so long that the buffer overflowed; or
+        they can never be written."""
         self._write = write
         self._size = size
         self._seconds = seconds
@@ -80,6 +81,9 @@ class WriteBuffer[T]:
         """Write a batch; when something in it can never be written, each entry by itself, without the culprit."""
         try:
             self._write(batch)
+        except StoreReadOnly:  # nothing is kept where nothing may be written
+            self.lost += len(batch)
+            return 0
         except DeepTraderError:
             self._put_back(batch)
             raise

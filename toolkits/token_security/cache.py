@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.errors import StoreReadOnly
 from ...core.security import SecurityReport
 from ...core.token import Token
 from .chains import checked_contract
@@ -87,7 +88,10 @@ class KhalaReports:
         if ":" in key or (kept is not None and kept.verdict != "unknown"):
             self._here.put(key, report)
         else:
-            self._shelf().set_security(key, report)
+            try:
+                self._shelf().set_security(key, report)
+            except StoreReadOnly:  # the report is as good
+                self._here.put(key, report)
 
     def _shelf(self) -> SecurityShelf:
         return self._khala() if callable(self._khala) else self._khala

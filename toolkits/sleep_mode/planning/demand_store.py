@@ -76,7 +76,11 @@ class DemandStore:
         return datetime.fromtimestamp(row[0], UTC) if row else now
 
     def start(self, now: datetime) -> None:
-        """Remember when observation began; a second call changes nothing."""
+        """Remember when observation began; a second call changes nothing, and so does one where nothing is counted."""
+        with self._journal.read() as connection:
+            known = connection.execute("SELECT began FROM demand_since").fetchone()
+        if known or self._journal.read_only:
+            return
         with self._journal.write(durable=False) as connection:
             connection.execute("INSERT OR IGNORE INTO demand_since VALUES (1, ?)", (now.timestamp(),))
 
