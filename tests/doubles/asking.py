@@ -24,8 +24,18 @@ TOKENS: tuple[Token, ...] = (
     Token(symbol="AAPL", name="Apple", kind="equity"),
     Token(symbol="MSFT", name="Microsoft", kind="equity"),
 )
-HELD_OUT = ("heldout", "heldout_2", "heldout_3", "heldout_4", "heldout_5", "heldout_6", "heldout_7", "heldout_8")
-UNSEEN = ("heldout_5", "heldout_6", "heldout_7", "heldout_8")
+HELD_OUT = (
+    "heldout",
+    "heldout_2",
+    "heldout_3",
+    "heldout_4",
+    "heldout_5",
+    "heldout_6",
+    "heldout_7",
+    "heldout_8",
+    "heldout_9",
+)
+UNSEEN = ("heldout_5", "heldout_6", "heldout_7", "heldout_8", "heldout_9")
 """Sets that were opened once, when everything that they measured stood. The last one was opened last."""
 _FOLDER = Path(__file__).resolve().parents[1] / "sleep_mode" / "data"
 
