@@ -104,6 +104,7 @@ class Lexicon:
                 )
                 if token is None and known and length == 1 and words[at].lower not in vocabulary:
                     token = self.one(words[at].lower)
+                    token = token if token is not None and token.symbol in self._held else None
                 if token is not None:
                     everyday = all(word.text.isalpha() and word.lower in vocabulary for word in run)
                     short = length == 1 and len(run[0].text) <= 2 and token.symbol not in self._held

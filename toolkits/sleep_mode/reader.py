@@ -55,7 +55,7 @@ class Reading:
     @property
     def topic(self) -> Topic:
         """The topic; how the token stands where none was read."""
-        return self.question.topic or TOPICS[DEFAULT_TOPIC]
+        return TOPICS[self.question.topic or DEFAULT_TOPIC]
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Reader:
         before = tuple(t for symbol in earlier if (t := find_token(symbol, khala)) is not None)
         question = read_question(text, khala, khala.settings, earlier=before) if text.strip() else Question("")
         if topic is not None:
-            question = replace(question, topic=TOPICS[topic])
+            question = replace(question, topic=topic)
         if screen is not None:
             question = replace(question, screen=screen, about_market=True)
         tokens, strange = (question.tokens, ()) if not names else self._named(names)

@@ -7,7 +7,7 @@ names neither a token nor the market is not answered with something wider.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -19,7 +19,7 @@ from ...core.text import clean_label
 from ...core.token import Interval, Token
 from ..market_data.figures import SPECS
 from .screens import RANKED, Order, Screen
-from .topics import TOPICS, Topic
+from .topics import TOPICS
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -40,6 +40,7 @@ MARKET_WORDS = frozenset(
 _LOWEST = "lowest least smallest cheapest worst bottom losers calmest losing"
 _HIGHEST = "highest most largest biggest top best gainers strongest greatest"
 _ORDERS: dict[str, Order] = dict.fromkeys(_LOWEST.split(), "lowest") | dict.fromkeys(_HIGHEST.split(), "highest")
+_NO_LIMITS: dict[str, float | None] = {"below": None, "above": None}
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -47,13 +48,13 @@ _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "unde
 class Question:
     """What was read in a text.
 
-    `topic` is None when no word named one. `subject_unclear` says that the text is about something that is no token in
-    memory or the lists, so that nothing wider may answer it; `unknown` are words that look like tokens and are none.
-    `earlier` tells that the tokens come from what was talked about before.
+    `topic` is a name from `TOPICS`, None when no word named one. `subject_unclear` says that it is about something that
+    is no token in memory or the lists, so that nothing wider may answer it; `unknown` are words that look like tokens
+    and are none. `earlier` tells that the tokens come from what was talked about before.
     """
 
     text: str
-    topic: Topic | None = None
+    topic: str | None = None
     tokens: tuple[Token, ...] = ()
     figure: str | None = None
     screen: Screen | None = None
@@ -75,7 +76,7 @@ class Question:
 
     @property
     def _definition(self) -> bool:
-        return self.topic is not None and self.topic.name == "definition"
+        return self.topic == "definition"
 
 
 def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Sequence[Token] = ()) -> Question:
@@ -90,31 +91,33 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     text = clean_label(text, limit=QUESTION_LIMIT)
     lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
-    topic = _topic(lowered, words)
-    figure = _figure(lowered, words)
+    topic, figure = _topic(lowered, words), _figure(lowered)
     about_market = any(word in MARKET_WORDS for word in words) or _names_market_alone(words)
     tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not about_market)
-    unknown = _unknown(text, words, tokens, khala)
-    defines = topic is not None and topic.name == "definition" and figure is not None and not tokens
-    about_market = about_market and len(tokens) < 2 and not unknown and not defines
-    interval: Interval = "1h" if {"hourly", "1h", "hour"} & set(words) else "1d"
-    question = Question(text, topic, tokens, figure, unknown=unknown, about_market=about_market, interval=interval)
-    if topic is not None and topic.name == "not_held":
-        named = next((word for word in TOPICS["not_held"].words if _mentions(lowered, word)), "")
-        question = replace(question, not_held=named, topic=_topic(lowered, words, leave_out="not_held"))
-    if question.topic is not None and question.topic.name == "definition" and (figure is None or tokens):
-        question = replace(question, topic=_topic(lowered, words, leave_out="definition"))
-    if not tokens and not unknown and earlier and not question.about_market and _says_it(words):
-        question = replace(question, tokens=tuple(earlier), earlier=True)
-    if question.about_market:
-        question = replace(question, screen=_screen(lowered, words, question, settings))
-    if question.topic is None and figure is not None and question.tokens:
-        question = replace(
-            question, topic=TOPICS["momentum" if figure.startswith(("rsi", "macd", "adx")) else _home(figure)]
-        )
-    if len(question.tokens) > 1 and (question.topic is None or question.topic.name in ("compare", "screen")):
-        question = replace(question, topic=TOPICS["compare"])
-    return question
+    unknown = _unknown(text, tokens, khala)
+    not_held = ""
+    if topic == "not_held":
+        not_held = next(word for word in TOPICS[topic].words if _mentions(lowered, word))
+        topic = _topic(lowered, words, leave_out={"not_held"})
+    if topic == "definition" and (figure is None or tokens):
+        topic = _topic(lowered, words, leave_out={"definition", "not_held"})
+    if topic is None and figure is not None and tokens:
+        topic = _home(figure)
+    if len(tokens) > 1 and topic in (None, "screen"):
+        topic = "compare"
+    taken_up = not tokens and not unknown and not about_market and bool(earlier) and _says_it(words)
+    question = Question(
+        text,
+        topic,
+        tuple(earlier) if taken_up else tokens,
+        figure,
+        about_market=about_market and len(tokens) < 2 and not unknown and topic != "definition",
+        unknown=unknown,
+        not_held=not_held,
+        earlier=taken_up,
+        interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
+    )
+    return replace(question, screen=_screen(lowered, words, question, settings)) if question.about_market else question
 
 
 @cache
@@ -126,28 +129,27 @@ def vocabulary() -> frozenset[str]:
     return frozenset(own | MARKET_WORDS | set(_ORDERS) | everyday_words())
 
 
-def _topic(lowered: str, words: Sequence[str], *, leave_out: str = "") -> Topic | None:
+def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = ()) -> str | None:
     """The topic most of whose words the text uses; of equals the one whose words are longer, then the earlier one."""
     best: tuple[int, int] = (0, 0)
-    found: Topic | None = None
+    found: str | None = None
     for topic in TOPICS.values():
-        if topic.name == leave_out:
+        if topic.name in leave_out:
             continue
         hits = [word for word in topic.words if _mentions(lowered, word)]
         score = (len(hits) + 2 * (topic.name == "not_held" and bool(hits)), max(map(len, hits), default=0))
         if score > best:
-            best, found = score, topic
+            best, found = score, topic.name
     if found is None:
-        long = [word for word in words if len(word) >= 7]
-        single = {word: topic for topic in TOPICS.values() for word in topic.words if " " not in word}
-        for word in long:
-            near = get_close_matches(word, single, n=1, cutoff=TYPO_LIKENESS)
+        single = {word: topic.name for topic in TOPICS.values() for word in topic.words if " " not in word}
+        for word in words:
+            near = get_close_matches(word, single, n=1, cutoff=TYPO_LIKENESS) if len(word) >= 7 else []
             if near:
                 return single[near[0]]
     return found
 
 
-def _figure(lowered: str, words: Sequence[str]) -> str | None:
+def _figure(lowered: str) -> str | None:
     """The figure that the text names by the longest of its words."""
     hits = [
         (len(word), -place, name)
@@ -192,7 +194,7 @@ def _says_it(words: Sequence[str]) -> bool:
     return all(word in known or not word.isalpha() for word in words)
 
 
-def _unknown(text: str, words: Sequence[str], tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
+def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
     """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none."""
     if tokens or not any(c.islower() for c in text):
         return ()
@@ -209,12 +211,10 @@ def _unknown(text: str, words: Sequence[str], tokens: Sequence[Token], khala: Kh
 
 def _screen(lowered: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
     """The screen that a question about the market names; None for the market as a whole."""
-    name = question.topic.name if question.topic else ""
-    said = set(words)
+    name, said = question.topic or "", set(words)
     order = next((_ORDERS[word] for word in words if word in _ORDERS), None)
     figure = question.figure if question.figure in RANKED else None
     verdict = "safe" if name != "safety" and said & {"safe", "secure"} else None
-    symbols = ()
     screen: Screen | None = None
     if name == "oversold":
         screen = Screen("rsi_14", "lowest", below=settings.rsi_oversold, verdict=verdict)
@@ -244,8 +244,8 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     limits = _limits(lowered, base.figure) if base is not None else {}
     if base is not None and limits:
         below_only = "below" in limits and "above" not in limits
-        screen = Screen(base.figure, "lowest" if below_only else "highest", verdict=base.verdict, **limits)
-    return replace(screen, symbols=symbols) if screen is not None else None
+        screen = replace(base, order="lowest" if below_only else "highest", **_NO_LIMITS | limits)
+    return screen
 
 
 def _limits(lowered: str, figure: str) -> dict[str, float]:
