@@ -39,7 +39,10 @@ MARKET_WORDS = frozenset(
 """Words that make a question one about the market when it names no token."""
 _LOWEST = "lowest least smallest cheapest worst bottom losers calmest losing"
 _HIGHEST = "highest most largest biggest top best gainers strongest greatest"
-_ORDERS: dict[str, Order] = dict.fromkeys(_LOWEST.split(), "lowest") | dict.fromkeys(_HIGHEST.split(), "highest")
+_ORDERS: dict[str, Order] = {
+    **dict.fromkeys(_LOWEST.split(), "lowest"),
+    **dict.fromkeys(_HIGHEST.split(), "highest"),
+}
 _NO_LIMITS: dict[str, float | None] = {"below": None, "above": None}
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
