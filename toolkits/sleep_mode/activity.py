@@ -162,10 +162,13 @@ class BusyMark:
         try:
             if self._handle is None:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-                if not self._locked(handle, fcntl.LOCK_SH):  # somebody is looking
-                    os.close(handle)
+                try:
+                    self._handle = handle if self._locked(handle, fcntl.LOCK_SH) else None  # else somebody is looking
+                finally:
+                    if self._handle is None:
+                        os.close(handle)
+                if self._handle is None:
                     return
-                self._handle = handle
             os.utime(self._handle, (at.timestamp(), at.timestamp()))
         except OSError as error:
             self._tell(error)

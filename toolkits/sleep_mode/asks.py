@@ -106,7 +106,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Follow:
-    """Of all asks that came after one of another topic in the same session: the share of this one, same token or not."""
+    """Of all asks that came after one of another topic in the same session: the share of this one."""
 
     topic: str
     same_token: bool

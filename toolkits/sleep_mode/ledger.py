@@ -251,7 +251,7 @@ class Ledger:
             cycles=_add_up(cycles),
             answers=tuple(self._totals(way, found) for way in _WAYS if (found := [a for a in asks if a.served == way])),
             savings=self._savings(asks),
-            tokens=tuple(self._worth(since, cycles, asks)),
+            tokens=tuple(self._worth(since)),
         )
 
     def as_json(self, window: timedelta = timedelta(days=7)) -> dict[str, Any]:
@@ -265,12 +265,7 @@ class Ledger:
 
     def cycles(self, window: timedelta = timedelta(days=7)) -> list[CycleRow]:
         """Cycles within the window, oldest first, one row of numbers each."""
-        since = (self.clock.now() - window).timestamp()
-        with self._journal.read() as connection:
-            rows = connection.execute(
-                f"SELECT {', '.join(CycleRow._fields)} FROM ledger_cycles WHERE at >= ? ORDER BY number", (since,)
-            ).fetchall()
-        return [CycleRow(*row) for row in rows]
+        return self._cycles_since(self.clock.now() - window)
 
     def answers(self, window: timedelta = timedelta(days=7)) -> list[Ask]:
         """Asks within the window, oldest first."""
@@ -326,9 +321,19 @@ class Ledger:
             unpriced_tokens=sum(sum(used) for used, cost in zip(tokens, costs, strict=True) if cost is None),
         )
 
-    def _worth(self, since: datetime, cycles: Sequence[CycleRow], asks: Sequence[Ask]) -> Iterable[TokenWorth]:
-        """Refreshes are counted by the day (UTC); the first day's asks before the window are left out, which counts
-        against sleep."""
+    def _cycles_since(self, since: datetime) -> list[CycleRow]:
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                f"SELECT {', '.join(CycleRow._fields)} FROM ledger_cycles WHERE at >= ? ORDER BY number",
+                (since.timestamp(),),
+            ).fetchall()
+        return [CycleRow(*row) for row in rows]
+
+    def _worth(self, since: datetime) -> Iterable[TokenWorth]:
+        """Refreshes are counted by the day (UTC), so all that is held against them begins with the window's first day:
+        uses per refresh and cost per refresh must be of the same refreshes."""
+        since = since.replace(hour=0, minute=0, second=0, microsecond=0)
+        cycles, asks = self._cycles_since(since), self._asks.since(since)
         with self._journal.read() as connection:
             refreshes = connection.execute(
                 "SELECT symbol, sum(refreshes) FROM ledger_tokens WHERE day >= ? GROUP BY symbol ORDER BY symbol",

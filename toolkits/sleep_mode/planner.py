@@ -32,7 +32,7 @@ PlanAction = Literal["refresh", "keep", "defer"]
 GUARD_HOURS: Mapping[Interval, float] = {"1h": 6.0, "1d": 48.0}
 """Older than this, an analysis that is not fresh may claim a place by age alone."""
 GUARD_SHARE = 0.03
-"""Share of a tight plan that goes to those; one place at least."""
+"""Share of a tight plan that goes to those."""
 FAR_PAST_HOURS = 10_000.0
 """Age of what was never analysed."""
 HOURLY_SHARE = 0.25
@@ -103,8 +103,8 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one refresh: for the request that brings its bars, if it needs one, and for the rest. Good enough to
-    put refreshes in an order."""
+    """Seconds of one refresh: for the request that brings its bars, if it needs one, and for the rest. What is assumed
+    is good enough to put refreshes in an order."""
 
     request_seconds: float = 1.0
     compute_seconds: float = 0.05
@@ -114,6 +114,7 @@ class Costs:
 class _Candidate:
     item: PlanItem
     requests: float
+    seconds: float
     age_hours: float
     shocked: bool
 
@@ -123,6 +124,7 @@ class SleepPlanner:
 
     Args:
         rates: expected asks per hour about each token, by symbol; None: all alike.
+        costs: what a refresh takes, measured; only then does a plan keep to the seconds of a budget.
         checks_security: whether the cycle has a security provider; without one nothing can cure a missing check.
     """
 
@@ -136,8 +138,9 @@ class SleepPlanner:
     ) -> None:
         self._settings = settings
         self._rates = rates or (lambda _tokens: {})
-        self._costs = costs or Costs()
+        self._measured, self._costs = costs is not None, costs or Costs()
         self._checks_security = checks_security
+        self._owed = 0.0
 
     def plan(self, state: CycleState, budget: Budget) -> Plan:
         """One item per token and interval of the state, refreshes first in the order in which they are to be done.
@@ -160,7 +163,8 @@ class SleepPlanner:
                 else:
                     rate = rates.get(token.symbol, 1.0) * (HOURLY_SHARE if interval == "1h" else 1.0)
                     candidates.append(self._candidate(token, interval, recall, rate, state.now))
-        chosen, left_over = _choose(candidates, budget.left("requests"))
+        seconds = budget.left("seconds") if self._measured else float("inf")
+        chosen, left_over = self._choose(candidates, budget.left("requests"), seconds)
         notes = (f"{len(left_over)} refreshes do not fit the budget and wait",) if left_over else ()
         deferred = [replace(c.item, action="defer", reason=f"no budget left ({c.item.reason})") for c in left_over]
         return Plan(state.now, (*(c.item for c in chosen), *deferred, *settled), notes)
@@ -187,7 +191,27 @@ class SleepPlanner:
         reason = f"{why}: asked {rate:.2g} times an hour, stays true {hours:.2g} h, so {uses:.2g} uses"
         item = PlanItem(token, interval, "refresh", reason, priority=uses / cost, terms=terms)
         changed = any(reason.code == "security_changed" for reason in recall.reasons)
-        return _Candidate(item, requests, age, shocked=changed or is_shock(recall, self._settings, now))
+        return _Candidate(item, requests, cost, age, shocked=changed or is_shock(recall, self._settings, now))
+
+    def _choose(
+        self, candidates: Sequence[_Candidate], requests: float, seconds: float
+    ) -> tuple[list[_Candidate], list[_Candidate]]:
+        """Candidates that fit, in the order in which they are to be done, and those that do not."""
+        by_value = sorted(candidates, key=lambda c: (not c.shocked, -c.item.priority, -c.age_hours))
+        wanted = (sum(c.requests for c in candidates), sum(c.seconds for c in candidates))
+        if wanted[0] <= requests and wanted[1] <= seconds:
+            return by_value, []
+        fits = min(_share(requests, wanted[0]), _share(seconds, wanted[1]))
+        # Whole places out of a share that may be a fraction of one: the rest is kept for the next cycle.
+        self._owed = min(1.0, self._owed % 1) + GUARD_SHARE * max(1.0, fits * len(candidates))
+        overdue = [c for c in by_value if c.age_hours >= GUARD_HOURS[c.item.interval]]
+        overdue.sort(key=lambda c: -c.age_hours)
+        chosen: dict[int, _Candidate] = {}
+        for candidate in [c for c in by_value if c.shocked] + overdue[: int(self._owed)] + by_value:
+            if id(candidate) not in chosen and candidate.requests <= requests and candidate.seconds <= seconds:
+                chosen[id(candidate)] = candidate
+                requests, seconds = requests - candidate.requests, seconds - candidate.seconds
+        return list(chosen.values()), [c for c in by_value if id(c) not in chosen]
 
     def _settled(self, recall: Recall, now: datetime) -> str | None:
         """Why a refresh would gain nothing, or None."""
@@ -216,28 +240,15 @@ class RefreshWhatIsNotFresh(SleepPlanner):
         return "fresh" if recall.freshness is Freshness.FRESH else None
 
 
+def _share(left: float, wanted: float) -> float:
+    return 1.0 if wanted <= left else left / wanted
+
+
 def _needs_bars(recall: Recall) -> bool:
     """Whether the bars at hand are out of date too: a moved price alone costs no request."""
     analysis = recall.analysis
     superseded = analysis is None or recall.read_at >= analysis.next_bar_due
     return superseded or any(reason.code in ("newer_bar", "ttl") for reason in recall.reasons)
-
-
-def _choose(candidates: Sequence[_Candidate], requests: float) -> tuple[list[_Candidate], list[_Candidate]]:
-    """Candidates that fit, in the order in which they are to be done, and those that do not."""
-    by_value = sorted(candidates, key=lambda c: (not c.shocked, -c.item.priority, -c.age_hours))
-    if sum(c.requests for c in candidates) <= requests:
-        return by_value, []
-    overdue = [c for c in by_value if c.age_hours >= GUARD_HOURS[c.item.interval]]
-    overdue.sort(key=lambda c: -c.age_hours)
-    places = max(1, round(GUARD_SHARE * requests))
-    order = [c for c in by_value if c.shocked] + overdue[:places] + by_value
-    chosen: dict[int, _Candidate] = {}
-    for candidate in order:
-        if id(candidate) not in chosen and candidate.requests <= requests:
-            chosen[id(candidate)] = candidate
-            requests -= candidate.requests
-    return list(chosen.values()), [c for c in by_value if id(c) not in chosen]
 
 
 # How long an analysis made now would stay true
