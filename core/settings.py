@@ -90,7 +90,10 @@ class Settings(BaseSettings):
     sleep_every_seconds: Positive = 300
     cycle_deadline_seconds: Positive = 240
     fetch_concurrency: Count = 4
-    lease_seconds: Positive = 60
+    lease_seconds: Positive = Field(default=60, description="a cycle without progress for so long loses its lease")
+    idle_after_seconds: Positive = Field(default=120, description="quiet after work for so long starts an idle pass")
+    source_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of a source")
+    model_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of its model")
     kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")
     budget_requests_per_cycle: Count = 200
     budget_requests_per_day: Count = 20_000

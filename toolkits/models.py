@@ -28,9 +28,9 @@ def resolve_model(model: Model | str | None, settings: Settings) -> Model:
     return _from_name(named, "the `model` argument" if model is not None else "DEEPTRADER_MODEL")
 
 
-def resolve_sleep_model(settings: Settings) -> Model | None:
-    """The cheap model that writes while the team sleeps; None when settings name none. Raises as `resolve_model`."""
-    return None if settings.sleep_model is None else _from_name(settings.sleep_model, "DEEPTRADER_SLEEP_MODEL")
+def resolve_sleep_model(model: Model | str | None) -> Model | None:
+    """The cheap model that judges while the team sleeps; None when none is named. Raises as `resolve_model`."""
+    return None if model is None else _from_name(model, "DEEPTRADER_SLEEP_MODEL")
 
 
 def _from_name(named: Model | str, where: str) -> Model:
