@@ -36,10 +36,6 @@ QUESTIONS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
-
-
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for memory and chart.")] = Path("deeptrader-demo"),
     market: Annotated[

@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.formats import age_text, percent_text, price_text, time_text
-from ..core.market import Quote
+from ..core.market import Figure, Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from ..toolkits.market_data.figures import figure_label, figure_text
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.reader import Source
+    from ..toolkits.sleep_mode.statements import Statement
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -34,6 +35,7 @@ _FRESHNESS_STYLE = {
 }
 _SIGNAL_STYLE = {"buy": "bold green", "sell": "bold red", "hold": ""}
 _VERDICT_STYLE = {"safe": "green", "caution": "yellow", "danger": "bold red", "unknown": "yellow"}
+_LEANING = {"bullish": ("+", "green"), "bearish": ("-", "red"), "neutral": ("·", "dim")}
 DASH = "–"
 
 
@@ -114,10 +116,15 @@ def security_text(analysis: MarketAnalysis) -> Text:
     return Text(verdict.replace("_", " "), style=_VERDICT_STYLE.get(verdict, ""))
 
 
+def all_figures(analysis: MarketAnalysis) -> dict[str, Figure]:
+    """Every figure of an analysis by name."""
+    return getattr(analysis, "all_figures", analysis.figures)
+
+
 def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
     """Every figure with its value or the reason it is absent; on request its definition too."""
     table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
-    for name, figure in analysis.figures.items():
+    for name, figure in all_figures(analysis).items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
         else:
@@ -125,6 +132,15 @@ def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Tab
         label = figure_label(name) + (" (forming bar)" if figure.forming else "")
         table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
     return table
+
+
+def print_statements(statements: Iterable[Statement]) -> None:
+    """Statements a line each, what speaks for it marked with a plus, what against it with a minus."""
+    table = Table(show_header=False, pad_edge=False, show_edge=False, box=None, padding=(0, 1, 0, 0))
+    for statement in statements:
+        mark, style = _LEANING[statement.leaning]
+        table.add_row(Text(mark, style=style), Text(statement.text))
+    console.print(table)
 
 
 def sources_table(sources: Iterable[Source]) -> Table:

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 QUIT_WORDS = frozenset({"exit", "quit", "bye", ":q"})
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(ask)
-    app.command()(chat)
-    app.command()(instructions)
-
-
 def ask(
     question: Annotated[str, typer.Argument(help="A question about the market, in your own words.")],
     model: Annotated[str | None, typer.Option("--model", help="e.g. openai:gpt-5-mini, ollama:qwen3")] = None,
