@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.settings import Settings
 from ..instructions import instructions_callable
+from .push import covered
 
 
 def with_tools(ours: Sequence[Any], theirs: Any) -> Any:
@@ -17,19 +18,31 @@ def with_tools(ours: Sequence[Any], theirs: Any) -> Any:
         return list(ours)
     if not _is_factory(theirs):
         return [*ours, *theirs]
+    return _per_run(theirs, lambda run_context, made: [*(() if covered(run_context) else ours), *made])
+
+
+def with_members(members: Any) -> Any:
+    """agno's `members`: as given; a function's are left out of a run whose question memory covers."""
+    if not callable(members):
+        return members
+    return _per_run(members, lambda run_context, made: [] if covered(run_context) else made)
+
+
+def _per_run(theirs: Callable[..., Any], joined: Callable[[Any, list[Any]], list[Any]]) -> Callable[..., Any]:
+    """A function for agno that calls the caller's function with what that one takes."""
     if inspect.iscoroutinefunction(theirs):
 
-        async def atools(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
+        async def amade(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
             known = {"agent": agent, "team": team, "run_context": run_context, "session_state": session_state}
-            return [*ours, *(await theirs(**_accepted(theirs, known)) or ())]
+            return joined(run_context, list(await theirs(**_accepted(theirs, known)) or ()))
 
-        return atools
+        return amade
 
-    def tools(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
+    def made(agent: Any = None, team: Any = None, run_context: Any = None, session_state: Any = None):
         known = {"agent": agent, "team": team, "run_context": run_context, "session_state": session_state}
-        return [*ours, *(theirs(**_accepted(theirs, known)) or ())]
+        return joined(run_context, list(theirs(**_accepted(theirs, known)) or ()))
 
-    return tools
+    return made
 
 
 def with_instructions(name: str, settings: Settings, theirs: Any) -> Callable[..., Any]:

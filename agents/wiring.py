@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings, load_settings
-from .context import METADATA
+from .runs import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from agno.run import RunContext
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..toolkits.runtime import Runtime
     from ..toolkits.sleep_mode.cycle.cycle_report import TokenOutcome
     from ..toolkits.sleep_mode.events import Listener
-    from ..toolkits.sleep_mode.memory_reader import Reader
+    from ..toolkits.sleep_mode.reader import Reader
     from ..toolkits.sleep_mode.schedule.activity import Activity
     from ..toolkits.token_security.protocol import SecurityProvider
 
@@ -68,9 +69,13 @@ class Wiring:
 
     @cached_property
     def reader(self) -> Reader:
-        from ..toolkits.sleep_mode.memory_reader import Reader
+        from ..toolkits.sleep_mode.reader import Reader
 
-        return Reader(self.khala, reply_budget_tokens=self.settings.reply_budget_tokens)
+        return Reader(self.khala)
+
+    def now(self) -> datetime:
+        """The memory's present."""
+        return self.khala.clock.now()
 
     def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
         """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
