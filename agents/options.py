@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 from ..core.settings import Settings
 from ..instructions import instructions_callable
 from .push import covered
+
+
+_TOOLS = re.compile(r"^## Tools$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+"""What a file says about tools is left out of a run that has none: a small model would write calls into its answer."""
 
 
 def with_tools(ours: Sequence[Any], theirs: Any) -> Any:
@@ -49,13 +54,18 @@ def with_instructions(name: str, settings: Settings, theirs: Any) -> Callable[..
     """agno's `instructions` for the agent `name`: its file, read in each run, and what the caller adds.
 
     `theirs` may be a path (a folder or a `.md` file that overrides the shipped one), or whatever agno takes: a text, a
-    list of texts or a function, which then stands behind the file's text.
+    list of texts or a function, which then stands behind the file's text. The file's section `## Tools` is for runs that
+    have tools: where memory covers the question it is left out.
 
     Raises:
         InstructionsError: the file is missing, empty or names an unknown placeholder.
     """
     override = as_path(theirs)
-    file_text = instructions_callable(name, settings=settings, override=override)
+    read = instructions_callable(name, settings=settings, override=override)
+
+    def file_text(run_context: Any = None) -> str:
+        return _TOOLS.sub("", read()).strip() if covered(run_context) else read()
+
     if theirs is None or override is not None:
         return file_text
     if inspect.iscoroutinefunction(theirs):
@@ -64,14 +74,14 @@ def with_instructions(name: str, settings: Settings, theirs: Any) -> Callable[..
             agent: Any = None, team: Any = None, session_state: Any = None, run_context: Any = None
         ):
             known = {"agent": agent, "team": team, "session_state": session_state, "run_context": run_context}
-            return _joined(file_text(), await theirs(**_accepted(theirs, known)))
+            return _joined(file_text(run_context), await theirs(**_accepted(theirs, known)))
 
         return ainstructions
 
     def instructions(agent: Any = None, team: Any = None, session_state: Any = None, run_context: Any = None) -> str:
         known = {"agent": agent, "team": team, "session_state": session_state, "run_context": run_context}
         more: Any = theirs(**_accepted(theirs, known)) if callable(theirs) else theirs
-        return _joined(file_text(), more)
+        return _joined(file_text(run_context), more)
 
     return instructions
 

@@ -19,7 +19,7 @@ from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, age_text
 from ..toolkits.sleep_mode.cycle.report import price_text
 
 if TYPE_CHECKING:
-    from ..agents.sources import Source
+    from ..agents.ask import Source
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
