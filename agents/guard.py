@@ -15,14 +15,14 @@ import logging
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
 from agno.run import RunContext
 from pydantic import BaseModel, ValidationError
 
 from ..core.clock import SystemClock
-from ..core.errors import DeepTraderError, InvalidInput
+from ..core.errors import DeepTraderError
 from ..core.text import clean_label
 from . import runs
 from .push import without_memory
@@ -52,17 +52,6 @@ _NUMBER = re.compile(
 )
 _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9}
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*(?:```)?$", re.DOTALL)
-
-
-def check_answers(mode: str) -> Answers:
-    """The mode, if it is one.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    if mode not in get_args(Answers):
-        raise InvalidInput(f"There is no way {mode!r} to hold answers.", hint="Use one of mark, replace, off.")
-    return mode  # pyright: ignore[reportReturnType]
 
 
 class Given:

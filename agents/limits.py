@@ -11,11 +11,8 @@ run completes, in `run`, `arun`, both streams and over REST, and its post-hooks 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-import queue
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agno.exceptions import AgentRunException, InputCheckError, ModelProviderError, OutputCheckError
@@ -26,9 +23,10 @@ from agno.models.response import ModelResponse
 
 from ..core.model_tokens import estimate_tokens
 from ..core.text import clean_label
+from ..toolkits.in_time import in_time, stream_in_time
 from . import runs
 from .guard import stream_suffix
-from .runs import MOST_REPEATS, Run, Why
+from .runs import Run, Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +35,8 @@ log = logging.getLogger(__name__)
 
 CONTROL = (AgentRunException, RunCancelledException, InputCheckError, OutputCheckError)
 """What agno steers a run with: no failures of a model."""
+MOST_REPEATS = 2
+"""A model that was told this often that it asks the same again is not going to stop by itself."""
 LEEWAY = 2
 """A text this many times as long as allowed is cut off: tokens are only estimated here."""
 TASK_TOOLS = frozenset(
@@ -52,10 +52,6 @@ TASK_TOOLS = frozenset(
 )
 """What agno offers every leader in tasks mode, members or not. A narrowed run does without, and needs no second turn."""
 END = object()
-
-
-class OutOfTime(TimeoutError):
-    """A model took longer than a run may."""
 
 
 def limited(model: Model) -> Model:
@@ -76,7 +72,7 @@ class Limited(Model):
         if run is None or said is not None:
             return _reply(said) if said is not None else super().invoke(*args, **kwargs)
         try:
-            return _spoken(run, _in_time(lambda: super(Limited, self).invoke(*args, **kwargs), run))
+            return _spoken(run, in_time(lambda: super(Limited, self).invoke(*args, **kwargs), lambda: run.seconds_left))
         except Exception as error:
             return _reply(_instead(self, run, error))
 
@@ -85,7 +81,7 @@ class Limited(Model):
         if run is None or said is not None:
             return _reply(said) if said is not None else await super().ainvoke(*args, **kwargs)
         try:
-            reply = await asyncio.wait_for(super().ainvoke(*args, **kwargs), max(0.0, run.seconds_left()))
+            reply = await asyncio.wait_for(super().ainvoke(*args, **kwargs), run.seconds_left)
             return _spoken(run, reply)
         except Exception as error:
             return _reply(_instead(self, run, error))
@@ -97,7 +93,9 @@ class Limited(Model):
             return
         turn = Turn(run, kwargs.get("messages"))
         try:
-            for chunk in _stream_in_time(lambda: super(Limited, self).invoke_stream(*args, **kwargs), run):
+            for chunk in stream_in_time(
+                lambda: super(Limited, self).invoke_stream(*args, **kwargs), lambda: run.seconds_left
+            ):
                 yield chunk
                 if turn.too_long(chunk):
                     break
@@ -119,7 +117,7 @@ class Limited(Model):
         chunks = source.__aiter__()
         try:
             while True:
-                chunk = await asyncio.wait_for(anext(chunks, END), max(0.0, run.seconds_left()))
+                chunk = await asyncio.wait_for(anext(chunks, END), run.seconds_left)
                 if chunk is END:
                     break
                 yield chunk  # pyright: ignore[reportReturnType]
@@ -188,7 +186,7 @@ def _before(kwargs: dict[str, Any]) -> tuple[Run | None, str | None]:
         why = "served"
     elif run.computed:
         why = run.computed
-    elif run.seconds_left() <= 0:
+    elif run.seconds_left <= 0:
         why = "late"
     elif run.repeats > MOST_REPEATS or run.turns > run.settings.model_tool_calls + 2:
         why = "loop"
@@ -210,8 +208,8 @@ def _name(tool: Any) -> str:
 def _instead(model: Model, run: Run, error: Exception) -> str:
     """What code says in place of a model that failed; the error itself where agno has a better way, or memory has none."""
     run.failures += 1
-    again = isinstance(error, ModelProviderError) and run.failures <= model.retries
-    if isinstance(error, CONTROL) or again or run.has_fallback or not run.pushed:
+    agno_goes_on = isinstance(error, ModelProviderError) and (run.has_fallback or run.failures <= model.retries)
+    if isinstance(error, CONTROL) or agno_goes_on or not run.pushed:
         raise error
     run.problem = clean_label(str(error) or type(error).__name__, limit=300)
     log.warning("A model failed: %s", run.problem)
@@ -224,48 +222,3 @@ def _reply(said: str | ModelResponse) -> ModelResponse:
         return said
     usage = MessageMetrics(input_tokens=0, output_tokens=0, total_tokens=0)  # agno counts the last turn's again for none
     return ModelResponse(role="assistant", content=said, response_usage=usage)
-
-
-def _in_time(work: Callable[[], Any], run: Run) -> Any:
-    """What `work` returns, if it does in time. A thread that hangs is left behind: no other way ends it."""
-    return next(iter(_stream_in_time(lambda: iter((work(),)), run)))
-
-
-def _stream_in_time(source: Callable[[], Iterator[Any]], run: Run) -> Iterator[Any]:
-    """The items of `source`, made in a thread of its own, for as long as there is time."""
-    # Room for one: a source that never ends waits until its last item was taken.
-    items: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
-    stop = threading.Event()
-
-    def hand_over(kind: str, value: Any) -> None:
-        while not stop.is_set():
-            try:
-                items.put((kind, value), timeout=0.5)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in source():
-                hand_over("item", item)
-                if stop.is_set():
-                    return
-            hand_over("end", None)
-        except BaseException as error:  # handed to the thread that waits for it
-            hand_over("error", error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="model-call", daemon=True).start()
-    try:
-        while True:
-            try:
-                kind, value = items.get(timeout=max(0.0, run.seconds_left()))
-            except queue.Empty:
-                raise OutOfTime(f"The model took more than {run.settings.model_seconds:g} seconds.") from None
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            yield value
-    finally:
-        stop.set()

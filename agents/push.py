@@ -16,7 +16,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
 from agno.models.message import Message
@@ -24,9 +25,9 @@ from agno.run import RunContext
 from pydantic import BaseModel
 
 from ..core.errors import DeepTraderError
-from ..toolkits.sleep_mode.events import Did, Listener, MemoryEvent, tell
+from ..toolkits.sleep_mode.events import Did, MemoryEvent, tell
 from . import runs
-from .runs import METADATA, Run
+from .runs import METADATA
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.reader import Reading
@@ -35,107 +36,108 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAG = "khala_memory"
+SPOKEN_OF = 5
+"""How many tokens of the last question a session keeps in mind."""
 _BLOCK = re.compile(rf"\s*<{TAG}\b.*?(?:</{TAG}>|\Z)\s*", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(rf"</?\s*{TAG}", re.IGNORECASE)
 
 
 class Push(BaseGuardrail):
-    """agno pre-hook of a manager, an analyst, or a member of a gated team.
+    """agno pre-hook of a team's leader, of an agent, or of a member that is not ours.
 
     As a guardrail, since AgentOS may put other hooks off until the run is over.
 
     Args:
+        whose: `leader`; `agent`, which leaves memory out of a task when its team's gate is off; `member`, which does the
+            same and works on delegated runs only.
         own: our tools, which are not offered when memory covers the question.
         enabled: False: memory is read and noted, and nothing is written.
         serve: answer without the model where memory is certain.
-        member: works on delegated runs only, for agents that are not ours.
-        obeys: a team's gate that is off keeps memory from this agent's tasks too.
         answers: how the guard holds what is answered.
-        narrow: tells from a reading whether the run may do without tools and members.
+        narrow: whether a run may do without tools and members, by what was read.
     """
 
     def __init__(
         self,
         wiring: Wiring,
         *,
+        whose: Literal["leader", "agent", "member"],
         own: Sequence[Any] = (),
         enabled: bool = True,
         serve: bool = False,
-        member: bool = False,
-        obeys: bool = True,
         answers: str = "off",
         narrow: Callable[[Reading], bool] = lambda reading: reading.covered,
-        listeners: Sequence[Listener] = (),
     ) -> None:
         self._wiring = wiring
+        self._whose = whose
         self._own = tuple(own)
         self._enabled = enabled
         self._serve = serve
-        self._member = member
-        self._obeys = obeys
         self._answers = answers
         self._narrow = narrow
-        self._listeners = tuple(listeners)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Push:
         return self  # AgentOS copies hooks for each request
 
     def check(self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None) -> None:
-        """Before the first word. What goes wrong here is logged by agno and never breaks a run."""
+        """Before the first word. What goes wrong here never breaks a run: it starts without memory, and says so."""
         parent = runs.parent_notes(run_context)
-        if self._member and parent is None:
+        if parent is None and self._whose == "member":
             return
-        entity = team if team is not None else agent
-        delegated_off = parent is not None and self._obeys and parent.get("gate_mode") == "off"
+        started, entity = time.perf_counter(), team if team is not None else agent
+        wiring = self._wiring
         run = runs.begin(
-            run_context,
-            self._wiring.reader,
-            self._wiring.settings,
-            parent=runs.find(parent["run_id"]) if parent else None,
+            run_context, wiring.reader, wiring.settings, parent=runs.find(parent["run_id"]) if parent else None
         )
         run.answers, run.structured = self._answers, run_context.output_schema is not None
         run.has_fallback = getattr(entity, "fallback_config", None) is not None
         if run.asked is None:
             run.asked = run_input.input_content
         notes = runs.notes_of(run_context)
-        started = time.perf_counter()
+        if parent is not None:
+            notes["delegated"] = True
+            if parent.get("gate_mode") == "off" and self._whose != "leader":
+                return
         text = without_memory(text_of(run.asked))
-        block = ""
+        did: Did = "nothing_known"
         try:
-            run.reading = run.reader.read(text=text, earlier=_earlier(run_context)) if text else None
-            if run.reading is not None and self._enabled and not delegated_off:
-                run.brief = run.reader.brief(run.reading)
-                block = as_block(run.brief.text)
+            if text:
+                run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
+                run.brief = run.reader.brief(run.reading) if self._enabled else None
         except DeepTraderError as error:
             log.warning("A run starts without memory: %s", error)
-            notes["unavailable"] = str(error)
-        if not delegated_off:
-            run_input.input_content = put(run.asked, block)
-        if run.reading is None:
-            return
+            did, notes["problem"] = "unavailable", str(error)
+        run_input.input_content = put(run.asked, as_block(run.brief.text) if run.brief is not None else "")
+        if run.reading is not None and run.pushed:
+            did = "injected"
+            run.serve = self._serve and run.reading.covered and run.reading.certain
+            if run.serve or self._narrow(run.reading):
+                run.narrowed = True
+                _narrow_run(run_context, entity, self._own)
         if parent is None:
             _remember(run_context, run.reading)
-            if self._enabled:
-                self._tell(run_context, run.reading, "injected" if block else "nothing_known", started)
-        if block and self._narrow(run.reading):
-            notes["covered"] = run.narrowed = True
-            _narrow_run(run_context, entity, self._own)
-        run.serve = bool(block) and self._serve and run.reading.covered and run.reading.certain
+            if self._enabled and text:
+                did = "served" if run.serve else did
+                event = event_of(run.reading, did, "push", run_context, now=wiring.now(), started=started)
+                notes["push"] = event.as_dict()
+                tell(wiring.listeners, event)
 
     async def async_check(self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None) -> None:
-        """The same in `arun`: reading memory takes microseconds."""
+        """The same in `arun`: reading memory takes well under a millisecond."""
         self.check(run_input, run_context, team, agent)
-
-    def _tell(self, run_context: RunContext, reading: Reading, did: Did, started: float) -> None:
-        event = event_of(reading, did, "push", run_context, now=self._wiring.now(), seconds=_since(started))
-        runs.notes_of(run_context)["push"] = event.as_dict()
-        tell(self._listeners, event)
 
 
 def event_of(
-    reading: Reading | None, did: Did, tool: str, run_context: RunContext, *, now: Any, seconds: float = 0.0
+    reading: Reading | None,
+    did: Did,
+    tool: str,
+    run_context: RunContext,
+    *,
+    now: datetime,
+    started: float,
+    detail: str = "",
 ) -> MemoryEvent:
-    """What was found for one question, for those who count."""
+    """What was found for one question, for those who count. `started` is of `time.perf_counter`."""
     recalls = reading.recalls if reading is not None else ()
     return MemoryEvent(
         at=now,
@@ -146,20 +148,14 @@ def event_of(
         ages={recall.symbol: age for recall in recalls if (age := recall.age_seconds) is not None},
         run_id=run_context.run_id,
         session_id=run_context.session_id,
-        seconds=seconds,
+        seconds=time.perf_counter() - started,
+        detail=detail,
     )
 
 
-def covered(run_context: RunContext | None) -> bool:
-    """True when this run was narrowed: memory covers its question."""
-    notes = ((run_context.metadata if run_context else None) or {}).get(METADATA) or {}
-    return bool(notes.get("covered")) and run_context is not None and notes.get("run_id") == run_context.run_id
-
-
 def _narrow_run(run_context: RunContext, entity: Any, own: Sequence[Any]) -> None:
-    tools = getattr(entity, "tools", None)
-    if isinstance(tools, list):
-        run_context.tools = [tool for tool in tools if not any(tool is one for one in own)]
+    if isinstance(entity.tools, list):
+        run_context.tools = [tool for tool in entity.tools if not any(tool is one for one in own)]
     if isinstance(getattr(entity, "members", None), list):
         run_context.members = []
 
@@ -169,15 +165,11 @@ def _earlier(run_context: RunContext) -> tuple[str, ...]:
     return tuple(kept.get("tokens", ())) if isinstance(kept, dict) else ()
 
 
-def _remember(run_context: RunContext, reading: Reading) -> None:
-    """The tokens talked about last, for a question that names none ("and its risk?")."""
-    symbols = [recall.symbol for recall in reading.recalls][:5]
+def _remember(run_context: RunContext, reading: Reading | None) -> None:
+    """Keep the tokens talked about last, for a question that names none ("and its risk?")."""
+    symbols = [recall.symbol for recall in reading.recalls][:SPOKEN_OF] if reading is not None else []
     if symbols and run_context.session_state is not None:
         run_context.session_state[METADATA] = {"tokens": symbols}
-
-
-def _since(started: float) -> float:
-    return time.perf_counter() - started
 
 
 # What a run was asked, as text, and with memory in front of it

@@ -1,4 +1,4 @@
-"""Runs in flight: what was asked, what memory held, and what has been called, from a run's first word to its last."""
+"""Runs in flight: what was asked, what memory held, what has been called, and how long it may still take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 METADATA = "deeptrader"
 """Where on a run (`run_output.metadata`, `session_state`) the project's notes stand."""
 KEPT = 1_000
-MOST_REPEATS = 2
-"""A model that was told this often that it asks the same again is not going to stop by itself."""
 
 Why = Literal["served", "failed", "late", "loop", "long", "empty", "echo", "replaced"]
 
@@ -44,9 +42,11 @@ SAID: dict[Why, str] = {
 
 @dataclass
 class Run:
-    """One run of an agent or a team. `deadline` is in seconds of `time.monotonic`.
+    """One run of an agent or a team.
 
-    `computed` is None while the model speaks for itself, and else says why code answered in its place.
+    `deadline` is in seconds of `time.monotonic`. `narrowed`: it goes without our tools and without members. `serve`: code
+    answers, no model. `spoken`: a turn ended without a tool call. `computed` says why code answered in the model's
+    place, None while the model speaks for itself; `said` is that answer. `suffix` stands at the end of a stream.
     """
 
     id: str
@@ -56,26 +56,31 @@ class Run:
     asked: Any = None
     reading: Reading | None = None
     brief: Brief | None = None
-    answers: str = "mark"
+    answers: str = "off"
     structured: bool = False
-    serve: bool = False
     has_fallback: bool = False
     narrowed: bool = False
+    serve: bool = False
     spoken: bool = False
     computed: Why | None = None
-    problem: str = ""
     said: str = ""
+    problem: str = ""
     suffix: str = ""
     turns: int = 0
     failures: int = 0
     repeats: int = 0
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def pushed(self) -> bool:
         """True when memory's lines stand in what the model reads."""
         return self.brief is not None and bool(self.brief.text)
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the time that models may take; never less than nothing."""
+        return max(0.0, self.deadline - time.monotonic())
 
     def answer(self, why: Why) -> str:
         """The answer that code writes from memory, and says so. The first reason stands."""
@@ -89,16 +94,12 @@ class Run:
             self.said = "\n\n".join(filter(None, (SAID[why], text or "Memory does not hold this.")))
         return self.said
 
-    def seconds_left(self) -> float:
-        """What is left of the time that models may take."""
-        return self.deadline - time.monotonic()
-
     def repeated(self, name: str, args: dict[str, Any]) -> bool:
-        """Count a tool call; True when the same one was made before in this run."""
+        """Note a tool call; True when the same one was made before in this run."""
         key = f"{name}:{json.dumps(args, sort_keys=True, default=str)}"
         with self.lock:
-            self.calls[key] += 1
-            again = self.calls[key] > 1
+            again = key in self.calls
+            self.calls.add(key)
             self.repeats += again
         return again
 
@@ -110,11 +111,9 @@ _lock = threading.Lock()
 def begin(run_context: RunContext, reader: Reader, settings: Settings, *, parent: Run | None = None) -> Run:
     """The run of this context, entered anew; a member's run ends no later than its team's."""
     deadline = time.monotonic() + settings.model_seconds
-    if parent is not None:
-        deadline = min(deadline, parent.deadline)
-    run = Run(id=run_context.run_id, reader=reader, settings=settings, deadline=deadline)
+    run = Run(run_context.run_id, reader, settings, min(deadline, parent.deadline) if parent else deadline)
     with _lock:
-        before = _runs.get(run.id)
+        before = _runs.pop(run.id, None)
         run.asked = before.asked if before is not None else None  # agno tries a failed run again with what we wrote
         _runs[run.id] = run
         while len(_runs) > KEPT:
@@ -141,8 +140,7 @@ def notes_of(run_context: RunContext) -> dict[str, Any]:
         run_context.metadata = {}
     notes = run_context.metadata.get(METADATA) or {}
     if notes.get("run_id") != run_context.run_id:
-        notes = {"run_id": run_context.run_id, "gate": []}
-        run_context.metadata[METADATA] = notes
+        notes = run_context.metadata[METADATA] = {"run_id": run_context.run_id, "gate": []}
     return notes
 
 
@@ -150,3 +148,9 @@ def parent_notes(run_context: RunContext) -> dict[str, Any] | None:
     """What the team that delegated this run noted; None for a run that nobody of ours delegated."""
     notes = (run_context.metadata or {}).get(METADATA)
     return notes if notes and notes.get("run_id") not in (None, run_context.run_id) else None
+
+
+def covered(run_context: RunContext | None) -> bool:
+    """True when this run goes without our tools and members, since memory covers its question."""
+    run = find(run_context.run_id) if run_context is not None else None
+    return run is not None and run.narrowed

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelNotConfigured, SettingsError
 from ..core.model_tokens import estimate_tokens
 from ..core.text import clean_label
+from .in_time import OutOfTime, in_time
 
 if TYPE_CHECKING:
     from agno.models.base import Model
@@ -150,14 +149,12 @@ def probe_model(model: Model, *, seconds: float = 30) -> ModelProbe:
 
         begun = time.monotonic()
         said = Message(role="assistant", metrics=MessageMetrics())
-        # A thread of its own for each, left behind if it hangs: no call may hold up who asks.
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-probe")
-        try:
-            messages = [Message(role="user", content=text)]
-            asked = pool.submit(model.invoke, messages=messages, assistant_message=said, **options)
-            return asked.result(timeout=max(0.0, ends - begun)), time.monotonic() - begun
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        messages = [Message(role="user", content=text)]
+        reply = in_time(
+            lambda: model.invoke(messages=messages, assistant_message=said, **options),
+            lambda: max(0.0, ends - time.monotonic()),
+        )
+        return reply, time.monotonic() - begun
 
     found: dict[str, Any] = {}
     try:
@@ -169,7 +166,7 @@ def probe_model(model: Model, *, seconds: float = 30) -> ModelProbe:
         found["tools"] = bool(reply.tool_calls)
         reply, _ = ask("Choose left or right, as JSON.", response_format=PROBE_SCHEMA)
         found["json_schema"] = _fits(reply.content)
-    except NotInTime:
+    except OutOfTime:
         return ModelProbe(**found, problem=f"It did not answer within {seconds:g} seconds.")
     except Exception as error:  # whatever a provider raises: it is what the probe is there to find
         return ModelProbe(**found, problem=clean_label(str(error) or type(error).__name__, limit=300))
