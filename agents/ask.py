@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -199,9 +200,7 @@ class Conversation:
         for symbol in symbols:
             recall = self.runtime.khala.latest(symbol)
             if recall.usable and recall.analysis is not None:
-                closed = recall.analysis.bar_close
-                label = f"{symbol} {'hourly' if recall.interval == '1h' else 'daily'} analysis"
-                yield Source(id=f"{symbol}:{recall.interval}@{stamp(closed)}", label=label, as_of=closed)
+                yield _record(symbol, recall.interval, recall.analysis.bar_close)
 
     # From memory alone
 
@@ -214,7 +213,7 @@ class Conversation:
         return Answer(
             question=question,
             text=found.text,
-            sources=tuple(_source(source) for source in found.sources) or tuple(self._records(found.symbols)),
+            sources=tuple(_record(s.symbol, s.interval, s.bar_close) for s in found.sources),
             served_from="memory",
             served="sleep" if reading.covered else "partly" if any(r.usable for r in reading.recalls) else "none",
             answered_at=self.runtime.clock.now(),
@@ -233,8 +232,9 @@ class Conversation:
         tell(self.runtime.engine.listeners(), event)
 
 
-def _source(found: Any) -> Source:
-    return found if isinstance(found, Source) else Source.model_validate(found, from_attributes=True)
+def _record(symbol: str, interval: str, closed: datetime) -> Source:
+    label = f"{symbol} {'hourly' if interval == '1h' else 'daily'} analysis"
+    return Source(id=f"{symbol}:{interval}@{stamp(closed)}", label=label, as_of=closed)
 
 
 def _as_text(content: Any) -> str:

@@ -307,7 +307,8 @@ def _numbers(run: Run) -> list[float]:
     settings = run.settings
     limits = (settings.max_position_percent, settings.daily_loss_limit_percent)
     limits += (settings.rsi_oversold, settings.rsi_overbought)
-    return [*limits, *(run.brief.numbers if run.brief is not None else ())]
+    stated = run.brief.statements if run.brief is not None else ()
+    return [*limits, *(value for statement in stated for value in statement.facts.values())]
 
 
 def _given_messages(run_output: Any) -> Iterator[Any]:

@@ -143,7 +143,6 @@ def _install(
             SleepModeToolkit(
                 wiring.khala,
                 settings=wiring.settings,
-                reader=wiring.reader,
                 listeners=wiring.listeners,
                 add_instructions=foreign,
             )

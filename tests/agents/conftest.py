@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +9,6 @@ from doubles.memory import open_memory
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
-
-READER = "deeptrader.toolkits.sleep_mode.reader"
-if importlib.util.find_spec(READER) is None:
-    from doubles import reader
-
-    sys.modules[READER] = reader
 
 
 @pytest.fixture
