@@ -202,6 +202,7 @@ class Guard(BaseGuardrail):
             text = run.said
         elif run.suffix:
             text = text.removesuffix(run.suffix)
+        text = text if text.strip() else run.text  # a stream in tasks mode keeps its last turn, which may be empty
         if run.answers != "off" and not run.computed:
             messages = list(_given_messages(run_output))
             if not text.strip():

@@ -163,7 +163,8 @@ class Turn:
     def last_words(self) -> Iterator[ModelResponse]:
         """What stands behind the model's text: code's answer, or what the guard has to say."""
         before = "".join(self._text)
-        self._run.spoken = self._run.spoken or not self._calls
+        if not self._calls:
+            _speak(self._run, before)
         if not self._instead and not self._calls:
             self._instead = stream_suffix(self._run, before, self._messages)
         if self._instead:
@@ -197,8 +198,13 @@ def _before(kwargs: dict[str, Any]) -> tuple[Run | None, str | None]:
 
 
 def _spoken(run: Run, reply: ModelResponse) -> ModelResponse:
-    run.spoken = run.spoken or not reply.tool_calls
+    if not reply.tool_calls:
+        _speak(run, reply.content if isinstance(reply.content, str) else "")
     return reply
+
+
+def _speak(run: Run, text: str) -> None:
+    run.spoken, run.text = True, run.text or text
 
 
 def _name(tool: Any) -> str:

@@ -145,6 +145,7 @@ def _install(
                 settings=wiring.settings,
                 listeners=wiring.listeners,
                 add_instructions=foreign,
+                include_tools=[SLEEP_MODE],
             )
         ]
     pushed = Push(

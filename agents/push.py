@@ -223,21 +223,22 @@ def put(content: Any, block: str) -> Any:
         written = content.model_dump_json(indent=2, exclude_none=True)
         return with_memory(written, block) if block or TAG in written.lower() else content
     if isinstance(content, dict):
-        if "role" in content:
-            return {**content, "content": put(content.get("content") or "", block)}
+        for key in ("content", "text"):
+            if isinstance(content.get(key), str | list) and ("role" in content or content.get("type") == "text"):
+                return {**content, key: put(content[key], block)}
         # As agno writes it for the model: no field of the caller's own form is touched.
         written = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         return with_memory(written, block) if block or TAG in written.lower() else content
-    if isinstance(content, list) and content:
-        for at in range(len(content) - 1, -1, -1):
-            if _role(content[at]) == "user":
-                return [*content[:at], put(content[at], block), *content[at + 1 :]]
-        cleaned = [without_memory(item) if isinstance(item, str) else item for item in content]
-        if not block:
-            return cleaned
-        part = {"type": "text", "text": block} if isinstance(content[0], dict) else block
-        return [part, *cleaned]
+    if isinstance(content, list):
+        # The last of the user's messages, or the first part that is text.
+        spoken = [at for at, item in enumerate(content) if _role(item) == "user"][-1:]
+        spoken = spoken or [at for at, item in enumerate(content) if isinstance(item, str) or "text" in _keys(item)]
+        return [put(item, block) if at in spoken[:1] else item for at, item in enumerate(content)]
     return content
+
+
+def _keys(item: Any) -> Any:
+    return item if isinstance(item, dict) else ()
 
 
 def _role(item: Any) -> str:

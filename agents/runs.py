@@ -45,7 +45,7 @@ class Run:
     """One run of an agent or a team.
 
     `deadline` is in seconds of `time.monotonic`. `narrowed`: it goes without our tools and without members. `serve`: code
-    answers, no model. `spoken`: a turn ended without a tool call. `computed` says why code answered in the model's
+    answers, no model. `spoken`: a turn ended without a tool call, with `text`. `computed` says why code answered in the model's
     place, None while the model speaks for itself; `said` is that answer. `suffix` stands at the end of a stream.
     """
 
@@ -62,6 +62,7 @@ class Run:
     narrowed: bool = False
     serve: bool = False
     spoken: bool = False
+    text: str = ""
     computed: Why | None = None
     said: str = ""
     problem: str = ""
