@@ -42,7 +42,7 @@ UNCHECKED = "Not a checked recommendation: the answer did not have the asked-for
 SMALL_COUNT = 12
 """Whole numbers up to here count things ("two tokens", "1.") more often than they are figures."""
 ROUNDED = 0.01
-"""How far a whole number with zeros at its end may lie from the figure it rounds ("about 67,000")."""
+"""How far a whole number with zeros at its end may lie from the figure it rounds ("about 67,000"), as a share."""
 DELEGATIONS = frozenset(
     {"delegate_task_to_member", "delegate_task_to_members", "execute_task", "execute_tasks_parallel"}
 )
@@ -73,8 +73,9 @@ class Given:
         room = 0.5 * step
         if self._near(value, room) or self._near(value / 100, room / 100) or self._near(value * 100, room * 100):
             return True
-        zeros = len(match["digits"]) - len(match["digits"].rstrip("0,"))
-        return bool(zeros) and not match["decimals"] and self._near(value, ROUNDED * value)
+        digits = match["digits"].replace(",", "")
+        zeros = 0 if match["decimals"] else len(digits) - len(digits.rstrip("0"))
+        return bool(zeros) and self._near(value, min(room * 10**zeros, ROUNDED * value))
 
     def _near(self, value: float, room: float) -> bool:
         room *= 1 + 1e-9
@@ -181,15 +182,16 @@ class Guard(BaseGuardrail):
             return
         notes: dict[str, Any] = {"by": "code" if run.computed else "model", "why": run.computed or ""}
         before = run_output.content
+        recommended: list[CheckedRecommendation] = []
         try:
-            recommended: list[CheckedRecommendation] = []
+            if isinstance(before, str):
+                before = run.said if run.computed else before.removesuffix(run.suffix) if run.suffix else before
             run_output.content = self._checked(before, recommended)
-            if isinstance(run_output.content, str) and not recommended:
-                run_output.content = self._held(run, run_output, run_output.content, notes, run_context.output_schema)
+            if isinstance(before, str) and run_output.content == before:
+                run_output.content = self._held(run, run_output, before, notes, run_context.output_schema)
         except DeepTraderError as error:
             log.warning("An answer could not be held to memory: %s", error)
             notes["problem"] = str(error)
-            recommended = []
         _put_back(run, run_output, before)
         self._note(run, run_output, run_context, notes, recommended)
 
@@ -198,19 +200,14 @@ class Guard(BaseGuardrail):
         self.check(run_output, run_context)
 
     def _held(self, run: Run, run_output: Any, text: str, notes: dict[str, Any], schema: Any) -> str:
-        if run.computed:
-            text = run.said
-        elif run.suffix:
-            text = text.removesuffix(run.suffix)
         text = text if text.strip() else run.text  # a stream in tasks mode keeps its last turn, which may be empty
         if run.answers != "off" and not run.computed:
-            messages = list(_given_messages(run_output))
             if not text.strip():
                 text = run.answer("empty")
-            elif is_echo(text, _tool_replies(messages)):
+            elif is_echo(text, _tool_replies(run_output.messages or ())):
                 text = run.answer("echo")
             else:
-                wrong = not_given(text, Given(_texts(messages), _numbers(run)))
+                wrong = not_given(text, Given(_given(run_output), _numbers(run)))
                 notes["not_in_memory"] = list(dict.fromkeys(match[0].strip() for match in wrong))
                 text = run.answer("replaced") if wrong and run.answers == "replace" else marked(text, wrong)
         if isinstance(schema, type) and issubclass(schema, TradeRecommendation) and text:
@@ -312,20 +309,21 @@ def _numbers(run: Run) -> list[float]:
     return [*limits, *(value for statement in stated for value in statement.facts.values())]
 
 
-def _given_messages(run_output: Any) -> Iterator[Any]:
+def _given(run_output: Any) -> Iterator[str]:
     """What the models of a run read, members included. A member's words count by what that member itself was given."""
     members = [member for member in getattr(run_output, "member_responses", None) or () if member.messages]
-    for message in run_output.messages or ():
-        if not members or getattr(message, "tool_name", None) not in DELEGATIONS:
-            yield message
+    yield from _texts(
+        message
+        for message in run_output.messages or ()
+        if not members or getattr(message, "tool_name", None) not in DELEGATIONS
+    )
     for member in members:
-        yield from _given_messages(member)
+        yield ((member.metadata or {}).get(METADATA) or {}).get("brief", "")
+        yield from _given(member)
 
 
 def _texts(messages: Iterable[Any]) -> Iterator[str]:
-    for message in messages:
-        if message.role != "assistant":
-            yield message.get_content_string()
+    return (message.get_content_string() for message in messages if message.role != "assistant")
 
 
 def _tool_replies(messages: Iterable[Any]) -> list[str]:
