@@ -104,9 +104,7 @@ class Conversation:
         SettingsError: the model's name is none.
     """
 
-    def __init__(
-        self, runtime: Runtime, *, model: Model | str | None = None, memory_only: bool = False
-    ) -> None:
+    def __init__(self, runtime: Runtime, *, model: Model | str | None = None, memory_only: bool = False) -> None:
         from ..toolkits.sleep_mode.reader import Reader
 
         self.runtime = runtime

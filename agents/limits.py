@@ -226,5 +226,7 @@ def _instead(model: Model, run: Run, error: Exception) -> str:
 def _reply(said: str | ModelResponse) -> ModelResponse:
     if isinstance(said, ModelResponse):
         return said
-    usage = MessageMetrics(input_tokens=0, output_tokens=0, total_tokens=0)  # agno counts the last turn's again for none
+    usage = MessageMetrics(
+        input_tokens=0, output_tokens=0, total_tokens=0
+    )  # agno counts the last turn's again for none
     return ModelResponse(role="assistant", content=said, response_usage=usage)
