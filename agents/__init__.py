@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..toolkits.sleep_mode.cycle.cycle import analyse_tokens
+    from ..toolkits.sleep_mode.cycle import analyse_tokens
     from .analyst import market_analyst
     from .ask import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
@@ -29,7 +29,7 @@ _HOME = {
     "SleepGate": "gate",
     "TradeRecommendation": "risk",
     "add_sleep_mode": "manager",
-    "analyse_tokens": ".toolkits.sleep_mode.cycle.cycle",
+    "analyse_tokens": ".toolkits.sleep_mode.cycle",
     "answer_question": "ask",
     "deep_trader_manager": "manager",
     "market_analyst": "analyst",

@@ -25,8 +25,8 @@ from .wiring import Wiring, one_of, with_instructions, with_tools
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala
     from ..toolkits.market_data.protocol import MarketProvider
-    from ..toolkits.sleep_mode.events import Listener
-    from ..toolkits.sleep_mode.schedule.activity import Activity
+    from ..toolkits.sleep_mode.activity import Activity
+    from ..toolkits.sleep_mode.asks import Listener
     from ..toolkits.token_security.protocol import SecurityProvider
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,7 @@ def market_analyst(
         instructions: a path (folder or `.md` file) that overrides the shipped text; or a text, list or function that
             is added to it.
         activity: told when a run begins and ends; by default the one of this memory.
-        listeners: told about every look into memory; by default the demand log and the ledger of that memory, where
-            settings describe it.
+        listeners: told about every look into memory; by default the log of that memory, where settings describe it.
         push: False: memory is not written into what the model reads.
         answers: what happens to numbers that are not in memory: `mark` them, `replace` the answer by the computed one,
             or `off`.

@@ -5,42 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ..core.errors import InvalidInput
-from ..core.formats import stamp
 from ..core.market import UtcDatetime
 from ..core.text import clean_label
-from ..toolkits.sleep_mode.events import MemoryEvent, tell
-from .runs import METADATA
+from ..toolkits.sleep_mode.asks import Ask, ask_of, runs_in, tell
+from ..toolkits.sleep_mode.reader import Reader, Reading, Source
+from .runs import METADATA, SAID
 
 if TYPE_CHECKING:
     from agno.models.base import Model
     from agno.team import Team
 
     from ..toolkits.runtime import Runtime
-    from ..toolkits.sleep_mode.reader import Reader, Reading
 
 QUESTION_LIMIT = 8_000
-
-
-class Source(BaseModel):
-    """One fact or record. `value` is the figure as text, empty where the source is a whole record."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    label: str
-    value: str = ""
-    as_of: UtcDatetime
-
-    def __str__(self) -> str:
-        value = f" {self.value}" if self.value else ""
-        return f"{self.label}{value}, as of {self.as_of:%Y-%m-%d %H:%M} UTC [{self.id}]"
 
 
 class Answer(BaseModel):
@@ -48,8 +31,9 @@ class Answer(BaseModel):
 
     `served_from` is "memory" when code wrote the answer, "team" when a model did. `served` says whether memory knew what
     was asked about: sleep (all of it, fresh), partly, scratch (the team worked it out), none (memory did not know it).
-    `why` says why code answered although a model is set (served, failed, late, loop, long, empty, echo, replaced).
-    `not_in_memory` are the numbers that were marked. Tokens are those of the leader and all members together.
+    `why` says why code answered although a model is set (served, failed, late, loop, long, empty, echo, replaced), with
+    the `problem` where there was one. `not_in_memory` are the numbers that were marked, `suggestions` what may be asked
+    instead. Tokens are those of the leader and all members together.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +46,7 @@ class Answer(BaseModel):
     why: str = ""
     problem: str = ""
     not_in_memory: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
     answered_at: UtcDatetime
     age_seconds: float | None = None
     tokens_in: int = 0
@@ -77,7 +62,7 @@ def answer_question(
 
     Args:
         runtime: the memory, market and settings to answer from.
-        model: an agno model or a string; None: the one in settings. With neither, memory alone answers.
+        model: an agno model or a string; None: the runtime's. With neither, memory alone answers.
         memory_only: no model is asked, whatever is set.
 
     Raises:
@@ -97,22 +82,15 @@ async def aanswer_question(
 
 
 class Conversation:
-    """Question after question, with what was said before in mind.
-
-    Raises:
-        ModelNotConfigured: a model is set and its package is not installed.
-        SettingsError: the model's name is none.
-    """
+    """Question after question, with what was said before in mind. Arguments and errors as in `answer_question`."""
 
     def __init__(self, runtime: Runtime, *, model: Model | str | None = None, memory_only: bool = False) -> None:
-        from ..toolkits.sleep_mode.reader import Reader
-
         self.runtime = runtime
-        self._heard: list[MemoryEvent] = []
+        self.reader = Reader(runtime.khala)
         self._earlier: tuple[str, ...] = ()
+        self._heard: list[Ask] = []
         self._session_id = uuid.uuid4().hex
-        self.reader: Reader = Reader(runtime.khala)
-        named = model if model is not None else runtime.settings.model
+        named = model if model is not None else runtime.model
         self.team: Team | None = None if named is None or memory_only else self._build_team(named)
 
     @property
@@ -123,8 +101,7 @@ class Conversation:
                 "Memory alone answers, without a language model: a token's state, entry, exit, risk or safety, a "
                 "comparison, the market. Set DEEPTRADER_MODEL to talk with the team."
             )
-        model = self.team.model
-        return f"DeepTraderManager answers, with {getattr(model, 'id', model)}."
+        return f"DeepTraderManager answers, with {getattr(self.team.model, 'id', self.team.model)}."
 
     def ask(self, question: str) -> Answer:
         """The next question. Raises as `answer_question` does."""
@@ -138,10 +115,8 @@ class Conversation:
         answer = self._from_memory(question) if self.team is None else self._from_team(self.team, question)
         return answer.model_copy(update={"seconds": time.perf_counter() - started})
 
-    # Through the team
-
     def _build_team(self, model: Model | str) -> Team:
-        from agno.db.in_memory import InMemoryDb
+        from agno.db.in_memory import InMemoryDb  # agno takes half a second, and memory alone needs none of it
 
         from .manager import deep_trader_manager
 
@@ -154,7 +129,7 @@ class Conversation:
             settings=runtime.settings,
             activity=runtime.activity,
             listeners=[*engine.listeners(), self._heard.append],
-            post_hooks=[engine.ledger_hook],
+            post_hooks=[engine.ask_hook],
             db=InMemoryDb(),
             add_history_to_context=True,
         )
@@ -162,83 +137,61 @@ class Conversation:
     def _from_team(self, team: Team, question: str) -> Answer:
         from agno.run import RunStatus
 
-        from ..toolkits.sleep_mode.ledger.hook import runs_in, served_from
-
         self._heard.clear()
         run = team.run(question, session_id=self._session_id)
         if run.status == RunStatus.error:
-            # The limits give memory's answer where it has one; this is a question that memory knows nothing about.
-            problem = clean_label(str(run.content), limit=300)
-            answer = self._from_memory(question)
-            text = f"The language model could not be reached; memory answers.\n\n{answer.text}"
+            # The limits give memory's answer where it has one; this is a question that it knows nothing about.
+            answer, problem = self._from_memory(question), clean_label(str(run.content), limit=300)
+            text = f"{SAID['failed']}\n\n{answer.text}"
             return answer.model_copy(update={"text": text, "why": "failed", "problem": problem})
-        members = list(runs_in(run))
         noted = ((run.metadata or {}).get(METADATA) or {}).get("answer") or {}
-        told = [event for event in self._heard if event.tokens or event.did == "served"]
-        ages = [age for event in told for age in event.ages.values()]
-        symbols = dict.fromkeys(symbol for event in told for symbol in event.tokens)
+        asked = self.runtime.engine.asks.find(run.run_id or "")
+        served = asked.served if asked is not None else "none"
         return Answer(
             question=question,
-            text=run.content if isinstance(run.content, str) else _as_text(run.content),
-            sources=tuple(self._records(symbols)),
+            text=run.content.model_dump_json(indent=2) if isinstance(run.content, BaseModel) else str(run.content),
+            sources=tuple(self._records()),
             served_from="memory" if noted.get("by") == "code" else "team",
-            served=served_from(told, asked_members=len(members) > 1),
+            served=served if served in ("sleep", "partly", "scratch") else "none",
             why=noted.get("why", ""),
             problem=noted.get("problem", ""),
             not_in_memory=tuple(noted.get("not_in_memory", ())),
             answered_at=self.runtime.clock.now(),
-            age_seconds=max(ages, default=None),
-            tokens_in=sum(_tokens(each, "input_tokens") for each in members),
-            tokens_out=sum(_tokens(each, "output_tokens") for each in members),
+            age_seconds=asked.age_seconds if asked is not None else None,
+            tokens_in=sum(_tokens(each, "input_tokens") for each in runs_in(run)),
+            tokens_out=sum(_tokens(each, "output_tokens") for each in runs_in(run)),
             model=str(run.model or ""),
         )
 
-    def _records(self, symbols: Iterable[str]) -> Iterator[Source]:
-        """The fresh records that an answer could rest on."""
-        for symbol in symbols:
+    def _records(self) -> Iterator[Source]:
+        """The fresh records that were read for the answer."""
+        for symbol in dict.fromkeys(symbol for ask in self._heard for symbol in ask.tokens):
             recall = self.runtime.khala.latest(symbol)
             if recall.usable and recall.analysis is not None:
-                yield _record(symbol, recall.interval, recall.analysis.bar_close)
-
-    # From memory alone
+                yield Source.of(recall.analysis)
 
     def _from_memory(self, question: str) -> Answer:
+        started = time.perf_counter()
         reading = self.reader.read(text=question, earlier=self._earlier)
         found = self.reader.answer(reading)
-        self._earlier = tuple(found.symbols)[:5] or self._earlier
-        self._count(reading)
+        self._earlier = found.symbols[:5] or self._earlier
+        self._log(reading, time.perf_counter() - started)
         ages = [recall.age_seconds for recall in reading.recalls if recall.age_seconds is not None]
         return Answer(
             question=question,
             text=found.text,
-            sources=tuple(_record(s.symbol, s.interval, s.bar_close) for s in found.sources),
+            sources=found.sources,
             served_from="memory",
-            served="sleep" if reading.covered else "partly" if any(r.usable for r in reading.recalls) else "none",
+            served="sleep" if found.served == "memory" else found.served,
+            suggestions=found.suggestions,
             answered_at=self.runtime.clock.now(),
             age_seconds=max(ages, default=None),
         )
 
-    def _count(self, reading: Reading) -> None:
-        event = MemoryEvent(
-            at=self.runtime.clock.now(),
-            did="served" if reading.covered else "answered",
-            tool="ask",
-            kind=reading.question.topic or "state",
-            tokens={recall.symbol: recall.freshness for recall in reading.recalls},
-            session_id=self._session_id,
-        )
-        tell(self.runtime.engine.listeners(), event)
-
-
-def _record(symbol: str, interval: str, closed: datetime) -> Source:
-    label = f"{symbol} {'hourly' if interval == '1h' else 'daily'} analysis"
-    return Source(id=f"{symbol}:{interval}@{stamp(closed)}", label=label, as_of=closed)
-
-
-def _as_text(content: Any) -> str:
-    if isinstance(content, BaseModel):
-        return content.model_dump_json(indent=2)
-    return "" if content is None else str(content)
+    def _log(self, reading: Reading, seconds: float) -> None:
+        now, session = self.runtime.clock.now(), self._session_id
+        ask = ask_of(reading, ask_id=uuid.uuid4().hex, at=now, source="command", session=session, seconds=seconds)
+        tell(self.runtime.engine.listeners(), ask)
 
 
 def _tokens(run: Any, name: str) -> int:

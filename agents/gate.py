@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,11 +24,10 @@ from agno.run import RunContext
 from agno.tools.function import FunctionCall
 
 from ..core.errors import DeepTraderError
-from ..toolkits.sleep_mode.events import Did, Listener, tell
 from ..toolkits.sleep_mode.toolkit import SLEEP_MODE
 from . import runs
 from .limits import limited
-from .push import Push, as_block, event_of, with_memory, without_memory
+from .push import Did, Push, as_block, log_ask, note_of, with_memory, without_memory
 from .wiring import one_of
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ EXECUTION = frozenset({"execute_task", "execute_tasks_parallel"})
 READING = frozenset({SLEEP_MODE, "sleep_status", "analyse_tokens", "search_memory"})
 """Tools of ours whose reply stays the same within a run, so that it is given once."""
 REPEATED = "You made this very call before: its reply stands above. Answer from it."
-ABOVE = "The lines of memory above already say this. Answer from them."
 MOST_REFUSALS = 5
 """A model that was sent back to sleep_mode this often is not going to call it: the run is stopped."""
 
@@ -68,16 +66,14 @@ class SleepGate:
 
     Args:
         wiring: the memory that is read.
-        listeners: told what the gate did, each time.
 
     Raises:
         InvalidInput: there is no such mode.
     """
 
-    def __init__(self, wiring: Wiring, *, mode: GateMode = "inject", listeners: Sequence[Listener] = ()) -> None:
+    def __init__(self, wiring: Wiring, *, mode: GateMode = "inject") -> None:
         self.mode: GateMode = one_of(GateMode, mode, "gate mode")
         self._wiring = wiring
-        self._listeners = tuple(listeners)
         self._member_push = Push(wiring, whose="member")
         self._refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -96,8 +92,6 @@ class SleepGate:
     ) -> Any:
         """agno tool hook for a team. Synchronous on purpose: agno skips asynchronous hooks in `run`."""
         if name not in TASK_ARGUMENT and name not in EXECUTION:
-            if name == SLEEP_MODE and _was_pushed(args, run_context):
-                return ABOVE
             return once(name, func, args, run_context)
         runs.notes_of(run_context)["gate_mode"] = self.mode
         if self.mode == "off":
@@ -135,9 +129,10 @@ class SleepGate:
         except DeepTraderError as error:
             # A delegation without memory still works; that it had to is noted on the run.
             log.warning("The gate could not read memory: %s", error)
-            self._note(run_context, "unavailable", tool, None, started, str(error))
+            self._note(run_context, "unavailable", tool, None, str(error))
             return task
-        self._note(run_context, "injected" if block else "nothing_known", tool, reading, started)
+        self._note(run_context, "injected" if block else "nothing_known", tool, reading)
+        log_ask(self._wiring, reading, "gate", run_context, started=started)
         return with_memory(task, block)
 
     def _refuse(self, tool: str, func: Callable[..., Any], run_context: RunContext) -> None:
@@ -146,7 +141,7 @@ class SleepGate:
             refused = self._refusals[run_context.run_id]
             if len(self._refusals) > runs.KEPT:
                 self._refusals = Counter({run_context.run_id: refused})
-        self._note(run_context, "refused", tool, None, time.perf_counter())
+        self._note(run_context, "refused", tool, None)
         if refused > MOST_REFUSALS:
             raise StopAgentRun(
                 f"Stopped: {refused} delegations were tried without reading memory first.",
@@ -155,18 +150,8 @@ class SleepGate:
         _let_the_model_go_on(func)
         raise RetryAgentRun("Refused: call sleep_mode first and read its reply. Then delegate what it does not know.")
 
-    def _note(
-        self,
-        run_context: RunContext,
-        did: Did,
-        tool: str,
-        reading: Reading | None,
-        started: float,
-        detail: str = "",
-    ) -> None:
-        event = event_of(reading, did, tool, run_context, now=self._wiring.now(), started=started, detail=detail)
-        runs.notes_of(run_context)["gate"].append(event.as_dict())
-        tell(self._listeners, event)
+    def _note(self, run_context: RunContext, did: Did, tool: str, reading: Reading | None, detail: str = "") -> None:
+        runs.notes_of(run_context)["gate"].append(note_of(reading, did, tool, detail))
 
 
 def has_read_memory(run_context: RunContext) -> bool:
@@ -177,19 +162,6 @@ def has_read_memory(run_context: RunContext) -> bool:
         message.role == "tool" and message.tool_name == SLEEP_MODE and not message.from_history
         for message in run_context.messages or ()
     )
-
-
-def _was_pushed(args: dict[str, Any], run_context: RunContext) -> bool:
-    """True when `sleep_mode` is asked for what stands in the lines that the model was given at the start."""
-    run = runs.find(run_context.run_id)
-    if run is None or run.reading is None or run.brief is None or not isinstance(args.get("tokens"), list):
-        return False
-    try:
-        asked = run.reader.read(names=args["tokens"], topic=args.get("topic") or None)
-    except DeepTraderError:
-        return False  # the tool itself says what is wrong
-    same_topic = asked.question.topic in (None, "state", run.reading.question.topic)
-    return asked.covered and same_topic and {recall.symbol for recall in asked.recalls} <= set(run.brief.symbols)
 
 
 def _is_push(hook: Any) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from ..toolkits.khala import Khala
     from ..toolkits.market_data.protocol import MarketProvider
-    from ..toolkits.sleep_mode.events import Listener
-    from ..toolkits.sleep_mode.schedule.activity import Activity
+    from ..toolkits.sleep_mode.activity import Activity
+    from ..toolkits.sleep_mode.asks import Listener
     from ..toolkits.token_security.protocol import SecurityProvider
 
 MANAGER_ID = "deep-trader-manager"
@@ -135,19 +135,11 @@ def _install(
     loss_today: Callable[[], float] | None = None,
 ) -> Team:
     """Push, tool, gate, guard and limits on a team. Somebody else's members are left out only where memory is certain."""
-    before = SleepGate(wiring, mode=gate, listeners=wiring.listeners)
+    before = SleepGate(wiring, mode=gate)
     own: list[Any] = []
     if not isinstance(team.tools, list) or not any(_offers_sleep_mode(tool) for tool in team.tools):
-        # Without the toolkit's own instructions: the manager's file says when to call it, and users edit that file.
-        own = [
-            SleepModeToolkit(
-                wiring.khala,
-                settings=wiring.settings,
-                listeners=wiring.listeners,
-                add_instructions=foreign,
-                include_tools=[SLEEP_MODE],
-            )
-        ]
+        toolkit = {"settings": wiring.settings, "reader": wiring.reader, "listeners": wiring.listeners}
+        own = [SleepModeToolkit(wiring.khala, **toolkit)]
     pushed = Push(
         wiring,
         whose="leader",

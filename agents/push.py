@@ -16,7 +16,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
@@ -25,7 +24,7 @@ from agno.run import RunContext
 from pydantic import BaseModel
 
 from ..core.errors import DeepTraderError
-from ..toolkits.sleep_mode.events import Did, MemoryEvent, tell
+from ..toolkits.sleep_mode.asks import AskSource, ask_of, tell
 from . import runs
 from .runs import METADATA
 
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Did = Literal["injected", "served", "refused", "nothing_known", "unavailable"]
+"""What memory did in a run: lines were written, code answered, a delegation was sent back, there was nothing to write, or
+memory could not be read."""
 TAG = "khala_memory"
 SPOKEN_OF = 5
 """How many tokens of the last question a session keeps in mind."""
@@ -110,6 +112,7 @@ class Push(BaseGuardrail):
         run_input.input_content = put(run.asked, as_block(run.brief.text) if run.brief is not None else "")
         if run.reading is not None and run.pushed:
             did = "injected"
+            notes["pushed"] = {"tokens": list(run.reading.symbols), "topic": run.reading.topic.name}
             run.serve = self._serve and run.reading.covered and run.reading.certain
             if run.serve or self._narrow(run.reading):
                 run.narrowed = True
@@ -117,40 +120,34 @@ class Push(BaseGuardrail):
         if parent is None:
             _remember(run_context, run.reading)
             if self._enabled and text:
-                did = "served" if run.serve else did
-                event = event_of(run.reading, did, "push", run_context, now=wiring.now(), started=started)
-                notes["push"] = event.as_dict()
-                tell(wiring.listeners, event)
+                notes["push"] = note_of(run.reading, "served" if run.serve else did, "push")
+            if run.reading is not None:
+                log_ask(wiring, run.reading, "push", run_context, started=started)
 
     async def async_check(self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None) -> None:
         """The same in `arun`: reading memory takes well under a millisecond."""
         self.check(run_input, run_context, team, agent)
 
 
-def event_of(
-    reading: Reading | None,
-    did: Did,
-    tool: str,
-    run_context: RunContext,
-    *,
-    now: datetime,
-    started: float,
-    detail: str = "",
-) -> MemoryEvent:
-    """What was found for one question, for those who count. `started` is of `time.perf_counter`."""
+def note_of(reading: Reading | None, did: Did, tool: str, detail: str = "") -> dict[str, Any]:
+    """What memory did in a run, as it stands in the run's metadata."""
     recalls = reading.recalls if reading is not None else ()
-    return MemoryEvent(
-        at=now,
-        did=did,
-        tool=tool,
-        kind=(reading.question.topic if reading is not None else None) or "state",
-        tokens={recall.symbol: recall.freshness for recall in recalls},
-        ages={recall.symbol: age for recall in recalls if (age := recall.age_seconds) is not None},
-        run_id=run_context.run_id,
-        session_id=run_context.session_id,
-        seconds=time.perf_counter() - started,
-        detail=detail,
-    )
+    note: dict[str, Any] = {"did": did, "tool": tool, "topic": reading.topic.name if reading is not None else ""}
+    note["tokens"] = {recall.symbol: recall.freshness.value for recall in recalls}
+    if ages := {recall.symbol: round(age) for recall in recalls if (age := recall.age_seconds) is not None}:
+        note["age_seconds"] = ages
+    return note | ({"detail": detail} if detail else {})
+
+
+def log_ask(wiring: Wiring, reading: Reading, source: AskSource, run_context: RunContext, *, started: float) -> None:
+    """Tell those who log what is asked. `started` is of `time.perf_counter`."""
+    if wiring.listeners:
+        seconds = time.perf_counter() - started
+        session = run_context.session_id or ""
+        ask = ask_of(
+            reading, ask_id=run_context.run_id, at=wiring.now(), source=source, session=session, seconds=seconds
+        )
+        tell(wiring.listeners, ask)
 
 
 def _narrow_run(run_context: RunContext, entity: Any, own: Sequence[Any]) -> None:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ..toolkits.khala import Khala
     from ..toolkits.market_data.protocol import MarketProvider
     from ..toolkits.runtime import Runtime
-    from ..toolkits.sleep_mode.cycle.cycle_report import TokenOutcome
-    from ..toolkits.sleep_mode.events import Listener
+    from ..toolkits.sleep_mode.activity import Activity
+    from ..toolkits.sleep_mode.asks import Listener
     from ..toolkits.sleep_mode.reader import Reader
-    from ..toolkits.sleep_mode.schedule.activity import Activity
+    from ..toolkits.sleep_mode.report import TokenOutcome
     from ..toolkits.token_security.protocol import SecurityProvider
 
 _TOOLS = re.compile(r"^## Tools$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -70,7 +70,7 @@ class Wiring:
 
     @cached_property
     def activity(self) -> Activity:
-        from ..toolkits.sleep_mode.schedule.activity import activity_of
+        from ..toolkits.sleep_mode.activity import activity_of
 
         return self.given_activity or activity_of(self.khala)
 
@@ -86,7 +86,7 @@ class Wiring:
 
     def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
         """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
-        from ..toolkits.sleep_mode.cycle.cycle import analyse_tokens
+        from ..toolkits.sleep_mode.cycle import analyse_tokens
 
         return analyse_tokens(
             tokens,
@@ -100,21 +100,21 @@ class Wiring:
 
     @cached_property
     def listeners(self) -> tuple[Listener, ...]:
-        """Those passed; for a memory that settings describe also its engine's, which count demand and savings."""
+        """Those passed; for a memory that settings describe also its engine's, which log what is asked."""
         if self.given_listeners is not None:
             return tuple(self.given_listeners)
         return () if self.given_khala is not None else tuple(self._runtime.engine.listeners())
 
     @property
     def bookkeeping(self) -> list[Any]:
-        """Post-hooks that book a finished run in the ledger, where there is one."""
+        """Post-hooks that log what a finished run took, where there is a log."""
         return [self.book] if self.given_khala is None and self.given_listeners is None else []
 
     def book(self, run_output: Any, agent: Any = None) -> None:
-        """Post-hook: book a run in the ledger. A member's run in a team of ours is booked with the team's."""
+        """Post-hook: log what a run took. A member's run in a team of ours is part of the team's."""
         notes = (run_output.metadata or {}).get(METADATA) or {}
         if agent is None or not notes.get("delegated"):
-            self._runtime.engine.ledger_hook(run_output)
+            self._runtime.engine.ask_hook(run_output)
 
     @property
     def _runtime(self) -> Runtime:

@@ -37,10 +37,9 @@ from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.market_data.protocol import Universe
-from deeptrader.toolkits.sleep_mode.cycle.plan import BudgetKind, CycleState
-from deeptrader.toolkits.sleep_mode.planning.costs import Costs
-from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.planning.planner import SleepPlanner
+from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
+from deeptrader.toolkits.sleep_mode.budgets import BudgetKind
+from deeptrader.toolkits.sleep_mode.planner import Costs, CycleState, SleepPlanner
 
 QUESTIONS_PER_LOOK = 8.0
 ZIPF = 1.0
@@ -51,6 +50,8 @@ class Refreshes:
 
     def __init__(self, count: int) -> None:
         self._count = count
+        self.spent: dict[BudgetKind, float] = {}
+        self.refusals: dict[BudgetKind, str] = {}
 
     def left(self, kind: BudgetKind) -> float:
         return float(self._count) if kind == "seconds" else float("inf")
@@ -120,11 +121,11 @@ class Moment:
     now: datetime
     tape: Tape
     memory: Memory
-    demand: DemandLog
+    asks: AskLog
     budget: int
 
     def popularity(self) -> list[float]:
-        rates = self.demand.rates(self.tape.tokens)
+        rates = self.asks.rates(self.tape.tokens)
         return [rates[token.symbol] for token in self.tape.tokens]
 
     def volatility(self) -> list[float]:
@@ -174,7 +175,7 @@ def planned(settings: Settings, seed: int) -> Rule:
         if planner is None:
             # Every refresh costs one: what is compared is which tokens are chosen, not what they cost.
             costs = Costs(request_seconds=0.0, compute_seconds=1.0)
-            planner = SleepPlanner(settings, moment.demand, costs=lambda: costs, rng=random.Random(seed))
+            planner = SleepPlanner(settings, moment.asks.rates, costs=costs)
         tape = moment.tape
         recalls: dict[tuple[str, Interval], Recall] = {
             (token.symbol, tape.interval): moment.memory.recall(n, moment.now) for n, token in enumerate(tape.tokens)
@@ -235,18 +236,20 @@ def replay(tape: Tape, name: str, budget: int, seed: int, memory: Memory | None 
     asked = fresh = stale_served = spent = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.db")
-        demand = DemandLog(journal, clock=clock, background=False)
+        asks_log = AskLog(journal, clock=clock, background=False)
         for number, asks in enumerate(questions(tape, seed)):
             clock.set(tape.looks[number])
             memory.look(number)
-            chosen = rule(Moment(number, tape.looks[number], tape, memory, demand, budget))
+            chosen = rule(Moment(number, tape.looks[number], tape, memory, asks_log, budget))
             assert len(chosen) <= budget
             spent += len(chosen)
             for token in chosen:
                 memory.refresh(token, number)
             for at, token in asks:
                 hit = memory.fresh(token, clock.set(at))
-                demand.record(tape.tokens[token].symbol, "state", hit=hit, interval=tape.interval)
+                asks_log.note(
+                    Ask(f"ask-{asked}", at, "command", (tape.tokens[token].symbol,), served="sleep" if hit else "none")
+                )
                 asked, fresh = asked + 1, fresh + hit
                 stale_served += hit and memory.out_of_date(token, at)
         journal.close()

@@ -22,9 +22,11 @@ DeepTraderError
 │   ├── StoreCorrupt             the journal or the index is damaged
 │   ├── StoreFull                no space is left
 │   ├── StoreBusy                another process holds what we need
+│   │   └── LeaseLost              another process has taken over the work; write nothing more
 │   ├── SchemaMismatch           the store was written by a newer or unknown version
 │   └── EmbedderMismatch         the store was embedded by another embedder or dimension
 ├── BudgetExceeded             a hard budget would be crossed (exit code 5)
+├── Unforeseen                 something raised an error that nobody expected (exit code 1); it is logged in full
 ├── InstallationError          a file that ships with the package is missing or damaged (exit code 1)
 └── VerificationFailed         what was computed or written failed its check (exit code 6)
 
@@ -152,6 +154,10 @@ class StoreBusy(StoreError):
     pass
 
 
+class LeaseLost(StoreBusy):
+    pass
+
+
 class SchemaMismatch(StoreError):
     pass
 
@@ -162,6 +168,15 @@ class EmbedderMismatch(StoreError):
 
 class BudgetExceeded(DeepTraderError):
     exit_code = 5
+
+
+class Unforeseen(DeepTraderError):
+    """What raised an exception that is none of ours, typed so that it costs one token or one step and not a cycle."""
+
+    @classmethod
+    def of(cls, error: BaseException, what: str) -> Unforeseen:
+        """The typed error for `error`, raised while doing `what`; only its kind is told, its text may hold secrets."""
+        return cls(f"{what}: an unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
 
 
 class InstallationError(DeepTraderError):

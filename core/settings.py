@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     sleep_every_seconds: Positive = 300
     cycle_deadline_seconds: Positive = 240
     fetch_concurrency: Count = 4
-    lease_seconds: Positive = 60
+    lease_seconds: Positive = Field(default=60, description="a cycle without progress for so long loses its lease")
+    idle_after_seconds: Positive = Field(default=120, description="quiet after work for so long starts an idle pass")
+    source_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of a source")
     kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")
     budget_requests_per_cycle: Count = 200
     budget_requests_per_day: Count = 20_000
@@ -128,6 +130,7 @@ class Settings(BaseSettings):
     model_tool_calls: Count = Field(default=8, description="how many tools a model may call for one answer")
     model_output_tokens: Count = Field(default=800, description="how long a model's answer may be")
     sleep_model: str | None = Field(default=None, description="model that works while asleep; may be a larger one")
+    sleep_model_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of it")
     sleep_model_base_url: str | None = Field(default=None, description="as model_base_url, for the sleeping model")
     sleep_model_api_key: SecretStr | None = Field(default=None, repr=False)
     model_prices: dict[str, ModelPrice] = Field(

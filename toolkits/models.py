@@ -46,12 +46,14 @@ def resolve_model(model: Model | str | None, settings: Settings) -> Model:
     return resolved
 
 
-def resolve_sleep_model(settings: Settings) -> Model | None:
-    """The model that works while the team sleeps; None when settings name none. Raises as `resolve_model`."""
-    if settings.sleep_model is None:
-        return None
+def resolve_sleep_model(model: Model | str | None, settings: Settings) -> Model | None:
+    """The model that judges while the team sleeps; None when none is named. Raises as `resolve_model`."""
+    if model is None or not isinstance(model, str):
+        return model
     url, key = settings.sleep_model_base_url, settings.sleep_model_api_key
-    return _from_name(settings.sleep_model, "DEEPTRADER_SLEEP_MODEL", url, key, "DEEPTRADER_SLEEP_MODEL_BASE_URL")
+    resolved = _from_name(model, "DEEPTRADER_SLEEP_MODEL", url, key, "DEEPTRADER_SLEEP_MODEL_BASE_URL")
+    _limit(resolved, seconds=settings.sleep_model_seconds, output_tokens=settings.model_output_tokens)
+    return resolved
 
 
 def _from_name(named: str, where: str, base_url: str | None, api_key: SecretStr | None, url_name: str) -> Model:

@@ -1,7 +1,8 @@
-"""Settings made into parts: one place where clock, market, security and memory of a process are put together."""
+"""The one composition root: where clock, market, security, memory and engine of a process are put together."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -9,30 +10,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import Clock, ReplayClock, SystemClock
+from ..core.errors import SettingsError
 from ..core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from agno.models.base import Model
+
     from .khala import Khala
     from .market_data.protocol import MarketProvider
     from .market_data.recorded import RecordedMarket
-    from .sleep_mode.cycle.cycle import SleepCycle
+    from .sleep_mode.activity import Activity
+    from .sleep_mode.cycle import SleepCycle
     from .sleep_mode.engine import Engine
-    from .sleep_mode.schedule.activity import Activity
-    from .token_security.cache import CachedSecurity
+    from .token_security.protocol import SecurityProvider
+
+_FOLDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 
 
 class Runtime:
-    """The parts that settings describe, each built when it is first asked for and then shared.
+    """The parts of a team, those given and for the rest what settings describe; each is built when it is first asked
+    for and then shared.
+
+        runtime = Runtime(market=MyExchange(), model="openai:gpt-5-mini")
+        runtime.engine.run_once()
 
     A recorded market is replayed: its present is `as_of`, else the moment of the last cycle in its memory, else its
     last bar. A live or simulated market follows the machine's clock unless `as_of` freezes it.
+
+    Args:
+        settings: variables, settings file and defaults when left out.
+        market, security: providers of one's own.
+        model, sleep_model: awake and asleep, as agno models or names; what settings name when left out.
+        khala: a memory that is open already; whoever opened it closes it.
+        clock: the present of the market.
+        as_of: a moment that is replayed.
+
+    Raises:
+        SettingsError: the market's id cannot be the name of a folder.
     """
 
-    def __init__(self, settings: Settings, *, as_of: datetime | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        market: MarketProvider | None = None,
+        security: SecurityProvider | None = None,
+        model: Model | str | None = None,
+        sleep_model: Model | str | None = None,
+        khala: Khala | None = None,
+        clock: Clock | None = None,
+        as_of: datetime | None = None,
+    ) -> None:
+        self.settings = settings or (khala.settings if khala is not None else load_settings())
+        self.model = model if model is not None else self.settings.model
+        self.sleep_model = sleep_model if sleep_model is not None else self.settings.sleep_model
+        self.market_id: str = market.id if market is not None else self.settings.market
+        if not _FOLDER.fullmatch(self.market_id):
+            raise SettingsError(
+                f"{self.market_id!r} cannot be the id of a market.",
+                hint="Use lower-case letters, digits, hyphens and dots: its memory's folder is named by it.",
+            )
         self._as_of = as_of
+        self._clock = clock or (khala.clock if khala is not None and as_of is None else None)
         self._lock = threading.RLock()
-        self._parts: dict[str, Any] = {}
+        given = {"market": market, "security": security, "khala": khala}
+        self._given = {name: part for name, part in given.items() if part is not None}
+        self._parts: dict[str, Any] = dict(self._given)
 
     def __deepcopy__(self, _memo: Any) -> Runtime:
         return self  # AgentOS copies agents per request; memory stays one
@@ -45,44 +88,52 @@ class Runtime:
             return self._parts[name]
 
     @property
+    def store_dir(self) -> Path:
+        """Folder of the memory, named by the market's id: memories of different markets never mix."""
+        return self.settings.data_dir / self.market_id
+
+    @property
     def clock(self) -> Clock:
         """The present of this market."""
         return self._once("clock", self._build_clock)
 
     @property
     def market(self) -> MarketProvider:
-        """The market provider that `settings.market` names."""
+        """The market provider given, or the one that `settings.market` names."""
         return self._once("market", self._build_market)
 
     @property
     def khala(self) -> Khala:
-        """The memory of this market, opened under `settings.store_dir`."""
+        """The memory of this market, opened under `store_dir`."""
         return self._once("khala", self._build_khala)
 
     @property
-    def security(self) -> CachedSecurity:
+    def security(self) -> SecurityProvider:
         """Token security for this market."""
         return self._once("security", self._build_security)
 
     @property
     def activity(self) -> Activity:
         """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
-        from .sleep_mode.schedule.activity import activity_of
+        from .sleep_mode.activity import activity_of
 
         return activity_of(self.khala)
 
     @property
     def engine(self) -> Engine:
         """The sleep-time engine over this market and memory."""
-        from .sleep_mode.engine import Engine
+        from .sleep_mode.engine import Engine  # numpy and the whole of sleep mode
 
         return self._once("engine", lambda: Engine(self))
 
     def _build_clock(self) -> Clock:
         if self._as_of is not None:
             return ReplayClock(self._as_of)
-        if self.settings.market == "recorded":
-            return ReplayClock(self._recorded(None).present())
+        if self._clock is not None:
+            return self._clock
+        if self.market_id == "recorded":
+            market = self._given.get("market") or self._recorded(None)
+            return ReplayClock(market.present())
         return SystemClock()
 
     def _build_market(self) -> MarketProvider:
@@ -103,25 +154,28 @@ class Runtime:
 
     def _build_khala(self) -> Khala:
         from .khala import Khala
-        from .sleep_mode.cycle.cycle_report import CycleLog
+        from .sleep_mode.report import CycleLog
 
-        khala = Khala.open(self.settings.store_dir, clock=self.clock, settings=self.settings)
+        khala = Khala.open(self.store_dir, clock=self.clock, settings=self.settings)
         if self._as_of is None and isinstance(self.clock, ReplayClock):
             last = CycleLog(khala.journal).last()
             if last is not None:
                 self.clock.move(last.as_of)
         return khala
 
-    def _build_security(self) -> CachedSecurity:
+    def _build_security(self) -> SecurityProvider:
         from .token_security import KhalaReports, build_security
 
+        settings = self.settings
+        if self.market.simulated and settings.market != "simulated":
+            settings = settings.with_changes(market="simulated")  # made-up tokens are looked up nowhere
         # Kept in Khala, so that whoever checks a token, an agent or a cycle, has checked it for all.
         kept = KhalaReports(lambda: self.khala)
-        return build_security(self.settings, market=self.market, clock=self.clock, store=kept)
+        return build_security(settings, market=self.market, clock=self.clock, store=kept)
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
-        from .sleep_mode.cycle.cycle import SleepCycle
+        from .sleep_mode.cycle import SleepCycle
 
         defaults = {
             "market": self.market,
@@ -133,11 +187,11 @@ class Runtime:
         return SleepCycle(**(defaults | parts))
 
     def close(self) -> None:
-        """Write what waits in memory and close the store, as far as they were opened."""
+        """Write what waits in memory and close the store, as far as they were opened here."""
         with self._lock:
             for name in ("engine", "khala"):
                 part = self._parts.pop(name, None)
-                if part is not None:
+                if part is not None and name not in self._given:
                     part.close()
 
     def __enter__(self) -> Runtime:

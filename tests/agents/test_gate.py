@@ -20,7 +20,7 @@ from deeptrader.agents.gate import SleepGate
 from deeptrader.agents.manager import add_sleep_mode
 from deeptrader.agents.wiring import Wiring
 from deeptrader.core.errors import InvalidInput
-from deeptrader.toolkits.sleep_mode.events import MemoryEvent
+from deeptrader.toolkits.sleep_mode.asks import Ask
 
 MODES = [None, TeamMode.coordinate, TeamMode.route, TeamMode.broadcast, TeamMode.tasks]
 EVERYWHERE = [pytest.param(mode, way, id=f"{mode.value if mode else 'plain'}-{way}") for mode in MODES for way in WAYS]
@@ -312,19 +312,19 @@ def test_the_same_member_outside_the_team_is_left_alone(khala):
     assert member_model(team).requests[0].user == "How is bitcoin?"
 
 
-def test_listeners_hear_what_the_gate_did(khala):
-    heard: list[MemoryEvent] = []
+def test_what_was_asked_is_logged_under_the_run(khala):
+    heard: list[Ask] = []
     member = Agent(id="member", model=ScriptedModel(forever="ok"), telemetry=False)
     team = Team(members=[member], model=ScriptedModel([*delegation(None, "Is solana safe?"), "end"]), telemetry=False)
     add_sleep_mode(team, khala=khala, listeners=[heard.append])
 
-    team.run("Ask the member about solana", session_id="desk")
+    output = team.run("Ask the member about solana", session_id="desk")
 
-    assert [(event.did, event.tool, event.kind, event.hit, event.session_id) for event in heard] == [
-        ("injected", "push", "state", False, "desk"),
-        ("injected", "delegate_task_to_member", "safety", False, "desk"),
+    assert [(ask.source, ask.topic, ask.tokens, ask.served) for ask in heard] == [
+        ("push", "state", ("SOL-USD",), "none"),
+        ("gate", "safety", ("SOL-USD",), "none"),
     ]
-    assert heard[0].run_id == heard[1].run_id
+    assert {(ask.ask_id, ask.session) for ask in heard} == {(output.run_id, "desk")}
 
 
 def test_an_unknown_mode_is_refused(khala):

@@ -234,13 +234,13 @@ def test_members_made_by_a_function_are_made_when_they_are_needed(parts, way):
 
 def test_what_was_pushed_is_not_read_twice(parts):
     leader = ScriptedModel(
-        [call("sleep_mode", tokens=["bitcoin"]), call("sleep_mode", tokens=["ETH-USD"]), "Solana is out of date."]
+        [call("sleep_mode", tokens=["bitcoin"], topic="compare"), call("sleep_mode", tokens=["ETH-USD"]), "Solana is out of date."]
     )
 
     deep_trader_manager(leader, **parts).run("How are bitcoin and solana?")
 
     first, second = leader.requests[-1].tool_results
-    assert first == "The lines of memory above already say this. Answer from them."
+    assert first.startswith("What memory knows of this stands in your input already")
     assert "ETH-USD" in second
 
 

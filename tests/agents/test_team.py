@@ -21,7 +21,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, ModelNotConfigured, SettingsError
 from deeptrader.toolkits.market_data import MarketDataToolkit, SimulatedMarket
 from deeptrader.toolkits.runtime import open_runtime
-from deeptrader.toolkits.sleep_mode.schedule.activity import activity_of
+from deeptrader.toolkits.sleep_mode.activity import activity_of
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
 BuildTeam = Callable[..., Team]

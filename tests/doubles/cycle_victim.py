@@ -10,8 +10,8 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.cycle import refresh
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode import refresh
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 
 
 def run_cycles(folder: str, start: datetime, tokens: int, pipe: Connection) -> None:

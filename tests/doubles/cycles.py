@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.cycle.cycle_report import CycleReport, TokenOutcome
+from deeptrader.toolkits.sleep_mode.report import CycleReport, TokenOutcome
 
 from .analyses import make_settings
 
@@ -68,14 +68,25 @@ class ScriptedCycle:
         self.lasts = lasts
         self.work = work
         self.begun: list[datetime] = []
-        self.fence: Callable[[], bool] = lambda: True
+        self.lease: Any = None
+        self.only: list[tuple[str, ...]] = []
         self.stopped = threading.Event()
 
     def stop(self) -> None:
         self.stopped.set()
 
-    def run(self, now: datetime | None = None) -> CycleReport:
+    def run(
+        self,
+        now: datetime | None = None,
+        *,
+        only: Sequence[str] = (),
+        lease: Any = None,
+        stopped: Callable[[], str | None] = lambda: None,
+    ) -> CycleReport:
+        """`lease` and why it should end (`ends`) are there for `work` to ask; `only` is noted."""
         self.stopped.clear()
+        self.lease, self.ends = lease, stopped
+        self.only.append(tuple(only))
         began = self.clock.now()
         self.begun.append(began)
         self.clock.advance(self.lasts)

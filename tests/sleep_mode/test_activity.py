@@ -9,7 +9,7 @@ from doubles.analyses import NOW
 from doubles.memory import open_memory
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.sleep_mode.schedule.activity import Activity, activity_of
+from deeptrader.toolkits.sleep_mode.activity import Activity, activity_of
 
 
 @pytest.fixture

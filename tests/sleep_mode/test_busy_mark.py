@@ -18,15 +18,13 @@ from doubles.memory import open_memory
 from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.sleep_mode.schedule.activity import Activity, activity_of
-from deeptrader.toolkits.sleep_mode.schedule.busy_mark import BusyMark
-from deeptrader.toolkits.sleep_mode.schedule.quiet import QuietTime
+from deeptrader.toolkits.sleep_mode.activity import Activity, BusyMark, QuietTime, activity_of
 
 ANSWERING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from deeptrader.toolkits.sleep_mode.schedule.busy_mark import BusyMark
+from deeptrader.toolkits.sleep_mode.activity import BusyMark
 mark = BusyMark(Path(sys.argv[1]))
 mark.put(datetime.fromisoformat(sys.argv[2]))
 print("answering", flush=True)
@@ -192,7 +190,7 @@ def test_on_a_drive_without_locks_nobody_is_marked_and_no_file_stays_open(
     path: Path, clock: ManualClock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     mocker.patch(
-        "deeptrader.toolkits.sleep_mode.schedule.busy_mark.fcntl.flock", side_effect=OSError(37, "No locks available")
+        "deeptrader.toolkits.sleep_mode.activity.fcntl.flock", side_effect=OSError(37, "No locks available")
     )
     activity, process = Activity(clock=clock, mark=BusyMark(path)), psutil.Process()
     before = process.num_fds()

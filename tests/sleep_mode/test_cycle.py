@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, RateLimited, SettingsError, SourceUnreachable
+from deeptrader.core.errors import BudgetExceeded, LeaseLost, RateLimited, SettingsError, SourceUnreachable
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch, Universe
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle, analyse_tokens
-from deeptrader.toolkits.sleep_mode.cycle.plan import Unlimited
+from deeptrader.toolkits.sleep_mode.budgets import Unlimited
+from deeptrader.toolkits.sleep_mode.context import CycleContext
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
 
 START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 COUNT = 6
@@ -195,6 +199,155 @@ def test_a_first_cycle_without_a_universe_says_so_and_writes_nothing(cycle, mark
     assert khala.symbols() == ()
 
 
+@pytest.mark.parametrize("error", [TypeError("bars of the wrong shape"), RecursionError(), OverflowError("10 ** 400")])
+def test_whatever_a_provider_raises_costs_one_token_and_is_typed(cycle, market, error, caplog):
+    bad = symbols(market)[2]
+    market.broken[bad] = error
+
+    report = cycle.run()
+
+    assert report.count("published") == COUNT - 1
+    assert report.failures() == {"unforeseen": 1}
+    assert type(error).__name__ in caplog.text
+
+
+def test_bars_of_a_shape_that_nobody_foresaw_cost_one_token(cycle, market, khala):
+    victim, whole = symbols(market)[2], market.bars
+
+    def strange(token: Token, **options: Any) -> Bars:
+        bars = whole(token, **options)
+        return replace(bars, frame=bars.frame.drop(columns=["close"])) if token.symbol == victim else bars
+
+    market.bars = strange
+
+    report = cycle.run()
+
+    assert report.count("published") == COUNT - 1
+    assert [(o.symbol, o.outcome) for o in report.outcomes if o.outcome != "published"] == [(victim, "failed")]
+
+
+def test_a_market_that_hangs_costs_a_cycle_a_bounded_time(market, khala, settings, clock):
+    never, seen = threading.Event(), market.universe(top=COUNT)
+    market.universe = lambda **_options: seen
+    market.bars = lambda *_args, **_options: never.wait(60)
+    impatient = settings.with_changes(source_seconds=0.1, fetch_concurrency=1)
+
+    report = SleepCycle(market=market, khala=khala, settings=impatient, clock=clock).run()
+
+    never.set()
+    assert report.failures() == {"source_unreachable": COUNT}
+    assert "did not answer within 0.1 s" in report.outcomes[0].reason
+
+
+def test_a_universe_that_hangs_is_stood_in_for_by_the_last_one(cycle, market, khala, settings, clock):
+    cycle.run()
+    never = threading.Event()
+    market.universe = lambda **_options: never.wait(60)
+    impatient = settings.with_changes(source_seconds=0.01)
+
+    report = SleepCycle(market=market, khala=khala, settings=impatient, clock=clock).run()
+
+    never.set()
+    assert len(report.universe) == COUNT
+    assert "did not answer" in (report.universe_problem or "")
+
+
+def test_a_step_after_the_publication_that_fails_is_a_problem_and_the_next_one_is_done(market, khala, settings, clock):
+    done = []
+
+    def broken(context: CycleContext) -> None:
+        raise KeyError("a bug")
+
+    def counted(context: CycleContext) -> None:
+        done.append(context.published())
+        context.made["scenarios"] = 3
+
+    report = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, after=[broken, counted]).run()
+
+    assert len(done[0]) == COUNT
+    assert report.made == {"scenarios": 3}
+    assert [p for p in report.problems if p.startswith("broken: an unforeseen KeyError")]
+    assert report.count("published") == COUNT
+
+
+def test_a_model_that_hangs_is_given_up_on_and_renews_no_lease_meanwhile(market, khala, settings, clock):
+    never, beats = threading.Event(), []
+
+    class Counted(Lost):
+        def beat(self) -> None:
+            beats.append(len(beats))
+
+    def judge(context: CycleContext) -> None:
+        before = len(beats)
+        try:
+            context.ask_model(lambda: never.wait(60))
+        finally:
+            assert len(beats) == before
+
+    report = SleepCycle(
+        market=market, khala=khala, settings=settings.with_changes(sleep_model_seconds=0.01), clock=clock, after=[judge]
+    ).run(lease=Counted(1_000))
+
+    never.set()
+    assert [p for p in report.problems if "sleeping model did not answer within 0.01 s" in p]
+    assert report.count("published") == COUNT
+
+
+def test_a_source_that_says_when_to_ask_again_is_not_asked_before(cycle, market, clock):
+    bad = symbols(market)[0]
+    market.broken[bad] = RateLimited("429 from the source", retry_after=700)
+    cycle.run()
+    market.asked.clear()
+    for _ in range(2):
+        clock.advance(300)
+        report = cycle.run()
+        assert [(o.symbol, o.code) for o in report.outcomes if o.outcome == "deferred"] == [(bad, "rate_limited")]
+    assert market.asked == []
+    clock.advance(300)
+    cycle.run()
+    assert market.asked == [bad]
+
+
+def test_a_late_bar_is_asked_for_less_and_less_often(cycle, market, clock):
+    cycle.run()
+    clock.set(START.replace(hour=0, minute=1) + timedelta(days=1))
+    whole, cut = market.bars, START
+    market.bars = lambda token, **options: whole(token, **(options | {"as_of": cut}))
+    market.asked.clear()
+    for _ in range(12):
+        report = cycle.run()
+        clock.advance(300)
+    assert len(market.asked) < 4 * COUNT
+    assert report.count("failed") == 0
+
+
+def test_an_idle_pass_works_on_its_tokens_alone(cycle, market, khala, clock):
+    cycle.run()
+    clock.advance(timedelta(days=1))
+    market.asked.clear()
+    first, second, *_ = symbols(market)
+
+    report = cycle.run(only=(second, "NOSUCH-USD", first))
+
+    assert report.kind == "idle"
+    assert report.universe == (second, first)
+    assert set(market.asked) == {first, second}
+    assert report.left == ()
+    assert khala.latest(first).reasons == ()
+
+
+def test_a_run_that_begins_ends_an_idle_pass(market, khala, settings, clock):
+    cycle = SleepCycle(market=market, khala=khala, settings=settings.with_changes(fetch_concurrency=1), clock=clock)
+    cycle.run()
+    clock.advance(timedelta(days=1))
+    looks = iter([None, None, None])
+
+    report = cycle.run(only=symbols(market), stopped=lambda: next(looks, "the team went to work"))
+
+    assert report.stopped_by == "the team went to work"
+    assert report.count("deferred") > 0
+
+
 class TightBudget(Unlimited):
     """Allows a fixed number of requests."""
 
@@ -220,7 +373,7 @@ def test_a_cycle_stops_inside_its_request_budget_and_says_what_was_left_undone(m
     assert budget.spent["requests"] == 4  # the universe and three tokens
     assert report.count("published") == 3
     assert report.count("deferred") == COUNT - 3
-    assert "budget of requests" in (report.stopped_by or "")
+    assert all("no budget left" in o.reason for o in report.outcomes if o.outcome == "deferred")
 
 
 def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, khala, settings, clock):
@@ -254,10 +407,56 @@ def test_a_cycle_that_passes_its_deadline_stops(market, khala, settings, clock):
     assert report.count("deferred") > 0
 
 
-def test_nothing_is_published_once_another_process_holds_the_lease(market, khala, settings, clock):
-    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, fence=lambda: False)
+class Lost:
+    """A lease that another process takes after so many looks."""
 
-    report = cycle.run()
+    def __init__(self, after: int) -> None:
+        self.looks = after
+
+    def beat(self) -> None: ...
+
+    def check(self) -> None:
+        self.looks -= 1
+        if self.looks < 0:
+            raise LeaseLost("Another process has taken over.")
+
+
+def test_nothing_of_any_kind_is_written_once_another_process_holds_the_lease(market, khala, settings, clock):
+    """Whichever write of a cycle comes after the loss, it and all later ones are refused, in their transaction."""
+    written = []
+    for looks in range(40):
+        moment = clock.advance(timedelta(days=1))
+        cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+        before = tables(khala)
+        lease = Lost(looks)
+        try:
+            report = cycle.run(lease=lease)
+        except LeaseLost:
+            assert looks < 5
+            continue
+        finally:
+            written.append(tables(khala) != before)
+        if lease.looks >= 0:
+            assert report.stopped_by is None
+            break
+        assert report.stopped_by == "another process holds the lease"
+        assert cycle.log.last() is None or cycle.log.last().as_of < moment
+    else:
+        pytest.fail("a cycle asks its lease a bounded number of times")
+    assert written[0] is False
+    assert len(written) > 5
+
+
+def tables(khala: Khala) -> list[int]:
+    names = ("analyses", "bars", "situations", "cycles", "observations")
+    with khala.journal.read() as connection:
+        known = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return [connection.execute(f"SELECT count(*) FROM {n}").fetchone()[0] for n in names if n in known]
+
+
+def test_whoever_lost_the_lease_in_mid_cycle_publishes_no_version_more(market, khala, settings, clock):
+    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+    report = cycle.run(lease=Lost(3))
 
     assert report.count("published") == 0
     assert report.stopped_by == "another process holds the lease"

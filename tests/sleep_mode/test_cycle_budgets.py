@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from doubles.analyses import make_security, make_settings
-from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
 from deeptrader.core.metering import about_to_send
-from deeptrader.core.prices import ModelPrice
 from deeptrader.core.security import SecurityReport
-from deeptrader.core.settings import Settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars, Universe
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle, analyse_tokens
-from deeptrader.toolkits.sleep_mode.cycle.cycle_report import CycleReport
-from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, limits_of
-from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.planning.planner import SleepPlanner
-from deeptrader.toolkits.sleep_mode.prose.writer import ReportWriter
+from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, limits_of
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
+from deeptrader.toolkits.sleep_mode.planner import SleepPlanner
+from deeptrader.toolkits.sleep_mode.report import CycleReport
 
 START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 COUNT = 8
@@ -96,7 +90,6 @@ def run(tmp_path: Path):
     def go(
         *,
         market: Networked | None = None,
-        writer: Callable[[Khala, Settings], Any] | None = None,
         calls: int = 2,
         **limits: Any,
     ):
@@ -110,11 +103,8 @@ def run(tmp_path: Path):
             market=market or Networked(clock),
             khala=khala,
             security=checks,  # type: ignore[arg-type]
-            planner=SleepPlanner(
-                settings, DemandLog(khala.journal, clock=clock, background=False), break_even=lambda: 0.0
-            ),
+            planner=SleepPlanner(settings),
             budgets=book.open,
-            writer=writer(khala, settings) if writer else None,
             settings=settings,
             clock=clock,
         )
@@ -178,7 +168,7 @@ def test_a_cycle_that_ran_out_of_requests_goes_on_with_what_needs_none(tmp_path:
             khala.set_security(token.symbol, make_security("caution", symbol=token.symbol, checked_at=START))
         report = cycle.run()
     outcomes = {outcome.symbol: outcome.outcome for outcome in report.outcomes}
-    assert [outcomes[token.symbol] for token in smallest] == ["unchanged", "unchanged"]
+    assert [outcomes[token.symbol] for token in smallest] == ["published", "published"]
     assert report.count("deferred") == COUNT - 2
     assert report.stopped_by is not None
     assert "budget of 1 requests" in report.stopped_by
@@ -216,32 +206,3 @@ def test_seconds_end_a_cycle_inside_it(run: Any):
     assert report.stopped_by == "deadline of 100 s"
     assert report.count("published") >= 3
     assert report.count("published") + report.count("deferred") == COUNT
-
-
-def writing(*, input_tokens: int, output_tokens: int, model_id: str = "scripted"):
-    def build(khala: Khala, settings: Settings) -> ReportWriter:
-        model = ScriptedModel(
-            forever="The plain facts say it all.", id=model_id, input_tokens=input_tokens, output_tokens=output_tokens
-        )
-        return ReportWriter(model, khala, settings)
-
-    return build
-
-
-def test_model_tokens_end_the_writing_and_the_plain_reports_stay(run: Any):
-    writer = writing(input_tokens=2_000, output_tokens=200)
-    report, book = run(writer=writer, budget_model_tokens_per_cycle=6_000)
-    assert 2_200 <= report.spent["model_tokens"] <= 6_000
-    assert book.used_today()["model_tokens"] == report.spent["model_tokens"]
-    assert report.count("published") == COUNT
-    assert "budget of 6000 model tokens" in said(report)
-
-
-def test_money_ends_the_writing(run: Any):
-    report, _ = run(
-        writer=writing(input_tokens=2_000, output_tokens=200),
-        budget_usd_per_cycle=0.01,
-        model_prices={"scripted": ModelPrice(input=1.0, output=5.0)},
-    )
-    assert 0.003 <= report.spent["usd"] <= 0.01
-    assert "budget of 0.01 US dollars" in said(report)

@@ -9,7 +9,7 @@ from doubles.yahoo_server import YahooServer
 
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Freshness, Khala
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 
 TOKENS = 50
 VICTIM = "SOL-USD"

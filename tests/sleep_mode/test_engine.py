@@ -11,13 +11,10 @@ import pytest
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SettingsError, StoreBusy
 from deeptrader.core.settings import load_settings
-from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode.engine import Engine
-from deeptrader.toolkits.sleep_mode.ledger.records import Answer
-from deeptrader.toolkits.sleep_mode.planning.worth import measured_worth
-from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
+from deeptrader.toolkits.sleep_mode.lease import Lease
 
 START = datetime(2026, 3, 2, 9, 57, tzinfo=UTC)
 COUNT = 4
@@ -31,8 +28,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def engine(tmp_path: Path, clock: ManualClock):
     settings = load_settings(data_dir=tmp_path, market="simulated", top=COUNT)
-    runtime = Runtime(settings)
-    runtime._parts |= {"clock": clock, "market": SimulatedMarket(COUNT, clock=clock)}
+    runtime = Runtime(settings, market=SimulatedMarket(COUNT, clock=clock), clock=clock)
     engine = Engine(runtime, clock=clock)
     yield engine
     engine.close()
@@ -70,19 +66,3 @@ def test_a_one_off_cycle_is_refused_while_another_process_runs_one_or_the_store_
     engine.controls.kill("maintenance")
     with pytest.raises(SettingsError, match="kill switch"):
         engine.run_once()
-
-
-def test_worth_follows_what_the_usual_questions_of_a_token_take_from_scratch(engine: Engine):
-    tokens = [Token(symbol="BTC-USD"), Token(symbol="ETH-USD"), Token(symbol="SOL-USD")]
-    worth = measured_worth(engine.demand, engine.ledger)
-    assert worth(tokens) == {"BTC-USD": 1.0, "ETH-USD": 1.0, "SOL-USD": 1.0}
-    for symbol, kind in (("BTC-USD", "state"), ("ETH-USD", "risk")):
-        for _ in range(30):
-            engine.demand.record(symbol, kind, hit=False)
-    for kind, tokens_in in (("state", 1_000), ("risk", 4_000)):
-        run = Answer(run_id=kind, at=START, kind=kind, served="scratch", input_tokens=tokens_in)
-        engine.ledger.record_answer(run)
-    found = worth(tokens)
-    assert found["BTC-USD"] < 0.8
-    assert found["SOL-USD"] == pytest.approx(1.0)
-    assert found["ETH-USD"] > 1.2

@@ -10,12 +10,13 @@ from doubles.cycles import ScriptedCycle, make_report
 from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
+from deeptrader.core.errors import BudgetExceeded, LeaseLost, SourceUnreachable, StoreBusy, Unforeseen
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.ledger.ledger import Ledger
-from deeptrader.toolkits.sleep_mode.schedule.controls import Controls
-from deeptrader.toolkits.sleep_mode.schedule.guard import Attempt, CycleGuard
-from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
+from deeptrader.toolkits.sleep_mode.asks import AskLog
+from deeptrader.toolkits.sleep_mode.controls import Controls
+from deeptrader.toolkits.sleep_mode.guard import Attempt, CycleGuard
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -32,13 +33,18 @@ def cycle(journal: Journal) -> ScriptedCycle:
     return ScriptedCycle(journal, ManualClock(NOON))
 
 
+def ledger_of(cycle: ScriptedCycle) -> Ledger:
+    journal = cycle.khala.journal
+    return Ledger(journal, AskLog(journal, clock=cycle.clock, background=False), clock=cycle.clock)
+
+
 @pytest.fixture
 def guard(cycle: ScriptedCycle, journal: Journal) -> CycleGuard:
     return CycleGuard(
         cycle,
         lease=Lease(journal, clock=cycle.clock),
         controls=Controls(journal, clock=cycle.clock),
-        recorder=Ledger(journal, clock=cycle.clock, background=False),
+        recorder=ledger_of(cycle),
     )
 
 
@@ -49,7 +55,7 @@ def test_a_cycle_runs_under_the_lease_and_is_recorded(guard: CycleGuard, cycle: 
     assert attempt.state == "ran"
     assert seen[0] is not None
     assert guard.lease.holder() is None
-    assert Ledger(journal, clock=cycle.clock, background=False).summary().cycles.cycles == 1
+    assert ledger_of(cycle).summary().cycles.cycles == 1
 
 
 def test_what_went_wrong_is_in_the_attempt_and_in_the_ledger(guard: CycleGuard, cycle: ScriptedCycle, journal: Journal):
@@ -60,9 +66,45 @@ def test_what_went_wrong_is_in_the_attempt_and_in_the_ledger(guard: CycleGuard, 
     attempt = guard.run()
     assert (attempt.state, attempt.barren) == ("failed", True)
     assert isinstance(attempt.error, SourceUnreachable)
-    (row,) = Ledger(journal, clock=cycle.clock, background=False).cycles()
+    (row,) = ledger_of(cycle).cycles()
     assert row.error == "SourceUnreachable: the market is down"
     assert guard.lease.holder() is None
+
+
+def test_a_bug_in_a_cycle_is_a_typed_failure_that_is_logged_in_full(guard: CycleGuard, cycle: ScriptedCycle, caplog):
+    def fail(_cycle: ScriptedCycle):
+        raise RecursionError("https://user:secret@host")
+
+    cycle.work = fail
+    attempt = guard.run()
+    assert attempt.error is not None
+    assert attempt.error.code == "unforeseen"
+    assert "secret" not in str(attempt.error)
+    assert "RecursionError" in caplog.text
+    assert guard.lease.holder() is None
+
+
+def test_a_cycle_whose_lease_was_taken_is_no_failure_and_leaves_no_record(
+    guard: CycleGuard, cycle: ScriptedCycle, journal: Journal
+):
+    def hang(_cycle: ScriptedCycle):
+        cycle.clock.advance(61)
+        assert Lease(journal, clock=cycle.clock).claim().state == "granted"
+        cycle.lease.beat()
+        assert cycle.ends() == "another process holds the lease"
+        with pytest.raises(LeaseLost):
+            cycle.lease.check()
+
+    cycle.work = hang
+    assert guard.run().state == "ran"
+    assert ledger_of(cycle).cycles() == []
+    assert guard.lease.holder() is not None
+
+
+def test_an_idle_pass_does_not_count_as_the_cycle_of_a_tick(guard: CycleGuard, cycle: ScriptedCycle):
+    guard.run(only=("BTC-USD",))
+    assert cycle.only == [("BTC-USD",)]
+    assert guard.run(since=NOON).state == "ran"
 
 
 def test_a_ledger_that_cannot_be_written_does_not_undo_a_cycle(
@@ -126,7 +168,7 @@ def test_a_lease_that_cannot_be_given_back_does_not_hide_what_the_cycle_did(guar
     ("attempt", "barren"),
     [
         (Attempt("failed", error=BudgetExceeded("spent")), False),
-        (Attempt("failed", error=ValueError("a bug")), True),
+        (Attempt("failed", error=Unforeseen("a bug")), True),
         (Attempt("ran", report=make_report(outcomes=())), False),
         (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "deferred")))), True),
         (Attempt("ran", report=make_report(outcomes=(("A", "failed"), ("B", "unchanged")))), False),

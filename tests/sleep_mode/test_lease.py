@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import StoreBusy
+from deeptrader.core.errors import LeaseLost, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.schedule.lease import Grant, Lease
+from deeptrader.toolkits.sleep_mode.lease import Grant, Lease, is_gone, this_process
 
 START = datetime(2025, 3, 3, 12, tzinfo=UTC)
 
@@ -69,32 +68,60 @@ def test_a_silent_holder_is_believed_for_one_lease_time_and_not_longer(lease: Le
     granted(lease)
 
 
-def test_a_sign_of_life_extends_the_lease(lease: Lease, clock: ManualClock):
+def test_progress_extends_the_lease(lease: Lease, clock: ManualClock):
     first = granted(lease)
     clock.advance(59)
-    assert first.verify()
+    first.beat()
     clock.advance(59)
     assert lease.claim().state == "held"
 
 
-def test_the_fence_grows_and_the_former_holder_is_told_before_it_writes(lease: Lease, clock: ManualClock):
-    first, told = granted(lease), []
-    first.on_lost = lambda: told.append(True)
+def test_the_fence_grows_and_the_former_holder_is_refused_inside_its_write(
+    lease: Lease, clock: ManualClock, journal: Journal
+):
+    first = granted(lease)
     clock.advance(61)
     second = granted(lease)
     assert second.fence == first.fence + 1
-    assert not first.verify()
+    with pytest.raises(LeaseLost), journal.write() as connection:
+        connection.execute("UPDATE leases SET last_begun = 1")
+        first.check()
     assert first.lost
-    assert told == [True]
-    assert second.verify()
+    assert lease.last_begun() is None, "what was written before the check is rolled back"
+    with journal.write():
+        second.check()
 
 
 def test_a_former_holder_that_ends_does_not_free_the_lease_of_its_successor(lease: Lease, clock: ManualClock):
     with granted(lease) as first:
         clock.advance(61)
         granted(lease)
-        assert not first.verify()
+        first.beat()
+        assert first.lost
     assert lease.claim().state == "held"
+
+
+def test_a_lease_that_ran_out_and_nobody_took_is_renewed_by_the_next_progress(lease: Lease, clock: ManualClock):
+    first = granted(lease)
+    clock.advance(200)
+    first.beat()
+    assert not first.lost
+    assert lease.claim().state == "held"
+
+
+def test_it_is_written_a_few_times_in_its_time_and_not_for_each_token(lease: Lease, clock: ManualClock):
+    beats = []
+    grant = granted(lease)
+    grant.on_beat = lambda: beats.append(clock.now())
+    for _ in range(600):
+        clock.advance(0.1)
+        grant.beat()
+    assert 5 <= len(beats) <= 6
+    with grant:
+        pass
+    clock.advance(60)
+    grant.beat()
+    assert len(beats) <= 6, "one that was given back is renewed no more"
 
 
 def test_work_that_began_since_is_done_for_everybody(lease: Lease, clock: ManualClock):
@@ -122,34 +149,26 @@ def test_two_names_are_two_leases(journal: Journal, clock: ManualClock):
     granted(Lease(journal, clock=clock, name="other"))
 
 
-def test_the_heartbeat_keeps_the_lease_alive(journal: Journal):
-    lease, beats = Lease(journal, seconds=0.3), threading.Semaphore(0)
-    grant = granted(lease)
-    grant.on_beat = beats.release
-    with grant:
-        for _ in range(6):
-            assert beats.acquire(timeout=10)
-        assert lease.claim().state == "held"
-
-
-def test_a_lease_that_cannot_be_renewed_for_one_lease_time_is_given_up(journal: Journal, monkeypatch):
-    lease, lost = Lease(journal, seconds=0.2), threading.Event()
-    grant = granted(lease)
-    grant.on_lost = lost.set
-
+def test_a_lease_that_cannot_be_renewed_for_one_lease_time_is_given_up(
+    lease: Lease, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+):
     def refuse(_grant):
         raise StoreBusy("locked")
 
     monkeypatch.setattr(lease, "_renew", refuse)
-    with grant:
-        assert lost.wait(10)
-        assert grant.lost
+    grant = granted(lease)
+    clock.advance(59)
+    grant.beat()
+    assert not grant.lost
+    clock.advance(1)
+    grant.beat()
+    assert grant.lost
 
 
 HOLD = """
     import sys, time
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
+    from deeptrader.toolkits.sleep_mode.lease import Lease
     claim = Lease(Journal(sys.argv[1]), seconds=float(sys.argv[2])).claim()
     with claim.grant:
         print("held", flush=True)
@@ -159,7 +178,7 @@ HOLD = """
 COMPETE = """
     import sys
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
+    from deeptrader.toolkits.sleep_mode.lease import Lease
     lease = Lease(Journal(sys.argv[1]), seconds=5)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -189,24 +208,45 @@ def tell(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.kill
-def test_the_lease_of_a_killed_process_is_taken_over_within_one_lease_time(tmp_path: Path):
+def test_the_lease_of_a_killed_process_is_taken_over_at_once_on_its_host(tmp_path: Path):
     holder = child(HOLD, tmp_path / "journal.db", 60)
     assert line(holder) == "held"
+    journal = Journal(tmp_path / "journal.db")
+    lease = Lease(journal, seconds=60)
+    alive = lease.holder()
+    assert alive is not None
+    assert alive.pid == holder.pid
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    killed = datetime.now(UTC)
 
-    journal, clock = Journal(tmp_path / "journal.db"), ManualClock(killed)
-    lease = Lease(journal, seconds=60, clock=clock)
-    dead = lease.holder()
-    assert dead is not None
-    assert dead.pid == holder.pid
-    assert dead.expires_at <= killed + timedelta(seconds=60)
-    clock.set(dead.expires_at - timedelta(milliseconds=1))
-    assert lease.claim().state == "held"
-    clock.set(dead.expires_at)
+    assert lease.holder() is None
     assert granted(lease).fence == 2
     journal.close()
+
+
+@pytest.mark.parametrize(
+    ("process", "gone"),
+    [
+        (this_process(), False),
+        (this_process() + "1", True),  # the number is ours now, and began at another moment
+        ("another-machine 123", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_process_is_taken_for_gone_on_its_own_machine_alone(process: str | None, gone: bool):
+    assert is_gone(os.getpid(), process) is gone
+
+
+def test_a_holder_that_wrote_nothing_of_its_process_is_believed_for_its_time(
+    lease: Lease, journal: Journal, clock: ManualClock
+):
+    granted(lease)
+    with journal.write() as connection:
+        connection.execute("UPDATE leases SET process = NULL, pid = 999999999")
+    assert lease.claim().state == "held"
+    clock.advance(60)
+    granted(lease)
 
 
 @pytest.mark.kill

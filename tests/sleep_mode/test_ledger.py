@@ -1,9 +1,10 @@
-"""The ledger: what it adds up, what it refuses to assume, and how it is fed."""
+"""The ledger: what it adds up, whom it compares sleep with, and what it never counts as a saving."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable
 from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.ledger import store as ledger_store
-from deeptrader.toolkits.sleep_mode.ledger.ledger import FREE, Ledger
-from deeptrader.toolkits.sleep_mode.ledger.records import NOT_MEASURED, Answer, Served
+from deeptrader.toolkits.sleep_mode import ledger as module
+from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog, Served
+from deeptrader.toolkits.sleep_mode.ledger import FREE, LOSS, NOT_USED, RIVALS, Ledger, rival_of
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"
+FIVE_LINES = RIVALS[""]["five plain lines"]
+
+_numbers = count()
 
 
 @pytest.fixture
@@ -35,22 +39,18 @@ def journal(tmp_path: Path):
 
 
 @pytest.fixture
-def ledger(journal: Journal, clock: ManualClock) -> Ledger:
-    return Ledger(journal, clock=clock, background=False)
+def asks(journal: Journal, clock: ManualClock) -> AskLog:
+    return AskLog(journal, clock=clock, background=False)
 
 
-_run_ids = iter(range(1_000_000))
+@pytest.fixture
+def ledger(journal: Journal, asks: AskLog, clock: ManualClock) -> Ledger:
+    return Ledger(journal, asks, clock=clock)
 
 
-def answer(served: Served, *, kind: str = "state", tokens: tuple[int, int] = (100, 50), **more: Any) -> Answer:
-    values: dict[str, Any] = {"run_id": f"run-{next(_run_ids)}", "at": NOON, "seconds": 1.0, "symbols": ("BTC-USD",)}
-    return Answer(
-        kind=kind,
-        served=served,
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
-        **(values | more),
-    )
+def ask(served: Served, *, tokens: tuple[int | None, int | None] = (100, 50), **more: Any) -> Ask:
+    values: dict[str, Any] = {"at": NOON, "source": "team", "seconds": 1.0, "tokens": ("BTC-USD",)} | more
+    return Ask(f"run-{next(_numbers)}", served=served, tokens_in=tokens[0], tokens_out=tokens[1], **values)
 
 
 def test_an_empty_ledger_claims_nothing(ledger: Ledger):
@@ -58,23 +58,17 @@ def test_an_empty_ledger_claims_nothing(ledger: Ledger):
     assert summary.cycles.cycles == 0
     assert summary.answers == ()
     assert summary.net_tokens is None
-    assert ledger.scratch("state") is None
     assert ledger.break_even() is None
 
 
 def test_cycles_are_added_up_with_why_they_stopped(ledger: Ledger):
     spent = {"requests": 3.0, "security_calls": 2.0}
     ledger.record_cycle(make_report(NOON, seconds=2.0, spent=spent))
-    ledger.record_cycle(
-        make_report(
-            NOON,
-            seconds=4.0,
-            cycle_id="two",
-            outcomes=(("BTC-USD", "unchanged"), ("ETH-USD", "failed"), ("SOL-USD", "deferred"), ("XRP-USD", "kept")),
-            spent=spent,
-            stopped_by="deadline of 240 s",
-        )
+    outcomes = (("BTC-USD", "unchanged"), ("ETH-USD", "failed"), ("SOL-USD", "deferred"), ("XRP-USD", "kept"))
+    late = make_report(
+        NOON, seconds=4.0, cycle_id="two", outcomes=outcomes, spent=spent, stopped_by="deadline of 240 s"
     )
+    ledger.record_cycle(late)
     ledger.record_failure(SourceUnreachable("the market is down"))
     totals = ledger.summary().cycles
     assert (totals.cycles, totals.failed, totals.seconds) == (3, 1, 6.0)
@@ -90,126 +84,94 @@ def test_what_a_cycle_waited_for_the_team_is_no_cost(ledger: Ledger):
     assert ledger.summary().cycles.seconds == pytest.approx(2.5)
 
 
-def test_tokens_without_a_price_are_counted_and_not_priced(ledger: Ledger):
+def test_tokens_without_a_price_are_counted_and_not_priced(journal: Journal, asks: AskLog, clock: ManualClock):
+    ledger = Ledger(journal, asks, clock=clock, prices=PriceList({"small": ModelPrice(input=1.0, output=10.0)}))
     ledger.record_cycle(make_report(NOON, spent={"model_tokens": 500.0}))
     ledger.record_cycle(make_report(NOON, cycle_id="two", spent={"model_tokens": 300.0, "usd": 0.02}))
-    ledger.record_answer(answer("sleep"))
-    ledger.record_answer(answer("sleep", usd=0.001))
+    asks.note(ask("sleep", model="unknown"))
+    asks.note(ask("sleep", model="small"))
     summary = ledger.summary()
     assert (summary.cycles.usd, summary.cycles.unpriced_tokens) == (0.02, 500)
-    assert (summary.answers[0].usd, summary.answers[0].unpriced_tokens) == (0.001, 150)
+    assert (summary.answers[0].usd, summary.answers[0].unpriced_tokens) == (pytest.approx(0.0006), 150)
 
 
-def test_savings_come_from_measured_runs_of_the_same_kind_only(ledger: Ledger):
-    for tokens in ((800, 100), (900, 100), (5_000, 100)):
-        ledger.record_answer(answer("scratch", tokens=tokens, seconds=10.0))
-    ledger.record_answer(answer("sleep", tokens=(150, 50), seconds=2.0))
-    ledger.record_answer(answer("sleep", kind="risk", tokens=(150, 50)))
-    ledger.record_answer(answer("partly", tokens=(150, 50)))
+def test_savings_are_against_the_cheapest_rival(ledger: Ledger, asks: AskLog):
+    assert rival_of("state") == ("five plain lines", FIVE_LINES)
+    asks.note(ask("sleep", tokens=(38, 50)))
+    saved = ledger.summary().savings
+    assert (saved.compared, saved.tokens, saved.rivals) == (1, FIVE_LINES - 38, {"five plain lines": 1})
+
+
+def test_a_topic_may_have_rivals_of_its_own(journal: Journal, asks: AskLog, clock: ManualClock):
+    ledger = Ledger(journal, asks, clock=clock, rivals={"": {"lines": 300.0}, "screen": {"bars": 9_000.0}})
+    asks.note(ask("sleep", tokens=(100, 0), topic="screen"))
+    assert ledger.summary().savings.tokens == 8_900
+
+
+@pytest.mark.parametrize("served", ["partly", "scratch", "none", "refused", "empty"])
+def test_what_memory_did_not_answer_is_no_saving_and_no_use(ledger: Ledger, asks: AskLog, served: Served):
+    ledger.record_cycle(make_report(NOON))
+    asks.note(ask(served, tokens=(1, 1)))
     summary = ledger.summary()
-    assert [(s.kind, s.runs, s.tokens) for s in summary.scratch] == [("state", 3, 1_000)]
-    saved = summary.savings
-    assert (saved.compared, saved.not_measured, saved.tokens, saved.seconds) == (1, 1, 800, 8.0)
-    assert saved.usd is None
+    assert summary.savings.compared == summary.savings.tokens == 0
+    assert summary.tokens[0].served == 0
+    assert summary.tokens[0].pays is None
+    assert summary.tokens[0].note == NOT_USED
 
 
-def test_an_answer_that_took_more_than_from_scratch_is_a_loss(ledger: Ledger):
-    ledger.record_answer(answer("scratch", tokens=(50, 50)))
-    ledger.record_answer(answer("sleep", tokens=(300, 50)))
-    assert ledger.summary().savings.tokens == -250
+def test_an_ask_whose_run_never_ended_is_no_saving_and_no_use(ledger: Ledger, asks: AskLog):
+    ledger.record_cycle(make_report(NOON))
+    asks.note(ask("sleep", tokens=(None, None)))
+    summary = ledger.summary()
+    assert (summary.savings.compared, summary.savings.not_counted) == (0, 1)
+    assert summary.tokens[0].served == 0
+
+
+def test_an_answer_that_took_more_than_the_rival_is_a_loss_and_is_said(ledger: Ledger, asks: AskLog):
+    asks.note(ask("sleep", tokens=(5_000, 50)))
     ledger.record_cycle(make_report(NOON, spent={"model_tokens": 10.0}))
+    assert ledger.summary().savings.tokens == FIVE_LINES - 5_000
     assert ledger.break_even() == float("inf")
     (worth,) = ledger.summary().tokens
-    assert worth.break_even is None
-    assert "no less" in worth.note
+    assert (worth.break_even, worth.note, worth.pays) == (None, LOSS, False)
 
 
-def test_the_median_is_rolling_so_that_an_old_measurement_gives_way(ledger: Ledger):
-    for _ in range(50):
-        ledger.record_answer(answer("scratch", tokens=(1_000, 0)))
-    for _ in range(50):
-        ledger.record_answer(answer("scratch", tokens=(200, 0)))
-    found = ledger.scratch("state")
-    assert found is not None
-    assert found.tokens == 200
-
-
-def test_break_even_is_tokens_slept_per_refresh_over_tokens_saved_per_use(ledger: Ledger):
-    ledger.record_answer(answer("scratch", tokens=(1_000, 0)))
+def test_break_even_is_tokens_slept_per_refresh_over_tokens_saved_per_use(ledger: Ledger, asks: AskLog):
     for _ in range(6):
-        ledger.record_answer(answer("sleep", tokens=(200, 0)))
-    ledger.record_cycle(
-        make_report(
-            NOON, outcomes=(("BTC-USD", "published"), ("ETH-USD", "published")), spent={"model_tokens": 4_800.0}
-        )
-    )
+        asks.note(ask("sleep", tokens=(138, 0)))
+    outcomes = (("BTC-USD", "published"), ("ETH-USD", "published"))
+    ledger.record_cycle(make_report(NOON, outcomes=outcomes, spent={"model_tokens": 1_200.0}))
     assert ledger.break_even() == pytest.approx(3.0)
     worth = {w.symbol: w for w in ledger.summary().tokens}
-    assert worth["BTC-USD"].uses_per_refresh == 6
-    assert worth["BTC-USD"].break_even == pytest.approx(3.0)
+    assert (worth["BTC-USD"].uses_per_refresh, worth["BTC-USD"].break_even) == (6, pytest.approx(3.0))
     assert worth["BTC-USD"].pays is True
-    assert worth["ETH-USD"].pays is None
-    assert worth["ETH-USD"].note == NOT_MEASURED
-    assert ledger.summary().net_tokens == 6 * 800 - 4_800
+    assert (worth["ETH-USD"].pays, worth["ETH-USD"].note) == (None, NOT_USED)
+    assert ledger.summary().net_tokens == 6 * 200 - 1_200
 
 
-def test_break_even_is_in_dollars_where_every_price_is_known(ledger: Ledger):
-    ledger.record_answer(answer("scratch", usd=0.010))
-    ledger.record_answer(answer("sleep", usd=0.002))
-    ledger.record_cycle(make_report(NOON, spent={"model_tokens": 900.0, "usd": 0.004}))
-    assert ledger.break_even() == pytest.approx(0.5)
-    assert ledger.summary().tokens[0].unit == "usd"
-
-
-def test_a_saving_in_dollars_is_of_the_answers_that_have_a_price(ledger: Ledger):
-    ledger.record_answer(answer("scratch", usd=0.010))
-    ledger.record_answer(answer("sleep", usd=0.002))
-    for _ in range(3):  # compared in tokens, and nobody knows what they cost
-        ledger.record_answer(answer("sleep", usd=None))
-    ledger.record_cycle(make_report(NOON, spent={"model_tokens": 900.0, "usd": 0.004}))
-    savings = ledger.summary().savings
-    assert (savings.compared, savings.priced, savings.usd) == (4, 1, pytest.approx(0.008))
-    assert ledger.break_even() == pytest.approx(0.5)
-
-
-def test_uses_and_cost_are_per_the_same_refreshes(ledger: Ledger):
-    ledger.record_answer(answer("scratch", tokens=(1_000, 0)))
-    ledger.record_answer(answer("sleep", tokens=(200, 0)))
-    ledger.record_answer(answer("sleep", tokens=(200, 0)))
+def test_uses_and_cost_are_per_the_same_refreshes(ledger: Ledger, asks: AskLog, clock: ManualClock):
+    morning = NOON.replace(hour=1)
+    for _ in range(2):
+        asks.note(ask("sleep", tokens=(138, 0), at=morning))
     for outcome in ("published", "unchanged", "unchanged", "unchanged"):
-        ledger.record_cycle(make_report(NOON, outcomes=(("BTC-USD", outcome),), spent={"model_tokens": 400.0}))
-    [worth] = ledger.summary().tokens
-    # Sleep spent 1,600 tokens and two answers saved 800 each: it just pays, however the refreshes are counted.
+        ledger.record_cycle(make_report(morning, outcomes=(("BTC-USD", outcome),), spent={"model_tokens": 100.0}))
+    clock.set(NOON.replace(hour=23))
+    [worth] = ledger.summary(timedelta(hours=12)).tokens
     assert (worth.refreshes, worth.uses_per_refresh, worth.break_even) == (4, 0.5, 0.5)
     assert worth.pays is True
 
 
-def test_a_window_that_begins_within_a_day_compares_whole_days(ledger: Ledger, clock: ManualClock):
-    morning = NOON.replace(hour=1)
-    ledger.record_answer(answer("scratch", tokens=(1_000, 0), at=morning))
-    for _ in range(4):
-        ledger.record_answer(answer("sleep", tokens=(200, 0), at=morning))
-    ledger.record_cycle(make_report(morning, spent={"model_tokens": 800.0}))
-    clock.set(NOON.replace(hour=23))
-    [worth] = ledger.summary(timedelta(hours=12)).tokens
-    assert (worth.refreshes, worth.served, worth.break_even) == (1, 4, 1.0)
-
-
-def test_before_anything_is_measured_break_even_is_not_known(ledger: Ledger):
-    ledger.record_cycle(make_report(NOON, spent={"model_tokens": 900.0}))
-    assert ledger.break_even() is None
-    assert ledger.summary().tokens[0].note == NOT_MEASURED
-
-
-def test_sleep_without_a_model_pays_from_the_first_use(ledger: Ledger):
+def test_sleep_without_a_model_pays_from_the_first_use_and_not_before(ledger: Ledger, asks: AskLog):
     ledger.record_cycle(make_report(NOON))
+    assert ledger.summary().tokens[0].pays is None
+    asks.note(ask("sleep", tokens=(0, 0)))
     (worth,) = ledger.summary().tokens
-    assert (worth.break_even, worth.note) == (0.0, FREE)
+    assert (worth.break_even, worth.note, worth.pays) == (0.0, FREE, True)
 
 
-def test_only_the_window_counts(ledger: Ledger, clock: ManualClock):
+def test_only_the_window_counts(ledger: Ledger, asks: AskLog, clock: ManualClock):
     ledger.record_cycle(make_report(NOON))
-    ledger.record_answer(answer("sleep"))
+    asks.note(ask("sleep"))
     clock.advance(timedelta(days=3))
     assert ledger.summary(timedelta(days=2)).cycles.cycles == 0
     assert ledger.summary(timedelta(days=2)).answers == ()
@@ -217,55 +179,41 @@ def test_only_the_window_counts(ledger: Ledger, clock: ManualClock):
     assert ledger.summary(timedelta(days=400)).since == NOON
 
 
-def test_a_run_that_is_continued_is_one_answer(ledger: Ledger):
-    ledger.record_answer(answer("sleep", run_id="same", tokens=(1, 1)))
-    ledger.record_answer(answer("sleep", run_id="same", tokens=(5, 5)))
-    (found,) = ledger.answers()
-    assert found.tokens == 10
-
-
-def test_the_ledger_stays_small(journal: Journal, clock: ManualClock, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ledger_store, "KEEP_CYCLES", 20)
-    monkeypatch.setattr(ledger_store, "KEEP_ANSWERS", 20)
-    monkeypatch.setattr(ledger_store, "KEEP_TOKEN_DAYS", 3)
-    ledger = Ledger(journal, clock=clock, background=False)
+def test_the_ledger_stays_small(ledger: Ledger, clock: ManualClock, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "KEEP_CYCLES", 20)
+    monkeypatch.setattr(module, "KEEP_TOKEN_DAYS", 3)
     for n in range(60):
-        now = clock.advance(timedelta(hours=12))
-        ledger.record_cycle(make_report(now, cycle_id=str(n)))
-        ledger.record_answer(answer("sleep", at=now))
-        ledger.flush()
+        ledger.record_cycle(make_report(clock.advance(timedelta(hours=12)), cycle_id=str(n)))
     window = timedelta(days=400)
     assert len(ledger.cycles(window)) == 20
-    assert len(ledger.answers(window)) == 20
     assert ledger.summary(window).tokens[0].refreshes <= 8
 
 
-def test_what_was_recorded_is_there_after_a_clean_close(tmp_path: Path, clock: ManualClock):
-    journal = Journal(tmp_path / "journal.db")
-    ledger = Ledger(journal, clock=clock)
-    ledger.record_answer(answer("sleep"))
-    ledger.close()
-    journal.close()
-    assert len(Ledger(Journal(tmp_path / "journal.db"), clock=clock, background=False).answers()) == 1
-
-
-def test_the_json_form_is_plain_and_complete(ledger: Ledger):
+def test_the_json_form_is_plain_and_complete(ledger: Ledger, asks: AskLog):
     ledger.record_cycle(make_report(NOON))
-    ledger.record_answer(answer("scratch"))
-    ledger.record_answer(answer("sleep", tokens=(10, 10)))
+    asks.note(ask("sleep", tokens=(8, 10)))
     body = json.loads(json.dumps(ledger.as_json()))
-    assert body["net_tokens"] == 130
+    assert body["net_tokens"] == FIVE_LINES - 8
     assert body["tokens"][0]["pays"] is True
     assert body["cycles"]["published"] == 1
 
 
+def test_a_ledger_of_the_first_version_is_read_and_its_answers_are_left(
+    journal: Journal, asks: AskLog, clock: ManualClock
+):
+    journal.ensure("ledger", (module._MIGRATIONS[0] + "CREATE TABLE ledger_answers (number INTEGER PRIMARY KEY);",))
+    ledger = Ledger(journal, asks, clock=clock)
+    ledger.record_cycle(make_report(NOON))
+    assert ledger.summary().cycles.cycles == 1
+
+
 @pytest.mark.parametrize("filled", [False, True])
-def test_the_plot_is_a_picture_also_of_an_empty_ledger(ledger: Ledger, tmp_path: Path, filled: bool):
+def test_the_plot_is_a_picture_also_of_an_empty_ledger(ledger: Ledger, asks: AskLog, tmp_path: Path, filled: bool):
     if filled:
         ledger.record_cycle(make_report(NOON))
         ledger.record_failure(SourceUnreachable("down"))
-        ledger.record_answer(answer("scratch"))
-        ledger.record_answer(answer("sleep", age_seconds=90.0))
+        asks.note(ask("scratch"))
+        asks.note(ask("sleep", age_seconds=90.0))
     ledger.plot(str(tmp_path / "ledger.png"))
     assert (tmp_path / "ledger.png").read_bytes().startswith(PNG)
 

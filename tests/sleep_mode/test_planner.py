@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 from doubles.analyses import NOW, make_analysis, make_quote, make_security, make_settings, make_token
-from doubles.cycles import make_report
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +18,17 @@ from deeptrader.core.token import Interval
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
 from deeptrader.toolkits.market_data.protocol import Universe
-from deeptrader.toolkits.sleep_mode.cycle.plan import CycleState, Plan, Unlimited
-from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, Limit
-from deeptrader.toolkits.sleep_mode.planning.costs import Costs, measured_costs
-from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.planning.lifetime import JUMP_PER_HOUR, Lifetime, is_shock, lifetime
-from deeptrader.toolkits.sleep_mode.planning.planner import Shares, SleepPlanner
-
-NO_SHARES = Shares(guard=0.0, explore=0.0)
+from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
+from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit, Unlimited
+from deeptrader.toolkits.sleep_mode.planner import (
+    JUMP_PER_HOUR,
+    Costs,
+    CycleState,
+    Plan,
+    SleepPlanner,
+    is_shock,
+    lifetime_hours,
+)
 
 
 class Only:
@@ -75,9 +76,10 @@ def state(*recalls: Recall) -> CycleState:
     return CycleState(NOW, Universe(NOW, tuple(tokens.values())), {(r.symbol, r.interval): r for r in recalls})
 
 
-def plan(*recalls: Recall, budget: Any = None, demand: DemandLog | None = None, **options: Any) -> Plan:
-    options = {"shares": NO_SHARES, "rng": random.Random(1)} | options
-    return SleepPlanner(make_settings(), demand, **options).plan(state(*recalls), budget or Unlimited())
+def plan(*recalls: Recall, budget: Any = None, asks: AskLog | None = None, **options: Any) -> Plan:
+    return SleepPlanner(make_settings(), asks.rates if asks else None, **options).plan(
+        state(*recalls), budget or Unlimited()
+    )
 
 
 def order(made: Plan) -> list[str]:
@@ -85,15 +87,15 @@ def order(made: Plan) -> list[str]:
 
 
 @pytest.fixture
-def demand(tmp_path: Path):
+def asks(tmp_path: Path):
     with Khala.open(tmp_path, clock=ManualClock(NOW), settings=make_settings()) as khala:
-        yield DemandLog(khala.journal, clock=ManualClock(NOW), background=False)
+        yield AskLog(khala.journal, clock=ManualClock(NOW), background=False)
 
 
-def asked(demand: DemandLog, **times: int) -> None:
+def asked(asks: AskLog, **times: int) -> None:
     for name, count in times.items():
-        for _ in range(count):
-            demand.record(f"{name}-USD", "state", hit=False)
+        for number in range(count):
+            asks.note(Ask(f"{name}-{number}", NOW, "command", (f"{name}-USD",)))
 
 
 # What is done at all
@@ -111,7 +113,7 @@ def test_with_enough_budget_everything_that_is_not_fresh_is_refreshed():
 
 def test_every_token_and_interval_gets_exactly_one_item():
     recalls = [recall(s, "newer_bar", interval=i) for s in ("A-USD", "B-USD", "C-USD") for i in ("1d", "1h")]
-    made = plan(*recalls, budget=Only(requests=3), shares=Shares(guard=0.5, explore=0.5))
+    made = plan(*recalls, budget=Only(requests=3))
     assert sorted((i.token.symbol, i.interval) for i in made.items) == sorted((r.symbol, r.interval) for r in recalls)
     assert Counter(item.action for item in made.items) == {"refresh": 3, "defer": 3}
 
@@ -136,9 +138,9 @@ def test_a_refresh_that_could_change_nothing_is_not_planned():
 # In which order
 
 
-def test_the_token_that_is_asked_about_more_comes_first(demand: DemandLog):
-    asked(demand, BTC=2, ETH=9)
-    made = plan(*(recall(s, "newer_bar") for s in ("BTC-USD", "SOL-USD", "ETH-USD")), demand=demand)
+def test_the_token_that_is_asked_about_more_comes_first(asks: AskLog):
+    asked(asks, BTC=2, ETH=9)
+    made = plan(*(recall(s, "newer_bar") for s in ("BTC-USD", "SOL-USD", "ETH-USD")), asks=asks)
     assert order(made) == ["ETH-USD", "BTC-USD", "SOL-USD"]
 
 
@@ -161,59 +163,37 @@ def test_a_refresh_that_needs_no_new_bars_is_cheaper():
     assert order(made) == ["MOVED-USD", "BARS-USD"]
 
 
-def test_asks_about_the_whole_market_count_for_every_daily_analysis(demand: DemandLog):
-    before = plan(recall("BTC-USD", "newer_bar"), demand=demand).items[0].terms["lambda"]
-    for _ in range(20):
-        demand.record(None, "ranking", hit=True)
-    daily, hourly = plan(
-        recall("BTC-USD", "newer_bar"), recall("BTC-USD", "newer_bar", interval="1h"), demand=demand
-    ).items
-    assert daily.terms["lambda"] > before + 1
-    assert hourly.terms["lambda"] < daily.terms["lambda"]
-
-
-def test_what_a_fresh_answer_is_worth_weighs_in():
-    made = plan(
-        recall("A-USD", "newer_bar"),
-        recall("B-USD", "newer_bar"),
-        worth=lambda _tokens: {"B-USD": 3.0},
-    )
-    assert order(made) == ["B-USD", "A-USD"]
-
-
-def test_a_shock_comes_before_everything_else(demand: DemandLog):
-    asked(demand, BTC=50)
+def test_a_shock_comes_before_everything_else(asks: AskLog):
+    asked(asks, BTC=50)
     made = plan(
         recall("BTC-USD", "newer_bar"),
         recall("DOGE-USD", "price_moved", price=92.0),
         budget=Only(requests=1),
-        demand=demand,
+        asks=asks,
     )
     assert order(made)[0] == "DOGE-USD"
     assert made.refreshes()[0].terms["moved_bands"] == pytest.approx(-8.0)
 
 
-def test_a_changed_security_finding_is_a_shock(demand: DemandLog):
-    asked(demand, BTC=50)
-    made = plan(recall("BTC-USD", "newer_bar"), recall("SCAM-USD", "security_changed"), demand=demand)
+def test_a_changed_security_finding_is_a_shock(asks: AskLog):
+    asked(asks, BTC=50)
+    made = plan(recall("BTC-USD", "newer_bar"), recall("SCAM-USD", "security_changed"), asks=asks)
     assert order(made)[0] == "SCAM-USD"
 
 
-def test_a_plan_says_why(demand: DemandLog):
-    asked(demand, BTC=6)
-    (item,) = plan(recall("BTC-USD", "newer_bar", "price_moved", price=101.5), demand=demand).items
+def test_a_plan_says_why(asks: AskLog):
+    asked(asks, BTC=6)
+    (item,) = plan(recall("BTC-USD", "newer_bar", "price_moved", price=101.5), asks=asks).items
     assert item.reason.startswith("newer_bar, price_moved: asked 2.1 times an hour, stays true ")
-    assert item.priority == pytest.approx(
-        item.terms["value"] * item.terms["lambda"] / item.terms["mu"] / item.terms["cost"]
-    )
+    assert item.priority == pytest.approx(item.terms["lambda"] / item.terms["mu"] / item.terms["cost"])
 
 
 # What fits
 
 
-def test_what_does_not_fit_the_budget_is_deferred_and_says_so(demand: DemandLog):
-    asked(demand, A=9, B=6, C=3)
-    made = plan(*(recall(f"{n}-USD", "newer_bar") for n in "CBA"), budget=Only(requests=2), demand=demand)
+def test_what_does_not_fit_the_budget_is_deferred_and_says_so(asks: AskLog):
+    asked(asks, A=9, B=6, C=3)
+    made = plan(*(recall(f"{n}-USD", "newer_bar") for n in "CBA"), budget=Only(requests=2), asks=asks)
     assert order(made) == ["A-USD", "B-USD"]
     deferred = [item for item in made.items if item.action == "defer"]
     assert [item.token.symbol for item in deferred] == ["C-USD"]
@@ -229,14 +209,14 @@ def test_a_refresh_without_a_request_still_fits_when_the_requests_are_spent():
 def test_seconds_cut_a_plan_once_they_are_measured():
     recalls = [recall(f"{n}-USD", "newer_bar") for n in "ABCD"]
     assert len(order(plan(*recalls, budget=Only(seconds=2.5)))) == 4
-    made = plan(*recalls, budget=Only(seconds=2.5), costs=lambda: Costs(request_seconds=0.9, compute_seconds=0.1))
+    made = plan(*recalls, budget=Only(seconds=2.5), costs=Costs(request_seconds=0.9, compute_seconds=0.1))
     assert len(order(made)) == 2
 
 
-def test_nothing_starves_under_a_tight_budget(demand: DemandLog):
+def test_nothing_starves_under_a_tight_budget(asks: AskLog):
     """Twelve tokens, room for two, demand for three of them only: each of the others has its turn."""
-    asked(demand, T0=60, T1=60, T2=60)
-    planner = SleepPlanner(make_settings(), demand, shares=Shares(guard=0.1, explore=0.0))
+    asked(asks, T0=60, T1=60, T2=60)
+    planner = SleepPlanner(make_settings(), asks.rates)
     ages = {f"T{n}-USD": 100.0 for n in range(12)}
     done: Counter[str] = Counter()
     for _ in range(200):
@@ -248,72 +228,29 @@ def test_nothing_starves_under_a_tight_budget(demand: DemandLog):
     assert sum(done[f"T{n}-USD"] for n in range(3)) > 0.8 * sum(done.values())
 
 
-def test_exploration_picks_by_the_given_source_and_keeps_to_its_share(demand: DemandLog):
-    asked(demand, T0=60, T1=60)
-    recalls = [recall(f"T{n}-USD", "newer_bar") for n in range(20)]
-
-    def picks(seed: int) -> list[str]:
-        planner = SleepPlanner(make_settings(), demand, shares=Shares(guard=0, explore=0.25), rng=random.Random(seed))
-        made = [planner.plan(state(*recalls), Only(requests=2)) for _ in range(20)]  # type: ignore[arg-type]
-        return [i.token.symbol for p in made for i in p.refreshes() if i.reason.startswith("picked to explore")]
-
-    assert len(picks(1)) == 10
-    assert picks(1) == picks(1) != picks(2)
-
-
-# The gate
-
-
-def test_a_model_writes_only_where_a_report_is_expected_to_pay(demand: DemandLog):
-    asked(demand, BTC=30)
-    made = plan(recall("BTC-USD", "newer_bar"), recall("ETH-USD", "newer_bar"), demand=demand, break_even=lambda: 10.0)
-    prose = {item.token.symbol: item.prose for item in made.refreshes()}
-    assert prose == {"BTC-USD": True, "ETH-USD": False}
-    assert all(item.action == "refresh" for item in made.items), "cheap figures are computed for both"
-
-
-@pytest.mark.parametrize(("measured", "prose"), [(None, False), (0.0, True), (math.inf, False), (0.001, True)])
-def test_the_break_even_is_the_measured_one_or_one_use(demand: DemandLog, measured: float | None, prose: bool):
-    (item,) = plan(recall("BTC-USD", "newer_bar"), demand=demand, break_even=lambda: measured).items
-    assert 0.001 < item.terms["uses"] < 1
-    assert item.prose is prose
-
-
 # How long it stays true
 
 
-def life(*, look_hours: float | None = None, **analysis: Any) -> Lifetime:
-    options: dict[str, Any] = {"security": None, "interval": "1d"} | analysis
-    made = make_analysis(**options)
-    return lifetime(
-        "crypto",
-        options["interval"],
-        analysis=made,
-        price=100.0,
-        settings=make_settings(),
-        now=NOW,
-        look_hours=look_hours,
-    )
+def life(
+    kind: Any = "crypto", *, observed: float = 100.0, now: Any = NOW, analysed: bool = True, **analysis: Any
+) -> float:
+    made = recall("BTC-USD", price=observed, analysed=analysed, **({"security": None} | analysis if analysed else {}))
+    return lifetime_hours(kind, made.interval, recall=made, settings=make_settings(), now=now)
 
 
 def test_mu_is_variance_over_the_squared_band():
-    found = life(figures={"volatility_30": 0.4, "atr_14": 2.0}, look_hours=0.0)
-    hazard = 0.4**2 / (365 * 24) / 0.01**2 + JUMP_PER_HOUR
-    assert found.hours == pytest.approx((1 - math.exp(-hazard * found.deadline_hours)) / hazard, rel=0.02)
-    assert found.mu == pytest.approx(1 / found.hours)
-
-
-def test_what_is_looked_at_rarely_is_served_longer():
-    lives = [life(figures={"volatility_30": 2.0}, look_hours=hours).hours for hours in (0.0, 0.1, 1.0, 6.0)]
-    assert lives == sorted(lives)
-    assert lives[-1] >= 6.0
+    hours = life(figures={"volatility_30": 0.4, "atr_14": 2.0})
+    variance = 0.4**2 / (365 * 24)
+    barrier = 0.01 + 0.5826 * math.sqrt(variance * 300 / 3_600)
+    hazard, deadline = variance / barrier**2 + JUMP_PER_HOUR, 24 + 4 / 60
+    assert hours == pytest.approx((1 - math.exp(-hazard * deadline)) / hazard)
 
 
 def test_a_life_ends_with_the_next_bar_or_the_security_report():
-    assert life(interval="1d").deadline_hours == pytest.approx(24 + 10 / 60 - 6 / 60)
-    assert life(interval="1h").deadline_hours == pytest.approx(1 + 10 / 60 - 6 / 60)
-    ending = make_security(checked_at=NOW - timedelta(hours=22))
-    assert life(security=ending).deadline_hours == pytest.approx(2)
+    calm = {"volatility_30": 0.001, "atr_14": 2.0}
+    assert 0 < life(interval="1h", figures=calm) < 1 + 4 / 60
+    ending = make_security(checked_at=NOW - timedelta(hours=23, minutes=30))
+    assert life(security=ending, figures=calm) < 0.5 < life(figures=calm)
 
 
 @given(st.floats(0.05, 5), st.floats(0.001, 0.2), st.floats(-0.2, 0.2))
@@ -321,29 +258,12 @@ def test_a_life_is_positive_bounded_and_shorter_near_a_threshold(volatility: flo
     figures = {"volatility_30": volatility, "atr_14": 100 * atr}
     free = life(figures=figures)
     level = Trigger(level=100 * math.exp(distance), side="above", meaning="EMA 200")
-    near = life(figures=figures, triggers=(level,))
-    assert 0 < near.hours <= free.hours <= free.deadline_hours
+    assert 0 < life(figures=figures, triggers=(level,)) <= free <= 24 + 4 / 60
 
 
 def test_an_unknown_token_and_a_closed_exchange_have_lives_too():
-    unknown = lifetime("crypto", "1d", analysis=None, price=None, settings=make_settings(), now=NOW)
-    assert 0.1 < unknown.hours < 24
-    saturday = NOW + timedelta(days=5)
-    apple = make_analysis("AAPL", security=None)
-    closed = lifetime("equity", "1d", analysis=apple, price=100.0, settings=make_settings(), now=saturday)
-    assert closed.hours > 24
-
-
-def test_costs_are_measured_over_past_cycles():
-    assert measured_costs([]) is None
-    report = make_report(
-        outcomes=(("A", "published"), ("B", "unchanged"), ("C", "failed")),
-        steps={"fetch": 3.0, "figures": 0.2, "write": 0.1, "index": 9.0},
-        spent={"requests": 4.0},
-    )
-    found = measured_costs([report, report])
-    assert found is not None
-    assert (found.request_seconds, found.compute_seconds) == (pytest.approx(0.75), pytest.approx(0.15))
+    assert 0.1 < life(analysed=False) < 24
+    assert life("equity", now=NOW + timedelta(days=5)) > 24
 
 
 # With the real memory
@@ -354,10 +274,10 @@ def test_after_a_price_shock_the_old_answer_is_refused_with_its_reason_and_the_t
     symbols = [f"T{n}-USD" for n in range(8)]
     with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
         khala.publish(khala.store([make_analysis(symbol) for symbol in symbols]))
-        demand = DemandLog(khala.journal, clock=clock, background=False)
-        asked(demand, T0=40, T1=30)
+        asks = AskLog(khala.journal, clock=clock, background=False)
+        asked(asks, T0=40, T1=30)
         budget = BudgetBook(khala.journal, {"requests": Limit(3, 100)}, clock=clock).open()
-        planner = SleepPlanner(settings, demand, rng=random.Random(1))
+        planner = SleepPlanner(settings, asks.rates)
         tokens = [make_token(symbol) for symbol in symbols]
         assert all(r.usable for r in khala.latest_many(tokens).values())
 

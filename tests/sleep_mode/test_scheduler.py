@@ -17,13 +17,12 @@ import pytest
 from doubles.cycles import ScriptedCycle, make_report
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, SourceUnreachable, StoreBusy
+from deeptrader.core.errors import BudgetExceeded, LeaseLost, SourceUnreachable, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.schedule.activity import Activity
-from deeptrader.toolkits.sleep_mode.schedule.controls import Controls
-from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
-from deeptrader.toolkits.sleep_mode.schedule.quiet import QuietTime
-from deeptrader.toolkits.sleep_mode.schedule.scheduler import SleepScheduler
+from deeptrader.toolkits.sleep_mode.activity import Activity, QuietTime
+from deeptrader.toolkits.sleep_mode.controls import Controls
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -137,20 +136,23 @@ def test_it_stands_by_while_another_holds_the_lease_and_takes_over_when_it_expir
     assert minutes(cycle) == [3]
 
 
-def test_a_cycle_that_loses_its_lease_is_stopped_and_fenced_off(cycle: ScriptedCycle, journal: Journal):
+def test_a_cycle_that_hangs_loses_its_lease_is_stopped_and_fenced_off(cycle: ScriptedCycle, journal: Journal):
     seen = {}
 
     def lose(cycle: ScriptedCycle) -> None:
-        seen["before"] = cycle.fence()
-        cycle.clock.advance(61)
+        if seen:
+            return
+        cycle.lease.check()
+        cycle.clock.advance(61)  # no progress
         assert Lease(journal, clock=cycle.clock).claim().state == "granted"
-        seen["after"] = cycle.fence()
-        seen["stopped"] = cycle.stopped.is_set()
+        cycle.lease.beat()
+        seen["ends"] = cycle.ends()
+        with pytest.raises(LeaseLost):
+            cycle.lease.check()
 
     cycle.work = lose  # type: ignore[assignment]
     scheduler(cycle).run_until(at(2.5))
-    assert seen == {"before": True, "after": False, "stopped": True}
-    assert cycle.fence()
+    assert seen == {"ends": "another process holds the lease"}
 
 
 # Waking
@@ -268,7 +270,8 @@ def test_the_kill_switch_stops_a_running_cycle_and_every_later_one(cycle: Script
 
     def work(_cycle: ScriptedCycle) -> None:
         Controls(journal).kill("runaway")
-        sleeper.guard._look_at_controls()  # what the heartbeat does every few seconds
+        cycle.clock.advance(20)
+        cycle.lease.beat()  # progress looks at the switches
         assert cycle.stopped.is_set()
         beaten.set()
 
@@ -436,6 +439,57 @@ def test_the_pause_between_two_runs_of_a_chat_is_not_taken_for_rest(clock: Manua
     assert quiet.now()
 
 
+# Idle passes
+
+TALKED_ABOUT = ("BTC-USD", "ETH-USD")
+
+
+@pytest.fixture
+def idle(cycle: ScriptedCycle):
+    activity = Activity(clock=cycle.clock)
+    quiet = QuietTime(activity)
+    return activity, scheduler(cycle, quiet=quiet, talked_about=lambda: TALKED_ABOUT, poll=5.0, run_at_start=False)
+
+
+def test_a_team_that_falls_quiet_after_work_gets_one_pass_over_what_it_talked_about(cycle: ScriptedCycle, idle):
+    activity, sleeper = idle
+    sleeper.run_until(at(2.5))
+    with activity.running("run"):
+        cycle.clock.advance(5)
+    sleeper.run_until(at(4.9))
+    assert cycle.only == [TALKED_ABOUT]
+    assert minutes(cycle) == [pytest.approx(2.58 + 2, abs=0.1)]
+    assert sleeper.status().woken_by == "the team fell quiet"
+    sleeper._run_at_start = False
+    sleeper.run_until(at(11))
+    assert cycle.only == [TALKED_ABOUT, (), ()], "ticks go on, and rest without work brings no further pass"
+
+
+def test_without_work_there_is_no_idle_pass(cycle: ScriptedCycle, idle):
+    idle[1].run_until(at(4.9))
+    assert cycle.begun == []
+
+
+def test_an_idle_pass_ends_when_a_run_begins_and_comes_again_after_it(cycle: ScriptedCycle, idle):
+    activity, sleeper = idle
+    ended = []
+
+    def work(cycle: ScriptedCycle) -> None:
+        ended.append(cycle.ends())
+        if len(ended) == 1:
+            activity.begin("second")
+            ended.append(cycle.ends())
+            activity.end("second")
+
+    cycle.work = work  # type: ignore[assignment]
+    sleeper.run_until(at(2.1))
+    with activity.running("first"):
+        cycle.clock.advance(5)
+    sleeper.run_until(at(4.95))
+    assert ended == [None, "the team went to work", None]
+    assert cycle.only == [TALKED_ABOUT, TALKED_ABOUT]
+
+
 # Shutdown: real threads and real processes
 
 
@@ -501,7 +555,7 @@ FOREVER = """
     from datetime import UTC, datetime
     from deeptrader.core.clock import ManualClock, SystemClock
     from deeptrader.toolkits.khala.journal import Journal
-    from deeptrader.toolkits.sleep_mode.schedule.scheduler import SleepScheduler
+    from deeptrader.toolkits.sleep_mode.scheduler import SleepScheduler
     from doubles.cycles import ScriptedCycle
 
     cycle = ScriptedCycle(Journal(sys.argv[1]), ManualClock(datetime.now(UTC)), lease_seconds=float(sys.argv[2]))

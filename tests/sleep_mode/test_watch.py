@@ -14,8 +14,8 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data.protocol import QuoteBatch
-from deeptrader.toolkits.sleep_mode.planning.budgets import BudgetBook, Limit
-from deeptrader.toolkits.sleep_mode.schedule.watch import PriceWatch
+from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit
+from deeptrader.toolkits.sleep_mode.watch import PriceWatch
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 

@@ -17,11 +17,11 @@ from fastapi.testclient import TestClient
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, SourceUnreachable
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.schedule import workflow as module
-from deeptrader.toolkits.sleep_mode.schedule.controls import Controls
-from deeptrader.toolkits.sleep_mode.schedule.guard import CycleGuard
-from deeptrader.toolkits.sleep_mode.schedule.lease import Lease
-from deeptrader.toolkits.sleep_mode.schedule.workflow import schedule_sleep, sleep_workflow
+from deeptrader.toolkits.sleep_mode import workflow as module
+from deeptrader.toolkits.sleep_mode.controls import Controls
+from deeptrader.toolkits.sleep_mode.guard import CycleGuard
+from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.workflow import schedule_sleep, sleep_workflow
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -9,37 +9,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .answers.answering import answer_from_memory
-    from .cycle.cycle import SleepCycle, analyse_tokens
-    from .cycle.cycle_report import CycleReport
+    from .activity import Activity
+    from .asks import Ask, AskLog
+    from .context import CycleContext, Step
+    from .cycle import SleepCycle, analyse_tokens
     from .engine import Engine
-    from .questions.understanding import understand
-    from .schedule.activity import Activity
-    from .schedule.scheduler import SleepScheduler
+    from .report import CycleReport
+    from .scheduler import SleepScheduler
     from .toolkit import SleepModeToolkit
 
 _HOME = {
-    "Activity": "schedule.activity",
-    "CycleReport": "cycle.cycle_report",
+    "Activity": "activity",
+    "Ask": "asks",
+    "AskLog": "asks",
+    "CycleContext": "context",
+    "CycleReport": "report",
     "Engine": "engine",
-    "SleepCycle": "cycle.cycle",
+    "SleepCycle": "cycle",
     "SleepModeToolkit": "toolkit",
-    "SleepScheduler": "schedule.scheduler",
-    "analyse_tokens": "cycle.cycle",
-    "answer_from_memory": "answers.answering",
-    "understand": "questions.understanding",
+    "SleepScheduler": "scheduler",
+    "Step": "context",
+    "analyse_tokens": "cycle",
 }
 
 __all__ = [
     "Activity",
+    "Ask",
+    "AskLog",
+    "CycleContext",
     "CycleReport",
     "Engine",
     "SleepCycle",
     "SleepModeToolkit",
     "SleepScheduler",
+    "Step",
     "analyse_tokens",
-    "answer_from_memory",
-    "understand",
 ]
 
 

@@ -1,8 +1,9 @@
-"""The sleep-time engine of one store: cycle, planner, demand, budgets, ledger and scheduler, put together once."""
+"""The sleep-time engine of one store: cycle, planner, asks, foresight, budgets, ledger, scheduler, put together once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,35 +11,30 @@ from ...core.clock import Clock, SystemClock
 from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
-from .anticipation.anticipator import Anticipator
-from .anticipation.asked import asked_listener
-from .cycle.cycle import SleepCycle
-from .cycle.cycle_report import CycleLog, CycleReport
-from .cycle.plan import Plan
-from .events import Listener, demand_listener
-from .ledger.hook import LedgerHook
-from .ledger.ledger import Ledger
-from .planning.budgets import BudgetBook, limits_of
-from .planning.costs import measured_costs
-from .planning.demand import DemandLog
-from .planning.planner import SleepPlanner
-from .planning.worth import measured_worth
-from .prose.essays import Essays
-from .prose.writer import ReportWriter
-from .questions.understanding import understand
-from .schedule.controls import Controls
-from .schedule.guard import CycleGuard
-from .schedule.lease import Lease
-from .schedule.quiet import QuietTime
-from .schedule.scheduler import SleepScheduler
-from .schedule.watch import PriceWatch
+from .activity import QuietTime
+from .asks import AskHook, AskLog, Listener
+from .budgets import BudgetBook, limits_of
+from .context import CycleContext, Step
+from .controls import Controls
+from .cycle import SleepCycle
+from .foresight import Foreseen, Foresight, Preparer
+from .guard import CycleGuard
+from .lease import Lease
+from .ledger import Ledger
+from .planner import Plan, SleepPlanner
+from .report import CycleReport
+from .scheduler import SleepScheduler
+from .watch import PriceWatch
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
+TALKED_ABOUT_WITHIN = timedelta(hours=2)
+"""An idle pass works on tokens that were asked about so lately."""
+
 
 class Engine:
-    """Parts that share one journal. Money, leases and demand live in real time, also when a market is replayed.
+    """Parts that share one journal. Money, leases and asks live in real time, also when a market is replayed.
 
     Args:
         runtime: market, memory, security and settings.
@@ -55,19 +51,24 @@ class Engine:
         return self
 
     @cached_property
-    def demand(self) -> DemandLog:
-        """What is asked, how often."""
-        return DemandLog(self._journal, clock=self.clock)
+    def asks(self) -> AskLog:
+        """What is asked: the one log."""
+        return AskLog(self._journal, clock=self.clock)
+
+    @cached_property
+    def ask_hook(self) -> AskHook:
+        """agno post-hook that notes what a finished run took, and how it ended."""
+        return AskHook(self.asks)
+
+    @cached_property
+    def foresight(self) -> Foresight:
+        """What will be asked next. `preparers` and `suggest` of it may be added to."""
+        return Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
 
     @cached_property
     def ledger(self) -> Ledger:
         """What sleep cost and saved."""
-        return Ledger(self._journal, clock=self.clock, prices=PriceList(self.settings.model_prices))
-
-    @cached_property
-    def ledger_hook(self) -> LedgerHook:
-        """Post-hook and listener that feed the ledger from team runs."""
-        return LedgerHook(self.ledger, kind_of=lambda text: understand(text, self.runtime.khala).kind)
+        return Ledger(self._journal, self.asks, clock=self.clock, prices=PriceList(self.settings.model_prices))
 
     @cached_property
     def budgets(self) -> BudgetBook:
@@ -81,7 +82,7 @@ class Engine:
 
     @cached_property
     def quiet(self) -> QuietTime:
-        """Holds dear work back while the team answers."""
+        """Knows when the team is at work, and holds expensive work back until it rests."""
         return QuietTime(self.runtime.activity)
 
     @cached_property
@@ -91,45 +92,22 @@ class Engine:
 
     @cached_property
     def planner(self) -> SleepPlanner:
-        """What to refresh next, from demand, lives and measured costs."""
-        cycles = CycleLog(self._journal)
-        return SleepPlanner(
-            self.settings,
-            self.demand,
-            worth=measured_worth(self.demand, self.ledger),
-            break_even=self.ledger.break_even,
-            costs=lambda: measured_costs(cycles.recent(5)),
-        )
+        """What to refresh next, from what is asked and expected to be."""
+        return SleepPlanner(self.settings, self.foresight.rates)
 
     @cached_property
     def sleep_model(self) -> Any:
-        """The model that writes while the team sleeps; None when none is set."""
-        return resolve_sleep_model(self.settings)
-
-    @cached_property
-    def anticipator(self) -> Anticipator:
-        """Prepares answers before they are asked, and answers from memory."""
-        khala, model = self.runtime.khala, self.sleep_model
-        essays = Essays(model, khala, settings=self.settings, clock=self.clock) if model is not None else None
-        return Anticipator(khala, self.demand, settings=self.settings, clock=self.clock, essayist=essays)
-
-    @cached_property
-    def writer(self) -> ReportWriter | None:
-        """Has the sleep model write better reports; None when no sleep model is set."""
-        model = self.sleep_model
-        return ReportWriter(model, self.runtime.khala, self.settings) if model is not None else None
+        """The model that judges while the team sleeps; None when none is set."""
+        return resolve_sleep_model(self.runtime.sleep_model, self.settings)
 
     @cached_property
     def cycle(self) -> SleepCycle:
-        """The cycle with everything that decides and prepares."""
-        return self.runtime.cycle(
-            planner=self.planner,
-            budgets=self.budgets.open,
-            anticipator=self.anticipator,
-            writer=self.writer,
-            wait_for_quiet=self.quiet,
-            give_way=self.quiet.give_way,
-        )
+        """The cycle with everything that decides and prepares. `after` of it are the steps after publication."""
+        return self.runtime.cycle(planner=self.planner, budgets=self.budgets.open, after=self.steps(), team=self.quiet)
+
+    def steps(self) -> Sequence[Step]:
+        """What a cycle does after the publication, in this order."""
+        return (self.foresight.foresee,)
 
     @cached_property
     def guard(self) -> CycleGuard:
@@ -137,8 +115,15 @@ class Engine:
         return CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger)
 
     def listeners(self) -> Sequence[Listener]:
-        """Who is told when a team asks memory: demand, ledger, and the log that anticipation learns from."""
-        return (demand_listener(self.demand), self.ledger_hook.listen, asked_listener(self.anticipator.log))
+        """Who is told of each ask."""
+        return (self.asks.note,)
+
+    def talked_about(self) -> Sequence[str]:
+        """Symbols that the team just talked about, the newest first: what an idle pass works on."""
+        return self.asks.talked_about(within=TALKED_ABOUT_WITHIN)
+
+    def _has_situations(self, _context: CycleContext, pair: Foreseen) -> bool:
+        return self.runtime.khala.situations_until(pair.symbol) is not None
 
     def run_once(self) -> CycleReport:
         """One cycle now, under the store's lease.
@@ -151,14 +136,13 @@ class Engine:
         attempt = self.guard.run()
         if attempt.report is not None:
             return attempt.report
-        if attempt.state == "held":
-            holder = attempt.holder
-            who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-            raise StoreBusy(f"A sleep cycle is running in {who}.", hint="Wait for it, or stop that process.")
+        if attempt.error is not None:
+            raise attempt.error
         if attempt.state == "killed":
             raise SettingsError("The kill switch is on; no sleep cycle runs.", hint="`deeptrader sleep --unkill`.")
-        assert attempt.error is not None
-        raise attempt.error
+        holder = attempt.holder
+        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+        raise StoreBusy(f"A sleep cycle is running in {who}.", hint="Wait for it, or stop that process.")
 
     def preview(self) -> Plan:
         """What the next cycle would do, and why."""
@@ -172,6 +156,7 @@ class Engine:
             "controls": self.controls,
             "recorder": self.ledger,
             "quiet": self.quiet,
+            "talked_about": self.talked_about,
             "watch": look,
             "tidy": self.runtime.khala.compact,
             "clock": self.clock,
@@ -180,7 +165,6 @@ class Engine:
 
     def close(self) -> None:
         """Write what waits in memory."""
-        for name in ("demand", "ledger", "anticipator"):
-            part = self.__dict__.pop(name, None)
-            if part is not None:
-                part.close()
+        asks = self.__dict__.pop("asks", None)
+        if asks is not None:
+            asks.close()

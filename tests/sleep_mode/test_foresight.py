@@ -1,0 +1,255 @@
+"""Foresight: which pairs are expected and why, what is prepared for them, and how often they come true."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_quote, make_token
+from doubles.memory import open_memory, publish
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.sleep_mode.asks import MARKET, Ask, AskLog
+from deeptrader.toolkits.sleep_mode.budgets import Unlimited
+from deeptrader.toolkits.sleep_mode.context import CycleContext
+from deeptrader.toolkits.sleep_mode.foresight import STANDS, Foreseen, Foresight, Preparer
+from deeptrader.toolkits.sleep_mode.report import TokenOutcome
+
+TOKENS = [make_token(symbol) for symbol in ("BTC-USD", "ETH-USD", "SOL-USD")]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def khala(tmp_path: Path, clock: ManualClock):
+    with open_memory(tmp_path, clock=clock) as opened:
+        opened.record_universe(TOKENS, NOW)
+        yield opened
+
+
+@pytest.fixture
+def asks(khala: Khala, clock: ManualClock) -> AskLog:
+    return AskLog(khala.journal, clock=clock, background=False)
+
+
+@pytest.fixture
+def foresight(khala: Khala, asks: AskLog) -> Foresight:
+    return Foresight(khala, asks)
+
+
+def cycle(khala: Khala, *published: str, **parts: Any) -> CycleContext:
+    """A cycle after its publication of these tokens."""
+    clock = khala.clock
+    context = CycleContext(
+        now=clock.now(),
+        settings=khala.settings,
+        clock=clock,
+        wall=clock,
+        market=None,  # type: ignore[arg-type]
+        khala=khala,
+        security=None,
+        budget=Unlimited(),
+        **parts,
+    )
+    context.outcomes += [TokenOutcome(symbol=symbol, interval="1d", outcome="published") for symbol in published]
+    return context
+
+
+def note(asks: AskLog, symbol: str, topic: str, *, times: int = 1, session: str = "") -> None:
+    for _ in range(times):
+        number = asks.newest() + 1
+        asks.note(Ask(f"ask-{number}", asks.clock.now(), "tool", (symbol,) if symbol else (), topic, session=session))
+
+
+def pairs(found: list[Foreseen]) -> list[tuple[str, str]]:
+    return [(pair.symbol, pair.topic) for pair in found]
+
+
+# Choosing
+
+
+def test_what_is_asked_often_is_foreseen_with_its_chance(foresight: Foresight, asks: AskLog):
+    note(asks, "ETH-USD", "risk", times=12)
+    found = foresight.choose(TOKENS)
+    assert pairs(found)[0] == ("ETH-USD", "risk")
+    assert found[0].chance > 0.9
+    assert found[0].why == "often asked"
+    assert found[0].uses == pytest.approx(-math.log(1 - found[0].chance))
+    assert all(a.chance >= b.chance for a, b in zip(found, found[1:], strict=False))
+
+
+def test_what_follows_a_question_just_asked_is_foreseen_for_its_token(
+    foresight: Foresight, asks: AskLog, clock: ManualClock
+):
+    for n in range(3):
+        note(asks, "SOL-USD", "state", session=f"s{n}")
+        note(asks, "SOL-USD", "exit", session=f"s{n}")
+    clock.advance(timedelta(days=5))
+    before = {pair: chance for pair, chance in chances(foresight).items() if pair[0] == "BTC-USD"}
+    note(asks, "BTC-USD", "state", session="now")
+    after = chances(foresight)
+    assert after["BTC-USD", "exit"] > before.get(("BTC-USD", "exit"), 0.0) + 0.2
+    assert [p.why for p in foresight.choose(TOKENS) if (p.symbol, p.topic) == ("BTC-USD", "exit")] == [
+        "follows state, just asked"
+    ]
+    assert foresight.rates(TOKENS)["BTC-USD"] > asks.rates(TOKENS)["BTC-USD"]
+    clock.advance(timedelta(minutes=11))
+    assert chances(foresight).get(("BTC-USD", "exit"), 0.0) < after["BTC-USD", "exit"] - 0.2
+
+
+def chances(foresight: Foresight) -> dict[tuple[str, str], float]:
+    return {(pair.symbol, pair.topic): pair.chance for pair in foresight.choose(TOKENS)}
+
+
+def test_what_changed_and_what_a_model_suggests_is_foreseen_with_its_reason(foresight: Foresight):
+    found = {
+        (pair.symbol, pair.topic): pair.why
+        for pair in foresight.choose(
+            TOKENS,
+            changed={"ETH-USD": "zone changed from neutral to oversold"},
+            suggested=[("SOL-USD", "history"), ("NOSUCH-USD", "state")],
+        )
+    }
+    assert found["ETH-USD", "change"] == "zone changed from neutral to oversold"
+    assert found["SOL-USD", "history"] == "suggested by the sleeping model"
+    assert not any(symbol == "NOSUCH-USD" for symbol, _ in found)
+
+
+def test_asks_about_the_market_are_foreseen_without_a_token(foresight: Foresight, asks: AskLog):
+    note(asks, MARKET, "screen", times=9)
+    assert pairs(foresight.choose(TOKENS))[0] == (MARKET, "screen")
+
+
+# The step of a cycle
+
+
+def test_it_keeps_pairs_with_what_stands_prepared_for_them(khala: Khala, asks: AskLog, foresight: Foresight):
+    note(asks, "BTC-USD", "risk", times=9)
+    note(asks, "SOL-USD", "risk", times=9)
+    context = cycle(khala, "BTC-USD")
+    foresight.foresee(context)
+    standing = {(pair.symbol, pair.topic): pair for pair in foresight.standing()}
+    assert context.made["foreseen"] == len(standing)
+    assert standing["BTC-USD", "risk"].prepared == ("bars", "security")
+    assert "bars" not in standing["SOL-USD", "risk"].prepared, "its analysis is out of date"
+
+
+def test_a_changed_signal_of_a_published_token_is_noticed(khala: Khala, foresight: Foresight, clock: ManualClock):
+    before = khala.latest("ETH-USD")
+    publish(khala, make_analysis("ETH-USD", price=3_120.25, rsi=22.0, computed_at=clock.now()))
+    context = cycle(khala, "ETH-USD", recalls={("ETH-USD", "1d"): before})
+    foresight.foresee(context)
+    why = {pair.topic: pair.why for pair in foresight.standing() if pair.symbol == "ETH-USD"}
+    assert why["change"].startswith(("zone changed from neutral to oversold", "signal changed"))
+
+
+def test_preparers_are_asked_for_the_likeliest_pairs_first_and_only_where_it_may_pay(khala: Khala, asks: AskLog):
+    done: list[tuple[str, str]] = []
+
+    def judge(_context: CycleContext, pair: Foreseen) -> bool:
+        done.append((pair.symbol, pair.topic))
+        return pair.symbol == "BTC-USD"
+
+    def broken(_context: CycleContext, _pair: Foreseen) -> bool:
+        raise KeyError("a bug")
+
+    note(asks, "ETH-USD", "entry", times=6)
+    note(asks, "BTC-USD", "risk", times=20)
+    preparers = [Preparer("broken", broken, lambda: 3.0), Preparer("judgement", judge, lambda: 1.0)]
+    foresight = Foresight(khala, asks, preparers=preparers)
+    context = cycle(khala, "BTC-USD")
+    foresight.foresee(context)
+    standing = {(pair.symbol, pair.topic): pair for pair in foresight.standing()}
+    assert done[0] == ("BTC-USD", "risk")
+    assert all(standing[pair].uses >= 1.0 for pair in done)
+    assert len(done) < len(standing)
+    assert "judgement" in standing["BTC-USD", "risk"].prepared
+    assert [p for p in context.problems if p.startswith("broken of BTC-USD: an unforeseen KeyError")]
+
+
+def test_nothing_is_done_where_nothing_moved_and_nothing_was_asked(khala: Khala, asks: AskLog, clock: ManualClock):
+    done: list[str] = []
+    foresight = Foresight(khala, asks, preparers=[Preparer("x", lambda _c, pair: bool(done.append(pair.symbol)))])
+    foresight.foresee(cycle(khala, "BTC-USD"))
+    first = len(done)
+    assert first > 0
+    quiet = cycle(khala)
+    foresight.foresee(quiet)
+    assert (len(done), quiet.made) == (first, {})
+    note(asks, "BTC-USD", "risk")
+    foresight.foresee(cycle(khala))
+    assert len(done) > first
+
+
+def test_an_idle_pass_has_no_say_on_other_tokens(khala: Khala, asks: AskLog, foresight: Foresight):
+    note(asks, "BTC-USD", "risk", times=9)
+    note(asks, "ETH-USD", "risk", times=9)
+    foresight.foresee(cycle(khala, "BTC-USD"))
+    before = set(pairs(foresight.standing()))
+    foresight.foresee(cycle(khala, only=("ETH-USD",)))
+    assert {pair for pair in before if pair[0] != "ETH-USD"} <= set(pairs(foresight.standing()))
+
+
+def test_suggestions_that_fail_are_a_problem_and_the_rest_is_foreseen(khala: Khala, asks: AskLog):
+    def suggest(_context: CycleContext):
+        raise ValueError("not JSON")
+
+    foresight = Foresight(khala, asks, suggest=suggest)
+    context = cycle(khala, "BTC-USD")
+    foresight.foresee(context)
+    assert foresight.standing()
+    assert [p for p in context.problems if p.startswith("suggestions:")]
+
+
+# Keeping score
+
+
+def test_recall_and_precision_are_counted_on_asks_each_once(
+    khala: Khala, asks: AskLog, foresight: Foresight, clock: ManualClock
+):
+    note(asks, "BTC-USD", "risk", times=20)
+    clock.advance(60)
+    foresight.foresee(cycle(khala, "BTC-USD"))
+    predicted = len(foresight.standing())
+    clock.advance(60)
+    since = clock.now()
+    for symbol, topic in (("BTC-USD", "risk"), ("BTC-USD", "risk"), ("SOL-USD", "definition")):
+        note(asks, symbol, topic)
+    asks.note(Ask("both", clock.now(), "tool", ("BTC-USD", "SOL-USD"), "definition"))
+    score = foresight.score(clock.now() - since + timedelta(seconds=1))
+    assert (score.asked, score.hits, score.recall) == (4, 2, 0.5)
+    assert (score.predicted, score.came_true, score.precision) == (1, 1, 1.0), "those that still stand are not judged"
+    assert score.by_topic == {"risk": (2, 2), "definition": (2, 0)}
+    clock.advance(STANDS)
+    late = foresight.score()
+    assert (late.predicted, late.came_true) == (predicted, 1)
+    assert late.as_dict()["precision"] == 1 / predicted
+
+
+def test_a_prediction_that_came_after_the_ask_is_no_hit(khala: Khala, asks: AskLog, foresight: Foresight):
+    note(asks, "BTC-USD", "risk", times=9)
+    asks.clock.advance(1)  # type: ignore[attr-defined]
+    foresight.foresee(cycle(khala, "BTC-USD"))
+    assert foresight.score().hits == 0
+
+
+def test_without_asks_there_is_nothing_to_divide_by(foresight: Foresight):
+    score = foresight.score()
+    assert (score.recall, score.precision) == (None, None)
+
+
+def test_a_price_that_left_its_band_takes_bars_away(
+    khala: Khala, asks: AskLog, foresight: Foresight, clock: ManualClock
+):
+    note(asks, "BTC-USD", "risk", times=9)
+    khala.observe([make_quote("BTC-USD", 90_000.0, as_of=clock.now())])
+    foresight.foresee(cycle(khala))
+    (pair,) = [p for p in foresight.standing() if (p.symbol, p.topic) == ("BTC-USD", "risk")]
+    assert "bars" not in pair.prepared

@@ -1,0 +1,185 @@
+"""Bars in, verified analyses out, many together: pure computation, no network and no store."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import DeepTraderError, TooFewBars, Unforeseen, VerificationFailed
+from ...core.giving_way import give_way
+from ...core.market import Figure, Quote
+from ...core.security import SecurityReport
+from ...core.settings import Settings
+from ..khala.records import MarketAnalysis, Provenance
+from ..market_data.calendar import next_bar_close
+from ..market_data.indicators import compute_many, live_figures
+from ..market_data.protocol import Bars
+from ..market_data.signals import decide_signal, triggers
+from .plain_report import plain_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_QUOTE_RATIO = 5.0
+"""A quote this many times above or below the last close is another token's price or another unit, not a move."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one analysis is made of. `quote` is the price seen now, if any: live figures and the freshness band stand
+    on it."""
+
+    bars: Bars
+    quote: Quote | None = None
+    security: SecurityReport | None = None
+
+
+def build_analyses(
+    many: Sequence[Material], *, settings: Settings, now: datetime
+) -> list[MarketAnalysis | DeepTraderError]:
+    """Every figure, the signal, its triggers and the report for the last closed bar of each, in their order; in place
+    of an analysis the error that kept it from being made. Figures of one interval are computed together."""
+    found: dict[int, MarketAnalysis | DeepTraderError] = {}
+    for interval in dict.fromkeys(material.bars.interval for material in many):
+        places = [place for place, material in enumerate(many) if material.bars.interval == interval]
+        try:
+            figures = _figures([many[place].bars for place in places], settings)
+        except Exception as error:  # one frame that is no bars fails the whole call: each by itself, then
+            if len(places) > 1:
+                for place in places:
+                    found[place] = build_analyses([many[place]], settings=settings, now=now)[0]
+            else:
+                found[places[0]] = _typed(error, many[places[0]])
+            continue
+        for place, own in zip(places, figures, strict=True):
+            give_way()
+            try:
+                found[place] = _analysis(many[place], own, settings, now)
+            except Exception as error:  # typed, and one token's alone
+                found[place] = _typed(error, many[place])
+    return [found[place] for place in range(len(many))]
+
+
+def build_analysis(
+    bars: Bars, *, quote: Quote | None, security: SecurityReport | None, settings: Settings, now: datetime
+) -> MarketAnalysis:
+    """One analysis; see `build_analyses`.
+
+    Raises:
+        TooFewBars: there is no closed bar with a price.
+        VerificationFailed: the result contradicts itself; nothing of it may be published.
+        Unforeseen: the bars are of a shape that nobody expected.
+    """
+    made = build_analyses([Material(bars, quote, security)], settings=settings, now=now)[0]
+    if isinstance(made, DeepTraderError):
+        raise made
+    return made
+
+
+def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]]:
+    return compute_many(
+        [bars.frame for bars in many],
+        interval=many[0].interval,
+        extra=settings.extra_indicators,
+        kinds=[bars.token.kind for bars in many],
+    )
+
+
+def _typed(error: Exception, material: Material) -> DeepTraderError:
+    if isinstance(error, DeepTraderError):
+        return error
+    typed = Unforeseen.of(error, f"The analysis of {material.bars.token.symbol}")
+    typed.__cause__ = error
+    return typed
+
+
+def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:
+    bars, quote = material.bars, material.quote
+    frame = bars.frame
+    closed = np.flatnonzero(frame["close"].notna().to_numpy())
+    if not len(closed):
+        raise TooFewBars(f"{bars.token.symbol} has no closed {bars.interval} bar.", hint="Try a longer history.")
+    bar_close = bars.closes_at(int(closed[-1]))
+    price = float(frame["close"].iloc[closed[-1]])
+    thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
+    signal = decide_signal(figures, price=price, **thresholds)
+    crossings = triggers(figures, frame, reference_price=quote.price if quote else price, **thresholds)
+    if quote is not None:
+        figures = figures | live_figures(frame, quote.price, interval=bars.interval)
+    analysis = MarketAnalysis(
+        token=bars.token,
+        interval=bars.interval,
+        bar_close=bar_close,
+        fetched_at=bars.fetched_at,
+        computed_at=now,
+        next_bar_due=next_bar_close(bars.token.kind, bars.interval, bar_close),
+        price=price,
+        quote=quote,
+        figures=figures,
+        signal=signal,
+        triggers=crossings,
+        security=material.security,
+        provenance=Provenance(
+            provider=bars.provider,
+            source=bars.source,
+            simulated=bars.simulated,
+            inputs_hash=inputs_hash(frame),
+            code_version=code_version(),
+            bars=len(frame),
+            first_bar=bars.closes_at(0),
+            gaps=bars.gaps,
+        ),
+    )
+    verify_analysis(analysis, now=now)
+    return analysis.model_copy(update={"report": plain_report(analysis)})
+
+
+def verify_analysis(analysis: MarketAnalysis, *, now: datetime) -> None:
+    """Refuse an analysis that contradicts itself or the calendar.
+
+    Raises:
+        VerificationFailed: names the first contradiction.
+    """
+    symbol = analysis.token.symbol
+    if analysis.bar_close > now:
+        raise VerificationFailed(f"{symbol}: its last bar closes at {analysis.bar_close}, after {now}.")
+    rsi = analysis.value("rsi_14")
+    if rsi is not None and not 0 <= rsi <= 100:
+        raise VerificationFailed(f"{symbol}: RSI(14) {rsi} is outside 0 to 100.")
+    band = [analysis.value(f"bb_{part}_20_2") for part in ("lower", "middle", "upper")]
+    if None not in band and not band[0] <= band[1] <= band[2]:  # type: ignore[operator]
+        raise VerificationFailed(f"{symbol}: Bollinger bands out of order {band}.")
+    if any(f.value is not None and not math.isfinite(f.value) for f in analysis.figures.values()):
+        raise VerificationFailed(f"{symbol}: a figure is not a finite number.")
+    if analysis.quote is not None:
+        ratio = analysis.quote.price / analysis.price
+        if not 1 / MAX_QUOTE_RATIO <= ratio <= MAX_QUOTE_RATIO:
+            raise VerificationFailed(
+                f"{symbol}: quoted at {analysis.quote.price} but last closed at {analysis.price}.",
+                hint="The symbol may belong to another token, or a split is not in the bars yet.",
+            )
+
+
+def inputs_hash(frame: pd.DataFrame) -> str:
+    """SHA-256 (16 hex digits) over bar times and values: equal inputs, equal hash, on every machine."""
+    digest = hashlib.sha256(frame.index.as_unit("ns").asi8.astype("<i8").tobytes())  # type: ignore[attr-defined]
+    columns = frame[["open", "high", "low", "close", "volume"]].to_numpy(dtype="<f8")
+    digest.update(np.nan_to_num(columns, nan=-1.0).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Version of the installed package, for provenance."""
+    try:
+        return version("deeptrader")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,1 +1,0 @@
-"""What will be asked, and the answers that stand ready for it: the log of questions, the choice, the shelf."""

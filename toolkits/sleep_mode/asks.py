@@ -1,0 +1,515 @@
+"""The one log of what is asked, and what follows from it: how often each token is asked about, what is asked next.
+
+Every question is logged once, whoever asks: tool, gate, push, command line, page or REST. What one run of a team hears
+from memory several times (pushed, then read by the tool, then by the gate) is one ask, under the run's id. Demand, the
+score of foresight and the ledger are read off this log, so they cannot disagree.
+
+Noting an ask takes microseconds; a background thread writes batches into the journal. A clean `close()` loses nothing,
+a killed process loses five seconds at most.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from ...core.clock import Clock, SystemClock
+from ...core.errors import DeepTraderError, StoreReadOnly
+from ...core.text import clean_label
+from ...core.token import Token, normalize_symbol
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+    from ..khala.records import Recall
+
+log = logging.getLogger(__name__)
+
+AskSource = Literal["push", "tool", "gate", "team", "command", "page", "rest"]
+Served = Literal["sleep", "partly", "scratch", "none", "refused", "empty"]
+"""sleep: memory knew all that was asked about, fresh. partly: some of it. scratch: nothing, and the team worked it out.
+none: it was not about what memory holds. refused: memory said that it cannot tell. empty: no answer came."""
+
+MARKET = ""
+"""Stands for the token of an ask about no token in particular."""
+NOT_HELD = "not_held"
+"""The topic of what memory cannot tell: an ask about it is refused."""
+PRIOR_PER_HOUR = 0.05
+"""Asks per hour of a token before anything at all was asked: once in twenty hours."""
+PRIOR_HOURS = 6.0
+"""Hours of pretended observation behind it; larger values trust a single ask less."""
+HALF_LIFE_HOURS = 24.0
+TAU = HALF_LIFE_HOURS / math.log(2)
+"""Hours in which the weight of an ask falls to 1/e."""
+SHARE_PRIOR = 4.0
+"""Asks' worth of belief that a token is asked the same topics as all the others."""
+REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
+"""Older asks weigh less than a hundredth."""
+KEEP = 20_000
+FLUSH_SECONDS = 5.0
+FLUSH_SIZE = 256
+OVERFLOW = 20 * FLUSH_SIZE
+"""Asks that wait for a store that cannot be written before the oldest are dropped."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE asks (
+        number INTEGER PRIMARY KEY, ask_id TEXT NOT NULL UNIQUE, at REAL NOT NULL, source TEXT NOT NULL,
+        session TEXT NOT NULL, tokens TEXT NOT NULL, topic TEXT NOT NULL, served TEXT NOT NULL, tokens_in INTEGER,
+        tokens_out INTEGER, seconds REAL, age_seconds REAL, model TEXT NOT NULL
+    );
+    CREATE INDEX asks_by_time ON asks (at);
+    -- Logs of version 0.1.0, kept by kinds of question that are no more.
+    DROP TABLE IF EXISTS demand_asks;
+    DROP TABLE IF EXISTS demand_counts;
+    DROP TABLE IF EXISTS demand_follows;
+    DROP TABLE IF EXISTS demand_since;
+    DROP TABLE IF EXISTS anticipation_asked;
+    DROP TABLE IF EXISTS anticipation_prepared;
+    DROP TABLE IF EXISTS anticipation_tally;
+    DROP TABLE IF EXISTS anticipation_weight;
+    DELETE FROM components WHERE name IN ('demand', 'anticipation');
+    """,
+)
+_COLUMNS = "ask_id, at, source, session, tokens, topic, served, tokens_in, tokens_out, seconds, age_seconds, model"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question. `tokens` are symbols. Model tokens (None: not known), `seconds` and `model` are those of the whole
+    run, members included. `age_seconds` is the age of the oldest analysis it was answered from."""
+
+    ask_id: str
+    at: datetime
+    source: AskSource
+    tokens: tuple[str, ...] = ()
+    topic: str = "state"
+    served: Served = "none"
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    seconds: float | None = None
+    model: str = ""
+    session: str = ""
+    age_seconds: float | None = None
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Each (token, topic) of it; `MARKET` where no token is named."""
+        return tuple((symbol, self.topic) for symbol in self.tokens or (MARKET,))
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Of all asks that came after one of another topic in the same session: the share of this one."""
+
+    topic: str
+    same_token: bool
+    share: float
+
+
+class Found(Protocol):
+    """What an ask needs to know of a reading; see `reader.Reading`."""
+
+    question: Any
+    recalls: tuple[Recall, ...]
+    covered: bool
+
+
+def ask_of(
+    reading: Found, *, ask_id: str, at: datetime, source: AskSource, session: str = "", seconds: float | None = None
+) -> Ask:
+    """The ask behind a reading: its tokens and topic, and whether memory knows what is asked."""
+    recalls, topic = reading.recalls, reading.question.topic
+    fresh = any(recall.usable for recall in recalls)
+    served: Served = "sleep" if reading.covered else "partly" if fresh else "none"
+    ages = [recall.age_seconds for recall in recalls if recall.usable and recall.age_seconds is not None]
+    return Ask(
+        ask_id,
+        at,
+        source,
+        tokens=tuple(recall.symbol for recall in recalls),
+        topic=topic or "state",
+        served="refused" if topic == NOT_HELD else served,
+        seconds=seconds,
+        session=session,
+        age_seconds=max(ages, default=None),
+    )
+
+
+Listener = Callable[[Ask], object]
+"""Who is told of each ask: `AskLog.note`, and whoever shows it."""
+
+
+def tell(listeners: Iterable[Listener], ask: Ask) -> None:
+    """Hand an ask to every listener. What one of them cannot store is logged: counting never breaks an answer."""
+    for listener in listeners:
+        try:
+            listener(ask)
+        except DeepTraderError as error:
+            log.warning("A listener of the team's asks failed: %s", error)
+
+
+class AskLog:
+    """Notes asks and tells what follows from them. Thread-safe; several processes may share one journal.
+
+    Args:
+        clock: real time, also when a market is replayed.
+        background: False leaves writing to `flush` and to the readers, which flush first.
+    """
+
+    def __init__(self, journal: Journal, *, clock: Clock | None = None, background: bool = True) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.lost = 0
+        """Asks that could not be written: the store is read-only, or was out of order for too long."""
+        self._journal = journal
+        self._background = background
+        self._waiting: dict[str, Ask] = {}
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._full = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._kept: tuple[object, list[Ask]] = (None, [])
+        journal.ensure("asks", _MIGRATIONS)
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> AskLog:
+        return self  # AgentOS copies hooks and toolkits per request; the log behind them is one
+
+    # Noting
+
+    def note(self, ask: Ask) -> None:
+        """Log an ask, or add to the one with its id what is known now. Never raises for what a model wrote."""
+        ask = _cleaned(ask)
+        with self._lock:
+            before = self._waiting.get(ask.ask_id)
+            self._waiting[ask.ask_id] = merged(before, ask) if before else ask
+            if len(self._waiting) > OVERFLOW:
+                del self._waiting[next(iter(self._waiting))]
+                self.lost += 1
+            if self._background and self._thread is None and not self._closed.is_set():
+                # Held weakly by its thread: a log that nobody uses any more takes its thread along.
+                me = weakref.ref(self)
+                self._thread = threading.Thread(target=_write_later, args=(me,), name="deeptrader-asks", daemon=True)
+                self._thread.start()
+                atexit.register(_write_at_exit, me)
+        if len(self._waiting) >= FLUSH_SIZE:
+            self._full.set()
+
+    def find(self, ask_id: str) -> Ask | None:
+        """The ask as it is known now."""
+        with self._lock:
+            waiting = self._waiting.get(ask_id)
+        stored = self._select("WHERE ask_id = ?", (ask_id,))
+        return merged(stored[0], waiting) if stored and waiting else waiting or (stored[0] if stored else None)
+
+    def flush(self) -> int:
+        """Write what waits in memory; returns how many asks that were.
+
+        Raises:
+            StoreError: the journal cannot be written; nothing is lost.
+        """
+        with self._writing:
+            with self._lock:
+                batch, self._waiting = self._waiting, {}
+            if not batch:
+                return 0
+            try:
+                self._write(batch.values())
+            except StoreReadOnly:  # nothing is kept where nothing may be written
+                self.lost += len(batch)
+                return 0
+            except BaseException:
+                with self._lock:
+                    for ask_id, ask in self._waiting.items():
+                        batch[ask_id] = merged(batch[ask_id], ask) if ask_id in batch else ask
+                    self._waiting = batch
+                raise
+            return len(batch)
+
+    def close(self) -> None:
+        """Write what waits and end the background thread. Asks noted afterwards need an explicit `flush`."""
+        self._closed.set()
+        self._full.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        self.flush()
+
+    def try_flush(self) -> None:
+        """Flush; what cannot be written now is logged and tried again later."""
+        try:
+            self.flush()
+        except DeepTraderError as error:
+            log.warning("%d asks wait, they could not be written: %s", len(self._waiting), error)
+
+    # Reading
+
+    def recent(self, limit: int = 100) -> list[Ask]:
+        """The newest asks, newest first."""
+        self.try_flush()
+        return self._select("ORDER BY number DESC LIMIT ?", (limit,))
+
+    def since(self, moment: datetime) -> list[Ask]:
+        """Asks since a moment, oldest first."""
+        self.try_flush()
+        return self._select("WHERE at >= ? ORDER BY at, number", (moment.timestamp(),))
+
+    def newest(self) -> int:
+        """A number that grows with every new ask."""
+        self.try_flush()
+        with self._journal.read() as connection:
+            return connection.execute("SELECT coalesce(max(number), 0) FROM asks").fetchone()[0]
+
+    def talked_about(self, *, within: timedelta, limit: int = 10) -> tuple[str, ...]:
+        """Symbols asked about lately, the newest first."""
+        asks = self.since(self.clock.now() - within)
+        return tuple(dict.fromkeys(symbol for ask in reversed(asks) for symbol in ask.tokens))[:limit]
+
+    def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
+        """Asks per hour about each token, by symbol, and about the market as a whole, under `MARKET`.
+
+        The mean of a Gamma distribution: fading asks over fading hours of observation, shrunk towards the mean of the
+        tokens of the same kind. What nobody asked about yet has a small rate, never zero.
+        """
+        hours = PRIOR_HOURS + self._hours()
+        own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), 0.0)
+        for (symbol, _topic), weight in self._weights().items():
+            if symbol in own:
+                own[symbol] += weight
+        rates: dict[str, float] = {}
+        for kind in {token.kind for token in tokens} | {MARKET}:
+            pool = [token.symbol for token in tokens if token.kind == kind] or [MARKET]
+            mean = (PRIOR_PER_HOUR * PRIOR_HOURS + sum(own[symbol] for symbol in pool) / len(pool)) / hours
+            rates |= {symbol: (mean * PRIOR_HOURS + own[symbol]) / hours for symbol in pool}
+        return rates
+
+    def shares(self, symbols: Iterable[str], prior: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """How the asks about each token (`MARKET` too) divide over topics, leaning on all tokens where it was asked
+        little, and those on `prior` while little was asked at all. Those of the market lean on themselves alone."""
+        overall = {topic: SHARE_PRIOR * share for topic, share in prior.items()}
+        own: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
+        for (symbol, topic), weight in self._weights().items():
+            if symbol != MARKET:
+                overall[topic] = overall.get(topic, 0.0) + weight
+            if symbol in own:
+                own[symbol][topic] = weight
+        total = sum(overall.values()) or 1.0
+        found = {}
+        for symbol, mine in own.items():
+            lean = {} if symbol == MARKET else {topic: SHARE_PRIOR * w / total for topic, w in overall.items()}
+            asked = sum(mine.values()) + SHARE_PRIOR
+            found[symbol] = {topic: (mine.get(topic, 0.0) + lean.get(topic, 0.0)) / asked for topic in lean | mine}
+        return found
+
+    def follows(self) -> dict[str, list[Follow]]:
+        """For each topic what is asked after it in the same session, most frequent first."""
+        counts: dict[str, dict[tuple[str, bool], float]] = {}
+        last: dict[str, Ask] = {}
+        now = self.clock.now()
+        for ask in self._window():
+            before = last.get(ask.session) if ask.session else None
+            last[ask.session] = ask
+            if before is not None:
+                place = (ask.topic, bool(set(before.tokens) & set(ask.tokens)))
+                row = counts.setdefault(before.topic, {})
+                row[place] = row.get(place, 0.0) + _weight(ask, now)
+        return {
+            topic: [
+                Follow(*place, weight / sum(row.values()))
+                for place, weight in sorted(row.items(), key=lambda pair: -pair[1])
+            ]
+            for topic, row in counts.items()
+        }
+
+    # Inside
+
+    def _window(self) -> list[Ask]:
+        """Asks that still weigh something, oldest first; read anew only when there are others."""
+        self.try_flush()
+        key = (self._journal.data_version(), self._journal.commits)
+        if self._kept[0] != key:
+            since = (self.clock.now() - REMEMBERED).timestamp()
+            self._kept = (key, self._select("WHERE at >= ? ORDER BY at, number", (since,)))
+        return self._kept[1]
+
+    def _weights(self) -> dict[tuple[str, str], float]:
+        now = self.clock.now()
+        weights: dict[tuple[str, str], float] = {}
+        for ask in self._window():
+            for pair in ask.pairs:
+                weights[pair] = weights.get(pair, 0.0) + _weight(ask, now)
+        return weights
+
+    def _hours(self) -> float:
+        """Fading hours of observation: grows to tau and stays there."""
+        window = self._window()
+        elapsed = (self.clock.now() - window[0].at).total_seconds() / 3_600 if window else 0.0
+        return TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
+
+    def _select(self, rest: str, values: tuple) -> list[Ask]:
+        with self._journal.read() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM asks {rest}", values).fetchall()
+        return [_ask_of(row) for row in rows]
+
+    def _write(self, asks: Iterable[Ask]) -> None:
+        with self._journal.write(durable=False) as connection:
+            for ask in asks:
+                row = connection.execute(f"SELECT {_COLUMNS} FROM asks WHERE ask_id = ?", (ask.ask_id,)).fetchone()
+                values = _row_of(merged(_ask_of(row), ask) if row else ask)
+                if row:
+                    names = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", ")[1:])
+                    connection.execute(f"UPDATE asks SET {names} WHERE ask_id = ?", (*values[1:], values[0]))
+                else:
+                    marks = ", ".join("?" * len(values))
+                    connection.execute(f"INSERT INTO asks ({_COLUMNS}) VALUES ({marks})", values)
+            connection.execute("DELETE FROM asks WHERE number <= (SELECT max(number) FROM asks) - ?", (KEEP,))
+
+
+_READS_BEST: tuple[AskSource, ...] = ("team", "push", "gate", "command", "page", "rest", "tool")
+"""Whose word on topic and source counts, later over earlier: the model that chose a topic read the question best."""
+_FINAL = ("scratch", "refused", "empty")
+
+
+def merged(before: Ask, later: Ask) -> Ask:
+    """One ask out of what was known and what is known now."""
+    better = _READS_BEST.index(later.source) >= _READS_BEST.index(before.source)
+    served = before.served
+    if later.served in _FINAL or before.served == "none":
+        served = later.served
+    elif later.served != before.served and later.tokens and before.served not in _FINAL:
+        served = "partly"
+    ages = [age for age in (before.age_seconds, later.age_seconds) if age is not None]
+    return replace(
+        before,
+        source=later.source if better else before.source,
+        topic=later.topic if better and later.source != "team" else before.topic,
+        tokens=tuple(dict.fromkeys(before.tokens + later.tokens)),
+        served=served,
+        tokens_in=later.tokens_in if later.tokens_in is not None else before.tokens_in,
+        tokens_out=later.tokens_out if later.tokens_out is not None else before.tokens_out,
+        seconds=later.seconds if later.seconds is not None else before.seconds,
+        model=later.model or before.model,
+        session=later.session or before.session,
+        age_seconds=max(ages, default=None),
+    )
+
+
+def _cleaned(ask: Ask) -> Ask:
+    """As it can be stored: what a model or a client wrote may be no symbol, or hold half a character."""
+    tokens = []
+    for symbol in ask.tokens:
+        try:
+            tokens.append(normalize_symbol(symbol))
+        except ValueError:
+            continue
+    return replace(
+        ask,
+        ask_id=_clean_id(ask.ask_id),
+        session=_clean_id(ask.session),
+        tokens=tuple(dict.fromkeys(tokens)),
+        topic=clean_label(ask.topic.lower(), limit=40) or "state",
+        source=ask.source if ask.source in get_args(AskSource) else "team",
+    )
+
+
+def _clean_id(text: str) -> str:
+    return text[:200].encode("utf-8", "replace").decode()
+
+
+def _weight(ask: Ask, now: datetime) -> float:
+    return math.exp(-max(0.0, (now - ask.at).total_seconds()) / 3_600 / TAU)
+
+
+def _row_of(ask: Ask) -> tuple:
+    head = (ask.ask_id, ask.at.timestamp(), ask.source, ask.session, " ".join(ask.tokens), ask.topic, ask.served)
+    return (*head, ask.tokens_in, ask.tokens_out, ask.seconds, ask.age_seconds, ask.model)
+
+
+def _ask_of(row: tuple) -> Ask:
+    ask_id, at, source, session, tokens, topic, served, tokens_in, tokens_out, seconds, age, model = row
+    when = datetime.fromtimestamp(at, UTC)
+    symbols = tuple(tokens.split())
+    return Ask(ask_id, when, source, symbols, topic, served, tokens_in, tokens_out, seconds, model, session, age)
+
+
+class AskHook:
+    """agno post-hook of a team (or a lone agent): what a finished run took, members included, and how it ended."""
+
+    __name__ = "ask_hook"
+
+    def __init__(self, asks: AskLog) -> None:
+        self._asks = asks
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> AskHook:
+        return self
+
+    def __call__(self, run_output: Any) -> None:
+        """Note a finished run. Runs that failed, were paused or cancelled are no answers."""
+        status = getattr(run_output.status, "value", run_output.status)
+        # agno marks a run as completed only after its post-hooks.
+        if str(status).lower() not in ("running", "completed"):
+            return
+        runs = list(runs_in(run_output))
+        known = self._asks.find(run_output.run_id)
+        ask = known or Ask(run_output.run_id, self._asks.clock.now(), "team")
+        served = ask.served
+        if not str(run_output.content or "").strip():
+            served = "empty"
+        elif served == "none" and ask.tokens and len(runs) > 1:
+            served = "scratch"
+        self._asks.note(
+            replace(
+                ask,
+                source="team",
+                served=served,
+                tokens_in=sum(_metric(run, "input_tokens") for run in runs),
+                tokens_out=sum(_metric(run, "output_tokens") for run in runs),
+                seconds=_seconds(run_output),
+                model=run_output.model or "",
+                session=run_output.session_id or "",
+            )
+        )
+
+
+def runs_in(run: Any) -> Iterator[Any]:
+    """A run and all runs of its members, and of their members: `TeamRunOutput.metrics` covers the leader alone."""
+    yield run
+    for member in getattr(run, "member_responses", None) or ():
+        yield from runs_in(member)
+
+
+def _metric(run: Any, name: str) -> int:
+    return int(getattr(run.metrics, name, 0) or 0)
+
+
+def _seconds(run: Any) -> float | None:
+    """Wall time of the run up to now; agno sets the duration only after the post-hooks."""
+    duration = getattr(run.metrics, "duration", None)
+    timer = getattr(run.metrics, "timer", None)
+    return duration if duration is not None else timer.elapsed if timer is not None else None
+
+
+def _write_later(reference: weakref.ref[AskLog]) -> None:
+    asks = reference()
+    if asks is None:
+        return
+    full, closed = asks._full, asks._closed
+    while not closed.is_set():
+        del asks
+        full.wait(FLUSH_SECONDS)
+        full.clear()
+        asks = reference()
+        if asks is None:
+            return
+        asks.try_flush()
+
+
+def _write_at_exit(reference: weakref.ref[AskLog]) -> None:
+    asks = reference()
+    if asks is not None and not asks._closed.is_set():
+        asks.try_flush()

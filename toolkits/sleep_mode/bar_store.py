@@ -1,0 +1,108 @@
+"""Bars kept beside the analyses: no bar is fetched twice, charts need no network, a restart starts warm."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ...core.errors import StoreCorrupt
+from ...core.token import Interval, Token
+from ..market_data.protocol import Bars
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+_MIGRATIONS = (
+    """
+    CREATE TABLE bars (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        last_close REAL NOT NULL,
+        fetched_at REAL NOT NULL,
+        head TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (symbol, interval)
+    ) WITHOUT ROWID
+    """,
+)
+
+
+class BarStore:
+    """The newest bars of each token and interval, in the journal's file. One row each; a newer fetch replaces it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        journal.ensure("bars", _MIGRATIONS)
+
+    def get(self, token: Token, interval: Interval) -> Bars | None:
+        """The stored bars, or None.
+
+        Raises:
+            StoreCorrupt: the row does not decode.
+        """
+        with self._journal.read() as connection:
+            row = connection.execute(
+                "SELECT fetched_at, head, body FROM bars WHERE symbol = ? AND interval = ?", (token.symbol, interval)
+            ).fetchone()
+        if row is None:
+            return None
+        try:
+            head = json.loads(row[1])
+            frame = _decode(row[2])
+        except (ValueError, KeyError, zlib.error) as error:
+            raise StoreCorrupt(
+                f"The stored {interval} bars of {token.symbol} do not decode.",
+                hint="Run `deeptrader repair`; the next cycle fetches them again.",
+            ) from error
+        return Bars(
+            token=token,
+            interval=interval,
+            frame=frame,
+            fetched_at=datetime.fromtimestamp(row[0], UTC),
+            provider=head["provider"],
+            source=head["source"],
+            simulated=head["simulated"],
+            adjusted=head["adjusted"],
+        )
+
+    def put_many(self, many: Sequence[Bars]) -> None:
+        """Keep these, in one transaction. Bars that stand in for a failed fetch are not new and are not written."""
+        rows = [self._row(bars) for bars in many if bars.stale_seconds is None and len(bars.frame)]
+        if not rows:
+            return
+        with self._journal.write() as connection:
+            connection.executemany("INSERT OR REPLACE INTO bars VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    @staticmethod
+    def _row(bars: Bars) -> tuple[str, str, float, float, str, bytes]:
+        head = {
+            "provider": bars.provider,
+            "source": bars.source,
+            "simulated": bars.simulated,
+            "adjusted": bars.adjusted,
+        }
+        times = bars.frame.index[-1].timestamp(), bars.fetched_at.timestamp()
+        return (bars.token.symbol, bars.interval, *times, json.dumps(head), _encode(bars))
+
+
+def _encode(bars: Bars) -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    times = bars.frame.index.as_unit("ns").asi8  # type: ignore[attr-defined]
+    np.savez(buffer, times=times, values=bars.frame[list(COLUMNS)].to_numpy(dtype="float64"))
+    return zlib.compress(buffer.getvalue(), level=1)
+
+
+def _decode(body: bytes):
+    import numpy as np
+    import pandas as pd
+
+    with np.load(io.BytesIO(zlib.decompress(body)), allow_pickle=False) as stored:
+        index = pd.DatetimeIndex(stored["times"], tz="UTC", name="bar_close")
+        return pd.DataFrame(stored["values"], index=index, columns=list(COLUMNS))

@@ -1,0 +1,211 @@
+"""Hard limits on what sleep may spend, per cycle and per UTC day; the day's count is kept in the journal.
+
+Everything is reserved before it is used, and refused when it would cross a limit. What is only known afterwards (the
+length of a prompt as its provider counts it) is booked then, and once a limit is passed nothing more is granted. The
+day's count is shared by all processes on one store and survives restarts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from ...core.clock import Clock, SystemClock
+from ...core.errors import BudgetExceeded, InvalidInput
+from ...core.settings import Settings
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+
+BudgetKind = Literal["requests", "security_calls", "model_tokens", "usd", "seconds"]
+KINDS: tuple[BudgetKind, ...] = ("requests", "security_calls", "model_tokens", "usd", "seconds")
+KEEP_DAYS = 400
+_DUST = 1e-9
+"""Sums of fractions of a cent may miss a limit by this much without having crossed it."""
+
+_NAMES: dict[BudgetKind, str] = {
+    "requests": "requests",
+    "security_calls": "security calls",
+    "model_tokens": "model tokens",
+    "usd": "US dollars",
+    "seconds": "seconds",
+}
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE budget_days (
+        day TEXT NOT NULL, kind TEXT NOT NULL, used REAL NOT NULL, PRIMARY KEY (day, kind)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+class Budget(Protocol):
+    """Hard limits of one cycle and of the day. Asking never spends; spending past a limit is refused."""
+
+    spent: dict[BudgetKind, float]
+    refusals: dict[BudgetKind, str]
+    """Which limits were run into, each in a sentence."""
+
+    def left(self, kind: BudgetKind) -> float:
+        """What may still be spent, in the kind's own unit (calls, tokens, US dollars, seconds); never negative."""
+        ...
+
+    def spend(self, kind: BudgetKind, amount: float = 1) -> None:
+        """Reserve `amount` before it is used.
+
+        Raises:
+            BudgetExceeded: it would cross a limit; nothing is reserved.
+        """
+        ...
+
+    def record(self, kind: BudgetKind, amount: float) -> None:
+        """Settle a reservation: book what was used beyond it, even past the limit, or give back what was not (< 0)."""
+        ...
+
+
+class Unlimited:
+    """A budget without limits that still counts: for one-off commands and tests."""
+
+    def __init__(self) -> None:
+        self.spent: dict[BudgetKind, float] = {}
+        self.refusals: dict[BudgetKind, str] = {}
+
+    def left(self, kind: BudgetKind) -> float:
+        return float("inf")
+
+    def spend(self, kind: BudgetKind, amount: float = 1) -> None:
+        self.record(kind, amount)
+
+    def record(self, kind: BudgetKind, amount: float) -> None:
+        self.spent[kind] = self.spent.get(kind, 0) + amount
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most this much in one cycle and in one UTC day."""
+
+    per_cycle: float = float("inf")
+    per_day: float = float("inf")
+
+
+def limits_of(settings: Settings) -> dict[BudgetKind, Limit]:
+    """The limits that settings describe."""
+    return {
+        "requests": Limit(settings.budget_requests_per_cycle, settings.budget_requests_per_day),
+        "security_calls": Limit(settings.budget_security_calls_per_cycle, settings.budget_security_calls_per_day),
+        "model_tokens": Limit(settings.budget_model_tokens_per_cycle, settings.budget_model_tokens_per_day),
+        "usd": Limit(settings.budget_usd_per_cycle, settings.budget_usd_per_day),
+        "seconds": Limit(settings.cycle_deadline_seconds),
+    }
+
+
+class BudgetBook:
+    """The limits of one store and what was spent of them today. `SleepCycle(budgets=book.open)` uses it.
+
+    Args:
+        limits: by kind; a kind that is not named is not limited. See `limits_of(settings)`.
+        clock: tells the day and the seconds of a cycle; real time unless a whole simulation runs on another clock,
+            since real money is spent in real time.
+    """
+
+    def __init__(self, journal: Journal, limits: Mapping[BudgetKind, Limit], *, clock: Clock | None = None) -> None:
+        self._journal = journal
+        self._limits = dict(limits)
+        self._clock: Clock = clock or SystemClock()
+        journal.ensure("budgets", _MIGRATIONS)
+
+    def open(self) -> CycleBudget:
+        """The budget of one cycle. Opening it spends nothing."""
+        return CycleBudget(self, self._clock)
+
+    def limit(self, kind: BudgetKind) -> Limit:
+        """The limits of one kind."""
+        return self._limits.get(kind, Limit())
+
+    def used_today(self) -> dict[BudgetKind, float]:
+        """What was spent since midnight UTC, by all processes, kinds without spending left out."""
+        with self._journal.read() as connection:
+            rows = connection.execute("SELECT kind, used FROM budget_days WHERE day = ?", (self._today(),)).fetchall()
+        return dict(rows)
+
+    def charge(self, kind: BudgetKind, amount: float, *, limited: bool = True) -> None:
+        """Book spending on today, outside of any cycle too (a look at prices between two cycles).
+
+        Raises:
+            BudgetExceeded: `limited`, and the day's limit would be crossed; nothing is booked.
+        """
+        limit, today = self.limit(kind).per_day, self._today()
+        with self._journal.write(durable=False) as connection:
+            row = connection.execute(
+                "SELECT used FROM budget_days WHERE day = ? AND kind = ?", (today, kind)
+            ).fetchone()
+            used = row[0] if row else 0.0
+            if limited and used + amount > limit + _DUST:
+                raise _exceeded("day", kind, amount, used, limit)
+            if row is None:
+                oldest = (self._clock.now() - timedelta(days=KEEP_DAYS)).date().isoformat()
+                connection.execute("DELETE FROM budget_days WHERE day < ?", (oldest,))
+            now_used = max(0.0, used + amount)  # what is given back after midnight was spent on another day
+            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (today, kind, now_used))
+
+    def _today(self) -> str:
+        return self._clock.now().date().isoformat()
+
+
+class CycleBudget:
+    """What one cycle may spend; see `Budget`. Thread-safe."""
+
+    def __init__(self, book: BudgetBook, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._begun = clock.monotonic()
+        self.spent: dict[BudgetKind, float] = {}
+        self.refusals: dict[BudgetKind, str] = {}
+
+    def left(self, kind: BudgetKind) -> float:
+        limit = self._book.limit(kind)
+        if kind == "seconds":
+            return max(0.0, limit.per_cycle - (self._clock.monotonic() - self._begun))
+        today = self._book.used_today().get(kind, 0.0) if limit.per_day != float("inf") else 0.0
+        with self._lock:
+            return max(0.0, min(limit.per_cycle - self.spent.get(kind, 0.0), limit.per_day - today))
+
+    def spend(self, kind: BudgetKind, amount: float = 1) -> None:
+        if amount < 0:
+            raise InvalidInput(f"{amount} {_NAMES[kind]} cannot be spent.")
+        with self._lock:
+            try:
+                limit, used = self._book.limit(kind).per_cycle, self._used(kind)
+                if used + amount > limit + _DUST:
+                    raise _exceeded("cycle", kind, amount, used, limit)
+                self._book.charge(kind, amount)
+            except BudgetExceeded as error:
+                self.refusals[kind] = error.message
+                raise
+            self.spent[kind] = self.spent.get(kind, 0.0) + amount
+
+    def record(self, kind: BudgetKind, amount: float) -> None:
+        with self._lock:
+            self._book.charge(kind, amount, limited=False)
+            self.spent[kind] = max(0.0, self.spent.get(kind, 0.0) + amount)
+
+    def _used(self, kind: BudgetKind) -> float:
+        return self._clock.monotonic() - self._begun if kind == "seconds" else self.spent.get(kind, 0.0)
+
+
+def _exceeded(scope: str, kind: BudgetKind, amount: float, used: float, limit: float) -> BudgetExceeded:
+    setting = (
+        "DEEPTRADER_CYCLE_DEADLINE_SECONDS"
+        if kind == "seconds"
+        else f"DEEPTRADER_BUDGET_{kind.upper()}_PER_{scope.upper()}"
+    )
+    wait = "wait for the next day (UTC)" if scope == "day" else "wait for the next cycle"
+    return BudgetExceeded(
+        f"The {scope}'s budget of {limit:g} {_NAMES[kind]} does not allow {amount:g} more ({used:.6g} used).",
+        hint=f"Raise {setting}, or {wait}.",
+    )

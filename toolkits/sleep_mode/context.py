@@ -1,0 +1,318 @@
+"""One running cycle, as every step sees it: its parts, its limits, and what became of each token so far."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from ...core.clock import Clock
+from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
+from ...core.settings import Settings
+from ...core.token import Interval
+from ..khala.records import Recall
+from .budgets import Budget
+from .report import Outcome, TokenOutcome
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+    from ..khala.journal import Journal
+    from ..market_data.protocol import MarketProvider
+    from ..token_security.protocol import SecurityProvider
+    from .planner import PlanItem
+
+log = logging.getLogger(__name__)
+
+GIVE_WAY_SECONDS = 20.0
+"""The most a cycle waits for the team, all in all: enough for short runs, and a busy team still gets its cycles."""
+QUIET_WAIT_SECONDS = 30.0
+"""How long expensive work (a security check, a call of a model) waits for the team to rest."""
+LOOK_UP_SECONDS = 0.5
+"""How long it waits before it looks whether it should end."""
+LEASE_LOST = "another process holds the lease"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running cycle is, for whoever watches: step name, how much of it is done, and the token at hand."""
+
+    step: str
+    done: int
+    total: int
+    symbol: str = ""
+
+
+class Team(Protocol):
+    """What a cycle asks of whoever knows when the team is at work; see `QuietTime`."""
+
+    def __call__(self, patience_seconds: float) -> bool:
+        """Wait for rest; False when it did not come."""
+        ...
+
+    def give_way(self, patience_seconds: float) -> float:
+        """Wait while the team answers; returns the seconds it took."""
+        ...
+
+
+class HeldLease(Protocol):
+    """What a cycle asks of the lease it runs under; see `Grant`."""
+
+    def beat(self) -> None:
+        """There was progress: renew it if it is time to."""
+        ...
+
+    def check(self) -> None:
+        """Raises LeaseLost when it is no longer held; called inside each write transaction."""
+        ...
+
+
+@dataclass
+class CycleContext:
+    """Filled while the cycle goes on, then turned into its report.
+
+    `now` is the market's present, in which the cycle works; `clock` measures its deadline and `wall` dates its report
+    (in a replay the market's present stands still, and work is done in real time). `stopped` tells why the cycle should
+    end, or None. `only` are the symbols of an idle pass; empty: all. `recalls` are what memory knew when it began.
+    """
+
+    now: datetime
+    settings: Settings
+    clock: Clock
+    wall: Clock
+    market: MarketProvider
+    khala: Khala
+    security: SecurityProvider | None
+    budget: Budget
+    stopped: Callable[[], str | None] = lambda: None
+    team: Team | None = None
+    lease: HeldLease | None = None
+    on_progress: Callable[[Progress], object] | None = None
+    only: tuple[str, ...] = ()
+    cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    recalls: dict[tuple[str, Interval], Recall] = field(default_factory=dict)
+    outcomes: list[TokenOutcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    steps: dict[str, float] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    stopped_by: str | None = None
+    out_of_budget: str | None = None
+    """The first refusal of a request. It ends nothing: what costs no request still fits."""
+    announced: bool = False
+    """Whether the market announces each request before it sends it: then nothing is left to be booked afterwards."""
+    patience: float = GIVE_WAY_SECONDS
+
+    def __post_init__(self) -> None:
+        self.began_at = self.wall.now()
+        self._began = self.clock.monotonic()
+
+    # Limits
+
+    @property
+    def seconds(self) -> float:
+        """How long the cycle has been running."""
+        return self.clock.monotonic() - self._began
+
+    def seconds_left(self) -> float:
+        """Seconds until its deadline, never negative."""
+        return max(0.0, self.settings.cycle_deadline_seconds - self.seconds)
+
+    def halted(self) -> str | None:
+        """Why no new work may be begun (stop, lost lease, deadline), or None. Once given, a reason stays."""
+        if self.stopped_by is None:
+            self.stopped_by = self.stopped()
+        if self.stopped_by is None and not self.seconds_left():
+            self.stopped_by = f"deadline of {self.settings.cycle_deadline_seconds:.0f} s"
+        return self.stopped_by
+
+    def give_way(self) -> None:
+        """Let the team go first, while patience lasts and nothing else ends the cycle."""
+        while self.team is not None and self.patience > 0 and self.halted() is None:
+            waited = self.team.give_way(min(self.patience, LOOK_UP_SECONDS))
+            if not waited:
+                return
+            self.beat()
+            self.patience -= waited
+            self.steps["giving_way"] = self.steps.get("giving_way", 0.0) + waited
+
+    def may_ask(self) -> bool:
+        """Whether expensive work may be done now: nothing ends the cycle, and the team is at rest."""
+        if self.halted() is not None:
+            return False
+        return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
+
+    def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
+        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is waited
+        for nothing renews the lease, and the answer of a call that was given up on is dropped.
+
+        Raises:
+            SourceUnreachable: it took too long.
+        """
+        answer = limited(call, seconds=min(self.settings.sleep_model_seconds, self.seconds_left()), what=what)
+        self.beat()
+        return answer
+
+    def ask_source[T](self, call: Callable[[], T], *, what: str) -> T:
+        """What a call of a source gives, within `source_seconds`.
+
+        Raises:
+            SourceUnreachable: it took too long.
+        """
+        answer = limited(call, seconds=self.settings.source_seconds, what=what)
+        self.beat()
+        return answer
+
+    # The lease
+
+    def beat(self) -> None:
+        """Tell the lease that there was progress; without progress it runs out, and others go on."""
+        if self.lease is not None:
+            self.lease.beat()
+
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """Within the block each write of this thread is refused, in its transaction, once the lease is lost."""
+        if self.lease is None:
+            yield
+            return
+        with fenced(self.khala.journal, self.lease.check):
+            yield
+
+    # What happened
+
+    def progress(self, step: str, done: int, total: int, symbol: str = "") -> None:
+        """Tell whoever watches, and the lease."""
+        self.beat()
+        if self.on_progress is not None:
+            self.on_progress(Progress(step, done, total, symbol))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a step's, without what it waited for the team."""
+        start, waited = time.perf_counter(), self.steps.get("giving_way", 0.0)
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start - (self.steps.get("giving_way", 0.0) - waited)
+            self.steps[name] = self.steps.get(name, 0.0) + max(0.0, took)
+
+    def guarded[T](self, what: str, work: Callable[[], T]) -> T | None:
+        """Do optional work. A failure becomes a problem in the report: what was published before stays good."""
+        try:
+            return work()
+        except LeaseLost:
+            self.stopped_by = LEASE_LOST
+        except DeepTraderError as error:
+            self.problems.append(f"{what}: {error}")
+        except Exception as error:  # whatever a step or a provider raises: it costs this piece of work alone
+            log.exception("Cycle %s: %s failed unexpectedly.", self.cycle_id, what)
+            self.problems.append(str(Unforeseen.of(error, what)))
+        return None
+
+    def outcome(
+        self,
+        item: PlanItem,
+        outcome: Outcome,
+        *,
+        reason: str = "",
+        error: DeepTraderError | None = None,
+        analysis_id: str | None = None,
+    ) -> None:
+        """Note what became of one token on one interval."""
+        self.outcomes.append(
+            TokenOutcome(
+                symbol=item.token.symbol,
+                interval=item.interval,
+                outcome=outcome,
+                reason=str(error) if error else reason or item.reason,
+                code=error.code if error else None,
+                analysis_id=analysis_id,
+            )
+        )
+
+    def unforeseen(self, error: Exception, what: str) -> Unforeseen:
+        """The typed error for an exception nobody foresaw, which is logged in full."""
+        log.error("Cycle %s: %s failed unexpectedly.", self.cycle_id, what, exc_info=error)
+        return Unforeseen.of(error, what)
+
+    def published(self) -> tuple[str, ...]:
+        """Symbols of which this cycle has published a new version."""
+        return tuple(dict.fromkeys(done.symbol for done in self.outcomes if done.outcome == "published"))
+
+    def served_before(self, item: PlanItem) -> str | None:
+        """Id of the analysis that was served for this token when the cycle began."""
+        recall = self.recalls.get((item.token.symbol, item.interval))
+        return recall.analysis.analysis_id if recall and recall.analysis else None
+
+
+Step = Callable[[CycleContext], object]
+"""Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
+
+
+def in_background[T](work: Callable[[], T], *, inherit: bool = True) -> Future[T]:
+    """Start work in a thread of its own that no exit waits for; with this thread's meters and manners to `inherit`."""
+    future: Future[T] = Future()
+    context = copy_context() if inherit else Context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(work))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="deeptrader-work", daemon=True).start()
+    return future
+
+
+def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
+    """What `work` gives, in a thread that is left to itself when it takes longer than so many seconds.
+
+    Raises:
+        SourceUnreachable: it took too long.
+    """
+    future = in_background(work)
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError as error:
+        if future.done():
+            raise  # the work's own
+        raise SourceUnreachable(
+            f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
+        ) from error
+
+
+_check: ContextVar[Callable[[], object] | None] = ContextVar("deeptrader_fence", default=None)
+
+
+@contextmanager
+def fenced(journal: Journal, check: Callable[[], object]) -> Iterator[None]:
+    """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
+    own = getattr(journal, "fenced", None)
+    if own is not None:
+        with own(check):
+            yield
+        return
+    if "write" not in vars(journal):
+        journal.write = partial(_fenced_write, journal.write)  # type: ignore[method-assign]
+    mark = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(mark)
+
+
+@contextmanager
+def _fenced_write(write: Callable, *, durable: bool = True):
+    with write(durable=durable) as connection:
+        check = _check.get()
+        if check is not None:
+            check()
+        yield connection

@@ -1,0 +1,255 @@
+"""What a cycle reads from its market: the universe, quotes, and bars of many tokens, a few at a time, within limits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, StoreError, Unforeseen
+from ...core.market import Quote
+from ...core.metering import Allowance, metered
+from ...core.settings import Settings
+from ...core.token import Interval, Token
+from ..market_data.calendar import expected_bar_close
+from ..market_data.protocol import Bars, MarketProvider, Universe
+from .bar_store import BarStore
+from .context import CycleContext, in_background
+
+log = logging.getLogger(__name__)
+
+BAR_LIMIT = 730
+"""Closed bars asked for: two years of daily crypto bars, enough for EMA(200) and the 52-week range."""
+LOCAL_MARKETS = frozenset({"recorded", "simulated"})
+"""These providers read files or compute: asking them is no network request."""
+LONGEST_PAUSE = timedelta(hours=1)
+"""A source whose newest bar is late is asked for it again after one period, then after twice as long, up to this."""
+
+Pair = tuple[Token, Interval]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The outcome of one fetch: bars, or the error that stands in their place. `new` is False for kept bars; `later` is
+    True where the source was not asked, since it had said when to."""
+
+    token: Token
+    interval: Interval
+    bars: Bars | None = None
+    error: DeepTraderError | None = None
+    new: bool = False
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Not before `until` is the source asked for this token again; meanwhile the error stands, or the kept bars."""
+
+    until: datetime
+    tries: int
+    error: DeepTraderError | None
+
+
+class MarketReader:
+    """Reads a market through a bar store. Kept bars are used when the newest bar that should exist by now is in them, so
+    that a price move alone costs no request. One slow or broken token holds up no other."""
+
+    def __init__(self, market: MarketProvider, bars: BarStore, settings: Settings) -> None:
+        self._market = market
+        self._bars = bars
+        self._settings = settings
+        self._later: dict[tuple[str, Interval], _Later] = {}
+
+    @property
+    def networked(self) -> bool:
+        """Whether asking the market costs network requests."""
+        return self._market.id not in LOCAL_MARKETS
+
+    # Universe and quotes
+
+    def observe(self, context: CycleContext) -> Universe:
+        """The universe and its quotes as `universe` or, in an idle pass, its tokens with theirs; paid for."""
+        look = partial(self._talked_about if context.only else self.universe, context)
+        if not self.networked:
+            return look()
+        context.budget.spend("requests")
+        allowance = Allowance(partial(context.budget.spend, "requests"), reserved=1)
+        with metered("requests", allowance):
+            seen = look()
+        context.announced = allowance.calls > 0
+        return seen
+
+    def universe(self, context: CycleContext) -> Universe:
+        """The market's universe and the watch list, with a quote for each token that has one.
+
+        When the source fails, the tokens of the last cycle stand in and the report says so.
+
+        Raises:
+            SourceError: the source fails and no token is remembered.
+        """
+        khala, problem = context.khala, None
+        try:
+            ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
+            universe = context.ask_source(ask, what="The market's universe")
+            tokens, quotes, problem = universe.tokens, dict(universe.quotes), universe.problem
+        except Exception as error:
+            if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
+                raise
+            error = error if isinstance(error, SourceError) else context.unforeseen(error, "The market's universe")
+            known = {token.symbol: token for token in khala.symbols()}
+            tokens, quotes, problem = tuple(known[s] for s in khala.universe() if s in known), {}, error  # type: ignore[assignment]
+            if not tokens:
+                raise error
+            context.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
+        tokens += tuple(self._watched(context, {token.symbol for token in tokens}))
+        unquoted = [token for token in tokens if token.symbol not in quotes]
+        if unquoted:
+            quotes |= self.quotes(context, unquoted)
+        return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)
+
+    def _talked_about(self, context: CycleContext) -> Universe:
+        known = {token.symbol: token for token in context.khala.symbols()}
+        tokens = tuple(known[symbol] for symbol in context.only if symbol in known)
+        return Universe(as_of=context.now, tokens=tokens, quotes=self.quotes(context, tokens) if tokens else {})
+
+    def _watched(self, context: CycleContext, listed: set[str]) -> Iterator[Token]:
+        """The tokens of the watch list that the market's top does not hold. One that the market does not find now is
+        taken from memory, where it is known there; each failure is told and holds up no other."""
+        for symbol in self._settings.watchlist:
+            if symbol in listed:
+                continue
+            try:
+                yield context.ask_source(partial(self._market.find, symbol), what=symbol)
+            except StoreError:
+                raise
+            except Exception as error:  # one symbol's alone, whatever the provider raises
+                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, symbol)
+                context.problems.append(f"watch list: {typed}")
+                known = next((token for token in context.khala.symbols() if token.symbol == symbol), None)
+                if known is not None:
+                    yield known
+
+    def quotes(self, context: CycleContext, tokens: Sequence[Token]) -> dict[str, Quote]:
+        """Current quotes of these tokens; those without one are problems of the cycle."""
+        ask = partial(self._market.quotes, tokens, as_of=context.now)
+        try:
+            batch = context.ask_source(ask, what="The market's quotes")
+        except StoreError:
+            raise
+        except Exception as error:  # whatever the provider raises: bars are asked for all the same
+            error = error if isinstance(error, DeepTraderError) else context.unforeseen(error, "The market's quotes")
+            context.problems.append(f"no quotes of {len(tokens)} tokens. {error}")
+            return {}
+        context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
+        return dict(batch.quotes)
+
+    # Bars
+
+    def many(self, context: CycleContext, wanted: Sequence[Pair]) -> Iterator[Fetched]:
+        """Yield one outcome per wanted pair, as they arrive.
+
+        Before each new request it is asked whether the cycle is halted; once it is, what is under way is finished and
+        the rest is yielded as `BudgetExceeded` errors with that reason. One request is reserved for each fetch; what a
+        fetch needs beyond it (a retry, a cookie) is asked of the budget before it is sent. A fetch that does not answer
+        within `source_seconds` is given up on, and after a few of those no more are sent.
+        """
+        queue, width = deque(wanted), self._settings.fetch_concurrency
+        running: dict[Future[Fetched], tuple[Pair, float]] = {}
+        hung = 0
+        while queue or running:
+            while queue and len(running) < width:
+                token, interval = pair = queue.popleft()
+                ready = self._without_asking(context, token, interval, hung >= 2 * width)
+                if ready is not None:
+                    yield ready
+                    continue
+                # Bars are computed or parsed there: what gives way to the team is this thread.
+                fetch = partial(self._fetch, Allowance(partial(context.budget.spend, "requests"), reserved=1))
+                future = in_background(partial(fetch, token, interval, context.now), inherit=False)
+                running[future] = (pair, time.monotonic())
+            if not running:
+                continue
+            oldest = min(since for _, since in running.values())
+            limit = self._settings.source_seconds
+            done, _ = wait(running, max(0.0, oldest + limit - time.monotonic()), return_when=FIRST_COMPLETED)
+            for future in done:
+                del running[future]
+                yield self._remember(context, future.result())
+            for future, ((token, interval), since) in list(running.items()):
+                if not done and time.monotonic() - since >= limit:
+                    del running[future]
+                    hung += 1
+                    yield Fetched(token, interval, error=_hangs(token.symbol, limit))
+
+    def _without_asking(self, context: CycleContext, token: Token, interval: Interval, hangs: bool) -> Fetched | None:
+        """What can be said of a pair without a request; None: one is paid for, and may be sent."""
+        reason = context.halted()
+        if reason is not None:
+            return Fetched(token, interval, error=BudgetExceeded(f"Stopped: {reason}."))
+        later = self._later.get((token.symbol, interval))
+        waits = later is not None and context.clock.now() < later.until <= context.clock.now() + 24 * LONGEST_PAUSE
+        if waits and later is not None and later.error is not None:
+            return Fetched(token, interval, error=later.error, later=True)
+        kept = self.kept(token, interval, context.now, complete=not waits)
+        if kept is not None:
+            return Fetched(token, interval, bars=kept)
+        if hangs:
+            return Fetched(token, interval, error=_hangs("The market", self._settings.source_seconds))
+        try:
+            if self.networked:
+                context.budget.spend("requests")
+        except BudgetExceeded as error:
+            return Fetched(token, interval, error=error)
+        return None
+
+    def kept(self, token: Token, interval: Interval, now: datetime, *, complete: bool = True) -> Bars | None:
+        """Stored bars, `complete` up to `now`, or None. A bar that just closed is asked for without waiting out its
+        grace: the source may well have it. Bars that reach past `now` are another moment's (a replay stepped back), and
+        bars that do not decode are fetched again."""
+        try:
+            bars = self._bars.get(token, interval)
+            if bars is None or bars.provider != self._market.id:
+                return None
+            due = expected_bar_close(token.kind, interval, now) if complete else None
+            last = bars.frame.index[-1].to_pydatetime()
+        except (DeepTraderError, IndexError) as error:
+            log.warning("The kept bars of %s are not used: %s", token.symbol, error)
+            return None
+        return bars if last <= now and (due is None or due <= last) else None
+
+    def _fetch(self, allowance: Allowance, token: Token, interval: Interval, now: datetime) -> Fetched:
+        """Fetch one token from the market. Never raises: the error is in the outcome."""
+        try:
+            with metered("requests", allowance):
+                bars = self._market.bars(token, interval=interval, limit=BAR_LIMIT, as_of=now)
+            return Fetched(token, interval, bars=bars, new=bars.stale_seconds is None)
+        except DeepTraderError as error:
+            return Fetched(token, interval, error=error)
+        except Exception as error:  # whatever a provider raises costs this token alone
+            log.exception("Bars of %s failed unexpectedly.", token.symbol)
+            return Fetched(token, interval, error=Unforeseen.of(error, f"Bars of {token.symbol}"))
+
+    def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
+        """Note when the source is to be asked again, where it said so or its newest bar is late."""
+        key, now = (fetched.token.symbol, fetched.interval), context.clock.now()
+        before = self._later.pop(key, None)
+        pause, tries = getattr(fetched.error, "retry_after", None), 1
+        if fetched.bars is not None and len(fetched.bars.frame):
+            due = expected_bar_close(fetched.token.kind, fetched.interval, context.now)
+            if fetched.bars.frame.index[-1].to_pydatetime() < due:
+                tries = before.tries + 1 if before is not None and before.error is None else 1
+                pause = min(self._settings.sleep_every_seconds * 2 ** min(tries, 10), LONGEST_PAUSE.total_seconds())
+        if pause:
+            self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
+        return fetched
+
+
+def _hangs(who: str, seconds: float) -> SourceUnreachable:
+    return SourceUnreachable(
+        f"{who} did not answer within {seconds:.3g} s.", hint="It is asked again in the next cycle."
+    )

@@ -1,0 +1,272 @@
+"""One sleep cycle at a time on one store: a lease that is renewed by progress, and lost without it.
+
+The lease is held for one cycle, not for a process's life, so that a scheduler, a workflow and a one-off command can
+share a store. Whoever hangs makes no progress and loses it after `seconds`; a process that was killed loses it at once
+to another one on the same host, which sees that it is gone. Each grant carries a fence, a number that only grows:
+whoever lost the lease and does not know it yet finds a newer one inside each write, and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ...core.clock import Clock, SystemClock
+from ...core.errors import LeaseLost, StoreError
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+
+log = logging.getLogger(__name__)
+
+BEATS = 6
+"""A lease is renewed at most so many times in its time."""
+
+_MIGRATIONS = (
+    """
+    -- One row for each lease. A free one has no owner. Times are UTC epoch seconds.
+    CREATE TABLE leases (
+        name TEXT PRIMARY KEY,
+        owner TEXT, host TEXT, pid INTEGER,
+        fence INTEGER NOT NULL,
+        acquired_at REAL, heartbeat_at REAL, expires_at REAL,
+        last_begun REAL          -- when the newest work that was finished had begun
+    ) WITHOUT ROWID;
+    """,
+    "ALTER TABLE leases ADD COLUMN process TEXT",  # tells a process from a later one with its number, see `this_process`
+)
+_HELD = "owner, host, pid, acquired_at, heartbeat_at, expires_at, process"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, since when and until when; the last moves with the holder's progress."""
+
+    owner: str
+    host: str
+    pid: int
+    acquired_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The answer to an attempt to take a lease.
+
+    granted: `grant` is the caller's until it is released or lost. held: `holder` has it. done: work that began at or
+    after the moment asked for is finished already, nothing is left to do.
+    """
+
+    state: Literal["granted", "held", "done"]
+    grant: Grant | None = None
+    holder: Holder | None = None
+
+
+class Lease:
+    """A named lease on one journal.
+
+    Args:
+        seconds: how long a holder that makes no progress is believed.
+        clock: wall clock shared by all holders. A recorded market's frozen clock will not do.
+    """
+
+    def __init__(
+        self, journal: Journal, *, seconds: float = 60.0, clock: Clock | None = None, name: str = "sleep"
+    ) -> None:
+        self.name = name
+        self.seconds = seconds
+        self._journal = journal
+        self._clock: Clock = clock or SystemClock()
+        journal.ensure("leases", _MIGRATIONS)
+
+    def claim(self, *, since: datetime | None = None) -> Claim:
+        """Take the lease if it is free or its holder is dead, in one transaction.
+
+        With `since`, work that began then or later and is finished counts as done for the caller too.
+
+        Raises:
+            StoreError: the journal cannot be written.
+        """
+        now, owner = self._clock.now(), uuid.uuid4().hex
+        at = now.timestamp()
+        with self._journal.write() as connection:
+            row = connection.execute(f"SELECT {_HELD}, last_begun FROM leases WHERE name = ?", (self.name,)).fetchone()
+            if row is not None:
+                if self._alive(row, now):
+                    return Claim("held", holder=_holder(row))
+                # Work that "began" in the future was dated by a clock that was set back since: it proves nothing.
+                if since is not None and row[7] is not None and since.timestamp() <= row[7] <= at:
+                    return Claim("done")
+                if row[0] is not None:
+                    log.warning("Taking over the %s lease of process %s on %s.", self.name, row[2], row[1])
+            (fence,) = connection.execute(
+                "INSERT INTO leases (name, owner, host, pid, fence, acquired_at, heartbeat_at, expires_at, process) "
+                "VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, "
+                "host = excluded.host, pid = excluded.pid, fence = leases.fence + 1, process = excluded.process, "
+                "acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at, "
+                "expires_at = excluded.expires_at RETURNING fence",
+                (self.name, owner, socket.gethostname(), os.getpid(), at, at, at + self.seconds, this_process()),
+            ).fetchone()
+        return Claim("granted", grant=Grant(self, owner, fence, begun=now))
+
+    def now(self) -> datetime:
+        """The present by the clock that all holders share."""
+        return self._clock.now()
+
+    def holder(self) -> Holder | None:
+        """Who holds the lease now; None when nobody alive does."""
+        with self._journal.read() as connection:
+            row = connection.execute(f"SELECT {_HELD} FROM leases WHERE name = ?", (self.name,)).fetchone()
+        return _holder(row) if row is not None and self._alive(row, self._clock.now()) else None
+
+    def last_begun(self) -> datetime | None:
+        """When the newest finished work began; None when there was none."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT last_begun FROM leases WHERE name = ?", (self.name,)).fetchone()
+        return datetime.fromtimestamp(row[0], UTC) if row and row[0] is not None else None
+
+    def _alive(self, row: tuple, now: datetime) -> bool:
+        """Whether a holder is believed: until it expires, unless its process is gone, or its last sign of life lies in
+        the future (then a clock was set back)."""
+        owner, _host, pid, _acquired, heartbeat_at, expires_at, process = row[:7]
+        at = now.timestamp()
+        return owner is not None and at < expires_at and heartbeat_at <= at + self.seconds and not is_gone(pid, process)
+
+    # What a grant does with the row
+
+    def _renew(self, grant: Grant) -> bool:
+        at = self._clock.now().timestamp()
+        with self._journal.write(durable=False) as connection:
+            changed = connection.execute(
+                "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE name = ? AND owner = ? AND fence = ?",
+                (at, at + self.seconds, self.name, grant.owner, grant.fence),
+            ).rowcount
+        return changed == 1
+
+    def _held_by(self, grant: Grant) -> bool:
+        """Asked inside a write transaction of the caller, which nobody can take the lease in the middle of."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT owner, fence FROM leases WHERE name = ?", (self.name,)).fetchone()
+        return row is not None and (row[0], row[1]) == (grant.owner, grant.fence)
+
+    def _release(self, grant: Grant, *, finished: bool) -> None:
+        with self._journal.write() as connection:
+            connection.execute(
+                "UPDATE leases SET owner = NULL, host = NULL, pid = NULL, process = NULL, acquired_at = NULL, "
+                "heartbeat_at = NULL, expires_at = NULL, last_begun = CASE WHEN ? THEN ? ELSE last_begun END "
+                "WHERE name = ? AND owner = ? AND fence = ?",
+                (finished, grant.begun.timestamp(), self.name, grant.owner, grant.fence),
+            )
+
+
+class Grant:
+    """A held lease; released at the end of its `with` block.
+
+    `on_beat` is called with each renewal; `finished` is to be False when whoever comes next should do the work again.
+    """
+
+    def __init__(self, lease: Lease, owner: str, fence: int, *, begun: datetime) -> None:
+        self.owner = owner
+        self.fence = fence
+        self.begun = begun
+        self.finished = True
+        self.on_beat: Callable[[], object] = lambda: None
+        self._lease = lease
+        self._lost = threading.Event()
+        self._ended = False
+        self._renewed = begun
+
+    @property
+    def lost(self) -> bool:
+        """True once somebody else took the lease, or it could not be renewed in time."""
+        return self._lost.is_set()
+
+    def beat(self) -> None:
+        """There was progress: renew the lease if it is time to. One that ran out is renewed if nobody took it."""
+        now = self._lease.now()
+        since = (now - self._renewed).total_seconds()
+        if self._ended or self.lost or 0 <= since < self._lease.seconds / BEATS:
+            return
+        try:
+            self.on_beat()
+            if not self._lease._renew(self):
+                self._lose()
+            self._renewed = now
+        except StoreError as error:
+            log.warning("The %s lease could not be renewed: %s", self._lease.name, error)
+            if since >= self._lease.seconds:
+                self._lose()
+
+    def check(self) -> None:
+        """Raises LeaseLost unless the lease is still ours; for the inside of a write transaction."""
+        if not self.lost and not self._lease._held_by(self):
+            self._lose()
+        if self.lost:
+            raise LeaseLost(
+                f"Another process has taken over the {self._lease.name} lease.", hint="It goes on with the work."
+            )
+
+    def __enter__(self) -> Grant:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._ended = True
+        if not self.lost:
+            self._lease._release(self, finished=self.finished)
+
+    def _lose(self) -> None:
+        if not self._lost.is_set():
+            self._lost.set()
+            log.error("The %s lease was lost; what runs under it stops.", self._lease.name)
+
+
+@cache
+def _machine() -> str:
+    """This machine since its last start, and which of its process numbers are meant (containers have their own)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{platform.node()}/{uuid.getnode()}"
+
+
+def _started(pid: int) -> str:
+    """When a process began, in clock ticks since the machine's start; "" where that cannot be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def this_process() -> str:
+    """Tells this process from all others, on any machine, before and after."""
+    return f"{_machine()} {_started(os.getpid())}"
+
+
+def is_gone(pid: int, process: str | None) -> bool:
+    """Whether a process that was written down as `this_process` is known to be gone: only ever on its own machine."""
+    machine, _, began = (process or "").rpartition(" ")
+    if machine != _machine():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return bool(began) and _started(pid) not in ("", began)
+
+
+def _holder(row: tuple) -> Holder:
+    acquired, expires = (datetime.fromtimestamp(row[place], UTC) for place in (3, 5))
+    return Holder(owner=row[0], host=row[1], pid=row[2], acquired_at=acquired, expires_at=expires)

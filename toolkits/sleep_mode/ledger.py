@@ -1,0 +1,388 @@
+"""What sleep cost and what it saved, against the cheapest honest way to answer the same question.
+
+Saved is what that rival takes in input tokens less what the ask took, for asks that were answered from memory. What
+memory refused, what came out empty, and what nobody asked for is no saving. What does not pay is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import Field
+
+from ...core.clock import Clock, SystemClock
+from ...core.market import UtcDatetime
+from ...core.prices import PriceList
+from ...core.token import Record
+from .asks import Ask, AskLog, Served
+from .report import CycleReport
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+
+RIVALS: dict[str, dict[str, float]] = {
+    # Input tokens a question, measured with Qwen2.5-Coder-1.5B-Instruct on recorded bars (48 questions, November 2026):
+    # five precomputed lines about the token in the prompt, indicator tools called as they should be, 60 raw daily bars.
+    "": {"five plain lines": 338.0, "tools": 968.0, "raw bars": 2_872.0},
+}
+"""What other ways to answer take, by topic and way; "" stands for every topic that was not measured by itself."""
+
+_WAYS: tuple[Served, ...] = ("sleep", "partly", "scratch", "none", "refused", "empty")
+NOT_USED = "no answer rested on it yet"
+FREE = "sleep spends no model tokens on it"
+LOSS = "an answer from sleep takes no less than the cheapest rival"
+KEEP_CYCLES = 10_000
+"""A month of cycles every five minutes, and a bit."""
+KEEP_TOKEN_DAYS = 60
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE ledger_cycles (
+        number INTEGER PRIMARY KEY, cycle_id TEXT NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL,
+        published INTEGER NOT NULL, unchanged INTEGER NOT NULL, kept INTEGER NOT NULL, deferred INTEGER NOT NULL,
+        failed INTEGER NOT NULL, requests REAL NOT NULL, security_calls REAL NOT NULL, model_tokens REAL NOT NULL,
+        usd REAL, stopped_by TEXT, error TEXT
+    );
+    CREATE INDEX ledger_cycles_by_time ON ledger_cycles (at);
+
+    CREATE TABLE ledger_tokens (
+        day TEXT NOT NULL, symbol TEXT NOT NULL, refreshes INTEGER NOT NULL, PRIMARY KEY (day, symbol)
+    ) WITHOUT ROWID;
+    """,
+    "DROP TABLE IF EXISTS ledger_answers;",  # answers are asks, and those are kept in one log
+)
+
+
+def rival_of(topic: str, rivals: Mapping[str, Mapping[str, float]] = RIVALS) -> tuple[str, float]:
+    """The cheapest way to answer a question of this topic without sleep, and its input tokens."""
+    return min(rivals.get(topic, rivals[""]).items(), key=lambda way: way[1])
+
+
+class CycleTotals(Record):
+    """What sleep cost. `usd` covers what has a price; `unpriced_tokens` are the model tokens that have none."""
+
+    cycles: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    requests: float = 0.0
+    security_calls: float = 0.0
+    model_tokens: float = 0.0
+    usd: float = 0.0
+    unpriced_tokens: float = 0.0
+    published: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    deferred: int = 0
+    token_failures: int = 0
+    stopped: dict[str, int] = Field(default_factory=dict)
+
+
+class AnswerTotals(Record):
+    """Asks of one way of being served. Medians are None when nothing was measured."""
+
+    served: Served
+    answers: int
+    input_tokens: int
+    output_tokens: int
+    median_tokens: float
+    median_seconds: float | None = None
+    median_age_seconds: float | None = None
+    usd: float = 0.0
+    unpriced_tokens: int = 0
+
+
+class Savings(Record):
+    """Input tokens that asks answered from memory saved against `rivals` (ways and how often each was the cheapest).
+    `compared` asks count, `not_counted` have no measured tokens. A negative number is a loss."""
+
+    compared: int = 0
+    not_counted: int = 0
+    tokens: float = 0.0
+    rivals: dict[str, int] = Field(default_factory=dict)
+
+
+class TokenWorth(Record):
+    """Whether sleeping on one token pays.
+
+    `uses_per_refresh` is how many asks a refresh served; `break_even` how many it would have to serve to earn back the
+    model tokens that sleep spends per refresh. None, with a `note`, where there is no figure.
+    """
+
+    symbol: str
+    refreshes: int
+    served: int
+    uses_per_refresh: float | None = None
+    break_even: float | None = None
+    note: str = ""
+
+    @property
+    def pays(self) -> bool | None:
+        """None while it is not known: it takes uses, and figures."""
+        if self.note == LOSS:
+            return False
+        if not self.served or self.break_even is None or self.uses_per_refresh is None:
+            return None
+        return self.uses_per_refresh >= self.break_even
+
+
+class LedgerSummary(Record):
+    """Everything for one span of time. `since` is later than asked for when the ledger does not reach back so far."""
+
+    schema_version: int = 2
+    since: UtcDatetime
+    until: UtcDatetime
+    cycles: CycleTotals
+    answers: tuple[AnswerTotals, ...] = ()
+    savings: Savings = Savings()
+    tokens: tuple[TokenWorth, ...] = ()
+
+    @property
+    def net_tokens(self) -> float | None:
+        """Model tokens saved minus model tokens slept; None while nothing was compared."""
+        return self.savings.tokens - self.cycles.model_tokens if self.savings.compared else None
+
+
+class CycleRow(NamedTuple):
+    """One cycle in numbers. `usd` None: model tokens without a known price. `error` is set when it raised."""
+
+    at: float
+    seconds: float = 0.0
+    published: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    deferred: int = 0
+    failed: int = 0
+    requests: float = 0.0
+    security_calls: float = 0.0
+    model_tokens: float = 0.0
+    usd: float | None = 0.0
+    stopped_by: str | None = None
+    error: str | None = None
+
+
+class Ledger:
+    """Records cycles, and adds them up with the asks of the log.
+
+    Every reading method raises a `StoreError` when the journal cannot be read.
+
+    Args:
+        prices: what models cost.
+        rivals: as `RIVALS`, for measurements of one's own.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        asks: AskLog,
+        *,
+        clock: Clock | None = None,
+        prices: PriceList | None = None,
+        rivals: Mapping[str, Mapping[str, float]] = RIVALS,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self._asks = asks
+        self._prices = prices or PriceList()
+        self._rivals = rivals
+        self._journal = journal
+        journal.ensure("ledger", _MIGRATIONS)
+
+    # Recording
+
+    def record_cycle(self, report: CycleReport) -> None:
+        """Keep what a cycle did and spent."""
+        spent = report.spent
+        row = CycleRow(
+            at=report.started_at.timestamp(),
+            seconds=report.worked_seconds,
+            published=report.count("published"),
+            unchanged=report.count("unchanged"),
+            kept=report.count("kept"),
+            deferred=report.count("deferred"),
+            failed=report.count("failed") + report.count("refused"),
+            requests=spent.get("requests", 0.0),
+            security_calls=spent.get("security_calls", 0.0),
+            model_tokens=spent.get("model_tokens", 0.0),
+            usd=spent.get("usd", None if spent.get("model_tokens") else 0.0),
+            stopped_by=report.stopped_by,
+        )
+        day = report.started_at.date()
+        oldest = (day - timedelta(days=KEEP_TOKEN_DAYS)).isoformat()
+        refreshed = [done.symbol for done in report.outcomes if done.outcome in ("published", "unchanged")]
+        with self._journal.write() as connection:
+            self._add(connection, report.cycle_id, row)
+            connection.executemany(
+                "INSERT INTO ledger_tokens VALUES (?, ?, 1) "
+                "ON CONFLICT (day, symbol) DO UPDATE SET refreshes = refreshes + 1",
+                [(day.isoformat(), symbol) for symbol in refreshed],
+            )
+            connection.execute("DELETE FROM ledger_tokens WHERE day < ?", (oldest,))
+
+    def record_failure(self, error: Exception) -> None:
+        """Keep that a cycle raised, and what. What it had spent by then stands in the day's budgets."""
+        told = f"{type(error).__name__}: {error}"[:500]
+        with self._journal.write() as connection:
+            self._add(connection, "", CycleRow(self.clock.now().timestamp(), error=told))
+
+    @staticmethod
+    def _add(connection: Any, cycle_id: str, row: CycleRow) -> None:
+        names = ", ".join(CycleRow._fields)
+        marks = ", ".join("?" * (len(row) + 1))
+        connection.execute(f"INSERT INTO ledger_cycles (cycle_id, {names}) VALUES ({marks})", (cycle_id, *row))
+        connection.execute(
+            "DELETE FROM ledger_cycles WHERE number <= (SELECT max(number) FROM ledger_cycles) - ?", (KEEP_CYCLES,)
+        )
+
+    # Reading
+
+    def summary(self, window: timedelta = timedelta(days=7)) -> LedgerSummary:
+        """Everything that happened within `window` before now."""
+        until = self.clock.now()
+        since = until - window
+        cycles, asks = self.cycles(window), self.answers(window)
+        began = min(
+            [datetime.fromtimestamp(row.at, UTC) for row in cycles[:1]] + [ask.at for ask in asks[:1]] or [until]
+        )
+        return LedgerSummary(
+            since=min(until, max(since, began)),
+            until=until,
+            cycles=_add_up(cycles),
+            answers=tuple(self._totals(way, found) for way in _WAYS if (found := [a for a in asks if a.served == way])),
+            savings=self._savings(asks),
+            tokens=tuple(self._worth(since)),
+        )
+
+    def as_json(self, window: timedelta = timedelta(days=7)) -> dict[str, Any]:
+        """`summary` as plain values, with the sums a reader would compute first."""
+        summary = self.summary(window)
+        body = summary.model_dump(mode="json")
+        body["net_tokens"] = summary.net_tokens
+        for row, token in zip(body["tokens"], summary.tokens, strict=True):
+            row["pays"] = token.pays
+        return body
+
+    def cycles(self, window: timedelta = timedelta(days=7)) -> list[CycleRow]:
+        """Cycles within the window, oldest first, one row of numbers each."""
+        return self._cycles_since(self.clock.now() - window)
+
+    def answers(self, window: timedelta = timedelta(days=7)) -> list[Ask]:
+        """Asks within the window, oldest first."""
+        return self._asks.since(self.clock.now() - window)
+
+    def break_even(self, window: timedelta = timedelta(days=7)) -> float | None:
+        """Asks that one refresh must serve to earn back what sleep spends on it; over all tokens.
+
+        None while it is not measured: before sleep has spent model tokens, or before an ask was answered from it.
+        Infinity when an answer from sleep takes no less than the rival.
+        """
+        return _break_even(_tokens_per_refresh(self.cycles(window)), self._savings(self.answers(window)))
+
+    def plot(self, path: str, window: timedelta = timedelta(days=7)) -> None:
+        """Draw the window to a PNG; folders that do not exist are made.
+
+        Raises:
+            StoreUnavailable: the file cannot be written.
+        """
+        from .ledger_plot import draw  # matplotlib is heavy
+
+        draw(self.summary(window), self.cycles(window), self.answers(window), path)
+
+    # Adding up
+
+    def _savings(self, asks: Iterable[Ask]) -> Savings:
+        served = [ask for ask in asks if ask.served == "sleep"]
+        rivals: dict[str, int] = {}
+        saved, counted = 0.0, 0
+        for ask in served:
+            if ask.tokens_in is None:
+                continue
+            way, tokens = rival_of(ask.topic, self._rivals)
+            rivals[way] = rivals.get(way, 0) + 1
+            saved, counted = saved + tokens - ask.tokens_in, counted + 1
+        return Savings(compared=counted, not_counted=len(served) - counted, tokens=saved, rivals=rivals)
+
+    def _totals(self, way: Served, asks: Sequence[Ask]) -> AnswerTotals:
+        tokens = [(ask.tokens_in or 0, ask.tokens_out or 0) for ask in asks]
+        costs = [
+            price.cost(*used) if (price := self._prices.find(ask.model, None)) else None if any(used) else 0.0
+            for ask, used in zip(asks, tokens, strict=True)
+        ]
+        return AnswerTotals(
+            served=way,
+            answers=len(asks),
+            input_tokens=sum(used[0] for used in tokens),
+            output_tokens=sum(used[1] for used in tokens),
+            median_tokens=median(sum(used) for used in tokens),
+            median_seconds=_median(ask.seconds for ask in asks),
+            median_age_seconds=_median(ask.age_seconds for ask in asks),
+            usd=sum(cost or 0.0 for cost in costs),
+            unpriced_tokens=sum(sum(used) for used, cost in zip(tokens, costs, strict=True) if cost is None),
+        )
+
+    def _cycles_since(self, since: datetime) -> list[CycleRow]:
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                f"SELECT {', '.join(CycleRow._fields)} FROM ledger_cycles WHERE at >= ? ORDER BY number",
+                (since.timestamp(),),
+            ).fetchall()
+        return [CycleRow(*row) for row in rows]
+
+    def _worth(self, since: datetime) -> Iterable[TokenWorth]:
+        """Refreshes are counted by the day (UTC), so all that is held against them begins with the window's first day:
+        uses per refresh and cost per refresh must be of the same refreshes."""
+        since = since.replace(hour=0, minute=0, second=0, microsecond=0)
+        cycles, asks = self._cycles_since(since), self._asks.since(since)
+        with self._journal.read() as connection:
+            refreshes = connection.execute(
+                "SELECT symbol, sum(refreshes) FROM ledger_tokens WHERE day >= ? GROUP BY symbol ORDER BY symbol",
+                (since.date().isoformat(),),
+            ).fetchall()
+        spent = _tokens_per_refresh(cycles)
+        for symbol, count in refreshes:
+            served = [a for a in asks if a.served == "sleep" and a.tokens_in is not None and symbol in a.tokens]
+            needed = _break_even(spent, self._savings(served)) if spent else 0.0 if served else None
+            note = NOT_USED if not served else FREE if not spent else LOSS if needed == float("inf") else ""
+            yield TokenWorth(
+                symbol=symbol,
+                refreshes=count,
+                served=len(served),
+                uses_per_refresh=len(served) / count if count else None,
+                break_even=None if needed == float("inf") else needed,
+                note=note,
+            )
+
+
+def _add_up(rows: Sequence[CycleRow]) -> CycleTotals:
+    stopped: dict[str, int] = {}
+    for row in rows:
+        if row.stopped_by:
+            stopped[row.stopped_by] = stopped.get(row.stopped_by, 0) + 1
+    same = ("seconds", "requests", "security_calls", "model_tokens", "published", "unchanged", "kept", "deferred")
+    return CycleTotals(
+        cycles=len(rows),
+        failed=sum(1 for row in rows if row.error is not None),
+        usd=sum(row.usd or 0.0 for row in rows),
+        unpriced_tokens=sum(row.model_tokens for row in rows if row.usd is None),
+        token_failures=sum(row.failed for row in rows),
+        stopped=stopped,
+        **{name: sum(getattr(row, name) for row in rows) for name in same},
+    )
+
+
+def _tokens_per_refresh(rows: Sequence[CycleRow]) -> float:
+    """Model tokens that sleep spent per refresh, whether it brought a new version or found nothing new."""
+    refreshes = sum(row.published + row.unchanged for row in rows)
+    return sum(row.model_tokens for row in rows) / refreshes if refreshes else 0.0
+
+
+def _break_even(spent: float, saved: Savings) -> float | None:
+    if not spent or not saved.compared:
+        return None
+    return spent / (saved.tokens / saved.compared) if saved.tokens > 0 else float("inf")
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

@@ -1,1 +1,0 @@
-"""What sleep cost and what it saved, from measured runs."""

@@ -1,1 +1,0 @@
-"""Which token next, and within what limits: demand, lifetimes, worth, budgets."""

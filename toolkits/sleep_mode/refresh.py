@@ -1,0 +1,206 @@
+"""The working part of a cycle: bars in, security looked up, verified analyses published, a batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, VerificationFailed
+from ...core.giving_way import give_way
+from ...core.market import Quote
+from ...core.metering import Allowance, metered
+from ...core.security import SecurityReport
+from ...core.token import Token
+from ..khala.records import MarketAnalysis
+from ..market_data.history import figure_history
+from ..market_data.protocol import Bars
+from ..token_security.protocol import SecurityProvider
+from .analyse import Material, build_analyses
+from .bar_store import BarStore
+from .context import LEASE_LOST, CycleContext
+from .fetch import Fetched, MarketReader
+from .planner import PlanItem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..khala import Khala
+
+BATCH = 25
+"""Versions per transaction: small enough that a kill loses little, large enough that 5,000 tokens are quick."""
+CALLS_PER_CHECK = 3
+"""A token with second opinions asks this many sources; with less left in the budget it waits for the next cycle. What a
+check needs beyond them (a retry, CoinGecko's list) is asked of the budget before it is sent."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    item: PlanItem
+    material: Material
+    new: bool
+
+
+class Refresher:
+    """Fetches, computes, writes, verifies and publishes the tokens of a plan."""
+
+    def __init__(self, reader: MarketReader, bars: BarStore) -> None:
+        self._reader = reader
+        self._bars = bars
+        self._announces = False
+        """Whether the security provider announces each call before it sends it; one of a user's own is counted."""
+
+    def refresh(self, context: CycleContext, items: Sequence[PlanItem], quotes: Mapping[str, Quote]) -> None:
+        """Refresh the items in their order. Each ends in exactly one outcome of the cycle."""
+        by_pair = {(item.token.symbol, item.interval): item for item in items}
+        batch: list[_Ready] = []
+        begun, aside = time.perf_counter(), 0.0  # seconds spent computing and writing while fetches were under way
+        for done, fetched in enumerate(self._reader.many(context, [(i.token, i.interval) for i in items]), 1):
+            mark = time.perf_counter()
+            give_way()
+            item = by_pair[fetched.token.symbol, fetched.interval]
+            if fetched.bars is None:
+                _failed(context, item, fetched)
+            else:
+                security = self._security(context, item.token)
+                material = Material(fetched.bars, quotes.get(item.token.symbol), security)
+                batch.append(_Ready(item, material, fetched.new))
+            context.progress("refresh", done, len(items), fetched.token.symbol)
+            if len(batch) >= BATCH:
+                self._publish(context, batch)
+                batch = []
+            aside += time.perf_counter() - mark
+        context.steps["fetch"] = context.steps.get("fetch", 0.0) + time.perf_counter() - begun - aside
+        self._publish(context, batch)
+
+    # Security
+
+    def _security(self, context: CycleContext, token: Token) -> SecurityReport | None:
+        """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
+
+        A look-up that fails does not replace a report that was good: the older evidence stays, out of date.
+        """
+        known = context.khala.security(token.symbol)
+        if context.security is None or context.halted() or (known is not None and context.now < known.expires_at):
+            return known
+        with context.step("security"):
+            try:
+                found = self._checked(context, context.security, token)
+            except BudgetExceeded:
+                return known
+            except StoreError:
+                raise
+            except Exception as error:  # whatever a source raises costs this check alone
+                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, str(token))
+                context.problems.append(f"security of {token.symbol}: {typed}")
+                return known
+            if found is None or (found.verdict == "unknown" and known is not None and known.verdict != "unknown"):
+                return known
+            context.khala.set_security(token.symbol, found)
+            return found
+
+    def _checked(self, context: CycleContext, provider: SecurityProvider, token: Token) -> SecurityReport | None:
+        """A new report within the budget and in quiet time; None when the team was at work."""
+        context.budget.spend("security_calls", CALLS_PER_CHECK)
+        before = provider.calls_made()
+        allowance = Allowance(lambda: context.budget.spend("security_calls"), reserved=CALLS_PER_CHECK)
+        try:
+            if not context.may_ask():
+                return None
+            with metered("security_calls", allowance):
+                check = partial(provider.check, token, now=context.now)
+                return context.ask_source(check, what=f"The security check of {token.symbol}")
+        finally:
+            self._announces = self._announces or allowance.calls > 0
+            used = allowance.calls if self._announces else provider.calls_made() - before
+            context.budget.record("security_calls", used - CALLS_PER_CHECK - allowance.drawn)
+
+    # Publication
+
+    def _publish(self, context: CycleContext, batch: Sequence[_Ready]) -> None:
+        """Compute a batch, write it, then verification and the pointers in one transaction, then what it leaves behind."""
+        with context.step("figures"):
+            made = build_analyses([r.material for r in batch], settings=context.settings, now=context.now)
+        good: list[tuple[_Ready, MarketAnalysis]] = []
+        for ready, analysis in zip(batch, made, strict=True):
+            if isinstance(analysis, MarketAnalysis):
+                good.append((ready, analysis))
+                continue
+            if analysis.__cause__ is not None and not isinstance(analysis.__cause__, DeepTraderError):
+                context.unforeseen(analysis.__cause__, str(ready.item.token))  # type: ignore[arg-type]
+            refused = isinstance(analysis, VerificationFailed)
+            context.outcome(ready.item, "refused" if refused else "failed", error=analysis)
+        if not good:
+            return
+        try:
+            with context.step("write"):
+                ids = context.khala.store([analysis for _, analysis in good])
+                give_way()
+                refusals = context.khala.publish(ids).refused
+                give_way()
+                self._bars.put_many([ready.material.bars for ready, _ in good if ready.new])
+        except LeaseLost:
+            context.stopped_by = LEASE_LOST
+            for ready, _ in good:
+                context.outcome(ready.item, "deferred", reason=LEASE_LOST)
+            return
+        for (ready, _), analysis_id in zip(good, ids, strict=True):
+            if analysis_id in refusals:
+                context.outcome(ready.item, "refused", reason=refusals[analysis_id])
+            elif context.served_before(ready.item) == analysis_id:
+                context.outcome(ready.item, "unchanged", analysis_id=analysis_id)
+            else:
+                context.outcome(ready.item, "published", analysis_id=analysis_id)
+        with context.step("situations"):
+            for ready, analysis in good:
+                if ready.new:
+                    give_way()
+                    remember = partial(remember_situations, context.khala, ready.material.bars, analysis)
+                    context.guarded(f"situations of {analysis.token}", remember)
+
+
+def _failed(context: CycleContext, item: PlanItem, fetched: Fetched) -> None:
+    assert fetched.error is not None
+    refused = isinstance(fetched.error, BudgetExceeded)
+    if refused and context.out_of_budget is None:
+        context.out_of_budget = fetched.error.message
+    context.outcome(item, "deferred" if refused or fetched.later else "failed", error=fetched.error)
+
+
+def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> int:
+    """Add the past bars of which memory has no situation yet: their figures, for similar situations to be found among.
+    Returns how many were added.
+
+    `analysis` is the one made from these bars: when only its bar is new, its figures are taken as they are. Figures at
+    a bar rest on bars up to it only. Bars without a price have no situation.
+
+    Raises:
+        StoreError: memory cannot be written.
+    """
+    frame = bars.frame
+    new = frame["close"].notna().to_numpy()
+    known_until = khala.situations_until(bars.token, interval=bars.interval)
+    if known_until is not None:
+        new = new & np.asarray(frame.index > known_until)
+    if not new.any():
+        return 0
+    if new.sum() == 1 and frame.index[new][0] == analysis.bar_close:
+        figures = {name: figure.value for name, figure in analysis.figures.items() if not figure.forming}
+        return khala.add_situations(bars.token, bars.interval, [(analysis.bar_close, analysis.price, figures)])
+    return khala.add_situations(bars.token, bars.interval, _past_rows(bars, new))
+
+
+def _past_rows(bars: Bars, new: NDArray[np.bool_]) -> list[tuple[datetime, float, dict[str, float]]]:
+    history = figure_history(bars.frame, interval=bars.interval, kind=bars.token.kind)
+    names = list(history.columns)
+    moments = [moment.to_pydatetime() for moment in bars.frame.index[new]]
+    closes = bars.frame["close"].to_numpy(dtype=float)[new].tolist()
+    return [
+        (moment, close, {name: value for name, value in zip(names, figures, strict=True) if value == value})
+        for moment, close, figures in zip(moments, closes, history.to_numpy()[new].tolist(), strict=True)
+    ]

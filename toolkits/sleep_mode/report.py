@@ -1,0 +1,161 @@
+"""What a sleep cycle did: one outcome per token and interval, how long each step took, what was spent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ...core.market import UtcDatetime
+from ...core.token import Interval, Record, Symbol
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+Outcome = Literal["published", "unchanged", "kept", "deferred", "failed", "refused"]
+
+
+class TokenOutcome(Record):
+    """What became of one token on one interval.
+
+    published: a new version is served. unchanged: it was refreshed and nothing new was found, no date was renewed.
+    kept: still fresh, not touched. deferred: wanted, but a budget, the deadline or a stop came first. failed: the
+    source did not deliver (`code` is the error's). refused: computed, but it did not pass verification.
+    """
+
+    symbol: Symbol
+    interval: Interval
+    outcome: Outcome
+    reason: str = ""
+    code: str | None = None
+    analysis_id: str | None = None
+
+
+class CycleReport(Record):
+    """One sleep cycle. `steps` are seconds per step, `spent` is in each budget's own unit, `made` counts what the steps
+    after publication made ("scenarios", "foreseen", "judgements"). An idle pass works on the tokens just talked about.
+    """
+
+    schema_version: int = 2
+    cycle_id: str
+    market: str
+    simulated: bool = False
+    kind: Literal["cycle", "idle"] = "cycle"
+    as_of: UtcDatetime
+    started_at: UtcDatetime
+    finished_at: UtcDatetime
+    seconds: float
+    universe: tuple[Symbol, ...] = ()
+    universe_problem: str | None = None
+    entered: tuple[Symbol, ...] = ()
+    left: tuple[Symbol, ...] = ()
+    outcomes: tuple[TokenOutcome, ...] = ()
+    steps: dict[str, float] = Field(default_factory=dict)
+    spent: dict[str, float] = Field(default_factory=dict)
+    made: dict[str, int] = Field(default_factory=dict)
+    stopped_by: str | None = None
+    problems: tuple[str, ...] = ()
+
+    def count(self, outcome: Outcome) -> int:
+        """How many token-intervals had this outcome."""
+        return sum(1 for item in self.outcomes if item.outcome == outcome)
+
+    @property
+    def worked_seconds(self) -> float:
+        """How long it took without what it waited for the team."""
+        return max(0.0, self.seconds - self.steps.get("giving_way", 0.0))
+
+    def failures(self) -> dict[str, int]:
+        """Error codes with how often each occurred."""
+        return dict(Counter(item.code for item in self.outcomes if item.code))
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing stopped it and nothing it wanted was left undone."""
+        return self.stopped_by is None and self.count("deferred") == 0 and self.count("failed") == 0
+
+
+class CycleLog:
+    """Reports of past cycles, newest last, in the journal's file."""
+
+    KEEP = 300
+    """A day of five-minute cycles. What they cost is in the ledger for longer."""
+    DECODED = 25
+    """Reports that are decoded once and kept."""
+    _MIGRATIONS = (
+        """
+        CREATE TABLE cycles (
+            number INTEGER PRIMARY KEY,
+            cycle_id TEXT NOT NULL UNIQUE,
+            as_of REAL NOT NULL,
+            body TEXT NOT NULL
+        )
+        """,
+        # JSON packed with zlib since: a fifth of the room. Older rows hold it as it is.
+        "ALTER TABLE cycles RENAME COLUMN body TO report",
+    )
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._read: dict[int, CycleReport] = {}
+        journal.ensure("cycles", self._MIGRATIONS)
+
+    def add(self, report: CycleReport) -> None:
+        """Append a report and drop those beyond the newest `KEEP`."""
+        with self._journal.write() as connection:
+            connection.execute(
+                "INSERT INTO cycles (cycle_id, as_of, report) VALUES (?, ?, ?)",
+                (report.cycle_id, report.as_of.timestamp(), zlib.compress(report.model_dump_json().encode())),
+            )
+            connection.execute("DELETE FROM cycles WHERE number <= (SELECT MAX(number) FROM cycles) - ?", (self.KEEP,))
+
+    def recent(self, limit: int = 20) -> list[CycleReport]:
+        """The newest reports, newest first. One that cannot be read is left out and logged: what a past cycle did must
+        not keep the next one from running."""
+        found: dict[int, CycleReport] = {}
+        with self._journal.read() as connection:
+            for (number,) in connection.execute("SELECT number FROM cycles ORDER BY number DESC").fetchall():
+                report = self._read.get(number)
+                if report is None:
+                    row = connection.execute("SELECT report FROM cycles WHERE number = ?", (number,)).fetchone()
+                    try:
+                        report = _decoded(row[0])
+                    except ValueError as error:
+                        _log.warning("The report of cycle %d cannot be read: %s", number, str(error).splitlines()[0])
+                        continue
+                found[number] = report
+                if len(found) >= limit:
+                    break
+        self._read = dict(sorted((self._read | found).items())[-self.DECODED :])
+        return list(found.values())
+
+    def last(self) -> CycleReport | None:
+        """The newest report, or None before the first cycle."""
+        newest = self.recent(1)
+        return newest[0] if newest else None
+
+
+def _decoded(stored: str | bytes) -> CycleReport:
+    """The report in a row; fields that another version has and this one does not are left out.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        body = json.loads(stored if isinstance(stored, str) else zlib.decompress(stored))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name in CycleReport.model_fields}
+        body["outcomes"] = [
+            {name: value for name, value in outcome.items() if name in TokenOutcome.model_fields}
+            for outcome in body.get("outcomes") or ()
+            if isinstance(outcome, dict)
+        ]
+    return CycleReport.model_validate_json(json.dumps(body))

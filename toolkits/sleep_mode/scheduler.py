@@ -1,0 +1,543 @@
+"""When to sleep: on ticks aligned to the clock, early when the market moves, later when everything fails.
+
+The loop is our own, one thread and one event, since what makes it more than a timer is what timers do not have: the
+lease across processes, ticks that another process has done already, waking on events, quiet time, the kill switch, and
+a clock and a wait that a simulation can replace. croniter comes only with AgentOS and APScheduler would add a job
+store to replace by ours, so neither would make it smaller. The same loop serves the command line (`run_forever`), a
+program (`start` and `stop`) and AgentOS (`lifespan`); it runs in a thread of its own, so that no event loop waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import random
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...core.clock import Clock, SystemClock
+from ...core.errors import DeepTraderError, SourceError
+from .activity import QuietTime, Waiter, wait_on
+from .controls import Controls
+from .guard import Attempt, CycleGuard, CycleRecorder
+from .lease import Holder, Lease
+from .report import CycleReport
+
+if TYPE_CHECKING:
+    from .cycle import SleepCycle
+
+log = logging.getLogger(__name__)
+
+TICK, IDLE = "tick", "the team fell quiet"
+JITTER_SHARE = 0.03
+LONGEST_JITTER_SECONDS = 15.0
+FIRST_TIDY = timedelta(hours=1)
+TIDY_EVERY = timedelta(days=1)
+TRIM_EVERY = timedelta(hours=1)
+MIN_GAP_SECONDS = 30.0
+"""Two cycles begin at least this far apart, whatever wakes them."""
+AT_WORK = "the team went to work"
+
+SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
+
+
+@dataclass(frozen=True)
+class SchedulerStatus:
+    """What the scheduler is doing.
+
+    `standby` means that another process is running a cycle (`holder`). `missed` counts ticks that were left out because
+    a cycle, a pause or a suspended machine covered them. `failures` counts barren cycles in a row; from the third on
+    the pause between two attempts doubles until one succeeds (`backing_off`, until `blocked_until`).
+    """
+
+    state: SchedulerState
+    every_seconds: float
+    next_tick: datetime | None
+    cycles: int
+    missed: int
+    failures: int
+    blocked_until: datetime | None = None
+    woken_by: str | None = None
+    holder: Holder | None = None
+    last_report: CycleReport | None = None
+    last_error: str | None = None
+
+
+class Ticks:
+    """Multiples of `every` seconds since midnight UTC (for periods that divide a day), each delayed by a little jitter.
+
+    `tick` is the next one to be done and `due` when to do it. However many ticks pass undone, one cycle does them all;
+    the others are counted in `missed`.
+
+    Args:
+        every: seconds between ticks.
+        jitter: the longest delay in seconds; None: three percent of the period, 15 s at most.
+    """
+
+    def __init__(self, every: float, *, jitter: float | None, rng: random.Random, now: datetime) -> None:
+        self.every = timedelta(seconds=every)
+        self.missed = 0
+        self._jitter = min(LONGEST_JITTER_SECONDS, JITTER_SHARE * every) if jitter is None else jitter
+        self._rng = rng
+        self.restart(now)
+
+    def restart(self, now: datetime, *, at_once: bool = False) -> None:
+        """Begin anew: with the tick that is under way if `at_once`, otherwise with the next one."""
+        self.tick = self.floor(now)
+        self.due = now
+        if not at_once:
+            self._next(now)
+
+    def advance(self, now: datetime) -> None:
+        """The present tick is done: the first one after `now` is next, and those between are missed."""
+        done = self.tick
+        self._next(now)
+        self.missed += max(0, round((self.tick - done) / self.every) - 1)
+
+    def floor(self, moment: datetime) -> datetime:
+        """The last tick at or before a moment."""
+        seconds = self.every.total_seconds()
+        return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
+
+    def realign(self, now: datetime) -> None:
+        """After the clock was set back, do not wait until it has caught up."""
+        if self.tick - now > 2 * self.every:
+            self._next(now)
+
+    def _next(self, now: datetime) -> None:
+        self.tick = self.floor(now) + self.every
+        self.due = self.tick + timedelta(seconds=self._rng.uniform(0.0, self._jitter))
+
+
+class Backoff:
+    """Counts failures in a row. From the `patience`-th on the pause between two attempts doubles, up to `longest`.
+
+    Args:
+        period: the usual time between attempts, in seconds; the first pause is twice that.
+    """
+
+    def __init__(self, period: float, *, patience: int, longest: float) -> None:
+        self.failures = 0
+        self.until: datetime | None = None
+        self._period = period
+        self._patience = patience
+        self._longest = longest
+
+    def failed(self, now: datetime) -> float:
+        """Note a failure; returns the seconds to pause, 0 while patience lasts."""
+        self.failures += 1
+        excess = self.failures - self._patience
+        if excess < 0:
+            return 0.0
+        pause = min(self._longest, self._period * 2 ** min(excess + 1, 20))
+        self.until = now + timedelta(seconds=pause)
+        return pause
+
+    def succeeded(self) -> None:
+        """Forget all failures."""
+        self.failures, self.until = 0, None
+
+    def blocks(self, now: datetime) -> bool:
+        """Whether the pause lasts. One that reaches further ahead than any pause means the clock was set back."""
+        return self.until is not None and now < self.until <= now + timedelta(seconds=self._longest)
+
+
+class SleepScheduler:
+    """Runs a cycle every `every` seconds, and never two at once on one store.
+
+    Args:
+        cycle: what is run.
+        every: period in seconds, aligned to UTC midnight; None takes `sleep_every_seconds` of the cycle's settings.
+        jitter: up to this many seconds, drawn from `rng`, are added to each tick, so that many installations do not ask
+            a source in the same second. None: three percent of the period, 15 s at most. See `Ticks`.
+        lease, controls: those of the cycle's store by default, by the machine's clock.
+        recorder: told of each report and each failure; the ledger.
+        quiet: the `QuietTime` the cycle was given as `team`; expensive work that found no quiet time gets a cycle as
+            soon as it is quiet.
+        talked_about: symbols the team just talked about; once it has been quiet for `idle_after_seconds` of the
+            settings an idle pass runs over them, and ends when the team goes to work again.
+        watch: a light look between ticks; returns a reason to wake or None. See `PriceWatch`.
+        watch_every: seconds between two looks.
+        tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
+        poll: seconds within which a switch set by another process is noticed.
+        patience: barren cycles in a row after which the scheduler backs off, up to `longest_pause` seconds.
+        run_at_start: do the current tick at once instead of waiting for the next one.
+        clock, waiter: the present, and how to wait for an event or a number of seconds.
+    """
+
+    def __init__(
+        self,
+        cycle: SleepCycle,
+        *,
+        every: float | None = None,
+        jitter: float | None = None,
+        lease: Lease | None = None,
+        controls: Controls | None = None,
+        recorder: CycleRecorder | None = None,
+        quiet: QuietTime | None = None,
+        talked_about: Callable[[], Sequence[str]] | None = None,
+        watch: Callable[[], str | None] | None = None,
+        watch_every: float = 60.0,
+        tidy: Callable[[], object] | None = None,
+        poll: float = 5.0,
+        patience: int = 3,
+        longest_pause: float = 3_600.0,
+        run_at_start: bool = True,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        waiter: Waiter = wait_on,
+    ) -> None:
+        journal = cycle.khala.journal
+        self._clock: Clock = clock or SystemClock()
+        every = every or cycle.settings.sleep_every_seconds
+        self._ticks = Ticks(every, jitter=jitter, rng=rng or random.Random(), now=self._clock.now())
+        self.controls = controls or Controls(journal, clock=self._clock)
+        self.lease = lease or Lease(journal, seconds=cycle.settings.lease_seconds, clock=self._clock)
+        self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
+        self._quiet = quiet
+        self._talked_about = talked_about
+        self._rested_since = quiet.activity.idle_since if quiet is not None else None
+        self._watch = watch
+        self._watch_every = watch_every
+        self._tidy = tidy
+        self._poll = poll
+        self._backoff = Backoff(every, patience=patience, longest=longest_pause)
+        self._run_at_start = run_at_start
+        self._waiter = waiter
+        self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, every / 2))
+
+        self._lock = threading.Lock()
+        self._signal = threading.Event()
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._paused = False
+        self._state: SchedulerState = "stopped"
+        self._next_look: datetime | None = None
+        self._next_tidy = self._clock.now() + FIRST_TIDY
+        self._next_trim = self._clock.now()
+        self._wake: tuple[str, datetime] | None = None
+        self._woken_by: str | None = None
+        self._wanted: datetime | None = None
+        self._wanted_done: datetime | None = None
+        self._fresh = True
+        self._cycles = 0
+        self._last_report: CycleReport | None = None
+        self._last_error: str | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SleepScheduler:
+        return self
+
+    # Running
+
+    def start(self) -> None:
+        """Run in a background thread until `stop`. Starting a running scheduler changes nothing."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._begin()
+            self._thread = threading.Thread(target=self._loop, name="deeptrader-sleep", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """End the loop. A running cycle publishes what it has computed and ends; True when all ended in time.
+
+        False: something still hangs in a request. It ends with what it has when that returns; if the process ends
+        first, its lease runs out by itself.
+        """
+        self._ask_to_stop()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        if thread.is_alive():
+            log.error("The sleep scheduler did not end within %.0f s; its lease runs out by itself.", timeout)
+            return False
+        self._thread = None
+        return True
+
+    async def astop(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - a bound on the join, not on the await
+        """`stop` without blocking the event loop."""
+        return await asyncio.to_thread(self.stop, timeout)
+
+    def run_forever(self, timeout: float = 30.0) -> bool:
+        """Run until SIGTERM or SIGINT, then shut down cleanly; what the command line does. Returns what `stop` does.
+
+        A second signal ends the process the hard way. Outside of the main thread no signal handlers are set.
+        """
+        before: dict[int, Any] = {}
+
+        def handle(number: int, _frame: object) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            log.info("Signal %d: finishing the sleep cycle. Once more ends at once.", number)
+            self._ask_to_stop()
+
+        if threading.current_thread() is threading.main_thread():
+            before |= {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self.start()
+            # Waits on an event that `handle` never sets: setting one while this thread waits on it could deadlock.
+            while not self._stop.is_set() and not self._ended.wait(1.0):
+                pass
+            return self.stop(timeout)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def run_until(self, moment: datetime) -> None:
+        """Run in this thread until `moment` by the injected clock: for simulations and tests."""
+        self._begin()
+        self._loop(until=moment)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
+        """`AgentOS(..., lifespan=scheduler.lifespan)`: sleeps for as long as the server runs."""
+        self.start()
+        try:
+            yield
+        finally:
+            await self.astop()
+
+    def __enter__(self) -> SleepScheduler:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    # Steering
+
+    def pause(self) -> None:
+        """Begin no new cycle in this process until `resume`; for all processes use `controls.pause`."""
+        self._paused = True
+        self._signal.set()
+
+    def resume(self) -> None:
+        """Go on. Ticks that passed meanwhile are done by one cycle."""
+        self._paused = False
+        self._signal.set()
+
+    def wake(self, reason: str) -> None:
+        """Run a cycle as soon as possible. Several calls before it begins are one; one in mid-cycle adds another."""
+        with self._lock:
+            self._wake = (reason, self._clock.now())
+        self._signal.set()
+
+    def status(self) -> SchedulerStatus:
+        """What it is doing and how it went so far. `holder` is read from the store."""
+        return SchedulerStatus(
+            state=self._state,
+            every_seconds=self._ticks.every.total_seconds(),
+            next_tick=self._ticks.due if self._state != "stopped" else None,
+            cycles=self._cycles,
+            missed=self._ticks.missed,
+            failures=self._backoff.failures,
+            blocked_until=self._backoff.until,
+            woken_by=self._woken_by,
+            holder=self.lease.holder(),
+            last_report=self._last_report,
+            last_error=self._last_error,
+        )
+
+    # The loop
+
+    def _begin(self) -> None:
+        self._stop.clear()
+        self._ended.clear()
+        self.guard.allow()
+        if self._quiet is not None:
+            self._quiet.begin()
+        now = self._clock.now()
+        self._ticks.restart(now, at_once=self._run_at_start)
+        self._next_look = now + timedelta(seconds=self._watch_every)
+        self._fresh = True
+
+    def _ask_to_stop(self) -> None:
+        self._stop.set()
+        self._signal.set()
+        if self._quiet is not None:
+            self._quiet.give_up()
+        self.guard.stop()
+
+    def _loop(self, until: datetime | None = None) -> None:
+        try:
+            while not self._stop.is_set():
+                self._signal.clear()
+                try:
+                    seconds = self._step()
+                except Exception as error:  # the store, or a bug: back off, and go on for months
+                    if not isinstance(error, DeepTraderError):
+                        log.error("The sleep scheduler failed unexpectedly.", exc_info=error)
+                    self._failed(error)
+                    seconds = self._poll
+                if until is not None:
+                    seconds = min(seconds, (until - self._clock.now()).total_seconds())
+                    if seconds <= 0 and self._clock.now() >= until:
+                        return
+                if seconds > 0 and not self._stop.is_set():
+                    self._waiter(self._signal, seconds)
+        finally:
+            self._state = "stopped"
+            self._ended.set()
+
+    def _step(self) -> float:
+        """Do what is due; returns the seconds until there may be something to do again."""
+        now = self._clock.now()
+        self._realign(now)
+        switches = self.controls.state()
+        if switches.killed or self.guard.cycle.settings.kill_switch:
+            return self._rest("killed")
+        if switches.paused or self._paused:
+            return self._rest("paused")
+        if self._backoff.blocks(now):
+            return self._rest("backing_off", self._backoff.until)
+        self._wanted = switches.wanted_at
+        if self._fresh:  # what was asked for before is not for this run
+            self._fresh, self._wanted_done = False, self._wanted
+        due = self._reason(now)
+        if due is None:
+            return self._rest("waiting", self._ticks.due)
+        reason, since = due
+        last = self.lease.last_begun()
+        if reason != TICK and last is not None and timedelta(0) <= now - last < self._gap:
+            return self._rest("waiting", last + self._gap)
+        holder = self.lease.holder()
+        if holder is not None:
+            return self._rest("standby", holder.expires_at)
+        self._run(reason, since)
+        return 0.0
+
+    def _realign(self, now: datetime) -> None:
+        """After the clock was set back, do not wait until it has caught up."""
+        self._ticks.realign(now)
+        ahead = timedelta(seconds=self._watch_every)
+        if self._next_look is not None and self._next_look > now + ahead:
+            self._next_look = now + ahead
+
+    def _reason(self, now: datetime) -> tuple[str, datetime] | None:
+        """Why to run a cycle now, and since when one that began and is finished makes that needless."""
+        if now >= self._ticks.due:
+            return TICK, max(self._ticks.tick, self._ticks.floor(now)) - self._gap
+        if self._wanted is not None and self._wanted != self._wanted_done:  # whatever the clock did meanwhile
+            return "asked for", self._wanted
+        if self._quiet is not None and self._quiet.unmet and self._quiet.now():
+            return "quiet time", now
+        if self._rested():
+            return IDLE, now
+        if self._watch is not None and self._next_look is not None and now >= self._next_look:
+            self._next_look = now + timedelta(seconds=self._watch_every)
+            reason = self._look()
+            if reason is not None:
+                self.wake(reason)
+        with self._lock:
+            return self._wake
+
+    def _rested(self) -> bool:
+        """Whether the team has been quiet for long enough after work that no idle pass has followed yet."""
+        if self._quiet is None or self._talked_about is None:
+            return False
+        since, rested = self._quiet.activity.idle_since, self._quiet.activity.idle_seconds
+        if since is None or rested is None:
+            self._rested_since = None
+            return False
+        if self._rested_since is not None and since - self._rested_since < 1.0:
+            return False
+        return rested >= self.guard.cycle.settings.idle_after_seconds
+
+    def _look(self) -> str | None:
+        assert self._watch is not None
+        try:
+            return self._watch()
+        except SourceError as error:
+            log.warning("The look between two cycles failed: %s", error)
+        except DeepTraderError as error:
+            log.info("No look between two cycles: %s", error)
+        return None
+
+    def _run(self, reason: str, since: datetime) -> None:
+        begun = self._clock.now()
+        self._state, self._woken_by = "running", None if reason == TICK else reason
+        if self._quiet is not None:
+            self._quiet.unmet = False  # set again by expensive work that finds no quiet time in this cycle
+        if reason == IDLE:
+            self._idle_pass()
+            return
+        attempt = self.guard.run(since=since)
+        if attempt.state in ("held", "killed"):
+            return  # nothing is settled; the next step finds out what to do
+        with self._lock:
+            if self._wake is not None and self._wake[1] <= begun:
+                self._wake = None
+        self._wanted_done = self._wanted
+        if begun >= self._ticks.due:
+            self._ticks.advance(self._clock.now())
+        self._settle(attempt)
+        if self._clock.now() >= self._next_trim:
+            self._next_trim = self._clock.now() + TRIM_EVERY
+            return_freed_memory()
+        if self._tidy is not None and self._clock.now() >= self._next_tidy:
+            self._tidy_up(self._tidy)
+
+    def _idle_pass(self) -> None:
+        assert self._quiet is not None and self._talked_about is not None
+        activity = self._quiet.activity
+        self._rested_since = activity.idle_since
+        only = self._talked_about()
+        if only:
+            attempt = self.guard.run(only=only, stopped=lambda: AT_WORK if activity.busy else None)
+            if attempt.state in ("ran", "failed"):
+                self._settle(attempt)
+
+    def _tidy_up(self, tidy: Callable[[], object]) -> None:
+        if self._quiet is not None and not self._quiet.now():
+            return
+        self._next_tidy = self._clock.now() + TIDY_EVERY
+        try:
+            log.info("Tidied up: %s", tidy())
+        except DeepTraderError as error:
+            log.error("Tidying up failed, it is tried again in a day: %s", error)
+
+    def _settle(self, attempt: Attempt) -> None:
+        if attempt.state == "done":
+            return
+        self._cycles += 1
+        if attempt.report is not None:
+            self._last_report = attempt.report
+        if attempt.barren:
+            self._failed(attempt.error)
+            return
+        self._backoff.succeeded()
+        self._last_error = str(attempt.error) if attempt.error else None
+
+    def _failed(self, error: Exception | None) -> None:
+        self._last_error = str(error) if error else "Every token failed."
+        pause = self._backoff.failed(self._clock.now())
+        if pause:
+            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self._backoff.failures, pause)
+
+    def _rest(self, state: SchedulerState, until: datetime | None = None) -> float:
+        self._state = state
+        if until is None:
+            return self._poll
+        return min(self._poll, max(0.001, (until - self._clock.now()).total_seconds()))
+
+
+def return_freed_memory() -> None:
+    """Give free heap pages back to the system, in tens of milliseconds; nothing where the C library cannot do that.
+
+    A cycle makes and drops hundreds of megabytes of frames and texts in several threads, and glibc keeps what it was
+    once given: a process that sleeps for weeks would grow by its own fragments although nothing leaks.
+    """
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(ctypes.c_size_t(0))
+        except (OSError, AttributeError):  # another C library, such as musl
+            return

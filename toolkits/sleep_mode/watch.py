@@ -1,0 +1,87 @@
+"""A light look between two cycles: has a price run away, or has somebody's security changed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...core.market import Quote
+from ...core.metering import Allowance, metered
+from ...core.token import Interval, Token
+from ..khala import Khala
+from ..market_data.protocol import MarketProvider
+from .budgets import BudgetBook
+from .fetch import LOCAL_MARKETS
+from .planner import bands_moved, is_shock
+
+
+class PriceWatch:
+    """Observes all published tokens in one batch and tells when that is a reason to wake up.
+
+    Each look costs what one batch of quotes costs. One shock wakes once: not again before there is a new analysis.
+
+    Args:
+        budgets: pays for each look before it is made; None: looks are free.
+    """
+
+    def __init__(
+        self,
+        market: MarketProvider,
+        khala: Khala,
+        *,
+        budgets: BudgetBook | None = None,
+        interval: Interval = "1d",
+    ) -> None:
+        self._market = market
+        self._khala = khala
+        self._budgets = budgets if market.id not in LOCAL_MARKETS else None
+        self._interval: Interval = interval
+        self._woken: dict[str, str] = {}
+
+    def __call__(self) -> str | None:
+        """Look once; the reason to wake, or None.
+
+        Raises:
+            SourceError: the market did not answer.
+            BudgetExceeded: the day's requests are spent.
+            StoreError: memory cannot be read or written.
+        """
+        present = set(self._khala.universe())
+        tokens = [token for token in self._khala.symbols() if token.symbol in present]
+        if not tokens:
+            return None
+        self._khala.observe(self._quotes(tokens))
+        return self._reason(tokens)
+
+    def _quotes(self, tokens: Sequence[Token]) -> Iterable[Quote]:
+        budgets = self._budgets
+        if budgets is None:
+            return self._market.quotes(tokens).quotes.values()
+        before = self._market.requests_made()
+        budgets.charge("requests", 1)
+        allowance = Allowance(lambda: budgets.charge("requests", 1), reserved=1)
+        with metered("requests", allowance):
+            batch = self._market.quotes(tokens)
+        more = self._market.requests_made() - before - 1 - allowance.drawn
+        if more > 0:  # a market that does not ask before it sends
+            budgets.charge("requests", more, limited=False)
+        return batch.quotes.values()
+
+    def _reason(self, tokens: Sequence[Token]) -> str | None:
+        settings, now = self._khala.settings, self._khala.clock.now()
+        found: list[tuple[float, str]] = []
+        for symbol, recall in self._khala.latest_many(tokens, interval=self._interval).items():
+            if recall.analysis is None or self._woken.get(symbol) == recall.analysis.analysis_id:
+                continue
+            if is_shock(recall, settings, now):
+                moved = bands_moved(recall, settings.price_band_atr)
+                found.append((abs(moved), f"{symbol} moved {moved:+.1f} bands"))
+            elif any(reason.code == "security_changed" for reason in recall.reasons):
+                found.append((float("inf"), f"security of {symbol} changed"))
+            else:
+                continue
+            self._woken[symbol] = recall.analysis.analysis_id
+        if not found:
+            return None
+        found.sort(key=lambda pair: -pair[0])
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return found[0][1] + more
