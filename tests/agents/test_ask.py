@@ -12,7 +12,7 @@ from doubles.memory import publish
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.agents import Conversation, answer_question
-from deeptrader.agents.answering import aanswer_question
+from deeptrader.agents.ask import aanswer_question
 from deeptrader.core.errors import InvalidInput, ModelNotConfigured, SourceUnreachable, UnknownToken
 from deeptrader.toolkits.runtime import Runtime
 
