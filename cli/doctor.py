@@ -1,4 +1,4 @@
-"""`deeptrader doctor`: installation, settings, memory, embedder, market and model, and what to do about what is wrong."""
+"""`deeptrader doctor`: installation, settings, memory, market and model, and what to do about what is wrong."""
 
 from __future__ import annotations
 
