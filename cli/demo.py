@@ -27,28 +27,28 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Show:
-    """What is asked in a demo: first about one token, with the brief and the sources shown, then the others."""
+    """What is asked in a demo: about one token, with its brief and sources, then others, each with what kind it is."""
 
     first: str
-    others: tuple[str, ...]
+    others: dict[str, str]
 
 
 SHOWS = {
     "recorded": Show(
         "Is Apple oversold?",
-        (
-            "Which tokens are overbought?",
-            "What is the risk of Google compared with IBM?",
-            "What will Apple earn next quarter?",
-        ),
+        {
+            "a screen": "Which tokens are overbought?",
+            "a comparison": "Is Google riskier than IBM?",
+            "nothing that memory holds": "What is the P/E ratio?",
+        },
     ),
     "simulated": Show(
         "Is SIM003-USD oversold?",
-        (
-            "Which tokens are overbought?",
-            "What is the risk of SIM001-USD compared with SIM002-USD?",
-            "What is the news about SIM003-USD?",
-        ),
+        {
+            "a screen": "Which tokens are overbought?",
+            "a comparison": "Is SIM001-USD riskier than SIM002-USD?",
+            "nothing that memory holds": "Is there any news?",
+        },
     ),
 }
 
@@ -116,14 +116,14 @@ def _answers(runtime: Runtime, show: Show) -> None:
     conversation = Conversation(runtime, memory_only=True)
     answer = _ask(conversation, show.first)
     console.print(sources_table(answer.sources))
-    for question in show.others:
+    for kind, question in show.others.items():
         console.print()
-        _ask(conversation, question)
+        _ask(conversation, question, kind)
 
 
-def _ask(conversation: Conversation, question: str) -> Answer:
+def _ask(conversation: Conversation, question: str, kind: str = "one token") -> Answer:
     answer = conversation.ask(question)
-    took = Text(f"   {answer.seconds * 1000:.1f} ms", style="dim")
+    took = Text(f"   {kind}, {answer.seconds * 1000:.1f} ms", style="dim")
     console.print(Text("> ", style="dim").append(question, style="bold").append(took))
     console.print(Padding(Text(answer.text), (0, 0, 0, 4)))
     if answer.suggestions:

@@ -87,9 +87,9 @@ def _report(checks: list[Check], *, json: bool) -> None:
     else:
         table = Table(show_header=False, pad_edge=False, show_edge=False, box=None)
         for check in checks:
-            detail = Text(check.detail)
-            if check.advice:
-                detail.append(f" {check.advice}", style="bold")
+            detail = Text(f"{check.detail.rstrip('.')}. " if check.advice else check.detail).append(
+                check.advice, "bold"
+            )
             table.add_row(Text(check.state, style=_STYLE[check.state]), Text(check.name), detail)
         console.print(table)
     if any(check.state == "failed" for check in checks):

@@ -34,25 +34,23 @@ def plan(
                     "symbol": item.token.symbol,
                     "interval": item.interval,
                     "action": item.action,
-                    "deep": item.deep,
                     "priority": item.priority,
                     "reason": item.reason,
                     "terms": dict(item.terms),
                 }
                 for item in made.items
             ]
-            document = {"schema_version": 1, "made_at": made.made_at, "notes": list(made.notes), "items": items}
+            document = {"schema_version": 2, "made_at": made.made_at, "notes": list(made.notes), "items": items}
             print_json(document | {"foreseen": foreseen})
             return
         table = plain_table(">#", "Token", "Bars", "Action", ">Priority", "Why")
         for number, item in enumerate(made.items[:limit], 1):
-            action = item.action + (" +deep" if item.deep and item.action == "refresh" else "")
             style = "bold" if item.action == "refresh" else "dim"
             table.add_row(
                 str(number),
                 item.token.symbol,
                 item.interval,
-                Text(action, style=style),
+                Text(item.action, style=style),
                 f"{item.priority:.3g}",
                 Text(item.reason),
             )
@@ -146,7 +144,7 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
         )
     if saved.not_counted:
         console.print(f"{saved.not_counted} answers without measured tokens count for nothing here.")
-    for worth in summary.tokens[:10]:
+    for worth in [token for token in summary.tokens if token.served][:10]:
         uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
         even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
         console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))

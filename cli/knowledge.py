@@ -189,8 +189,8 @@ def _print_origin(recall: Recall) -> None:
     source = analysis.provenance
     console.print(
         Text(
-            f"\nFetched {time_text(analysis.fetched_at)}, computed {time_text(analysis.computed_at)} from {source.bars} "
-            f"bars of {source.source or source.provider} (inputs {source.inputs_hash}, deeptrader {source.code_version})",
+            f"\nFetched {time_text(analysis.fetched_at)}, computed {time_text(analysis.computed_at)} from {source.bars} bars "
+            f"of {source.source or source.provider} (inputs {source.inputs_hash}, deeptrader {source.code_version})",
             style="dim",
         )
     )
@@ -203,12 +203,9 @@ def _print_similar(similar: SimilarSituations) -> None:
     console.print(f"\nThe {len(similar.situations)} most similar situations on record, and what followed:")
     for horizon, outcome in sorted(similar.outcomes.items()):
         middle = " to ".join(percent_text(outcome[end], signed=True) for end in ("low", "high"))
-        console.print(
-            Text(
-                f"  after {horizon:>2} bars: median {percent_text(outcome['median'], signed=True)}, middle half {middle}, "
-                f"rose in {percent_text(outcome['rises'])} of {outcome['count']:.0f}"
-            )
-        )
+        median, rose = percent_text(outcome["median"], signed=True), percent_text(outcome["rises"])
+        told = f"median {median}, middle half {middle}, rose in {rose} of {outcome['count']:.0f}"
+        console.print(Text(f"  after {horizon} bar{'s' * (horizon > 1)}: {told}"))
 
 
 def search(

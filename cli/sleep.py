@@ -24,6 +24,7 @@ _STEP_NAMES = {
     "judge": "Judging",
     "index": "Indexing in Chroma",
 }
+LONGEST_STEPS = 4
 _MADE = {"scenarios": "scenarios worked through", "foreseen": "questions foreseen", "judgements": "judgements"}
 
 
@@ -126,8 +127,9 @@ def print_report(report: CycleReport) -> None:
     ]
     made = [f"{n} {_MADE.get(name, name)}" for name, n in report.made.items() if n]
     console.print(f"  {', '.join(counts) or 'nothing to do'}{'; ' + ', '.join(made) if made else ''}")
-    steps = [f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in report.steps.items() if seconds >= 0.005]
-    console.print(f"  {', '.join(steps)}", style="dim")
+    longest = sorted(report.steps.items(), key=lambda step: -step[1])[:LONGEST_STEPS]
+    steps = [f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in longest if seconds >= 0.005]
+    console.print(f"  longest steps: {', '.join(steps)}", style="dim")
     if report.stopped_by:
         console.print(f"  stopped early: {report.stopped_by}", style="yellow", markup=False)
     if report.universe_problem:
