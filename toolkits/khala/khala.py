@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -131,9 +131,12 @@ class Khala(Searching, AsyncKhala):
         """Tokens that have a published analysis, by symbol."""
         return self._known()[1]
 
-    def resolve(self, text: str) -> tuple[Token, ...]:
-        """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists."""
-        return self._known()[2].find(text)
+    def resolve(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Token, ...]:
+        """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists.
+
+        `vocabulary` and `loose` as in `Lexicon.find`.
+        """
+        return self._known()[2].find(text, vocabulary=vocabulary, loose=loose)
 
     def find(self, name: str) -> Token | None:
         """The token a whole name stands for: symbol, ticker, name or alias, in any case."""

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from ...core.formats import Format, value_text
 from ...core.market import Figure, Unit
 
 MINIMUM_BARS = 100
@@ -48,70 +49,119 @@ Absence = Literal["insufficient_history", "flat_prices", "gap", "no_volume", "no
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """`run`: unbroken bars needed up to the last one. `bars`: closed bars needed at all, gaps or not."""
+    """One entry of the catalogue.
+
+    `label` is what people call the figure, `form` how its value is written, `words` other names for it in a question.
+    `run`: unbroken bars needed up to the last one. `bars`: closed bars needed at all, gaps or not.
+    """
 
     unit: Unit
     definition: str
     run: int
+    label: str
+    form: Format
+    words: tuple[str, ...] = ()
     bars: int = MINIMUM_BARS
 
 
 _BANDS = "of 20 closes, 2 population standard deviations (ddof 0)"
 _MACD = "MACD(12, 26, 9) of closes, EMAs started with their simple mean"
 _YEAR = "over the bars of the last 52 weeks"
+_EMA = "exponential mean of closes, span {}, started with their simple mean"
+_RSI = "Wilder's RSI of 14 closes: 100 x gain / (gain + loss), both averaged with weight 1/14"
+_ATR = "Wilder's average true range: weight 1/14, started with the simple mean of 14"
+_ADX = "Wilder's average directional index of 14 bars, every average with weight 1/14"
+_VOLATILITY = (
+    "sample standard deviation (ddof 1) of 30 log returns x square root of bars in a year: 365 daily or 8,760 "
+    "hourly around the clock, 252 daily or 1,764 hourly by exchange sessions"
+)
+_VOLUME = "volume of the last bar / mean volume of the 20 bars before it"
+
+
+def _return(bars: int, *words: str) -> FigureSpec:
+    definition = f"close / close {bars} bar{'s' * (bars > 1)} before - 1"
+    return FigureSpec("ratio", definition, 0, f"return over {bars} bar{'s' * (bars > 1)}", "signed_percent", words)
+
 
 SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
-        "rsi_14": FigureSpec(
-            "index", "Wilder's RSI of 14 closes: 100 x gain / (gain + loss), both averaged with weight 1/14", 100
+        "rsi_14": FigureSpec("index", _RSI, 100, "RSI(14)", "index", ("rsi", "relative strength index")),
+        "bb_lower_20_2": FigureSpec(
+            "price", f"lower Bollinger band {_BANDS}", 20, "lower Bollinger band", "price", ("lower band",)
         ),
-        "bb_lower_20_2": FigureSpec("price", f"lower Bollinger band {_BANDS}", 20),
-        "bb_middle_20_2": FigureSpec("price", "middle Bollinger band: simple mean of 20 closes", 20),
-        "bb_upper_20_2": FigureSpec("price", f"upper Bollinger band {_BANDS}", 20),
-        "bb_percent_b_20_2": FigureSpec("ratio", f"(close - lower) / (upper - lower) band {_BANDS}", 20),
-        "bb_bandwidth_20_2": FigureSpec("percent", f"100 x (upper - lower) / middle band {_BANDS}", 20),
-        "macd_12_26_9": FigureSpec("price", f"{_MACD}: EMA 12 - EMA 26", 100),
-        "macd_signal_12_26_9": FigureSpec("price", f"{_MACD}: EMA 9 of the MACD line", 100),
-        "macd_histogram_12_26_9": FigureSpec("price", f"{_MACD}: line - signal", 100),
-        "atr_14": FigureSpec(
-            "price", "Wilder's average true range: weight 1/14, started with the simple mean of 14", 100
+        "bb_middle_20_2": FigureSpec(
+            "price", "middle Bollinger band: simple mean of 20 closes", 20, "middle Bollinger band", "price",
+            ("middle band",),
         ),
-        "adx_14": FigureSpec(
-            "index", "Wilder's average directional index of 14 bars, every average with weight 1/14", 100
+        "bb_upper_20_2": FigureSpec(
+            "price", f"upper Bollinger band {_BANDS}", 20, "upper Bollinger band", "price", ("upper band",)
         ),
-        "ema_20": FigureSpec("price", "exponential mean of closes, span 20, started with their simple mean", 100),
-        "ema_50": FigureSpec("price", "exponential mean of closes, span 50, started with their simple mean", 100),
+        "bb_percent_b_20_2": FigureSpec(
+            "ratio", f"(close - lower) / (upper - lower) band {_BANDS}", 20, "Bollinger %B", "ratio", ("percent b",)
+        ),
+        "bb_bandwidth_20_2": FigureSpec(
+            "percent", f"100 x (upper - lower) / middle band {_BANDS}", 20, "Bollinger bandwidth", "percent_points",
+            ("bandwidth",),
+        ),
+        "macd_12_26_9": FigureSpec(
+            "price", f"{_MACD}: EMA 12 - EMA 26", 100, "MACD(12, 26, 9)", "signed_price", ("macd",)
+        ),
+        "macd_signal_12_26_9": FigureSpec(
+            "price", f"{_MACD}: EMA 9 of the MACD line", 100, "MACD signal line", "signed_price", ("macd signal",)
+        ),
+        "macd_histogram_12_26_9": FigureSpec(
+            "price", f"{_MACD}: line - signal", 100, "MACD histogram", "signed_price"
+        ),
+        "atr_14": FigureSpec("price", _ATR, 100, "ATR(14)", "price", ("atr", "average true range")),
+        "adx_14": FigureSpec("index", _ADX, 100, "ADX(14)", "index", ("adx", "trend strength")),
+        "ema_20": FigureSpec("price", _EMA.format(20), 100, "EMA(20)", "price", ("20 day average", "20 day ma")),
+        "ema_50": FigureSpec("price", _EMA.format(50), 100, "EMA(50)", "price", ("50 day average", "50 day ma")),
         "ema_200": FigureSpec(
-            "price",
-            "exponential mean of closes, span 200, started with their simple mean",
-            MINIMUM_BARS_EMA_200,
+            "price", _EMA.format(200), MINIMUM_BARS_EMA_200, "EMA(200)", "price", ("200 day average", "200 day ma"),
             MINIMUM_BARS_EMA_200,
         ),
         "volatility_30": FigureSpec(
-            "ratio",
-            "sample standard deviation (ddof 1) of 30 log returns x square root of bars in a year: 365 daily or 8,760 "
-            "hourly around the clock, 252 daily or 1,764 hourly by exchange sessions",
-            31,
+            "ratio", _VOLATILITY, 31, "volatility a year", "percent", ("volatility", "volatile")
         ),
-        "return_1": FigureSpec("ratio", "close / close 1 bar before - 1", 0),
-        "return_7": FigureSpec("ratio", "close / close 7 bars before - 1", 0),
-        "return_30": FigureSpec("ratio", "close / close 30 bars before - 1", 0),
-        "distance_high_52w": FigureSpec("ratio", f"close / highest high {_YEAR} - 1", 0),
-        "distance_low_52w": FigureSpec("ratio", f"close / lowest low {_YEAR} - 1", 0),
-        "volume_ratio_20": FigureSpec("ratio", "volume of the last bar / mean volume of the 20 bars before it", 0),
+        "return_1": _return(1, "daily return", "today"),
+        "return_7": _return(7, "return", "gain", "week"),
+        "return_30": _return(30, "month"),
+        "distance_high_52w": FigureSpec(
+            "ratio", f"close / highest high {_YEAR} - 1", 0, "distance from the 52-week high", "signed_percent",
+            ("52 week high", "year high"),
+        ),
+        "distance_low_52w": FigureSpec(
+            "ratio", f"close / lowest low {_YEAR} - 1", 0, "distance from the 52-week low", "signed_percent",
+            ("52 week low", "year low"),
+        ),
+        "volume_ratio_20": FigureSpec("ratio", _VOLUME, 0, "volume against its 20-bar mean", "ratio", ("volume",)),
     }
-)
+)  # fmt: skip
 
 LIVE_SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
         "rsi_14_live": FigureSpec(
-            "index", "Wilder's RSI of 14 closes, the price seen now taken as the next close", 100
+            "index", "Wilder's RSI of 14 closes, the price seen now taken as the next close", 100, "live RSI(14)",
+            "index",
         ),
         "bb_percent_b_live": FigureSpec(
-            "ratio", f"(price seen now - lower) / (upper - lower) band {_BANDS}, all closed", 20
+            "ratio", f"(price seen now - lower) / (upper - lower) band {_BANDS}, all closed", 20, "live Bollinger %B",
+            "ratio",
         ),
     }
-)
+)  # fmt: skip
+
+
+def figure_label(name: str) -> str:
+    """What people call a figure; an extra indicator's own name where the catalogue has none."""
+    spec = SPECS.get(name) or LIVE_SPECS.get(name)
+    return spec.label if spec else name
+
+
+def figure_text(name: str, value: float) -> str:
+    """A figure's value as it is written everywhere, without its label."""
+    spec = SPECS.get(name) or LIVE_SPECS.get(name)
+    return value_text(value, spec.form) if spec else f"{value:,.4g}"
 
 
 def present(name: str, value: float) -> Figure:
