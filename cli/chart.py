@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InvalidInput, StoreUnavailable, TooFewBars
+from ..core.formats import price_text
 from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.market_data.protocol import Bars
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.cycle.bar_store import BarStore
-from ..toolkits.sleep_mode.cycle.report import price_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,12 +10,12 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from ..core.coins import aliases_for
 from ..core.errors import InvalidInput, UnknownToken
+from ..core.formats import age_text, percent_text
 from ..core.market import Action
 from ..core.security import Verdict
-from ..core.token import Interval, Token
-from ..toolkits.khala.records import Freshness, Recall, age_text
+from ..core.token import Interval, Token, TokenKind
+from ..toolkits.khala.records import Freshness, Recall
 from ..toolkits.runtime import Runtime
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, figures_table, freshness_text, memory_table, price_now, print_json, security_text, stamp
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(show)
     app.command()(search)
+    app.command()(screen)
 
 
 def status(
@@ -168,9 +169,9 @@ def _print_similar(similar: Any) -> None:
     console.print(f"\nThe {len(similar.situations)} most similar situations on record, and what followed:")
     for horizon, outcome in sorted(similar.outcomes.items()):
         console.print(
-            f"  after {horizon:>2} bars: median {outcome['median'] * 100:+.1f} %, middle half "
-            f"{outcome['low'] * 100:+.1f} to {outcome['high'] * 100:+.1f} %, rose in {outcome['rises'] * 100:.0f} % "
-            f"of {outcome['count']:.0f}",
+            f"  after {horizon:>2} bars: median {percent_text(outcome['median'], signed=True)}, middle half "
+            f"{percent_text(outcome['low'], signed=True)} to {percent_text(outcome['high'], signed=True)}, rose in "
+            f"{percent_text(outcome['rises'])} of {outcome['count']:.0f}",
             markup=False,
         )
 
@@ -212,6 +213,53 @@ def search(
             console.print(Padding(Text(hit.text), (0, 0, 1, 6)))
 
 
+def screen(
+    figure: Annotated[str, typer.Argument(help="Figure to order by, e.g. rsi_14, return_7, volatility_30.")] = "rsi_14",
+    highest: Annotated[bool, typer.Option("--highest/--lowest", help="Which end comes first.")] = False,
+    below: Annotated[float | None, typer.Option(help="Keep tokens below this (a percentage as a fraction).")] = None,
+    above: Annotated[float | None, typer.Option(help="Keep tokens above this.")] = None,
+    security: Annotated[str | None, typer.Option(help="passes, safe, caution, danger or unknown.")] = None,
+    signal: Annotated[str | None, typer.Option(help="buy, sell or hold.")] = None,
+    kind: Annotated[str | None, typer.Option(help="crypto or equity.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 10,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Find and rank tokens in memory by any figure, within conditions."""
+    from ..toolkits.sleep_mode.screens import Passing, Screen, run_screen, screen_statement
+
+    for option, given, allowed in (
+        ("--security", security, get_args(Passing)),
+        ("--signal", signal, get_args(Action)),
+        ("--kind", kind, get_args(TokenKind)),
+    ):
+        _one_of(option, [given] if given else [], allowed)
+    wanted: dict[str, Any] = {"below": below, "above": above, "verdict": security, "signal": signal, "kind": kind}
+    asked = Screen(figure, "highest" if highest else "lowest", limit=limit, **wanted)
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
+        khala = runtime.khala
+        recalls = list(khala.latest_many(khala.symbols()).values())
+        if not recalls:
+            _say_empty(runtime)
+            return
+        result = run_screen(asked, recalls, runtime.settings, runtime.clock.now())
+        statement = screen_statement(result, runtime.settings)
+        if json:
+            shown = {a.token.symbol: a.value(figure) for a in result.rows}
+            document = {"schema_version": 1, "screen": asked, "text": statement.text, "tokens": shown}
+            print_json(document | {"matched": result.matched, "left_out": result.left_out})
+            return
+        console.print(Text(statement.text))
+        by_symbol = {recall.symbol: recall for recall in recalls}
+        rows = [by_symbol[a.token.symbol] for a in result.rows]
+        if rows:
+            console.print(memory_table(rows, title="", simulated=runtime.market.simulated))
+        if result.left_out:
+            console.print(Text(f"Left out, not fresh: {', '.join(result.left_out)}.", style="dim"))
+
+
 def _one_of(option: str, given: Sequence[str], allowed: Sequence[str]) -> None:
     """Raises InvalidInput: a word that no record has would find nothing, whatever is in memory."""
     for word in given:
@@ -224,22 +272,16 @@ def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Toke
 
     Raises:
         UnknownToken: nobody knows it.
-        InvalidInput: several tokens answer to it.
     """
-    wanted = text.strip().casefold()
-    for token in runtime.khala.symbols():
-        names = (token.symbol, token.ticker, token.name, *aliases_for(token.symbol))
-        if wanted in (name.casefold() for name in names):
-            return token
-    found = runtime.khala.resolve(text)
-    if len(found) > 1:
-        names = ", ".join(token.symbol for token in found)
-        raise InvalidInput(f"{text!r} names several tokens: {names}.", hint="Use one symbol.")
-    if found:
-        return found[0]
+    from ..toolkits.sleep_mode.naming import find_token as find_known
+    from ..toolkits.sleep_mode.naming import unknown_token
+
+    token = find_known(text, runtime.khala)
+    if token is not None:
+        return token
     if ask_market:
         return runtime.market.find(text)
-    raise UnknownToken(f"No token answers to {text!r}.", hint="See `deeptrader status` for the tokens in memory.")
+    raise unknown_token([text], runtime.khala)
 
 
 def parse_interval(text: str) -> Interval:

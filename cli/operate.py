@@ -114,7 +114,6 @@ def doctor(
         probes: list[tuple[str, Callable[[Runtime], Check]]] = [
             ("memory", _memory),
             ("embedder", _embedder),
-            ("questions", _questions),
             ("indicators", _indicators),
             ("market", _market_online if network else _market),
             ("model", _model),
@@ -177,14 +176,6 @@ def _embedder(runtime: Runtime) -> Check:
     embedder = resolve_embedder(None, default=runtime.settings.embedder)
     vector = embedder.embed(["oversold"])
     return Check("embedder", "ok", f"{embedder.id}, {vector.shape[1]} dimensions, offline")
-
-
-def _questions(_runtime: Runtime) -> Check:
-    from ..toolkits.sleep_mode.questions.phrasing import phrasing_model
-
-    learnt = phrasing_model().calibration
-    detail = f"{learnt.phrasings:,} phrasings learnt; of what it should not answer, at most {learnt.error_bound:.1%}"
-    return Check("questions", "ok", detail)
 
 
 def _indicators(_runtime: Runtime) -> Check:

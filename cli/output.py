@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..core.formats import age_text, percent_text, price_text, time_text
 from ..core.market import Quote
 from ..core.text import clean_label
-from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, age_text
-from ..toolkits.sleep_mode.cycle.report import price_text
+from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall
+from ..toolkits.market_data.figures import figure_label, figure_text
 
 if TYPE_CHECKING:
-    from ..agents.sources import Source
+    from ..toolkits.sleep_mode.reader import Source
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -45,12 +47,16 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def stamp(moment: datetime) -> str:
-    """`2013-03-01 21:00`, UTC."""
-    return f"{moment:%Y-%m-%d %H:%M}"
+    """`2013-03-01 21:00`, where the head of a column says UTC."""
+    return time_text(moment).removesuffix(" UTC")
 
 
 def plain_table(*columns: str) -> Table:
@@ -84,7 +90,7 @@ def _memory_row(recall: Recall) -> tuple[Text, ...]:
     return (
         Text(analysis.token.symbol, style="bold"),
         Text(price_text(recall.observed.price if recall.observed else analysis.price)),
-        Text(_number(analysis.value("rsi_14"), "{:.1f}")),
+        Text(_figure(analysis, "rsi_14")),
         Text(_percent(analysis.value("bb_percent_b_20_2"))),
         Text(signal or DASH, style=_SIGNAL_STYLE.get(signal or "", "")),
         security_text(analysis),
@@ -114,21 +120,19 @@ def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Tab
     for name, figure in analysis.figures.items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
-        elif figure.unit == "price":
-            value = Text(price_text(figure.value) if figure.value > 0 else f"{figure.value:,.4g}")
         else:
-            value = Text(f"{figure.value:,.4g}" if abs(figure.value) < 1000 else f"{figure.value:,.0f}")
-        label = name + (" (forming bar)" if figure.forming else "")
+            value = Text(figure_text(name, figure.value))
+        label = figure_label(name) + (" (forming bar)" if figure.forming else "")
         table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
     return table
 
 
 def sources_table(sources: Iterable[Source]) -> Table:
-    """What an answer rests on: each fact with its value and its time and, where there is room, its id."""
-    wide = console.width >= 110
-    table = plain_table("Source", ">Value", "As of (UTC)", *(["Id"] if wide else []))
+    """What an answer rests on: whose bars, closed when, from where, fetched and computed when."""
+    table = plain_table("Source", "Bars", "Bar closed (UTC)", "Fetched", "Computed", "Provider")
     for source in sources:
-        cells = [source.label, source.value, stamp(source.as_of), *([source.id] if wide else [])]
+        times = (stamp(moment) for moment in (source.bar_close, source.fetched_at, source.computed_at))
+        cells = (source.symbol, "hourly" if source.interval == "1h" else "daily", *times, source.provider)
         table.add_row(*(Text(cell, style="dim") for cell in cells))
     return table
 
@@ -150,9 +154,10 @@ def print_error(message: str, hint: str = "") -> None:
     errors.print(line, soft_wrap=True)
 
 
-def _number(value: float | None, pattern: str) -> str:
-    return pattern.format(value) if value is not None else DASH
+def _figure(analysis: MarketAnalysis, name: str) -> str:
+    value = analysis.value(name)
+    return figure_text(name, value) if value is not None else DASH
 
 
 def _percent(value: float | None) -> str:
-    return f"{value * 100:.0f} %" if value is not None else DASH
+    return percent_text(value) if value is not None else DASH

@@ -136,7 +136,7 @@ class Lexicon:
     def _guess(self, words: list[_Word], vocabulary: Collection[str]) -> Token | None:
         """The token that the only word nobody knows may name, or else the only word that names one at all."""
         plain = [word.lower.lstrip("$#") for word in words]
-        strange = list(dict.fromkeys(w for w in plain if w not in vocabulary and not w.isdigit()))
+        strange = list(dict.fromkeys(w for w in plain if len(w) > 1 and w not in vocabulary and not w.isdigit()))
         if len(strange) == 1:
             word = strange[0]
             if (token := self.one(word)) is not None:

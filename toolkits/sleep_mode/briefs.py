@@ -45,18 +45,18 @@ def order_for(topic: Topic | None, statements: Iterable[Statement]) -> list[Stat
     """
     places = {identity: place for place, identity in enumerate(topic.statements)} if topic else {}
     made = list(statements)
-    first = sorted((s for s in made if s.id in places), key=lambda s: places[s.id])
-    warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN and s not in first]
-    lead = first[:1] + warnings + first[1:] if first else warnings
+    warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN]
+    first = sorted((s for s in made if s.id in places and s not in warnings), key=lambda s: places[s.id])
+    lead = warnings + first if topic and topic.statements[:1] == ("security",) else first[:1] + warnings + first[1:]
     return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]
 
 
-def fit_statements(statements: Sequence[Statement], budget: int) -> list[Statement]:
-    """As many statements as fit a budget of model tokens, in their order; the first always."""
+def fit_statements(statements: Sequence[Statement], budget: int, *, at_least: int = 1) -> list[Statement]:
+    """As many statements as fit a budget of model tokens, in their order; the first `at_least` always."""
     taken: list[Statement] = []
     for statement in statements:
         cost = estimate_tokens(statement.text) + 2
-        if taken and cost > budget:
+        if len(taken) >= at_least and cost > budget:
             continue
         taken.append(statement)
         budget -= cost

@@ -236,7 +236,7 @@ class Reader:
             if not recall.servable:
                 continue
             made = order_for(reading.topic, self.statements(recall, reading.topic))
-            own = fit_statements(made, room // count - estimate_tokens(head) - 1)
+            own = fit_statements(made, room // count - estimate_tokens(head) - 2, at_least=int(count == 1))
             taken += own
             left_out += len(made) - len(own)
             lines += [f"- {statement.text}" for statement in own]

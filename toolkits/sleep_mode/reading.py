@@ -39,7 +39,10 @@ MARKET_WORDS = frozenset(
 """Words that make a question one about the market when it names no token."""
 _LOWEST = "lowest least smallest cheapest worst bottom losers calmest losing"
 _HIGHEST = "highest most largest biggest top best gainers strongest greatest"
-_ORDERS: dict[str, Order] = dict.fromkeys(_LOWEST.split(), "lowest") | dict.fromkeys(_HIGHEST.split(), "highest")
+_ORDERS: dict[str, Order] = {
+    **dict.fromkeys(_LOWEST.split(), "lowest"),
+    **dict.fromkeys(_HIGHEST.split(), "highest"),
+}
 _NO_LIMITS: dict[str, float | None] = {"below": None, "above": None}
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
@@ -92,7 +95,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
     topic, figure = _topic(lowered, words), _figure(lowered)
-    about_market = any(word in MARKET_WORDS for word in words) or _names_market_alone(words)
+    about_market = any(word in MARKET_WORDS for word in words)
+    about_market = about_market or ((topic or figure) is not None and _names_market_alone(words))
     tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not about_market)
     unknown = _unknown(text, tokens, khala)
     not_held = ""
@@ -126,7 +130,7 @@ def vocabulary() -> frozenset[str]:
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    return frozenset(own | MARKET_WORDS | set(_ORDERS) | everyday_words())
+    return frozenset(own | MARKET_WORDS | set(_ORDERS) | _OPENERS | everyday_words())
 
 
 def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = ()) -> str | None:

@@ -1,0 +1,74 @@
+"""The layers held to each other, with settings away from their defaults: one rule, one place, one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_settings
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data.figures import SPECS, figure_text
+from deeptrader.toolkits.sleep_mode.briefs import report_text
+from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.scenarios import scenario_document, standing
+from deeptrader.toolkits.sleep_mode.toolkit import SleepModeToolkit, TopicName
+from deeptrader.toolkits.sleep_mode.topics import TOPICS
+
+SETTINGS = make_settings(rsi_oversold=40.0, rsi_overbought=60.0, max_position_percent=1.5)
+"""An RSI of 38 is oversold by these and neutral by the defaults; one of 62 is overbought."""
+
+
+@pytest.fixture
+def khala(tmp_path: Path) -> Iterator[Khala]:
+    with Khala.open(tmp_path / "memory", clock=ManualClock(NOW), settings=SETTINGS) as opened:
+        made = [make_analysis("BTC-USD", rsi=38.0), make_analysis("ETH-USD", rsi=62.0)]
+        made = [a.model_copy(update={"report": report_text(a, SETTINGS)}) for a in made]
+        assert not opened.publish(opened.store(made)).refused
+        yield opened
+
+
+def test_thresholds_reach_every_layer(khala: Khala) -> None:
+    reader = Reader(khala)
+    low, high = "is oversold: RSI(14) is 38.0, below 40", "is overbought: RSI(14) is 62.0, above 60"
+    for symbol, said in (("BTC-USD", low), ("ETH-USD", high)):
+        recall = khala.latest(symbol)
+        assert recall.analysis is not None
+        texts = {
+            "report": recall.analysis.report,
+            "brief": reader.brief(reader.read(names=[symbol])).text,
+            "answer": reader.answer(reader.read(f"is {symbol} oversold?")).text,
+            "tool": SleepModeToolkit(khala, reader=reader).sleep_mode([symbol], "oversold"),
+            "search": khala.search("oversold overbought", where={"symbols": (symbol,)})[0].text,
+        }
+        assert {layer for layer, text in texts.items() if said not in text} == set()
+
+
+def test_screens_and_scenarios_use_the_same_thresholds(khala: Khala) -> None:
+    reader = Reader(khala)
+    assert "1 of 2 fresh tokens is oversold (RSI(14) below 40)" in reader.brief(reader.read("which are oversold?")).text
+    recalls = list(khala.latest_many(khala.symbols()).values())
+    texts = {s.name: scenario_document(s, recalls, SETTINGS, NOW).text for s in standing(SETTINGS)}
+    assert "BTC-USD 38.0" in texts["oversold"]
+    assert "ETH-USD 62.0" in texts["overbought"]
+
+
+def test_the_position_limit_is_told_as_it_is_set(khala: Khala) -> None:
+    assert "the limit is 1.5 % of capital" in Reader(khala).answer(Reader(khala).read("what is the risk of BTC-USD?")).text
+
+
+def test_every_figure_is_labelled_and_formatted_by_the_catalogue() -> None:
+    assert all(spec.label and spec.definition for spec in SPECS.values())
+    labels = [spec.label for spec in SPECS.values()]
+    assert len(set(labels)) == len(labels)
+    for name, spec in SPECS.items():
+        percent = figure_text(name, 0.043).endswith("%")
+        assert percent == (spec.form in ("percent", "signed_percent", "percent_points"))
+
+
+def test_the_tool_offers_exactly_the_topics_there_are() -> None:
+    assert set(get_args(TopicName)) == set(TOPICS)
+    assert len(TOPICS) <= 25

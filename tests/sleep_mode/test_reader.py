@@ -1,0 +1,252 @@
+"""From a question to what is pushed and what code answers, over a real memory on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_security, make_settings
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import InvalidInput, UnknownToken
+from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.reading import read_question
+from deeptrader.toolkits.sleep_mode.screens import Screen
+
+SETTINGS = make_settings()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def khala(tmp_path: Path, clock: ManualClock) -> Iterator[Khala]:
+    with Khala.open(tmp_path / "memory", clock=clock, settings=SETTINGS) as opened:
+        ids = opened.store(
+            [
+                make_analysis("BTC-USD", name="Bitcoin", rsi=25.0, percent_b=-0.1),
+                make_analysis("ETH-USD", name="Ethereum", rsi=75.0),
+                make_analysis("SOL-USD", name="Solana", rsi=50.0),
+                make_analysis("BAD-USD", name="Bad Coin", rsi=20.0, security=make_security("danger", symbol="BAD-USD")),
+                make_analysis("AAPL", name="Apple Inc.", rsi=45.0, security=None),
+                make_analysis("LINK-USD", name="Chainlink", rsi=48.0),
+                make_analysis("SAFE-USD", name="Safe", rsi=49.0),
+            ]
+        )
+        assert not opened.publish(ids).refused
+        yield opened
+
+
+@pytest.fixture
+def reader(khala: Khala) -> Reader:
+    return Reader(khala)
+
+
+@pytest.mark.parametrize(
+    ("question", "symbols", "topic"),
+    [
+        ("is bitcoin oversold?", ["BTC-USD"], "oversold"),
+        ("Is BTC overbougt right now", ["BTC-USD"], "overbought"),
+        ("$btc momentum", ["BTC-USD"], "momentum"),
+        ("BTCUSD rsi?", ["BTC-USD"], "momentum"),
+        ("how's bitcon doing", ["BTC-USD"], "state"),
+        ("should I sell ETH now?", ["ETH-USD"], "exit"),
+        ("is sol or btc more volatile", ["SOL-USD", "BTC-USD"], "volatility"),
+        ("BTC vs ETH", ["BTC-USD", "ETH-USD"], "compare"),
+        ("is BAD-USD a honeypot", ["BAD-USD"], "safety"),
+        ("is it safe to put my savings in apple?", ["AAPL"], "safety"),
+        ("Ist Bitcoin überverkauft?", ["BTC-USD"], None),
+        ("比特币超卖了吗？", ["BTC-USD"], None),
+        ("is link overbought?", ["LINK-USD"], "overbought"),
+        ("send me the link, is ETH overbought?", ["ETH-USD"], "overbought"),
+        ("is safe a buy?", ["SAFE-USD"], "safety"),
+        ("Is ETH at a LOW?", ["ETH-USD"], None),
+        ("have we seen ETH like this before", ["ETH-USD"], "history"),
+    ],
+)
+def test_tokens_and_topics_are_read_by_their_words(
+    khala: Khala, question: str, symbols: list[str], topic: str | None
+) -> None:
+    read = read_question(question, khala, SETTINGS)
+    assert [token.symbol for token in read.tokens] == symbols
+    assert read.topic == topic
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "is apple juice overbought?",
+        "is natural gas overbought?",
+        "hello there",
+        "is it overbought?",
+        "",
+        "what a lovely day",
+        "WHAT",
+        "\ud800".encode("utf-8", "replace").decode(),
+    ],
+)
+def test_a_subject_that_cannot_be_read_is_not_answered_with_something_wider(reader: Reader, question: str) -> None:
+    if not question:
+        with pytest.raises(InvalidInput):
+            reader.read(question)
+        return
+    answer = reader.answer(reader.read(question))
+    assert answer.served == "none"
+    assert answer.statements == ()
+    assert len(answer.suggestions) == 3
+
+
+@pytest.mark.parametrize("name", ["ZZZ-USD", "$NOPE", "SIM999", "SOLX"])
+def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, name: str) -> None:
+    reading = reader.read(f"which is better to buy, {name}?")
+    assert not reading.covered
+    answer = reader.answer(reading)
+    assert answer.served == "none"
+    assert name.lstrip("$") in answer.text
+
+
+@pytest.mark.parametrize(
+    ("question", "screen"),
+    [
+        ("which tokens are oversold?", Screen("rsi_14", "lowest", below=30.0)),
+        ("which coins are overbought and safe", Screen("rsi_14", "highest", above=70.0, verdict="safe")),
+        ("what is the best buy?", Screen("rsi_14", "lowest", signal="buy", verdict="passes")),
+        ("top gainers", Screen("return_7", "highest")),
+        ("losers today", Screen("return_1", "lowest")),
+        ("rsi below 35", Screen("rsi_14", "lowest", below=35.0)),
+        ("tokens with rsi between 40 and 50", Screen("rsi_14", "highest", above=40.0, below=50.0)),
+        ("any unsafe tokens?", Screen("rsi_14", "lowest", verdict="danger")),
+        ("most volatile coin", Screen("volatility_30", "highest")),
+    ],
+)
+def test_questions_about_the_market_become_screens(khala: Khala, question: str, screen: Screen) -> None:
+    read = read_question(question, khala, SETTINGS)
+    assert read.tokens == ()
+    assert read.screen == screen
+
+
+def test_named_screens_follow_the_thresholds(khala: Khala) -> None:
+    read = read_question("which tokens are oversold?", khala, make_settings(rsi_oversold=40.0, rsi_overbought=60.0))
+    assert read.screen is not None
+    assert read.screen.below == 40.0
+
+
+def test_a_question_that_names_nothing_takes_up_what_was_talked_about(reader: Reader) -> None:
+    reading = reader.read("and its risk?", earlier=["ETH-USD"])
+    assert reading.symbols == ("ETH-USD",)
+    assert reading.topic.name == "risk"
+    assert reader.read("is apple juice risky?", earlier=["ETH-USD"]).symbols == ()
+
+
+def test_the_brief_is_small_dated_and_begins_with_the_topic(reader: Reader) -> None:
+    brief = reader.brief(reader.read("is bitcoin oversold?"))
+    lines = brief.text.splitlines()
+    assert lines[0] == "BTC-USD (Bitcoin), daily bar closed 2026-03-02 00:00 UTC:"
+    assert lines[1] == "- BTC-USD is oversold: RSI(14) is 25.0, below 30."
+    assert lines[-1].startswith("Memory holds no news")
+    assert brief.tokens <= SETTINGS.brief_tokens
+    assert brief.left_out > 0
+
+
+def test_five_tokens_fit_their_budget_and_the_comparison_stands_first(reader: Reader) -> None:
+    brief = reader.brief(reader.read(names=["BTC", "ETH", "SOL", "LINK", "AAPL"], topic="compare"))
+    assert brief.text.startswith("- Lowest RSI(14) of 5 fresh tokens: BTC-USD 25.0")
+    assert brief.tokens <= SETTINGS.brief_tokens_most
+    for symbol in ("BTC-USD", "ETH-USD", "SOL-USD", "LINK-USD", "AAPL"):
+        assert f"{symbol} " in brief.text
+
+
+def test_a_danger_stands_in_every_brief_of_its_token(reader: Reader) -> None:
+    for question in ("is BAD-USD oversold?", "BAD-USD trend", "BAD-USD vs BTC", "should I buy BAD-USD"):
+        assert "danger" in reader.brief(reader.read(question)).text
+
+
+def test_the_market_brief_says_who_is_what(reader: Reader) -> None:
+    text = reader.brief(reader.read("how is the market?")).text
+    assert "2 of 7 fresh tokens are oversold" in text
+    assert "ETH-USD 75.0" in text
+    assert estimate_tokens(text) <= SETTINGS.brief_tokens_most
+
+
+def test_everything_fresh_is_covered_and_certain(reader: Reader) -> None:
+    reading = reader.read("is bitcoin oversold?")
+    assert reading.covered
+    assert reading.certain
+    assert reading.delegate == ()
+
+
+def test_what_is_stale_is_not_told_and_is_to_be_delegated(reader: Reader, clock: ManualClock) -> None:
+    clock.advance(timedelta(days=2))
+    reading = reader.read("is bitcoin oversold?")
+    assert not reading.covered
+    assert reading.delegate == ("BTC-USD",)
+    brief = reader.brief(reading)
+    assert "out of date, not to be used" in brief.text
+    assert "25.0" not in brief.text
+    assert reader.answer(reading).served == "none"
+
+
+def test_what_memory_does_not_hold_is_said_beside_the_brief(reader: Reader) -> None:
+    answer = reader.answer(reader.read("what are bitcoin's earnings?"))
+    assert answer.served == "partly"
+    assert "Memory does not hold what was asked (earnings)." in answer.text
+    assert "BTC-USD is oversold" in answer.text
+
+
+def test_a_definition_needs_no_token(reader: Reader) -> None:
+    answer = reader.answer(reader.read("what is RSI?"))
+    assert answer.served == "memory"
+    assert "Wilder's RSI of 14 closes" in answer.text
+
+
+def test_hourly_bars_that_are_not_there_are_said_to_be_missing(reader: Reader) -> None:
+    answer = reader.answer(reader.read("hourly rsi of ETH"))
+    assert "Memory holds no hourly bars of ETH-USD; these are the daily ones." in answer.text
+    assert "RSI(14) is 75.0" in answer.text
+
+
+def test_an_answer_names_its_sources(reader: Reader) -> None:
+    answer = reader.answer(reader.read("is bitcoin oversold?"))
+    [source] = answer.sources
+    assert (source.symbol, source.bar_close) == ("BTC-USD", BAR_CLOSE)
+    assert answer.served == "memory"
+    assert answer.topic == "oversold"
+
+
+def test_what_changed_is_told_from_the_bar_before(khala: Khala, reader: Reader, clock: ManualClock) -> None:
+    clock.advance(timedelta(days=1))
+    later = BAR_CLOSE + timedelta(days=1)
+    khala.publish(khala.store([make_analysis("BTC-USD", name="Bitcoin", rsi=40.0, price=110.0, bar_close=later)]))
+    text = reader.answer(reader.read("what changed for bitcoin?")).text
+    assert "RSI(14) from 25.0 to 40.0" in text
+    assert "zone from oversold to neutral" in text
+    market = reader.answer(reader.read("what changed in the market?")).text
+    assert "Since the bar closed 2026-03-02 00:00 UTC: BTC-USD +10.0 % in price" in market
+
+
+def test_names_win_over_the_text_and_unknown_ones_are_errors(reader: Reader) -> None:
+    assert reader.read("is it a buy?", names=["ethereum"], topic="entry").symbols == ("ETH-USD",)
+    with pytest.raises(UnknownToken, match="NOPE"):
+        reader.read(names=["NOPE"])
+    half = reader.read(names=["NOPE", "BTC"])
+    assert half.unknown == ("NOPE",)
+    assert not half.covered
+
+
+def test_a_wrong_topic_is_refused(reader: Reader) -> None:
+    with pytest.raises(InvalidInput, match="no topic"):
+        reader.read(names=["BTC"], topic="astrology")
+
+
+def test_an_empty_memory_says_so(tmp_path: Path) -> None:
+    with Khala.open(tmp_path / "empty", clock=ManualClock(NOW), settings=SETTINGS) as empty:
+        reader = Reader(empty)
+        answer = reader.answer(reader.read("which tokens are oversold?"))
+        assert answer.text == "Memory is empty: no sleep cycle has run yet."
+        assert reader.answer(reader.read("is bitcoin oversold")).text == "BTC-USD: memory holds nothing about it."

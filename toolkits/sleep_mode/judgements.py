@@ -1,0 +1,275 @@
+"""What a sleeping model does: it judges. It is given true statements and chooses among them; code writes the text.
+
+The model returns a leaning, the numbers of the statements for and against, and which listed kinds of evidence are
+missing, held to a JSON schema. It writes no figure and no sentence, so there is nothing in a judgement to be false.
+A reply that fits no schema is an outcome with its reason; after three in a row a pass leaves the model alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...core.errors import DeepTraderError, MalformedResponse
+from ...core.model_tokens import estimate_tokens
+from ...core.prices import PriceList
+from ...prompts import load_prompt
+from ..khala.records import Document, Freshness, Recall
+from .briefs import heading, order_for
+from .reader import Reader
+from .statements import Leaning, Statement
+from .topics import TOPICS
+
+if TYPE_CHECKING:
+    from .context import CycleContext
+    from .foresight import Foreseen
+
+log = logging.getLogger(__name__)
+
+KIND = "judgement"
+SHOWN = 12
+"""Statements a model chooses among; numbered from 1."""
+MOST_CHOSEN = 4
+MOST_FAILURES = 3
+REPLY_TOKENS = 200
+
+Missing = Literal["longer history", "hourly bars", "volume", "security check", "news", "fundamentals", "nothing"]
+"""What a model may call missing: a closed list, so that it writes no text of its own."""
+
+
+class Choice(BaseModel):
+    """What a model returns: numbers of the statements shown to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    leaning: Leaning
+    statements_for: list[int] = Field(default_factory=list, max_length=SHOWN)
+    statements_against: list[int] = Field(default_factory=list, max_length=SHOWN)
+    missing: list[Missing] = Field(default_factory=list, max_length=len(get_args(Missing)))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model's reading of one token: its leaning and the statements that it chose for and against."""
+
+    symbol: str
+    topic: str
+    leaning: Leaning
+    for_ids: tuple[str, ...]
+    against_ids: tuple[str, ...]
+    missing: tuple[str, ...]
+    model: str
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The judgement as code writes it, in the words of the statements."""
+        by_id = {statement.id: statement.text for statement in self.statements}
+        lines = [f"{self.model} reads {self.symbol} as {self.leaning} ({TOPICS[self.topic].label})."]
+        for lead, ids in (("For it", self.for_ids), ("Against it", self.against_ids)):
+            chosen = [by_id[identity] for identity in ids if identity in by_id]
+            if chosen:
+                lines.append(f"{lead}: {' '.join(chosen)}")
+        lines += [f"It misses: {', '.join(self.missing)}."] if self.missing else []
+        return "\n".join(lines)
+
+
+def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: str, model: str) -> Judgement:
+    """The judgement in a model's reply.
+
+    Args:
+        statements: those that were shown, in their order.
+        reply: JSON as `Choice` describes it, possibly in a fence.
+
+    Raises:
+        MalformedResponse: it is no JSON of that form, or it names a statement that was not shown.
+    """
+    try:
+        choice = Choice.model_validate_json(_json_in(reply))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MalformedResponse(f"The model's judgement does not fit: {first['msg']}.") from error
+    numbers = [*choice.statements_for, *choice.statements_against]
+    if any(not 1 <= number <= len(statements) for number in numbers):
+        raise MalformedResponse(f"The model chose a statement that was not shown ({numbers}).")
+    if set(choice.statements_for) & set(choice.statements_against):
+        raise MalformedResponse("The model chose a statement both for and against.")
+    if not choice.statements_for and choice.leaning != "neutral":
+        raise MalformedResponse("The model gave a leaning and no statement for it.")
+
+    def ids(chosen: Sequence[int]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(statements[number - 1].id for number in chosen))[:MOST_CHOSEN]
+
+    missing = tuple(m for m in dict.fromkeys(choice.missing) if m != "nothing")
+    return Judgement(
+        symbol, topic, choice.leaning, ids(choice.statements_for), ids(choice.statements_against), missing, model,
+        tuple(statements),
+    )  # fmt: skip
+
+
+def _json_in(reply: str) -> str:
+    """The outermost JSON object of a reply."""
+    start, end = reply.find("{"), reply.rfind("}")
+    return reply[start : end + 1] if 0 <= start < end else reply
+
+
+class Judges:
+    """Has the sleeping model judge foreseen (token, topic) pairs within a cycle; a preparer of `Foresight`.
+
+    Args:
+        model: an agno model.
+        reader: what statements are read through.
+        prices: what the model costs, for the budget.
+    """
+
+    def __init__(self, model: Any, reader: Reader, *, prices: PriceList) -> None:
+        self._model = model
+        self._reader = reader
+        self._price = prices.find(getattr(model, "id", None), getattr(model, "provider", None))
+        self._failures: dict[str, int] = {}
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return str(getattr(self._model, "id", self._model))
+
+    def prepare(self, context: CycleContext, pair: Foreseen) -> bool:
+        """Judge one pair; True when a judgement of it now stands. Counted in the cycle's report as made or refused.
+
+        Raises:
+            MalformedResponse: the reply fits no schema.
+            BudgetExceeded: the model's budget is used up.
+            SourceUnreachable: the model did not answer in time.
+        """
+        recall = self._reader.khala.latest(pair.symbol)
+        if recall.analysis is None or not recall.servable or pair.topic not in TOPICS:
+            return False
+        key = f"{pair.symbol}/{pair.topic}"
+        if self._stands(key, recall):
+            return True
+        if self._failures.get(context.cycle_id, 0) >= MOST_FAILURES or not context.may_ask():
+            return False
+        shown = order_for(TOPICS[pair.topic], self._reader.statements(recall, TOPICS[pair.topic]))[:SHOWN]
+        prompt = self._text(recall, pair.topic, shown)
+        cost = estimate_tokens(prompt) + REPLY_TOKENS
+        context.budget.spend("model_tokens", cost)
+        if self._price is not None:
+            context.budget.spend("usd", self._price.cost(cost - REPLY_TOKENS, REPLY_TOKENS))
+        try:
+            reply = context.ask_model(lambda: ask_for_json(self._model, prompt, Choice, REPLY_TOKENS))
+            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
+        except DeepTraderError:
+            self._failures = {context.cycle_id: self._failures.get(context.cycle_id, 0) + 1}
+            context.made["judgements_refused"] = context.made.get("judgements_refused", 0) + 1
+            raise
+        self._failures = {}
+        context.made["judgements"] = context.made.get("judgements", 0) + 1
+        self._reader.khala.put_documents([document_of(judgement, recall, key, context)])
+        return True
+
+    def _stands(self, key: str, recall: Recall) -> bool:
+        kept = self._reader.khala.documents(KIND, key=key)
+        return any(
+            document.rests_on == (recall.analysis.analysis_id,) and freshness is Freshness.FRESH
+            for document, freshness, _ in kept
+            if recall.analysis is not None
+        )
+
+    def _text(self, recall: Recall, topic: str, shown: Sequence[Statement]) -> str:
+        numbered = "\n".join(f"{number}. {statement.text}" for number, statement in enumerate(shown, 1))
+        return load_prompt(
+            "judgement",
+            question=TOPICS[topic].label,
+            heading=heading(recall),
+            statements=numbered,
+            missing=", ".join(get_args(Missing)),
+        )
+
+
+def document_of(judgement: Judgement, recall: Recall, key: str, context: CycleContext) -> Document:
+    """The judgement as a document in Khala: it rests on its analysis, and dies with it or when its next bar is due."""
+    analysis = recall.analysis
+    assert analysis is not None
+    facts = {name: value for s in judgement.statements for name, value in s.facts.items()}
+    return Document(
+        kind=KIND,
+        key=key,
+        title=f"Judgement of {judgement.symbol}: {TOPICS[judgement.topic].label}",
+        text=judgement.text,
+        symbols=(judgement.symbol,),
+        rests_on=(analysis.analysis_id,),
+        created_at=context.now,
+        dies_at=analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes),
+        facts=facts,
+        fields={"leaning": judgement.leaning, "topic": judgement.topic, "model": judgement.model},
+        author=judgement.model,
+    )
+
+
+def ask_for_json(model: Any, prompt: str, schema: type[BaseModel], most_tokens: int) -> str:
+    """What an agno model answers to a prompt, held to a JSON schema where its provider can do that.
+
+    Args:
+        model: an agno model; `max_tokens` is set on a copy where it has that.
+        schema: what the reply must look like.
+        most_tokens: of the reply.
+    """
+    from copy import copy
+
+    from agno.models.message import Message
+
+    own = copy(model)
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+        if hasattr(own, name):
+            setattr(own, name, most_tokens)
+            break
+    answer = own.response(messages=[Message(role="user", content=prompt)], response_format=response_format(own, schema))
+    return str(answer.content or "")
+
+
+def response_format(model: Any, schema: type[BaseModel]) -> Any:
+    """How a provider is told of a schema: as a type, as a JSON schema, or as plain JSON, as the model says it can."""
+    if getattr(model, "supports_native_structured_outputs", False):
+        return schema
+    if getattr(model, "supports_json_schema_outputs", False):
+        return {"type": "json_schema", "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema()}}
+    return {"type": "json_object"}
+
+
+Suggest = Callable[["CycleContext"], Sequence[tuple[str, str]]]
+
+
+def suggestions(model: Any, reader: Reader) -> Suggest:
+    """A function that asks the sleeping model which (token, topic) pairs will be asked next, from closed lists."""
+
+    def suggest(context: CycleContext) -> Sequence[tuple[str, str]]:
+        symbols = [t.symbol for t in reader.khala.symbols()][:50]
+        if not symbols or not context.may_ask():
+            return ()
+        lines = "\n".join(f"- {s.text}" for s in reader.brief(reader.read(topic="market")).statements)
+        topics = [name for name, topic in TOPICS.items() if topic.takes in ("tokens", "either")]
+        prompt = load_prompt("suggest", market=lines, tokens=", ".join(symbols), topics=", ".join(topics))
+        context.budget.spend("model_tokens", estimate_tokens(prompt) + REPLY_TOKENS)
+        reply = context.ask_model(lambda: ask_for_json(model, prompt, _Suggested, REPLY_TOKENS))
+        try:
+            pairs = json.loads(_json_in(reply)).get("pairs", [])
+            return tuple((p["token"], p["topic"]) for p in pairs if p["token"] in symbols and p["topic"] in topics)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise MalformedResponse("The model's suggestions do not fit their form.") from error
+
+    return suggest
+
+
+class _Pair(BaseModel):
+    token: str
+    topic: str
+
+
+class _Suggested(BaseModel):
+    pairs: list[_Pair] = Field(default_factory=list, max_length=10)

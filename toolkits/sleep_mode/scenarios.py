@@ -1,0 +1,132 @@
+"""Scenario reports: the questions about the market that a manager asks every day, worked through asleep and kept.
+
+Each is a document in Khala: a screen with its winner first, the statements for and against each token that belongs, the
+judgement where a sleeping model gave one, every token considered, and what makes the report out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ...core.formats import time_text
+from ...core.settings import Settings
+from ..khala.records import Document, Freshness, MarketAnalysis, Recall
+from .judgements import KIND as JUDGEMENT
+from .screens import Screen, ScreenResult, run_screen, screen_statement
+from .statements import Statement, statements_of
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+    from .context import CycleContext
+
+KIND = "scenario"
+TOLD = 3
+"""Statements for and against that are told of each token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A standing question about the market and the screen that answers it."""
+
+    name: str
+    title: str
+    screen: Screen
+
+
+def standing(settings: Settings) -> tuple[Scenario, ...]:
+    """The scenarios of every cycle, by the thresholds of the settings."""
+    low, high = settings.rsi_oversold, settings.rsi_overbought
+    return (
+        Scenario("best_buy", "The best buy among the large caps", Screen("rsi_14", signal="buy", verdict="passes")),
+        Scenario("best_sell", "Which large caps should be sold", Screen("rsi_14", "highest", signal="sell")),
+        Scenario("oversold", "Which tokens are oversold", Screen("rsi_14", below=low)),
+        Scenario("oversold_safe", "Oversold and safe", Screen("rsi_14", below=low, verdict="safe")),
+        Scenario("overbought", "Which tokens are overbought", Screen("rsi_14", "highest", above=high)),
+        Scenario("breakout", "Which tokens broke out", Screen("bb_percent_b_20_2", "highest", above=1.0)),
+        Scenario("most_volatile", "Which tokens are most volatile", Screen("volatility_30", "highest")),
+        Scenario("movers", "Which tokens gained most", Screen("return_7", "highest")),
+    )
+
+
+def write_scenarios(context: CycleContext) -> int:
+    """A step of a cycle: work every standing scenario through when anything was published; returns how many."""
+    khala, settings, now = context.khala, context.settings, context.now
+    if not context.published() and _all_stand(khala, settings):
+        return 0
+    recalls = list(khala.latest_many(khala.symbols()).values())
+    if not any(recall.servable for recall in recalls):
+        return 0
+    documents = [scenario_document(s, recalls, settings, now, khala) for s in standing(settings)]
+    khala.put_documents(documents)
+    context.made["scenarios"] = len(documents)
+    return len(documents)
+
+
+def _all_stand(khala: Khala, settings: Settings) -> bool:
+    fresh = {document.key for document, freshness, _ in khala.documents(KIND) if freshness is Freshness.FRESH}
+    return {scenario.name for scenario in standing(settings)} <= fresh
+
+
+def scenario_document(
+    scenario: Scenario, recalls: Sequence[Recall], settings: Settings, now: datetime, khala: Khala | None = None
+) -> Document:
+    """One scenario worked through over what memory holds now."""
+    result = run_screen(scenario.screen, recalls, settings, now)
+    lead = screen_statement(result, settings)
+    simulated = any(a.provenance.simulated for a in result.rows)
+    lines = ["SIMULATED DATA."] * simulated + [lead.text]
+    facts = dict(lead.facts)
+    for analysis in result.rows:
+        made = statements_of(analysis, settings)
+        lines += _for_and_against(analysis, made)
+        lines += _judged(analysis, khala)
+        facts |= {name: value for statement in made for name, value in statement.facts.items()}
+    dies_at = _dies_at(result, settings, now)
+    considered = sorted({recall.symbol for recall in recalls} - set(result.left_out))
+    lines.append(f"Considered: {', '.join(considered) or 'nothing'}.")
+    if result.left_out:
+        lines.append(f"Left out, not fresh: {', '.join(result.left_out)}.")
+    lines.append(
+        f"Out of date when a bar closes, a price leaves its band, a verdict turns, or at {time_text(dies_at)}."
+    )
+    return Document(
+        kind=KIND,
+        key=scenario.name,
+        title=scenario.title,
+        text="\n".join(lines),
+        symbols=tuple(a.token.symbol for a in result.rows),
+        rests_on=tuple(a.analysis_id for a in result.rows),
+        created_at=now,
+        dies_at=dies_at,
+        facts=facts,
+        fields={"scenario": scenario.name, "matched": float(result.matched), "considered": float(result.considered)},
+    )
+
+
+def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> list[str]:
+    lines = [f"{analysis.token.symbol}, bar closed {time_text(analysis.bar_close)}:"]
+    for lead, leaning in (("Bullish", "bullish"), ("Bearish", "bearish")):
+        told = [statement.text for statement in made if statement.leaning == leaning][:TOLD]
+        lines.append(f"  {lead}: {' '.join(told) or 'nothing.'}")
+    return lines
+
+
+def _judged(analysis: MarketAnalysis, khala: Khala | None) -> list[str]:
+    if khala is None:
+        return []
+    found = [
+        document
+        for document, freshness, _ in khala.documents(JUDGEMENT)
+        if document.symbols == (analysis.token.symbol,) and freshness is Freshness.FRESH
+    ]
+    return [f"  Judged: {found[0].text.splitlines()[0]}"] if found else []
+
+
+def _dies_at(result: ScreenResult, settings: Settings, now: datetime) -> datetime:
+    """With the sightings of prices it was chosen by, or when the first bar of its tokens is due."""
+    sightings = now + timedelta(minutes=settings.observation_max_age_minutes)
+    grace = timedelta(minutes=settings.bar_grace_minutes)
+    return min([sightings, *(a.next_bar_due + grace for a in result.rows)])
