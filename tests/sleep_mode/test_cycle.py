@@ -19,7 +19,7 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch, Universe
-from deeptrader.toolkits.sleep_mode.budgets import Unlimited
+from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
 
@@ -348,7 +348,7 @@ def test_a_run_that_begins_ends_an_idle_pass(market, khala, settings, clock):
     assert report.count("deferred") > 0
 
 
-class TightBudget(Unlimited):
+class TightBudget(Budget):
     """Allows a fixed number of requests."""
 
     def __init__(self, requests: float) -> None:
@@ -415,7 +415,7 @@ class Lost:
 
     def beat(self) -> None: ...
 
-    def check(self) -> None:
+    def check(self, connection: Any = None) -> None:
         self.looks -= 1
         if self.looks < 0:
             raise LeaseLost("Another process has taken over.")

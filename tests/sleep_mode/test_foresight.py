@@ -14,7 +14,7 @@ from doubles.memory import open_memory, publish
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.asks import MARKET, Ask, AskLog
-from deeptrader.toolkits.sleep_mode.budgets import Unlimited
+from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.foresight import STANDS, Foreseen, Foresight, Preparer
 from deeptrader.toolkits.sleep_mode.report import TokenOutcome
@@ -55,7 +55,7 @@ def cycle(khala: Khala, *published: str, **parts: Any) -> CycleContext:
         market=None,  # type: ignore[arg-type]
         khala=khala,
         security=None,
-        budget=Unlimited(),
+        budget=Budget(),
         **parts,
     )
     context.outcomes += [TokenOutcome(symbol=symbol, interval="1d", outcome="published") for symbol in published]

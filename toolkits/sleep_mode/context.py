@@ -13,7 +13,7 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
@@ -70,8 +70,8 @@ class HeldLease(Protocol):
         """There was progress: renew it if it is time to."""
         ...
 
-    def check(self) -> None:
-        """Raises LeaseLost when it is no longer held; called inside each write transaction."""
+    def check(self, connection: Any = None) -> None:
+        """Raises LeaseLost when it is no longer held; called inside each write transaction, with its connection."""
         ...
 
 
@@ -289,11 +289,11 @@ def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
         ) from error
 
 
-_check: ContextVar[Callable[[], object] | None] = ContextVar("deeptrader_fence", default=None)
+_check: ContextVar[Callable[[Any], None] | None] = ContextVar("deeptrader_fence", default=None)
 
 
 @contextmanager
-def fenced(journal: Journal, check: Callable[[], object]) -> Iterator[None]:
+def fenced(journal: Journal, check: Callable[[Any], None]) -> Iterator[None]:
     """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
     own = getattr(journal, "fenced", None)
     if own is not None:
@@ -314,5 +314,5 @@ def _fenced_write(write: Callable, *, durable: bool = True):
     with write(durable=durable) as connection:
         check = _check.get()
         if check is not None:
-            check()
+            check(connection)
         yield connection

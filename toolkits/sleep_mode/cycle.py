@@ -24,7 +24,7 @@ from ..market_data.extras import parse_extra
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
 from .bar_store import BarStore
-from .budgets import Budget, Unlimited
+from .budgets import Budget
 from .context import LEASE_LOST, CycleContext, HeldLease, Progress, Step, Team
 from .fetch import MarketReader
 from .planner import CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh
@@ -72,7 +72,7 @@ class SleepCycle:
         self.bars = BarStore(khala.journal)
         self._security = security
         self._planner = planner or RefreshWhatIsNotFresh(self.settings)
-        self._budgets = budgets or Unlimited
+        self._budgets = budgets or Budget
         self._team = team
         self._reader = MarketReader(market, self.bars, self.settings)
         self._refresher = Refresher(self._reader, self.bars)
