@@ -174,9 +174,9 @@ class Unforeseen(DeepTraderError):
     """What raised an exception that is none of ours, typed so that it costs one token or one step and not a cycle."""
 
     @classmethod
-    def of(cls, error: BaseException, what: str) -> Unforeseen:
-        """The typed error for `error`, raised while doing `what`; only its kind is told, its text may hold secrets."""
-        return cls(f"{what}: an unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+    def of(cls, error: BaseException) -> Unforeseen:
+        """The typed error for `error`. Only its kind is told: its text may hold secrets."""
+        return cls(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
 
 
 class InstallationError(DeepTraderError):

@@ -266,7 +266,7 @@ def test_a_step_after_the_publication_that_fails_is_a_problem_and_the_next_one_i
 
     assert len(done[0]) == COUNT
     assert report.made == {"scenarios": 3}
-    assert [p for p in report.problems if p.startswith("broken: an unforeseen KeyError")]
+    assert [p for p in report.problems if p.startswith("broken: An unforeseen KeyError")]
     assert report.count("published") == COUNT
 
 
@@ -552,12 +552,6 @@ def test_named_tokens_are_refreshed_on_demand_and_fresh_ones_kept(market, khala,
     assert by_symbol[second.symbol] == "published"
     assert by_symbol[first.symbol] in ("kept", "unchanged")
     assert market.asked == [second.symbol]
-
-
-async def test_the_cycle_runs_beside_an_event_loop(cycle):
-    report = await cycle.arun()
-
-    assert report.count("published") == COUNT
 
 
 def test_the_report_is_kept_and_read_back(cycle):

@@ -171,7 +171,7 @@ def test_preparers_are_asked_for_the_likeliest_pairs_first_and_only_where_it_may
     assert all(standing[pair].uses >= 1.0 for pair in done)
     assert len(done) < len(standing)
     assert "judgement" in standing["BTC-USD", "risk"].prepared
-    assert [p for p in context.problems if p.startswith("broken of BTC-USD: an unforeseen KeyError")]
+    assert [p for p in context.problems if p.startswith("broken of BTC-USD: An unforeseen KeyError")]
 
 
 def test_nothing_is_done_where_nothing_moved_and_nothing_was_asked(khala: Khala, asks: AskLog, clock: ManualClock):

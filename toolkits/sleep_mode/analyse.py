@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from .briefs import report_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 MAX_QUOTE_RATIO = 5.0
 """A quote this many times above or below the last close is another token's price or another unit, not a move."""
@@ -96,9 +99,8 @@ def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]
 def _typed(error: Exception, material: Material) -> DeepTraderError:
     if isinstance(error, DeepTraderError):
         return error
-    typed = Unforeseen.of(error, f"The analysis of {material.bars.token.symbol}")
-    typed.__cause__ = error
-    return typed
+    log.error("The analysis of %s failed unexpectedly.", material.bars.token, exc_info=error)
+    return Unforeseen.of(error)
 
 
 def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:

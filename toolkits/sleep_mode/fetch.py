@@ -56,8 +56,8 @@ class _Later:
 
 
 class MarketReader:
-    """Reads a market through a bar store. Kept bars are used when the newest bar that should exist by now is in them, so
-    that a price move alone costs no request. One slow or broken token holds up no other."""
+    """Reads a market through a bar store. Kept bars are used when the newest bar that should exist by now is in them,
+    so that a price move alone costs no request. One slow or broken token holds up no other."""
 
     def __init__(self, market: MarketProvider, bars: BarStore, settings: Settings) -> None:
         self._market = market
@@ -100,7 +100,7 @@ class MarketReader:
         except Exception as error:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
                 raise
-            error = error if isinstance(error, SourceError) else context.unforeseen(error, "The market's universe")
+            error = context.typed(error, "The market's universe")
             known = {token.symbol: token for token in khala.symbols()}
             tokens, quotes, problem = tuple(known[s] for s in khala.universe() if s in known), {}, error  # type: ignore[assignment]
             if not tokens:
@@ -128,8 +128,7 @@ class MarketReader:
             except StoreError:
                 raise
             except Exception as error:  # one symbol's alone, whatever the provider raises
-                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, symbol)
-                context.problems.append(f"watch list: {typed}")
+                context.problems.append(f"watch list: {context.typed(error, symbol)}")
                 known = next((token for token in context.khala.symbols() if token.symbol == symbol), None)
                 if known is not None:
                     yield known
@@ -142,7 +141,7 @@ class MarketReader:
         except StoreError:
             raise
         except Exception as error:  # whatever the provider raises: bars are asked for all the same
-            error = error if isinstance(error, DeepTraderError) else context.unforeseen(error, "The market's quotes")
+            error = context.typed(error, "The market's quotes")
             context.problems.append(f"no quotes of {len(tokens)} tokens. {error}")
             return {}
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
@@ -232,7 +231,7 @@ class MarketReader:
             return Fetched(token, interval, error=error)
         except Exception as error:  # whatever a provider raises costs this token alone
             log.exception("Bars of %s failed unexpectedly.", token.symbol)
-            return Fetched(token, interval, error=Unforeseen.of(error, f"Bars of {token.symbol}"))
+            return Fetched(token, interval, error=Unforeseen.of(error))
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""

@@ -44,7 +44,7 @@ _MIGRATIONS = (
         last_begun REAL          -- when the newest work that was finished had begun
     ) WITHOUT ROWID;
     """,
-    "ALTER TABLE leases ADD COLUMN process TEXT",  # tells a process from a later one with its number, see `this_process`
+    "ALTER TABLE leases ADD COLUMN process TEXT",  # as `this_process`
 )
 _HELD = "owner, host, pid, acquired_at, heartbeat_at, expires_at, process"
 

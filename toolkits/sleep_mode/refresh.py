@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, VerificationFailed
+from ...core.errors import BudgetExceeded, LeaseLost, StoreError, VerificationFailed
 from ...core.giving_way import give_way
 from ...core.market import Quote
 from ...core.metering import Allowance, metered
@@ -96,8 +96,7 @@ class Refresher:
             except StoreError:
                 raise
             except Exception as error:  # whatever a source raises costs this check alone
-                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, str(token))
-                context.problems.append(f"security of {token.symbol}: {typed}")
+                context.problems.append(f"security of {token.symbol}: {context.typed(error, token.symbol)}")
                 return known
             if found is None or (found.verdict == "unknown" and known is not None and known.verdict != "unknown"):
                 return known
@@ -123,7 +122,7 @@ class Refresher:
     # Publication
 
     def _publish(self, context: CycleContext, batch: Sequence[_Ready]) -> None:
-        """Compute a batch, write it, then verification and the pointers in one transaction, then what it leaves behind."""
+        """Compute a batch and write it, then verification and the pointers in one transaction, then what is left."""
         with context.step("figures"):
             made = build_analyses([r.material for r in batch], settings=context.settings, now=context.now)
         good: list[tuple[_Ready, MarketAnalysis]] = []
@@ -131,8 +130,6 @@ class Refresher:
             if isinstance(analysis, MarketAnalysis):
                 good.append((ready, analysis))
                 continue
-            if analysis.__cause__ is not None and not isinstance(analysis.__cause__, DeepTraderError):
-                context.unforeseen(analysis.__cause__, str(ready.item.token))  # type: ignore[arg-type]
             refused = isinstance(analysis, VerificationFailed)
             context.outcome(ready.item, "refused" if refused else "failed", error=analysis)
         if not good:
