@@ -55,7 +55,7 @@ def build_analyses(
         places = [place for place, material in enumerate(many) if material.bars.interval == interval]
         try:
             figures = _figures([many[place].bars for place in places], settings)
-        except Exception as error:  # one frame that is no bars fails the whole call: each by itself, then
+        except Exception as error:  # noqa: BLE001 - one frame that is no bars fails the whole call: each by itself
             if len(places) > 1:
                 for place in places:
                     found[place] = build_analyses([many[place]], settings=settings, now=now)[0]
@@ -66,7 +66,7 @@ def build_analyses(
             give_way()
             try:
                 found[place] = _analysis(many[place], own, settings, now)
-            except Exception as error:  # typed, and one token's alone
+            except Exception as error:  # noqa: BLE001 - typed and logged, and one token's alone
                 found[place] = _typed(error, many[place])
     return [found[place] for place in range(len(many))]
 

@@ -188,7 +188,7 @@ class CycleContext:
             return work()
         except LeaseLost:
             self.stopped_by = LEASE_LOST
-        except Exception as error:  # whatever a step or a provider raises: it costs this piece of work alone
+        except Exception as error:  # noqa: BLE001 - typed and logged: it costs this piece of work alone
             self.problems.append(f"{what}: {self.typed(error, what)}")
         return None
 

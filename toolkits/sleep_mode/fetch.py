@@ -127,7 +127,7 @@ class MarketReader:
                 yield context.ask_source(partial(self._market.find, symbol), what=symbol)
             except StoreError:
                 raise
-            except Exception as error:  # one symbol's alone, whatever the provider raises
+            except Exception as error:  # noqa: BLE001 - typed and logged: one symbol's alone
                 context.problems.append(f"watch list: {context.typed(error, symbol)}")
                 known = next((token for token in context.khala.symbols() if token.symbol == symbol), None)
                 if known is not None:
@@ -140,7 +140,7 @@ class MarketReader:
             batch = context.ask_source(ask, what="The market's quotes")
         except StoreError:
             raise
-        except Exception as error:  # whatever the provider raises: bars are asked for all the same
+        except Exception as error:  # noqa: BLE001 - typed and logged: bars are asked for all the same
             error = context.typed(error, "The market's quotes")
             context.problems.append(f"no quotes of {len(tokens)} tokens. {error}")
             return {}

@@ -95,7 +95,7 @@ class Refresher:
                 return known
             except StoreError:
                 raise
-            except Exception as error:  # whatever a source raises costs this check alone
+            except Exception as error:  # noqa: BLE001 - typed and logged: it costs this check alone
                 context.problems.append(f"security of {token.symbol}: {context.typed(error, token.symbol)}")
                 return known
             if found is None or (found.verdict == "unknown" and known is not None and known.verdict != "unknown"):
