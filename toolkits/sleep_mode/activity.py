@@ -187,7 +187,7 @@ class BusyMark:
         try:
             handle = os.open(self.path, flags, 0o644)
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):
+            if flags & os.O_CREAT or not isinstance(error, FileNotFoundError):
                 self._tell(error)
             handle = None
         with self._closing(handle):

@@ -168,6 +168,7 @@ class AskLog:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._timer: threading.Timer | None = None
+        self._written = 0
         self._kept: tuple[object, list[Ask]] = (None, [])
         journal.ensure("asks", _MIGRATIONS)
         atexit.register(_write_at_exit, weakref.ref(self))
@@ -325,8 +326,7 @@ class AskLog:
 
     def _window(self) -> list[Ask]:
         """Asks that still weigh something, oldest first; read anew only when there are others."""
-        self.try_flush()
-        key = (self._journal.data_version(), self._journal.commits)
+        key = (self.newest(), self._written)
         if self._kept[0] != key:
             since = (self.clock.now() - REMEMBERED).timestamp()
             self._kept = (key, self._select("WHERE at >= ? ORDER BY at, number", (since,)))
@@ -352,6 +352,7 @@ class AskLog:
         return [_decoded(body) for (body,) in rows]
 
     def _write(self, asks: Iterable[Ask]) -> None:
+        self._written += 1
         with self._journal.write(durable=False) as connection:
             for ask in asks:
                 row = connection.execute("SELECT body FROM asks WHERE ask_id = ?", (ask.ask_id,)).fetchone()

@@ -235,12 +235,12 @@ class MarketReader:
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""
-        key, now = (fetched.token.symbol, fetched.interval), context.clock.now()
+        key, now, bars = (fetched.token.symbol, fetched.interval), context.clock.now(), fetched.bars
         before = self._later.pop(key, None)
-        pause, tries = getattr(fetched.error, "retry_after", None), 1
-        if fetched.bars is not None and len(fetched.bars.frame):
+        pause, tries = getattr(fetched.error or (bars and bars.problem), "retry_after", None), 1
+        if bars is not None and len(bars.frame) and not pause:
             due = expected_bar_close(fetched.token.kind, fetched.interval, context.now)
-            if fetched.bars.frame.index[-1].to_pydatetime() < due:
+            if bars.frame.index[-1].to_pydatetime() < due:
                 tries = before.tries + 1 if before is not None and before.error is None else 1
                 pause = min(self._settings.sleep_every_seconds * 2 ** min(tries, 10), LONGEST_PAUSE.total_seconds())
         if pause:
