@@ -11,7 +11,7 @@ from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.market_data.protocol import Bars
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle.bar_store import BarStore
+from ..toolkits.sleep_mode.bar_store import BarStore
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..toolkits.sleep_mode.anticipation.asked import AnticipationScore
-from ..toolkits.sleep_mode.ledger.records import LedgerSummary
+from ..toolkits.sleep_mode.foresight import ForesightScore
+from ..toolkits.sleep_mode.ledger import LedgerSummary
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_json, stamp
 
@@ -36,7 +36,6 @@ def plan(
                     "symbol": item.token.symbol,
                     "interval": item.interval,
                     "action": item.action,
-                    "deep": item.deep,
                     "priority": item.priority,
                     "reason": item.reason,
                     "terms": dict(item.terms),
@@ -47,13 +46,12 @@ def plan(
             return
         table = plain_table(">#", "Token", "Bars", "Action", ">Priority", "Why")
         for number, item in enumerate(made.items[:limit], 1):
-            action = item.action + (" +deep" if item.deep and item.action == "refresh" else "")
             style = "bold" if item.action == "refresh" else "dim"
             table.add_row(
                 str(number),
                 item.token.symbol,
                 item.interval,
-                Text(action, style=style),
+                Text(item.action, style=style),
                 f"{item.priority:.3g}",
                 Text(item.reason),
             )
@@ -79,13 +77,13 @@ def ledger(
         window = timedelta(days=days)
         if plot is not None:
             ledger.plot(str(plot), window)
-        score = runtime.engine.anticipator.score(window)
+        score = runtime.engine.foresight.score(window)
         if json:
-            document = {"schema_version": 1, "ledger": ledger.as_json(window), "anticipation": score.as_dict()}
+            document = {"schema_version": 2, "ledger": ledger.as_json(window), "foresight": score.as_dict()}
             print_json(document | ({"plot": str(plot)} if plot else {}))
             return
         _print_ledger(ledger.summary(window), days)
-        _print_anticipation(score)
+        _print_foresight(score)
         if plot is not None:
             console.print(f"Plot: {plot}", markup=False)
 
@@ -121,29 +119,32 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
     console.print(table if table.row_count else "No answer is on record yet.")
     saved = summary.savings
     if saved.compared:
+        rivals = ", ".join(f"{way} ({times} times)" for way, times in saved.rivals.items())
         console.print(
-            f"Against measured runs from scratch, {saved.compared} answers saved {saved.tokens:,.0f} tokens and "
-            f"{saved.seconds:.1f} s; net of what sleep spent {summary.net_tokens or 0:,.0f} tokens.",
+            f"Against the cheapest rival, {rivals}: {saved.tokens:,.0f} input tokens saved; net of what sleep spent "
+            f"{summary.net_tokens or 0:,.0f} tokens.",
             markup=False,
         )
-    if saved.not_measured:
-        console.print(f"{saved.not_measured} answers of kinds never measured from scratch count for nothing here.")
+    if saved.not_counted:
+        console.print(f"{saved.not_counted} answers from sleep have no measured tokens and count for nothing here.")
     for worth in summary.tokens[:10]:
         uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
         even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
         console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))
 
 
-def _print_anticipation(score: AnticipationScore) -> None:
-    """How well questions were foreseen: of those asked, and of those prepared."""
-    total = score.total
-    if not total.asked:
-        console.print(f"Foresight: {total.prepared} answers prepared, no question asked yet.")
+def _print_foresight(score: ForesightScore) -> None:
+    """How well questions were foreseen: of those asked, and of what was predicted."""
+    if not score.asked:
+        console.print("Foresight: no question asked yet.")
         return
-    table = plain_table("Foresight", ">Asked", ">Foreseen", ">Recall", ">Prepared", ">Used", ">Precision")
-    for name, row in (("all kinds", total), *sorted(score.by_kind.items())):
-        cells = (row.asked, row.hits, _share(row.recall), row.prepared, row.used, _share(row.precision))
-        table.add_row(name, *(str(cell) for cell in cells))
+    console.print(
+        f"Foresight: {score.hits} of {score.asked} questions foreseen (recall {_share(score.recall)}); "
+        f"{score.came_true} of {score.predicted} predictions came true (precision {_share(score.precision)})"
+    )
+    table = plain_table("Topic", ">Asked", ">Foreseen")
+    for topic, (asked, hits) in sorted(score.by_topic.items(), key=lambda row: -row[1][0]):
+        table.add_row(topic, str(asked), str(hits))
     console.print(table)
 
 
@@ -155,7 +156,9 @@ _SERVED = {
     "sleep": "from sleep",
     "partly": "partly from sleep",
     "scratch": "from scratch",
-    "none": "not about a market",
+    "none": "not in memory",
+    "refused": "memory cannot tell",
+    "empty": "no answer came",
 }
 
 

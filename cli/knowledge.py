@@ -65,7 +65,7 @@ def _say_empty(runtime: Runtime) -> None:
 
 def status_document(runtime: Runtime, interval: Interval) -> dict[str, Any]:
     """What `status --json` prints: market, now, last cycle, counts by freshness and a recall per token."""
-    from ..toolkits.sleep_mode.cycle.cycle_report import CycleLog
+    from ..toolkits.sleep_mode.report import CycleLog
 
     khala = runtime.khala
     tokens = ranked(runtime)

@@ -10,15 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from ..core.errors import InvalidInput, SourceUnreachable
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle.cycle_report import CycleReport
-from ..toolkits.sleep_mode.cycle.cycle_run import Progress as CycleProgress
+from ..toolkits.sleep_mode.context import Progress as CycleProgress
+from ..toolkits.sleep_mode.report import CycleReport
 from .options import AsOf, DataDir, Json, Market, remember_market, runtime_for
 from .output import console, errors, print_json
 
 _STEP_NAMES = {
     "observe": "Reading the market",
     "refresh": "Fetching and computing",
-    "anticipate": "Preparing answers",
+    "write_scenarios": "Writing scenarios",
+    "foresee": "Foreseeing questions",
     "index": "Indexing in Chroma",
 }
 
@@ -124,8 +125,8 @@ def print_report(report: CycleReport) -> None:
         for name in ("published", "unchanged", "kept", "deferred", "failed", "refused")
         if (n := report.count(name))  # type: ignore[arg-type]
     ]
-    prepared = f"; {report.scenarios} scenarios and {report.anticipated} answers prepared" if report.scenarios else ""
-    console.print(f"  {', '.join(counts) or 'nothing to do'}{prepared}")
+    made = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.made.items())
+    console.print(f"  {', '.join(counts) or 'nothing to do'}{'; ' if made else ''}{made}")
     steps = [f"{name} {seconds:.2f} s" for name, seconds in report.steps.items() if seconds >= 0.005]
     console.print(f"  {', '.join(steps)}", style="dim")
     if report.stopped_by:

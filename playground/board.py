@@ -12,7 +12,7 @@ from typing import Any
 from ..core.token import Interval
 from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle.report import price_text
+from ..core.formats import price_text
 
 Row = dict[str, Any]
 

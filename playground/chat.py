@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ..core.clock import Clock, SystemClock
 from ..core.errors import DeepTraderError, InvalidInput
 from ..core.text import clean_label
-from ..toolkits.sleep_mode.schedule.activity import Activity
+from ..toolkits.sleep_mode.activity import Activity
 from .troubles import explain
 from .turns import Turn, apply, turns_of
 from .unfinished import Unfinished, UnfinishedTurns

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle.cycle import Progress
-from ..toolkits.sleep_mode.cycle.cycle_report import CycleLog, CycleReport
+from ..toolkits.sleep_mode.context import Progress
+from ..toolkits.sleep_mode.report import CycleLog, CycleReport
 
 SleepState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
 

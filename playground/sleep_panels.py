@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from ..toolkits.sleep_mode.cycle.cycle_report import CycleReport
-from ..toolkits.sleep_mode.cycle.plan import Plan, PlanItem
+from ..toolkits.sleep_mode.report import CycleReport
+from ..toolkits.sleep_mode.planner import Plan, PlanItem
 from .charts import ledger_chart
 from .desk import Desk
 from .dom import FRESHNESS_TONE, badge, el, empty, panel, plain_table, since, stamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.market import Figure
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
-from ..toolkits.sleep_mode.cycle.report import price_text
+from ..core.formats import price_text
 from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table, stamp
 
 

@@ -12,8 +12,8 @@ from nicegui.element import Element
 from ..core.errors import DeepTraderError, UnknownToken
 from ..core.token import INTERVALS, Interval, Token, normalize_symbol
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
-from ..toolkits.sleep_mode.cycle.bar_store import BarStore
-from ..toolkits.sleep_mode.cycle.report import price_text
+from ..toolkits.sleep_mode.bar_store import BarStore
+from ..core.formats import price_text
 from .board import change_percent
 from .charts import token_chart
 from .desk import Desk
