@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from deeptrader.core.market import Quote
 from deeptrader.core.security import SecurityReport
 from deeptrader.core.token import Interval, Token
-from deeptrader.toolkits.khala.records import MarketAnalysis, Provenance, Trigger
+from deeptrader.toolkits.khala.records import MarketAnalysis, Provenance, Trigger, core_figures
 from deeptrader.toolkits.market_data.indicators import compute_many
 from deeptrader.toolkits.market_data.signals import decide_signal, triggers
 
@@ -154,6 +154,7 @@ def _tape(
 
 def _analysis(token: Token, interval: Interval, close: datetime, length: timedelta, frame, figures) -> MarketAnalysis:
     price = float(frame["close"].iloc[-1])
+    rsi, bollinger, further = core_figures(figures)
     return MarketAnalysis(
         token=token,
         interval=interval,
@@ -162,7 +163,9 @@ def _analysis(token: Token, interval: Interval, close: datetime, length: timedel
         computed_at=close,
         next_bar_due=close + length,
         price=price,
-        figures=figures,
+        rsi=rsi,
+        bollinger=bollinger,
+        figures=further,
         signal=decide_signal(figures, price=price),
         triggers=triggers(figures, frame, reference_price=price),
         security=SecurityReport(

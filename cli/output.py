@@ -111,7 +111,7 @@ def security_text(analysis: MarketAnalysis) -> Text:
 def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
     """Every figure with its value or the reason it is absent; on request its definition too."""
     table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
-    for name, figure in analysis.figures.items():
+    for name, figure in analysis.all_figures.items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
         elif figure.unit == "price":

@@ -282,7 +282,7 @@ def test_a_tight_budget_drops_reports_before_figures(khala):
 
 
 def figures_of(analysis: MarketAnalysis) -> dict[str, float]:
-    values = {name: figure.value for name, figure in analysis.figures.items() if figure.value is not None}
+    values = {name: figure.value for name, figure in analysis.all_figures.items() if figure.value is not None}
     return {**values, "price": analysis.price}
 
 

@@ -1,4 +1,9 @@
-"""Versions of analyses and the pointers to the published ones, in the journal."""
+"""Versions of analyses, the pointers to the published ones, and digests of the days on which something turned.
+
+A digest lets the past be searched without keeping all of it: when the pointer of a daily analysis moves on to a later
+bar, the bar it leaves becomes one if its state (signal, security, RSI and band against their limits) differs from that
+of the digest before. A quiet month is one digest.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ...core.errors import StoreError, VerificationFailed
+from ...core.errors import StoreCorrupt, StoreError, VerificationFailed
 from ...core.token import Interval
-from .codec import decode, decode_all, encode
-from .digests import keep_digest
-from .entries import analysis_entry, put_entries
+from .codec import decode, decode_all, encode, encode_analysis, plain
+from .entries import analysis_entry, document_entry, fields_of, put_entries
 from .journal import Journal
-from .packing import plain
-from .records import MarketAnalysis, PublishReport
+from .records import Document, MarketAnalysis, PublishReport
 from .schema import bump, epoch
 
 REMEMBERED = 5_000
@@ -25,8 +28,9 @@ REMEMBERED = 5_000
 class AnalysisTable:
     """Store, publish, read back. What is stored is never changed."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, oversold: float, overbought: float) -> None:
         self._journal = journal
+        self._limits = oversold, overbought
         self._written: dict[str, tuple[MarketAnalysis, str]] = {}
 
     def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
@@ -38,18 +42,9 @@ class AnalysisTable:
         given = list(analyses)
         rows = []
         for analysis in given:
-            computed = epoch(analysis.computed_at)
-            rows.append(
-                (
-                    analysis.analysis_id,
-                    analysis.token.symbol,
-                    analysis.interval,
-                    epoch(analysis.bar_close),
-                    computed,
-                    computed,
-                    encode(analysis),
-                )
-            )
+            analysis_id, body = encode_analysis(analysis)
+            bar_close, computed = _moments(analysis)
+            rows.append((analysis_id, analysis.token.symbol, analysis.interval, bar_close, computed, computed, body))
         if not rows:
             return []
         with self._journal.write() as connection:
@@ -103,7 +98,7 @@ class AnalysisTable:
                     continue
                 published[analysis_id] = analysis
                 if before is None or before[2] != analysis_id:
-                    _point(connection, analysis_id, analysis, before[2] if before else None, now)
+                    self._point(connection, analysis_id, analysis, before[2] if before else None, now)
                     current[analysis.token.symbol, analysis.interval] = [*_moments(analysis), analysis_id]
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
@@ -111,6 +106,50 @@ class AnalysisTable:
         for analysis_id in published:
             self._written.pop(analysis_id, None)
         return PublishReport(published=tuple(published), refused=refused, at=now), published
+
+    def _point(
+        self,
+        connection: sqlite3.Connection,
+        analysis_id: str,
+        analysis: MarketAnalysis,
+        previous: str | None,
+        now: datetime,
+    ) -> None:
+        connection.execute(
+            "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
+            "token = excluded.token",
+            (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
+        )
+        if previous is not None and analysis.interval == "1d":
+            self._keep_digest(connection, previous, analysis)
+        connection.execute(
+            "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
+            (analysis_id, previous, epoch(now)),
+        )
+
+    def _keep_digest(self, connection: sqlite3.Connection, previous_id: str, newer: MarketAnalysis) -> None:
+        """Digest the version that `newer` replaces, if it says something new."""
+        row = connection.execute("SELECT body, bar_close FROM analyses WHERE id = ?", (previous_id,)).fetchone()
+        if row is None or row[1] >= epoch(newer.bar_close):
+            return
+        try:
+            past = decode(MarketAnalysis, plain(connection, row[0]))
+        except StoreCorrupt:
+            return  # unreadable, so there is nothing to digest; the new version replaces it all the same
+        digest = digest_of(past, *self._limits)
+        prefix = f"{past.token.symbol}:{past.interval}:"
+        last = connection.execute(
+            "SELECT body FROM documents WHERE kind = 'digest' AND key >= ? AND key < ? ORDER BY key DESC LIMIT 1",
+            (prefix, prefix[:-1] + ";"),
+        ).fetchone()
+        if last is not None and decode(Document, last[0]).facts.get("state") == digest.facts["state"]:
+            return
+        connection.execute(
+            "INSERT OR REPLACE INTO documents (kind, key, created_at, dies_at, body) VALUES ('digest', ?, ?, NULL, ?)",
+            (digest.key, epoch(digest.created_at), encode(digest)),
+        )
+        put_entries(connection, [document_entry(digest)])
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
         """The analysis in a stored body.
@@ -154,6 +193,28 @@ class AnalysisTable:
             return decode_all(MarketAnalysis, (row[0] for row in rows), plain=partial(plain, connection))
 
 
+def digest_of(past: MarketAnalysis, oversold: float, overbought: float) -> Document:
+    """A day of a token: its report, with the figures and states it can be searched by."""
+
+    def side(name: str, low: float, high: float) -> str | None:
+        value = past.value(name)
+        return None if value is None else "low" if value < low else "high" if value > high else "between"
+
+    verdict = past.security.verdict if past.security else None
+    state = [past.signal.action, verdict, side("rsi_14", oversold, overbought), side("bb_percent_b_20_2", 0.0, 1.0)]
+    return Document(
+        kind="digest",
+        key=f"{past.token.symbol}:{past.interval}:{past.bar_close:%Y%m%d}",
+        title=f"{past.token.symbol} on the bar of {past.bar_close:%Y-%m-%d}",
+        text=past.report,
+        symbols=(past.token.symbol,),
+        created_at=past.computed_at,
+        facts={"state": state, "bar_close": past.bar_close.isoformat(), "price": past.price}
+        | {"rsi_14": past.value("rsi_14")},
+        fields={name: value for name, value in fields_of(past).items() if value is not None},
+    )
+
+
 def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:
     """Object to what may not be shown.
 
@@ -164,8 +225,8 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
         raise VerificationFailed("it comes from the future")
     if analysis.next_bar_due <= analysis.bar_close:
         raise VerificationFailed("its next bar is due before its own")
-    absent = [figure.absent for figure in analysis.figures.values() if figure.value is None]
-    if len(absent) == len(analysis.figures) and (not absent or {"failed", "no_data"} & set(absent)):
+    absent = [figure.absent for figure in analysis.all_figures.values() if figure.value is None]
+    if len(absent) == len(analysis.all_figures) and {"failed", "no_data"} & set(absent):
         raise VerificationFailed("none of its figures could be computed")
     if before is not None and _moments(analysis) < before[:2]:
         raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
@@ -173,22 +234,6 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
 
 def _moments(analysis: MarketAnalysis) -> list[float]:
     return [epoch(analysis.bar_close), epoch(analysis.computed_at)]
-
-
-def _point(
-    connection: sqlite3.Connection, analysis_id: str, analysis: MarketAnalysis, previous: str | None, now: datetime
-) -> None:
-    connection.execute(
-        "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
-        "token = excluded.token",
-        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
-    )
-    if previous is not None:
-        keep_digest(connection, previous, analysis)
-    connection.execute(
-        "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)", (analysis_id, previous, epoch(now))
-    )
 
 
 def _select(connection: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -5,6 +5,10 @@ writer and always see whole transactions. `synchronous=FULL` for what is acknowl
 millisecond here, and survives a power cut as well as a kill); `write(durable=False)` drops to NORMAL for what may be
 lost with the last second before a power cut (a price sighting, a demand count) and costs thirty times less. Neither
 can damage the file.
+
+A writer may stand behind a fence: whoever lost a lease, and does not know it yet, writes nothing. A file that is
+deleted, replaced, set back or robbed of its log under a running process is noticed before the next write and read,
+and said. Every wait is bounded (`busy_seconds`) and names what it waited for.
 """
 
 from __future__ import annotations
@@ -13,9 +17,13 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from ...core.errors import (
@@ -29,8 +37,18 @@ from ...core.errors import (
 )
 
 APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
+MIGRATED_WITH_BACKUP = "khala"
+"""The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
+
+LOCK_PAUSE = 0.02
+"""Seconds between two attempts at a lock file."""
+
+Fence = Callable[[sqlite3.Connection], object]
+"""Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
+
+_fence: ContextVar[Fence | None] = ContextVar("deeptrader_journal_fence", default=None)
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -66,17 +84,23 @@ class Journal:
         except OSError as error:
             raise _unavailable(self.path, error) from error
         self._commits = _commits.setdefault(str(self.path.resolve()), [0])
+        self._identity: tuple[int, int] | None = None
+        self._logged = False
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
         """True where this process may read the file but not write it: every `write` raises `StoreReadOnly`."""
-        with nullcontext() if self.read_only else _file_lock(self.path.with_suffix(".lock")), self._translated():
+        with nullcontext() if self.read_only else self._file_lock(), self._translated():
             self._prepare()
+        self._identity = self._seen()
         _open_journals.add(self)
 
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one."""
+    def write(self, *, durable: bool = True, fence: Fence | None = None) -> Iterator[sqlite3.Connection]:
+        """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one.
+
+        `fence`, or else the one of `fenced`, is asked first, inside the transaction; what it raises undoes it.
+        """
         self.require_writable()
         with self._lock:
             if self._depth:
@@ -86,6 +110,7 @@ class Journal:
                 finally:
                     self._depth -= 1
                 return
+            self.require_same_file()
             with self._translated():
                 connection = self._live_writer()
                 connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -93,8 +118,13 @@ class Journal:
             self._depth = 1
             try:
                 with self._translated():
+                    check = fence or _fence.get()
+                    if check is not None:
+                        check(connection)
                     yield connection
+                    written = self._count_write(connection)
                     connection.execute("COMMIT")
+                self._written = written
                 self._commits[0] += 1
             except BaseException:
                 if connection.in_transaction:
@@ -102,6 +132,49 @@ class Journal:
                 raise
             finally:
                 self._depth = 0
+
+    @contextmanager
+    def fenced(self, fence: Fence) -> Iterator[None]:
+        """Every write of this block, by this thread or task, stands behind a fence.
+
+        A thread that is started inside does not inherit it: run it in a copy of the context.
+        """
+        before = _fence.set(fence)
+        try:
+            yield
+        finally:
+            _fence.reset(before)
+
+    def require_same_file(self) -> None:
+        """Raises StoreUnavailable when the file was deleted or replaced, or its log removed, since it was opened."""
+        if self._identity is None or self._closed:
+            return
+        try:
+            seen = self._seen()
+        except FileNotFoundError:
+            raise self._taken("was deleted") from None
+        if seen != self._identity:
+            raise self._taken("was replaced by another file")
+        if self._written and self._logged and not os.path.exists(f"{self.path}-wal"):
+            raise self._taken("lost its write-ahead log")
+
+    def _seen(self) -> tuple[int, int]:
+        status = os.stat(self.path)
+        return status.st_dev, status.st_ino
+
+    def _taken(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The journal {self.path} {what} while it was open; nothing more is written to it.",
+            hint="Restore it, then restart this process; what was written last may be missing.",
+        )
+
+    def _count_write(self, connection: sqlite3.Connection) -> int:
+        """A number in the file that grows with every write: one that was set back to an earlier state has a smaller."""
+        count = connection.execute("PRAGMA user_version").fetchone()[0] + 1
+        if count <= self._written:
+            raise self._taken("was set back to an earlier state")
+        connection.execute(f"PRAGMA user_version={count}")
+        return count
 
     def require_writable(self) -> None:
         """Raises StoreReadOnly where this process may only read: for what would fail half-way otherwise."""
@@ -159,17 +232,39 @@ class Journal:
         """How many transactions this process has committed to this file, by any `Journal` object."""
         return self._commits[0]
 
-    def data_version(self) -> int:
-        """A number that changes when another connection has committed (SQLite's own; about 3 microseconds)."""
-        with self._translated():
-            return self.reader().execute("PRAGMA data_version").fetchone()[0]
+    def backup(self, target: Path) -> Path:
+        """A whole copy of the journal in a new file, while others read and write; returns `target`.
+
+        Raises:
+            StoreUnavailable: there is such a file already, or it cannot be written. What there is stays as it is.
+        """
+        if target.exists():
+            raise StoreUnavailable(f"{target} exists already; a backup overwrites nothing.", hint="Name another file.")
+        unfinished = target.with_name(target.name + ".unfinished")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.unlink(missing_ok=True)
+            copy = sqlite3.connect(unfinished)
+            try:
+                with self._translated():
+                    self.reader().backup(copy, pages=1_000)
+                copy.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                copy.close()
+            os.link(unfinished, target)  # unlike a rename it never replaces what came meanwhile
+            unfinished.unlink()
+        except OSError as error:
+            raise _unavailable(target, error) from error
+        except sqlite3.Error as error:
+            raise translate(error, target) from error
+        return target
 
     # -- schema ---------------------------------------------------------------------------------------------------
 
     def ensure(self, component: str, migrations: Sequence[str]) -> None:
         """Bring a component's tables up to date: `migrations[n]` (SQL, many statements) leads to version n + 1.
 
-        All missing steps run in one transaction.
+        All missing steps run in one transaction, after a backup of what was there for the component "khala".
 
         Raises:
             SchemaMismatch: the tables were written by a newer version than this code knows.
@@ -177,7 +272,10 @@ class Journal:
         version = self._component_version(component)
         if version == len(migrations):
             return
-        with _file_lock(self.path.with_suffix(".lock")), self.write() as connection:
+        if version and component == MIGRATED_WITH_BACKUP and version < len(migrations):
+            self.require_writable()
+            self.backup(self._backup_name(version))
+        with self._file_lock(), self.write() as connection:
             version = self._component_version(component)
             if version > len(migrations):
                 raise SchemaMismatch(
@@ -193,6 +291,13 @@ class Journal:
                 "ON CONFLICT (name) DO UPDATE SET version = excluded.version",
                 (component, len(migrations)),
             )
+
+    def _backup_name(self, version: int) -> Path:
+        """Beside the journal, by schema version, new release and date; never a name that is taken."""
+        day = datetime.now(UTC)
+        base = f"{self.path.stem}-schema{version}-before-{_release()}-{day:%Y%m%dT%H%M%S}"
+        names = (self.path.with_name(f"{base}{end}.backup.db") for end in ("", *(f"-{n}" for n in range(1, 1_000))))
+        return next(name for name in names if not name.exists())
 
     def _component_version(self, component: str) -> int:
         with self.read() as connection:
@@ -230,10 +335,12 @@ class Journal:
         with self._lock:
             self._closed = True
             with self._readers_lock:
-                for held in list(self._readers):
-                    held.connection.close()
-            if self._writer is not None:
-                self._writer.close()
+                open_ones = [held.connection for held in self._readers]
+            for connection in (*open_ones, *((self._writer,) if self._writer is not None else ())):
+                # The last to close folds the log into the file; a writer elsewhere is not worth waiting for.
+                with suppress(sqlite3.Error):  # closed already
+                    connection.execute("PRAGMA busy_timeout=200")
+                connection.close()
             self._forget_connections()
             self._closed = True
         _open_journals.discard(self)
@@ -246,6 +353,7 @@ class Journal:
         self._readers_lock = threading.Lock()
         self._local = threading.local()
         self._depth = 0
+        self._written = 0
         self._closed = False
 
     def _after_fork(self) -> None:
@@ -301,7 +409,7 @@ class Journal:
         if not tables:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if not self.read_only:
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            self._logged = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
         if not tables:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(
@@ -313,11 +421,55 @@ class Journal:
                 raise _corrupt(self.path, finding)
 
     @contextmanager
+    def _file_lock(self) -> Iterator[None]:
+        """Keep two processes from creating or migrating one file at once. Released by the system if we are killed."""
+        path = self.path.with_suffix(".lock")
+        try:
+            handle = lock_file(path, seconds=self._busy_ms / 1000)
+        except OSError as error:
+            raise _unavailable(self.path, error) from error
+        if handle is None:
+            raise StoreBusy(
+                f"Another process has kept {path} locked for {self._busy_ms / 1000:g} s.",
+                hint="It is opening or migrating this memory: wait for it, or stop it.",
+            )
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
+
+
+def lock_file(path: Path, *, seconds: float) -> int | None:
+    """An open handle that holds the lock on a file until it is closed; None when another kept it for so long.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(handle)
+                return None
+            time.sleep(LOCK_PAUSE)
+
+
+def _release() -> str:
+    try:
+        return installed_version("deeptrader")
+    except ModuleNotFoundError:  # run from a folder that was never installed
+        return "unknown"
 
 
 def translate(error: sqlite3.Error, path: Path) -> StoreError:
@@ -352,7 +504,7 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
 def _corrupt(path: Path, finding: str) -> StoreCorrupt:
     return StoreCorrupt(
         f"The journal {path} is damaged ({finding.splitlines()[0]}).",
-        hint="Move it aside and restore a backup, or start with an empty data directory; nothing was changed.",
+        hint="`deeptrader repair` saves what can be read of it, or restore a backup; nothing was changed.",
     )
 
 
@@ -376,20 +528,6 @@ def _statements(script: str) -> Iterator[str]:
             if pending.strip(" \n;"):
                 yield pending
             pending = ""
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Keep two processes from creating or migrating one file at once. Released by the system if we are killed."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unavailable(path.with_suffix(".db"), error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _after_fork_in_child() -> None:

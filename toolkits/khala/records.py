@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ...core.formats import age_text as age_text
 from ...core.market import Figure, Quote, Signal, Trigger, UtcDatetime
 from ...core.security import SecurityReport
 from ...core.token import Interval, Record, Symbol, Token
@@ -52,13 +52,11 @@ class Bollinger(Record):
 
 
 def core_figures(figures: Mapping[str, Figure]) -> tuple[Figure, Bollinger, dict[str, Figure]]:
-    """RSI, bands and all further figures out of one mapping by catalogue name; what is not in it is absent (no_data)."""
+    """RSI, bands and all further figures out of one mapping by name; what is not in it is absent (no_data)."""
 
     def take(name: str) -> Figure:
         spec = SPECS[name]
-        return figures.get(name) or Figure(
-            value=None, unit=spec.unit, definition=spec.definition, absent="no_data"
-        )
+        return figures.get(name) or Figure(value=None, unit=spec.unit, definition=spec.definition, absent="no_data")
 
     own = {RSI, *BANDS.values()}
     bands = Bollinger(**{field: take(name) for field, name in BANDS.items()})
@@ -111,7 +109,7 @@ class MarketAnalysis(Record):
 
     def findings_json(self) -> str:
         """What was found, as JSON without the moments it was found at; definitions the catalogue has are left out."""
-        known: dict[str, Any] = {"definition", "unit"}  # type: ignore[assignment]
+        known = {"definition", "unit"}
         return self.model_dump_json(
             exclude={
                 **dict.fromkeys(("schema_version", "fetched_at", "computed_at", "quote", "security"), True),
@@ -225,7 +223,7 @@ class Recall(Record):
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
 
 
-DocumentKind = Literal["scenario", "judgement", "digest"]
+DocumentKind = Literal["scenario", "judgement", "digest", "anticipated"]
 
 
 class Document(Record):
@@ -263,7 +261,7 @@ class Memory(Record):
     created_at: UtcDatetime
 
 
-HitKind = Literal["analysis", "scenario", "judgement", "digest", "memory"]
+HitKind = Literal["analysis", DocumentKind, "memory"]
 
 
 class SearchFilter(Record):
@@ -427,12 +425,3 @@ class CompactReport(Record):
     packed: int = 0
     size_before: int
     size_after: int
-
-
-def age_text(moment: datetime, now: datetime) -> str:
-    """`"4 min"`, `"3 h"`, `"12 days"`: how long ago a moment was, for people."""
-    seconds = max(0.0, (now - moment).total_seconds())
-    for size, unit in ((86_400 * 2, "days"), (7_200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -243,7 +243,7 @@ def _render(analysis: MarketAnalysis, kind: str) -> tuple[Part, ...]:
 
 def _figures(analysis: MarketAnalysis, names: Sequence[str]) -> dict[str, Any]:
     """Figures of the last closed bar under its time, with the pattern of their fact names; absent ones with why."""
-    found = {name: analysis.figures[name] for name in names if name in analysis.figures}
+    found = {name: figure for name in names if (figure := analysis.figure(name)) is not None}
     at = stamp(analysis.bar_close)
     values: dict[str, Any] = {"as_of": at, "price": _number(analysis.price)}
     values |= {name: _number(f.value) for name, f in found.items() if f.value is not None}

@@ -103,7 +103,7 @@ class Composer:
             Absent: the analysis holds no value for it.
         """
         value = self.value(analysis, name)
-        figure = analysis.figures[name]
+        figure = analysis.all_figures[name]
         unit = "share" if name in SHARES else figure.unit
         at = analysis.bar_close if not figure.forming or analysis.quote is None else analysis.quote.as_of
         self._keep(analysis, name, LABELS.get(name, name), value, unit, at, figure.definition)
@@ -114,7 +114,7 @@ class Composer:
         try:
             return f"{LABELS.get(name, name)} {self.figure(analysis, name)}"
         except Absent:
-            figure = analysis.figures.get(name)
+            figure = analysis.figure(name)
             reason = (figure.absent if figure else None) or "no data"
             return f"{LABELS.get(name, name)} absent ({reason.replace('_', ' ')})"
 
@@ -125,7 +125,7 @@ class Composer:
         Raises:
             Absent: the analysis holds none.
         """
-        figure = analysis.figures.get(name)
+        figure = analysis.figure(name)
         if figure is None or figure.value is None:
             raise Absent(analysis.token.symbol, name, (figure.absent if figure else None) or "no data")
         return figure.value

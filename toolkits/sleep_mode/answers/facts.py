@@ -76,7 +76,7 @@ def as_of(recall: Recall, name: str) -> datetime | None:
         return analysis.security.checked_at if analysis.security else None
     if name == QUOTE:
         return recall.observed.as_of if recall.observed else None
-    figure = analysis.figures.get(name)
+    figure = analysis.figure(name)
     if figure is None or figure.value is None:
         return None
     if figure.forming:

@@ -14,7 +14,8 @@ from ....core.giving_way import give_way
 from ....core.market import Quote
 from ....core.security import SecurityReport
 from ....core.settings import Settings
-from ...khala.records import MarketAnalysis, Provenance
+from ...khala.freshness import rules_of
+from ...khala.records import MarketAnalysis, Provenance, core_figures
 from ...market_data.protocol import Bars
 from .report import plain_report
 
@@ -30,12 +31,14 @@ def build_analysis(
     *,
     quote: Quote | None,
     security: SecurityReport | None,
+    security_absent: str = "not_checked",
     settings: Settings,
     now: datetime,
 ) -> MarketAnalysis:
     """Compute every figure, the signal, its triggers and the plain report for the last closed bar of `bars`.
 
-    `quote` is the price seen now, if any: live figures and the freshness band stand on it.
+    `quote` is the price seen now, if any: live figures and the freshness band stand on it. `security_absent` says why
+    there is no security report: no_provider, not_checked, failed.
 
     Raises:
         TooFewBars: there is no closed bar with a price.
@@ -53,18 +56,18 @@ def build_analysis(
         raise TooFewBars(f"{bars.token.symbol} has no closed {bars.interval} bar.", hint="Try a longer history.")
     bar_close = bars.closes_at(int(closed[-1]))
     price = float(frame["close"].iloc[closed[-1]])
-    reference = quote.price if quote else price
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
 
     give_way()
     figures = compute_indicators(frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind)
     give_way()
     signal = decide_signal(figures, price=price, **thresholds)
-    crossings = triggers(figures, frame, reference_price=reference, **thresholds)
+    crossings = triggers(figures, frame, reference_price=price, **thresholds)
     if quote is not None:
         figures = figures | live_figures(frame, quote.price, interval=bars.interval)
 
     give_way()
+    rsi, bollinger, further = core_figures(figures)
     analysis = MarketAnalysis(
         token=bars.token,
         interval=bars.interval,
@@ -74,10 +77,14 @@ def build_analysis(
         next_bar_due=next_bar_close(bars.token.kind, bars.interval, bar_close),
         price=price,
         quote=quote,
-        figures=figures,
+        rsi=rsi,
+        bollinger=bollinger,
+        figures=further,
         signal=signal,
         triggers=crossings,
         security=security,
+        security_absent=security_absent,
+        rules=rules_of(settings),
         provenance=Provenance(
             provider=bars.provider,
             source=bars.source,
@@ -108,7 +115,7 @@ def verify_analysis(analysis: MarketAnalysis, *, now: datetime) -> None:
     band = [analysis.value(f"bb_{part}_20_2") for part in ("lower", "middle", "upper")]
     if None not in band and not band[0] <= band[1] <= band[2]:  # type: ignore[operator]
         raise VerificationFailed(f"{symbol}: Bollinger bands out of order {band}.")
-    if any(f.value is not None and not math.isfinite(f.value) for f in analysis.figures.values()):
+    if any(f.value is not None and not math.isfinite(f.value) for f in analysis.all_figures.values()):
         raise VerificationFailed(f"{symbol}: a figure is not a finite number.")
     if analysis.quote is not None:
         ratio = analysis.quote.price / analysis.price

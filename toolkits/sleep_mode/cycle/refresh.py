@@ -84,7 +84,12 @@ class Refresher:
                     security = self._security.report(item.token, deep=item.deep, run=run)
             with run.step("figures"):
                 return build_analysis(
-                    fetched.bars, quote=quote, security=security, settings=self._settings, now=run.now
+                    fetched.bars,
+                    quote=quote,
+                    security=security,
+                    security_absent="no_provider" if self._security is None else "not_checked",
+                    settings=self._settings,
+                    now=run.now,
                 )
         except DeepTraderError as error:
             run.outcome(item, "refused" if isinstance(error, VerificationFailed) else "failed", error=error)

@@ -25,7 +25,7 @@ def plain_report(analysis: MarketAnalysis) -> str:
         _trend_line(analysis),
         _risk_line(analysis),
         _security_line(analysis.security),
-        _absent_line(analysis.figures),
+        _absent_line(analysis.all_figures),
     ]
     return " ".join(line for line in lines if line)
 

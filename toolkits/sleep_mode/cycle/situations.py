@@ -34,7 +34,7 @@ def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> i
     if not new.any():
         return 0
     if new.sum() == 1 and frame.index[new][0] == analysis.bar_close:
-        figures = {name: figure.value for name, figure in analysis.figures.items() if not figure.forming}
+        figures = {name: figure.value for name, figure in analysis.all_figures.items() if not figure.forming}
         return khala.add_situations(bars.token, bars.interval, [(analysis.bar_close, analysis.price, figures)])
     return khala.add_situations(bars.token, bars.interval, _rows(bars, new))
 

@@ -241,7 +241,7 @@ def facts_of(analysis: MarketAnalysis, settings: Settings) -> tuple[Cited, ...]:
     c.close(analysis)
     if analysis.quote is not None:
         c.seen(analysis, analysis.quote)
-    for name in analysis.figures:
+    for name in analysis.all_figures:
         try:
             c.figure(analysis, name)
         except Absent:
