@@ -13,31 +13,36 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from ...core.clock import Clock
 from ...core.errors import StoreCorrupt, StoreError, VerificationFailed
-from ...core.token import Interval
+from ...core.settings import Settings
+from ...core.token import Interval, Token
 from .codec import decode, decode_all, encode, encode_analysis, plain
 from .entries import analysis_entry, document_entry, fields_of, put_entries
 from .journal import Journal
+from .recall import Recaller
 from .records import Document, MarketAnalysis, PublishReport
 from .schema import bump, epoch
+from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
 """Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
 
 
-class AnalysisTable:
-    """Store, publish, read back. What is stored is never changed."""
+class Analyses:
+    """Store, publish, read back, as a part of `Khala`. What is stored is never changed."""
 
-    def __init__(self, journal: Journal, *, oversold: float, overbought: float) -> None:
-        self._journal = journal
-        self._limits = oversold, overbought
-        self._written: dict[str, tuple[MarketAnalysis, str]] = {}
+    journal: Journal
+    clock: Clock
+    settings: Settings
+    _recaller: Recaller
+    _written: dict[str, tuple[MarketAnalysis, str]]
 
     def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
-        """Commit analyses; returns their ids in order.
+        """Commit analyses to the journal, not yet visible to `latest`; returns their ids in order.
 
-        Findings that are already there (the same id) are not stored again and keep their dates: only the moment of
-        their last verification is noted.
+        When this returns they survive a kill. Findings that are already there (the same id) are not stored again and
+        keep their dates: only the moment of their last verification is noted.
         """
         given = list(analyses)
         rows = []
@@ -47,7 +52,7 @@ class AnalysisTable:
             rows.append((analysis_id, analysis.token.symbol, analysis.interval, bar_close, computed, computed, body))
         if not rows:
             return []
-        with self._journal.write() as connection:
+        with self.journal.write() as connection:
             before = connection.total_changes
             connection.executemany(
                 "INSERT INTO analyses (id, symbol, interval, bar_close, computed_at, verified_at, body) "
@@ -64,17 +69,17 @@ class AnalysisTable:
             self._written.pop(next(iter(self._written)))
         return ids
 
-    def publish(self, ids: Sequence[str], now: datetime) -> tuple[PublishReport, dict[str, MarketAnalysis]]:
-        """Flip the pointers of those versions that pass verification, all in one transaction.
+    def publish(self, analysis_ids: Sequence[str]) -> PublishReport:
+        """Make stored versions the ones that are read, those that pass verification, all in one transaction.
 
         Each is read back from the journal: it must be what was computed, come from the past, carry a usable figure or
-        an honest reason why not, and be no older than what it replaces. Returns what became of each, and the published
-        ones as they stand in the journal.
+        an honest reason why not, and be no older than what it replaces.
         """
+        now = self.clock.now()
         published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
-        ids = list(dict.fromkeys(ids))
-        with self._journal.write() as connection:
+        ids = list(dict.fromkeys(analysis_ids))
+        with self.journal.write() as connection:
             bodies = {
                 analysis_id: plain(connection, body)
                 for analysis_id, body in _select(connection, "SELECT id, body FROM analyses WHERE id IN", ids)
@@ -105,7 +110,8 @@ class AnalysisTable:
                 bump(connection, "recall", "names")
         for analysis_id in published:
             self._written.pop(analysis_id, None)
-        return PublishReport(published=tuple(published), refused=refused, at=now), published
+        self._recaller.remember(published)
+        return PublishReport(published=tuple(published), refused=refused, at=now)
 
     def _point(
         self,
@@ -137,7 +143,7 @@ class AnalysisTable:
             past = decode(MarketAnalysis, plain(connection, row[0]))
         except StoreCorrupt:
             return  # unreadable, so there is nothing to digest; the new version replaces it all the same
-        digest = digest_of(past, *self._limits)
+        digest = digest_of(past, self.settings.rsi_oversold, self.settings.rsi_overbought)
         prefix = f"{past.token.symbol}:{past.interval}:"
         last = connection.execute(
             "SELECT body FROM documents WHERE kind = 'digest' AND key >= ? AND key < ? ORDER BY key DESC LIMIT 1",
@@ -168,27 +174,28 @@ class AnalysisTable:
             raise VerificationFailed("what was written is not what was computed")
         return analysis
 
-    def get(self, analysis_id: str) -> MarketAnalysis | None:
-        """One version by its id, published or not; None when it is not (or no longer) there."""
-        with self._journal.read() as connection:
+    def analysis(self, analysis_id: str) -> MarketAnalysis | None:
+        """One stored version by its id, published or not; None when it is not (or no longer) there."""
+        with self.journal.read() as connection:
             row = connection.execute("SELECT body FROM analyses WHERE id = ?", (analysis_id,)).fetchone()
             return decode(MarketAnalysis, plain(connection, row[0])) if row else None
 
     def history(
-        self, symbol: str, interval: Interval, since: datetime | None, until: datetime | None, limit: int
+        self,
+        token: Token | str,
+        *,
+        interval: Interval = "1d",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
     ) -> list[MarketAnalysis]:
-        """Stored versions of a token, newest bar and newest computation first."""
-        with self._journal.read() as connection:
+        """Stored versions of a token by `bar_close` in [since, until], newest first, `limit` at most."""
+        span = (epoch(since) if since else float("-inf"), epoch(until) if until else float("inf"))
+        with self.journal.read() as connection:
             rows = connection.execute(
                 "SELECT body FROM analyses WHERE symbol = ? AND interval = ? AND bar_close >= ? AND bar_close <= ? "
                 "ORDER BY bar_close DESC, computed_at DESC LIMIT ?",
-                (
-                    symbol,
-                    interval,
-                    epoch(since) if since else float("-inf"),
-                    epoch(until) if until else float("inf"),
-                    limit,
-                ),
+                (symbol_of(token), interval_of(interval), *span, limit_of(limit)),
             ).fetchall()
             return decode_all(MarketAnalysis, (row[0] for row in rows), plain=partial(plain, connection))
 
@@ -228,7 +235,8 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
     absent = [figure.absent for figure in analysis.all_figures.values() if figure.value is None]
     if len(absent) == len(analysis.all_figures) and {"failed", "no_data"} & set(absent):
         raise VerificationFailed("none of its figures could be computed")
-    if before is not None and _moments(analysis) < before[:2]:
+    # What a clock that ran ahead has published gives way to anything.
+    if before is not None and max(before[:2]) <= epoch(now) and _moments(analysis) < before[:2]:
         raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
 
 

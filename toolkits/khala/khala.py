@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, StoreCorrupt
-from ...core.market import Quote
-from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
-from ...core.token import INTERVALS, Interval, Token, normalize_symbol
+from ...core.token import Interval, Token
 from . import upkeep
 from .aio import in_thread
-from .analyses import AnalysisTable
+from .analyses import Analyses
 from .embedder import Embedder, resolve_embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .freshness import Rules, judge_document
@@ -32,9 +29,6 @@ from .records import (
     Freshness,
     HealthReport,
     IndexReport,
-    MarketAnalysis,
-    Memory,
-    PublishReport,
     Recall,
     RepairReport,
     SearchFilter,
@@ -42,18 +36,17 @@ from .records import (
     SimilarSituations,
     StaleReason,
     StoreStatus,
-    UniverseEvent,
 )
 from .schema import COMPONENT, MIGRATIONS, counter, moment
 from .search import Found, Searcher
-from .shelves import Shelves
-from .situations import SituationTable
+from .shelves import Shelves, interval_of, limit_of, symbol_of
 from .upkeep import Retention
+
+if TYPE_CHECKING:
+    from .situations import SituationTable
 
 JOURNAL_FILE = "journal.db"
 CHROMA_FOLDER = "chroma"
-NOTE_LIMIT = 4_000
-"""Characters of a note."""
 
 
 class _Search(NamedTuple):
@@ -62,11 +55,12 @@ class _Search(NamedTuple):
     searcher: Searcher
 
 
-class Khala:
+class Khala(Analyses, Shelves):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
-    that cannot be right. The most used have an async twin with an `a` in front.
+    that cannot be right. The most used have an async twin with an `a` in front; `aio.in_thread` makes one
+    of any other.
     """
 
     def __init__(self, journal: Journal, *, clock: Clock, settings: Settings, embedder: Any = None) -> None:
@@ -74,10 +68,8 @@ class Khala:
         self.journal = journal
         self.clock = clock
         self.settings = settings
-        limits = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
-        self._analyses = AnalysisTable(journal, **limits)
-        self._shelves = Shelves(journal)
-        self._situations = SituationTable(journal)
+        self._written = {}
+        self._situation_table: SituationTable | None = None
         self._recaller = Recaller(journal, clock, Rules.of(settings))
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
         self._embedder = embedder
@@ -161,22 +153,6 @@ class Khala:
         recalls = (self.latest(token, interval=interval) for token in tokens)
         return {recall.symbol: recall for recall in recalls}
 
-    def analysis(self, analysis_id: str) -> MarketAnalysis | None:
-        """One stored version by its id, published or not."""
-        return self._analyses.get(analysis_id)
-
-    def history(
-        self,
-        token: Token | str,
-        *,
-        interval: Interval = "1d",
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 100,
-    ) -> list[MarketAnalysis]:
-        """Stored versions of a token by `bar_close` in [since, until], newest first, `limit` at most."""
-        return self._analyses.history(_symbol_of(token), _interval_of(interval), since, until, _limit_of(limit))
-
     def symbols(self) -> tuple[Token, ...]:
         """Tokens that have a published analysis, by symbol."""
         return self._known()[1]
@@ -193,122 +169,21 @@ class Khala:
         with self.journal.read() as connection:
             generation = counter(connection, "names")
         if self._names is None or self._names[0] != generation:
-            published = self._shelves.tokens(published_only=True)
-            self._names = generation, published, Lexicon(self._shelves.tokens(published_only=False))
+            published = self._tokens(published_only=True)
+            self._names = generation, published, Lexicon(self._tokens(published_only=False))
         return self._names
 
-    # -- writing --------------------------------------------------------------------------------------------------
-
-    def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
-        """Commit analyses to the journal, not yet visible to `latest`; returns their ids.
-
-        When this returns they survive a kill. Findings that are there already keep their dates.
-        """
-        return self._analyses.store(analyses)
-
-    def publish(self, analysis_ids: Sequence[str]) -> PublishReport:
-        """Make stored versions the ones that are read: each is verified, then all pointers move in one transaction."""
-        report, published = self._analyses.publish(analysis_ids, self.clock.now())
-        self._recaller.remember(published)
-        return report
-
-    def observe(self, quotes: Iterable[Quote]) -> int:
-        """Note prices seen now; only those newer than the last are kept. Returns how many."""
-        return self._shelves.observe(quotes)
-
-    def set_security(self, symbol: str, report: SecurityReport) -> bool:
-        """Keep the newest security report of a token; True when its finding is a new one."""
-        return self._shelves.set_security(_symbol_of(symbol), report)
-
-    def security(self, symbol: str) -> SecurityReport | None:
-        """The newest security report of a token, None if it was never checked."""
-        return self._shelves.security(_symbol_of(symbol))
-
-    def security_history(self, symbol: str, *, limit: int = 20) -> list[SecurityReport]:
-        """Security findings of a token, newest first, one for each change."""
-        return self._shelves.security_history(_symbol_of(symbol), _limit_of(limit))
-
     # -- prepared texts -------------------------------------------------------------------------------------------
-
-    def put_documents(self, documents: Sequence[Document]) -> None:
-        """Keep prepared texts; each replaces the one of its kind and key."""
-        self._shelves.put_documents(documents)
 
     def documents(
         self, kind: str, *, key: str | None = None
     ) -> list[tuple[Document, Freshness, tuple[StaleReason, ...]]]:
         """Prepared texts of a kind, newest first, each judged now by its own end and by what it rests on."""
-        return [(document, *self._judged(document)) for document in self._shelves.documents(kind, key)]
+        return [(document, *self._judged(document)) for document in self._documents(kind, key)]
 
     def _judged(self, document: Document) -> tuple[Freshness, tuple[StaleReason, ...]]:
         versions = {analysis_id: self._recaller.version(analysis_id) for analysis_id in document.rests_on}
         return judge_document(document, versions, self.clock.now())
-
-    def drop_documents(self, kind: str, keys: Iterable[str]) -> int:
-        """Forget prepared texts; returns how many there were."""
-        return self._shelves.drop_documents(kind, keys)
-
-    # -- notes ----------------------------------------------------------------------------------------------------
-
-    def remember(
-        self,
-        text: str,
-        *,
-        tags: Iterable[str] = (),
-        importance: float = 0.5,
-        symbols: Iterable[str] = (),
-        source: str = "",
-    ) -> Memory:
-        """Keep a free-text note of up to 4,000 characters. `importance` is 0 to 1; `source` says who wrote it."""
-        text = text.strip()
-        if not text:
-            raise InvalidInput("A note without text cannot be kept.")
-        if len(text) > NOTE_LIMIT:
-            raise InvalidInput(f"The note has {len(text):,} characters.", hint=f"Keep it under {NOTE_LIMIT:,}.")
-        tags = [tag.strip().lower() for tag in tags if tag.strip()]
-        if not _is_text("".join((text, source, *tags))):
-            raise InvalidInput("The note holds half a character (a lone surrogate).", hint="Send valid Unicode.")
-        if not 0 <= importance <= 1:
-            raise InvalidInput(f"Importance runs from 0 to 1, not {importance}.")
-        memory = Memory(
-            memory_id=uuid.uuid4().hex[:12],
-            text=text,
-            tags=tuple(dict.fromkeys(tags)),
-            importance=importance,
-            symbols=tuple(dict.fromkeys(_symbol_of(symbol) for symbol in symbols)),
-            source=source,
-            created_at=self.clock.now(),
-        )
-        self._shelves.put_memory(memory)
-        return memory
-
-    def memories(self, *, tag: str | None = None, symbol: str | None = None, limit: int = 100) -> list[Memory]:
-        """Notes, the most important first, then the newest."""
-        wanted = _symbol_of(symbol) if symbol else None
-        found = [
-            memory
-            for memory in self._shelves.memories()
-            if (tag is None or tag.strip().lower() in memory.tags) and (wanted is None or wanted in memory.symbols)
-        ]
-        return found[: _limit_of(limit)]
-
-    def forget(self, memory_id: str) -> bool:
-        """Drop a note; False when there is none of that id."""
-        return self._shelves.drop_memory(memory_id)
-
-    # -- universe -------------------------------------------------------------------------------------------------
-
-    def record_universe(self, tokens: Sequence[Token], at: datetime) -> list[UniverseEvent]:
-        """Note who is in the universe, largest first; returns who entered and who left since the last time."""
-        return self._shelves.record_universe(tokens, at)
-
-    def universe(self) -> tuple[str, ...]:
-        """Symbols in the universe as last recorded, largest first."""
-        return self._shelves.universe()
-
-    def universe_events(self, *, since: datetime | None = None, limit: int = 100) -> list[UniverseEvent]:
-        """Entries and exits, newest first."""
-        return self._shelves.universe_events(since, _limit_of(limit))
 
     # -- searching ------------------------------------------------------------------------------------------------
 
@@ -325,7 +200,7 @@ class Khala:
         """
         condition = as_filter(where)
         named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
-        found = self._searching().searcher.search(text, condition, _limit_of(limit), named=named)
+        found = self._searching().searcher.search(text, condition, limit_of(limit), named=named)
         return [hit for hit in map(self._hit, found) if hit is not None]
 
     def _hit(self, found: Found) -> SearchHit | None:
@@ -341,14 +216,15 @@ class Khala:
         }
         if entry.kind == "analysis":
             symbol, _, interval = entry.key.rpartition(":")
-            recall = self.latest(symbol, interval=_interval_of(interval))
+            recall = self.latest(symbol, interval=interval_of(interval))
             hit |= {"freshness": recall.freshness, "analysis": recall.analysis}
         elif entry.kind == "memory":
-            hit["memory"] = self._shelves.memory(entry.key)
+            hit["memory"] = self._memory(entry.key)
         else:
-            document = self._shelves.document(entry.kind, entry.key)
-            if document is None:
+            found_documents = self._documents(entry.kind, entry.key)
+            if not found_documents:
                 return None
+            [document] = found_documents
             freshness = None if document.kind == "digest" else self._judged(document)[0]
             hit |= {"document": document, "freshness": freshness}
         return SearchHit(**hit)
@@ -360,12 +236,12 @@ class Khala:
 
         `as_of` None means now. Nothing later than it is looked at. An answer without situations says why in `note`.
         """
-        symbol, interval = _symbol_of(token), _interval_of(interval)
+        symbol, interval = symbol_of(token), interval_of(interval)
         at = ensure_utc(as_of) if as_of else self.clock.now()
         analysis = self.latest(symbol, interval=interval).analysis
         if analysis is not None and max(analysis.bar_close, analysis.computed_at) > at:
             analysis = None
-        return self._situations.similar(symbol, interval, at, _limit_of(limit), analysis)
+        return self._situations.similar(symbol, interval, at, limit_of(limit), analysis)
 
     def add_situations(
         self,
@@ -378,11 +254,19 @@ class Khala:
         The figures of a bar must come from bars up to it. Adding a row again changes nothing; another one for the same
         bar replaces it (bars that were adjusted for a split should be added again, all of them).
         """
-        return self._situations.add(_symbol_of(token), _interval_of(interval), rows)
+        return self._situations.add(symbol_of(token), interval_of(interval), rows)
 
     def situations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
         """The newest bar of a token that `similar` knows, None when it knows none."""
-        return self._situations.until(_symbol_of(token), _interval_of(interval))
+        return self._situations.until(symbol_of(token), interval_of(interval))
+
+    @property
+    def _situations(self) -> SituationTable:
+        from .situations import SituationTable  # imports numpy, which reading a token needs not
+
+        if self._situation_table is None:
+            self._situation_table = SituationTable(self.journal)
+        return self._situation_table
 
     @property
     def embedder(self) -> Embedder:
@@ -484,39 +368,16 @@ class Khala:
         return self.latest(token, interval=interval)
 
     alatest_many = in_thread(latest_many)
-    aanalysis = in_thread(analysis)
-    ahistory = in_thread(history)
-    astore = in_thread(store)
-    apublish = in_thread(publish)
-    aobserve = in_thread(observe)
-    aset_security = in_thread(set_security)
-    aput_documents = in_thread(put_documents)
+    aanalysis = in_thread(Analyses.analysis)
+    ahistory = in_thread(Analyses.history)
+    astore = in_thread(Analyses.store)
+    apublish = in_thread(Analyses.publish)
+    aobserve = in_thread(Shelves.observe)
+    aset_security = in_thread(Shelves.set_security)
+    aput_documents = in_thread(Shelves.put_documents)
     adocuments = in_thread(documents)
-    aremember = in_thread(remember)
-    amemories = in_thread(memories)
+    aremember = in_thread(Shelves.remember)
+    amemories = in_thread(Shelves.memories)
     asearch = in_thread(search)
     asimilar = in_thread(similar)
     aindex = in_thread(index)
-
-
-def _symbol_of(token: Token | str) -> str:
-    try:
-        return token.symbol if isinstance(token, Token) else normalize_symbol(token)
-    except ValueError as error:
-        raise InvalidInput(str(error), hint="Use a symbol such as BTC-USD or AAPL.") from error
-
-
-def _interval_of(interval: str) -> Interval:
-    if interval not in INTERVALS:
-        raise InvalidInput(f"There is no interval {interval!r}.", hint=f"Use one of {', '.join(INTERVALS)}.")
-    return interval
-
-
-def _limit_of(limit: int) -> int:
-    if limit < 1:
-        raise InvalidInput(f"A limit of {limit} asks for nothing.", hint="Use 1 or more.")
-    return min(limit, 10_000)
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)

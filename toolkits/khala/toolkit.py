@@ -1,6 +1,6 @@
 """Khala's door to agno: search memory, read analyses with their freshness, look for precedents, keep notes.
 
-A model stores nothing but notes, which are never facts, and what code computes when it asks for that.
+A model stores nothing but notes, which are never facts: figures are computed, never written by hand.
 """
 
 import logging
@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 from agno.tools import Toolkit
 
 from ...core.clock import ensure_utc
-from ...core.errors import DeepTraderError, InvalidInput, UnknownToken, VerificationFailed
+from ...core.errors import DeepTraderError, InvalidInput, UnknownToken
 from ...core.text import clean_label
-from ...core.token import INTERVALS, Interval, Token
+from ...core.token import Token
 from ..arguments import Names, Number, Text, as_names
 from .aio import in_thread
-from .records import Freshness, MarketAnalysis
 from .replies import UNTRUSTED, fit, found, likened, noted, number, recalled, to_json
+from .shelves import interval_of
 
 if TYPE_CHECKING:
     from .khala import Khala
 
 log = logging.getLogger(__name__)
 
-Analyse = Callable[[Token, Interval], MarketAnalysis | None]
 MOST_TOKENS = 25
 MOST_ROWS = 50
 TOOLS = (
@@ -32,9 +31,7 @@ TOOLS = (
     "recall_analysis",
     "recall_history",
     "find_similar_situations",
-    "store_analysis",
     "remember",
-    "list_memories",
     "forget",
 )
 INSTRUCTIONS = """\
@@ -47,7 +44,6 @@ class KhalaMemoryToolkit(Toolkit):
 
     Args:
         khala: the memory. None: the one that settings describe, opened at the first call.
-        analyse: computes an analysis of a token from market data, for `store_analysis`.
         author: who notes are said to be from.
         toolkit_options: passed on to agno's `Toolkit`; `include_tools` and `exclude_tools` choose among the tools.
     """
@@ -56,12 +52,10 @@ class KhalaMemoryToolkit(Toolkit):
         self,
         khala: "Khala | None" = None,
         *,
-        analyse: Analyse | None = None,
         author: str = "agent",
         **toolkit_options: Any,
     ) -> None:
         self._khala = khala
-        self._analyse = analyse
         self._author = author
         tools = [getattr(self, name) for name in TOOLS]
         super().__init__(
@@ -144,7 +138,7 @@ class KhalaMemoryToolkit(Toolkit):
             if not 1 <= len(names) <= MOST_TOKENS:
                 raise InvalidInput(f"{len(names)} tokens were named.", hint=f"Name 1 to {MOST_TOKENS}.")
             known, unknown = self._find_all(names)
-            recalls = self.khala.latest_many(known, interval=_interval(interval))
+            recalls = self.khala.latest_many(known, interval=interval_of(interval))
             return self._fit(unknown, "analyses", map(recalled, recalls.values()))
 
         return self._safely(answer)
@@ -165,7 +159,7 @@ class KhalaMemoryToolkit(Toolkit):
         def answer() -> str:
             known = self._find(token)
             span = {"since": _moment(since), "until": _moment(until, end=True)}
-            past = self.khala.history(known, interval=_interval(interval), limit=_count(limit), **span)
+            past = self.khala.history(known, interval=interval_of(interval), limit=_count(limit), **span)
             rows = (
                 {
                     "bar_close": f"{analysis.bar_close:%Y-%m-%dT%H:%MZ}",
@@ -193,40 +187,12 @@ class KhalaMemoryToolkit(Toolkit):
         def answer() -> str:
             similar = self.khala.similar(
                 self._find(token),
-                interval=_interval(interval),
+                interval=interval_of(interval),
                 limit=_count(limit),
                 as_of=_moment(as_of, end=True),
             )
             head, rows = likened(similar)
             return self._fit(head, "situations", rows)
-
-        return self._safely(answer)
-
-    def store_analysis(self, token: Text, interval: Text = "1d") -> str:
-        """Have the analysis of a token computed from market data and stored, unless memory has a fresh one.
-
-        Args:
-            token (str): Symbol, ticker or name.
-            interval (str): "1d" or "1h".
-        """
-
-        def answer() -> str:
-            known, length = self._find(token), _interval(interval)
-            recall = self.khala.latest(known, interval=length)
-            if recall.freshness is not Freshness.FRESH and self._analyse is not None:
-                analysis = self._analyse(known, length)
-                if analysis is not None:
-                    ids = self.khala.store([analysis])
-                    refused = self.khala.publish(ids).refused
-                    if refused:
-                        raise VerificationFailed(f"{known.symbol} was not stored: {refused[ids[0]]}.")
-                    recall = self.khala.latest(known, interval=length)
-            if recall.analysis is None:
-                raise UnknownToken(
-                    f"Memory holds no computed analysis of {known.symbol}.",
-                    hint="Have it analysed first: figures are computed, never written by hand.",
-                )
-            return to_json({"stored": recall.analysis.analysis_id} | recalled(recall))
 
         return self._safely(answer)
 
@@ -253,22 +219,6 @@ class KhalaMemoryToolkit(Toolkit):
 
         return self._safely(answer)
 
-    def list_memories(self, tag: Text = "", token: Text = "", limit: Number = 10) -> str:
-        """Notes the team kept, the most important first.
-
-        Args:
-            tag (str): Only those with this tag.
-            token (str): Only those about this token.
-            limit (int): How many.
-        """
-
-        def answer() -> str:
-            symbol = self._find(token).symbol if token.strip() else None
-            memories = self.khala.memories(tag=tag.strip() or None, symbol=symbol, limit=_count(limit))
-            return self._fit({"untrusted": UNTRUSTED}, "memories", map(noted, memories))
-
-        return self._safely(answer)
-
     def forget(self, memory_id: Text) -> str:
         """Drop a note.
 
@@ -279,7 +229,7 @@ class KhalaMemoryToolkit(Toolkit):
         def answer() -> str:
             if not self.khala.forget(memory_id.strip()):
                 shown = clean_label(memory_id, limit=24)
-                raise InvalidInput(f"There is no note {shown!r}.", hint="list_memories shows their ids.")
+                raise InvalidInput(f"There is no note {shown!r}.", hint="search_memory shows their ids.")
             return to_json({"forgotten": memory_id.strip()})
 
         return self._safely(answer)
@@ -311,14 +261,6 @@ class KhalaMemoryToolkit(Toolkit):
             else:
                 known.setdefault(token.symbol, token)
         return list(known.values()), {"unknown": unknown} if unknown else {}
-
-
-def _interval(text: str) -> Interval:
-    if text not in INTERVALS:
-        raise InvalidInput(
-            f"There is no interval {clean_label(text, limit=12)!r}.", hint=f"Use {' or '.join(INTERVALS)}."
-        )
-    return text
 
 
 def _count(value: Any) -> int:
