@@ -134,10 +134,10 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
         stale("not_yet", f"it rests on {_at(analysis)}, which has not closed at {time_text(now)}")
         until.append(analysis.bar_close)
     else:
-        for what, when in _moments(analysis, evidence.security):
-            if when > now:
-                stale("from_future", f"its {what} is dated {time_text(when)}, and it is {time_text(now)}")
-                until.append(when)
+        when, what = max(_moments(analysis, evidence.security))
+        if when > now:
+            stale("from_future", f"its {what} is dated {time_text(when)}, and it is {time_text(now)}")
+            until.append(when)
 
     due = analysis.next_bar_due + rules.grace
     if now < due:
@@ -180,15 +180,15 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
     return Judgement(verdict, tuple(reasons), missing, absent, now, min(until))
 
 
-def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterator[tuple[str, datetime]]:
+def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterator[tuple[datetime, str]]:
     """When everything was found. Sightings and findings come from other clocks, which may run a little ahead."""
-    yield "fetch", analysis.fetched_at
-    yield "computation", analysis.computed_at
+    yield analysis.fetched_at, "fetch"
+    yield analysis.computed_at, "computation"
     if analysis.quote is not None:
-        yield "quote", analysis.quote.as_of - CLOCK_SKEW
+        yield analysis.quote.as_of - CLOCK_SKEW, "quote"
     for report in (analysis.security, current):
         if report is not None:
-            yield "security check", report.checked_at - CLOCK_SKEW
+            yield report.checked_at - CLOCK_SKEW, "security check"
 
 
 def judge_document(

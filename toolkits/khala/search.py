@@ -63,6 +63,9 @@ class Searcher:
             near |= self._by_meaning(text, narrowed, width)
             worded |= {entry.id: entry for entry in self._table.by_words(text, narrowed, width)}
         entries = worded | self._table.by_ids(list(near), where)
+        for narrowed in wheres:  # whatever words the question has, what meets its conditions is an answer
+            if narrowed.model_dump(exclude={"kinds", "interval"}, exclude_defaults=True):
+                entries = {entry.id: entry for entry in self._table.newest(narrowed, width)} | entries
         scores = dict.fromkeys(entries, 0.0)
         by_cosine = sorted((id_ for id_ in near if id_ in entries), key=lambda id_: (-near[id_], id_))
         for weight, ranking in ((1.0, by_cosine), (WORD_WEIGHT, list(worded))):
@@ -72,7 +75,10 @@ class Searcher:
             if set(named) & set(entry.fields["symbols"] or ()):
                 scores[id_] += 1 + 0.1 * near.get(id_, 0.0)
         best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
-        return [Found(entries[id_], near.get(id_, 0.0), "chroma" if id_ in near else "words") for id_ in best]
+        return [
+            Found(entries[id_], near.get(id_, 0.0), "chroma" if id_ in near else "words" if id_ in worded else "newest")
+            for id_ in best
+        ]
 
     def _by_meaning(self, text: str, where: SearchFilter, limit: int) -> dict[str, float]:
         try:
