@@ -44,7 +44,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        document = value.model_dump(mode="json")
+        analysis = getattr(value, "analysis", None)
+        if isinstance(analysis, MarketAnalysis):  # every figure by its name, those with fields of their own too
+            figures = {name: figure.model_dump(mode="json") for name, figure in analysis.all_figures.items()}
+            document["analysis"]["figures"] = figures
+        return document
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -21,7 +21,8 @@ from pydantic import SecretStr
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
-from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex, Place, Server
+from deeptrader.toolkits.khala.chroma import Server
+from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex, Place
 
 EMBEDDER = HashEmbedder()
 

@@ -52,11 +52,11 @@ def test_everything_in_it_is_read(old: Path, open_khala: Callable[..., Khala]) -
     assert len(khala.history("SIM001-USD")) == 3
     assert khala.security("BTC-USD") is not None
     assert [note.text for note in khala.memories()] == ["never buy on a Monday"]
-    assert sorted(khala.universe()) == list(f"SIM00{n}-USD" for n in range(1, 7))
+    assert sorted(khala.universe()) == [f"SIM00{n}-USD" for n in range(1, 7)]
     assert len(khala.documents("scenario")) == 1
     assert len(khala.documents("digest")) == 8
     assert khala.documents("anticipated") == []
-    assert khala.similar("SIM001-USD").situations
+    assert khala.similar("SIM001-USD", interval="1h").situations
     assert khala.check().problems == ()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreCorrupt
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.codec import packed, plain
+from deeptrader.toolkits.khala.codec import _packed, plain
 
 HOUR = timedelta(hours=1)
 
@@ -52,9 +52,11 @@ def bodies(khala: Khala) -> dict[str, str | bytes]:
 @given(body=st.text(), dictionary=st.binary(min_size=1))
 def test_what_is_packed_unpacks_to_itself(body: str, dictionary: bytes) -> None:
     connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT, body BLOB)")
+    connection.execute("CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT UNIQUE, body BLOB)")
     connection.execute("INSERT INTO pack_dictionaries VALUES (3, '1d', ?)", (dictionary,))
-    assert plain(connection, packed(body, dictionary, 3)) == body
+    packed = _packed(connection, "1d", body)
+    assert packed[0] == 3
+    assert plain(connection, packed) == body
     assert plain(connection, body) == body
 
 

@@ -155,12 +155,6 @@ def plain(connection: sqlite3.Connection, body: str | bytes) -> str:
         raise StoreCorrupt(f"A packed body does not unpack ({error}).", hint="Run `deeptrader doctor`.") from error
 
 
-def packed(body: str, dictionary: bytes, number: int) -> bytes:
-    """A body packed against a dictionary; its first byte is the dictionary's number."""
-    packer = zlib.compressobj(LEVEL, zdict=dictionary)
-    return bytes([number]) + packer.compress(body.encode()) + packer.flush()
-
-
 def pack_superseded(journal: Journal) -> int:
     """Pack every version that is not published and not packed yet, in small transactions; returns how many."""
     total = 0
@@ -171,27 +165,23 @@ def pack_superseded(journal: Journal) -> int:
                 "AND id NOT IN (SELECT id FROM published) LIMIT ?",
                 (BATCH,),
             ).fetchall()
-            for interval in {row[-2] for row in rows}:
-                its = [row for row in rows if row[-2] == interval]
-                number, dictionary = _dictionary(connection, interval, max((row[-1] for row in its), key=len))
-                # Taken out and put in again: a row that only shrinks leaves its page as good as empty.
-                connection.executemany("DELETE FROM analyses WHERE seq = ?", [row[:1] for row in its])
-                connection.executemany(
-                    f"INSERT INTO analyses ({_COLUMNS}, interval, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [(*row[:-1], packed(row[-1], dictionary, number)) for row in its],
-                )
+            packed = [(*row[:-1], _packed(connection, *row[-2:])) for row in rows]
+            # Taken out and put in again: a row that only shrinks leaves its page as good as empty.
+            connection.executemany("DELETE FROM analyses WHERE seq = ?", [row[:1] for row in rows])
+            connection.executemany(
+                f"INSERT INTO analyses ({_COLUMNS}, interval, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", packed
+            )
         total += len(rows)
         if len(rows) < BATCH:
             return total
 
 
-def _dictionary(connection: sqlite3.Connection, interval: str, sample: str) -> tuple[int, bytes]:
-    """The dictionary for bodies of an interval and this schema; the sample becomes it when there is none."""
-    name = f"{interval}:{SCHEMA_VERSION}" if sample.startswith(_CURRENT) else interval
+def _packed(connection: sqlite3.Connection, interval: str, body: str) -> bytes:
+    """A body packed against the dictionary of its interval and schema; the first such body is the dictionary."""
+    name = f"{interval}:{SCHEMA_VERSION}" if body.startswith(_CURRENT) else interval
+    connection.execute(
+        "INSERT OR IGNORE INTO pack_dictionaries (name, body) VALUES (?, ?)", (name, body.encode()[-WINDOW:])
+    )
     row = connection.execute("SELECT number, body FROM pack_dictionaries WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        row = connection.execute(
-            "INSERT INTO pack_dictionaries (name, body) VALUES (?, ?) RETURNING number, body",
-            (name, sample.encode()[-WINDOW:]),
-        ).fetchone()
-    return row
+    packer = zlib.compressobj(LEVEL, zdict=row[1])
+    return bytes([row[0]]) + packer.compress(body.encode()) + packer.flush()

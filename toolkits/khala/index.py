@@ -18,7 +18,6 @@ A Chroma server (`chroma_url`) serves readers and a writer at once: there the wo
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import shutil
@@ -28,15 +27,16 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from ...core.settings import Settings
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect
 from .embedder import Embedder, embed_texts
-from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable, bounds
-from .journal import Journal, lock_file
+from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
+from .files import lock_file
+from .journal import Journal
 from .records import IndexReport, SearchFilter
 
 if TYPE_CHECKING:
@@ -54,19 +54,14 @@ BATCH = 40
 """Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
 REBUILD_AFTER = 500
 """Changes a copy takes in before it is built anew; opening one replays them, at a quarter of a millisecond each."""
-HNSW = {"space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100, "batch_size": 100}
-BUILD_SYNC, NEVER = 200, 1_000_000_000
-"""Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""
 PROBES = 3
 MAX_BYTES_PER_ROW = 200_000
 """A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 LOCK_SECONDS = 5.0
 """How long another process at the same work is waited for."""
-SERVER_SECONDS = 5.0
 RETRY_SECONDS = 60.0
 """How long a server, or a copy, that failed is left alone by searches."""
 TEXT_HASH = "text_hash"
-_MISMATCH = "Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`."
 
 
 class _Damaged(Exception):
@@ -81,32 +76,6 @@ class CopyState(NamedTuple):
     revision: int = 0
     number: int = LAST
     writes: int = 0
-
-
-class Server(NamedTuple):
-    """A Chroma server. `name` tells it from others where things are written down, without any secret."""
-
-    url: str
-    headers: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        return urlsplit(self.url).netloc
-
-    @classmethod
-    def of(cls, settings: Settings) -> Server | None:
-        """The server that settings name, None for the embedded Chroma. A password in its address becomes a header."""
-        if not settings.chroma_url:
-            return None
-        parts = urlsplit(settings.chroma_url)
-        basic = f"{parts.username}:{parts.password or ''}" if parts.username else ""
-        if settings.chroma_basic is not None:
-            basic = settings.chroma_basic.get_secret_value()
-        headers = {"Authorization": "Basic " + base64.b64encode(basic.encode()).decode()} if basic else {}
-        if settings.chroma_token is not None:
-            token = settings.chroma_token.get_secret_value()
-            headers |= {"Authorization": f"Bearer {token}", "X-Chroma-Token": token}
-        return cls(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/"), headers)
 
 
 def yield_to_others() -> None:
@@ -140,6 +109,7 @@ class ChromaIndex:
         self._retry_at = 0.0
         self._locks: dict[Place, threading.RLock] = {place: threading.RLock() for place in PLACES}
         self._open: dict[Place, tuple[str, Any, Any]] = {}
+        self._private: dict[Place, TemporaryDirectory[str]] = {}
         self._writing = threading.RLock()
 
     # -- searching ------------------------------------------------------------------------------------------------
@@ -155,18 +125,26 @@ class ChromaIndex:
         with self._locks[place]:
             if place in self.problems and self._timer() < self._retry_at:
                 raise StoreError(f"The search index ({place}) failed: {self.problems[place]}.", hint=_GOES_ON)
-            with self._failures(place):
-                collection = self._live(place)
-                if collection is None:
-                    return []
-                found = collection.query(
-                    query_embeddings=[vector.tolist()],
-                    n_results=limit,
-                    where=chroma_where(where),
-                    include=["distances"],
-                )
+            live = self.state(place).live
+            try:
+                found = self._query(place, vector, where, limit)
+            except StoreError:
+                if self.state(place).live == live:
+                    raise
+                found = self._query(place, vector, where, limit)  # it was replaced under our eyes
             self.problems.pop(place, None)
-        return [(id_, round(1 - far, 4)) for id_, far in zip(found["ids"][0], found["distances"][0], strict=True)]
+        return found
+
+    def _query(
+        self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
+    ) -> list[tuple[str, float]]:
+        with self._failures(place):
+            collection = self._live(place)
+            if collection is None:
+                return []
+            asked = {"query_embeddings": [vector.tolist()], "n_results": limit, "include": ["distances"]}
+            found = collection.query(where=chroma_where(where), **asked)
+            return [(id_, round(1 - far, 4)) for id_, far in zip(found["ids"][0], found["distances"][0], strict=True)]
 
     def behind(self, place: Place) -> int:
         """Entries that the published copy does not have in their present form."""
@@ -190,17 +168,14 @@ class ChromaIndex:
         with self._journal.read() as connection:
             rows = connection.execute("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')")
             facts = dict(rows.fetchall())
-        if facts.get("embedder", self.embedder.id) != self.embedder.id:
-            raise EmbedderMismatch(
-                f"This memory was embedded by {facts['embedder']}, but the embedder now is {self.embedder.id}.",
-                hint=_MISMATCH,
-            )
-        if dimension is not None and int(facts.get("dimension", dimension)) != dimension:
-            raise EmbedderMismatch(
-                f"This memory holds vectors of {facts['dimension']} dimensions, but {self.embedder.id} makes "
-                f"{dimension}.",
-                hint=_MISMATCH,
-            )
+        held, own = facts.get("embedder", self.embedder.id), self.embedder.id
+        if held != own:
+            said = f"This memory was embedded by {held}, but the embedder now is {own}."
+        elif dimension is not None and int(facts.get("dimension", dimension)) != dimension:
+            said = f"This memory holds vectors of {facts['dimension']} dimensions, but {own} makes {dimension}."
+        else:
+            return
+        raise EmbedderMismatch(said, hint="Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`.")
 
     def close(self) -> None:
         """Close what is open for searching."""
@@ -238,19 +213,16 @@ class ChromaIndex:
             finally:
                 os.close(handle)
 
-    def damage(self, place: Place, *, look_inside: bool = True) -> str | None:
+    def damage(self, place: Place) -> str | None:
         """What is wrong with the published copy, None when nothing is. Sizes are looked at before Chroma opens it."""
-        state = self.state(place)
-        if not state.live:
+        if not self.state(place).live:
             return NOT_BUILT
         with self._locks[place]:
-            if place in self.problems:
-                return self.problems[place]
             try:
                 with self._failures(place):
-                    collection = self._live(place)
-                    behind = self.behind(place)
-                    return self._lacks(place, collection, complete=behind == 0) if look_inside else None
+                    return self.problems.get(place) or self._lacks(
+                        place, self._live(place), complete=not self.behind(place)
+                    )
             except StoreError as error:
                 return self.problems.get(place, error.message)
 
@@ -432,7 +404,13 @@ class ChromaIndex:
             finding = self._unfit(place, name)
             if finding is not None:
                 raise _Damaged(finding)
-            client = self._connect(name)
+            folder = self._folder / name
+            if self._journal.read_only and self._server is None:  # Chroma writes when it opens, so it gets its own
+                self._private[place] = TemporaryDirectory(prefix="deeptrader-")
+                folder = Path(shutil.copytree(folder, f"{self._private[place].name}/copy"))
+                for path in (folder, *folder.rglob("*")):
+                    path.chmod(0o700)
+            client = connect(folder, self._server)
             held = (name, client, client.get_collection(self._collection(name), embedding_function=None))
             self._open[place] = held
         return held[2]
@@ -441,41 +419,17 @@ class ChromaIndex:
         held = self._open.pop(place, None)
         if held is not None:
             held[1].close()
+        private = self._private.pop(place, None)
+        if private is not None:
+            private.cleanup()
 
     @contextmanager
     def _client(self, name: str = "") -> Iterator[Any]:
-        client = self._connect(name)
+        client = connect(self._folder / name, self._server)
         try:
             yield client
         finally:
             client.close()
-
-    def _connect(self, name: str) -> Any:
-        # Chroma takes half a second to import, and reading a token needs none of it.
-        import chromadb
-        from chromadb.config import Settings as ChromaSettings
-
-        quiet = ChromaSettings(anonymized_telemetry=False)
-        if self._server is None:
-            return chromadb.PersistentClient(str(self._folder / name), settings=quiet)
-        import httpx
-
-        url, headers = self._server
-        # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
-        httpx.get(f"{url}/api/v2/heartbeat", timeout=SERVER_SECONDS, headers=headers).raise_for_status()
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        client = chromadb.HttpClient(
-            host=parts.hostname or "localhost",
-            port=parts.port or (443 if secure else 8000),
-            ssl=secure,
-            headers=headers,
-            settings=quiet,
-        )
-        session = getattr(getattr(client, "_server", None), "_session", None)
-        if session is not None:
-            session.timeout = SERVER_SECONDS
-        return client
 
     def _collection(self, name: str) -> str:
         """A collection's name. On a server many memories live side by side; in a folder it is alone."""
@@ -523,24 +477,3 @@ class ChromaIndex:
 
 NOT_BUILT = "it was not built yet"
 _GOES_ON = "Reading goes on without it; `deeptrader repair` builds it anew from the journal."
-
-
-def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
-    """A filter in Chroma's language; None when it asks for nothing."""
-    parts: list[dict[str, Any]] = []
-    if where.kinds:
-        parts.append({"kind": {"$in": list(where.kinds)}})
-    if where.symbols:
-        named = [{"symbols": {"$contains": symbol}} for symbol in where.symbols]
-        parts.append(named[0] if len(named) == 1 else {"$or": named})
-    fields = ("interval", "token_kind", "signal")
-    parts += [{name: value} for name in fields if (value := getattr(where, name)) is not None]
-    if where.security:
-        parts.append({"security": {"$in": list(where.security)}})
-    parts += [{name: {"$lt" if sign == "<" else "$gt": limit}} for name, sign, limit in bounds(where)]
-    if where.since is not None:
-        parts.append({"as_of": {"$gte": where.since.timestamp()}})
-    if where.until is not None:
-        parts.append({"as_of": {"$lte": where.until.timestamp()}})
-    parts += [{"tags": {"$contains": tag}} for tag in where.tags]
-    return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}

@@ -13,42 +13,27 @@ and said. Every wait is bounded (`busy_seconds`) and names what it waited for.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from ...core.errors import (
-    SchemaMismatch,
-    StoreBusy,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
-    StoreUnavailable,
-)
+from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
+from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
 
-APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
 MIGRATED_WITH_BACKUP = "khala"
 """The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
 
-LOCK_PAUSE = 0.02
-"""Seconds between two attempts at a lock file."""
-
 Fence = Callable[[sqlite3.Connection], object]
 """Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
 
-_fence: ContextVar[Fence | None] = ContextVar("deeptrader_journal_fence", default=None)
+_fences: ContextVar[dict[str, Fence]] = ContextVar("deeptrader_journal_fences", default={})  # noqa: B039 - never changed
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -82,8 +67,9 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unavailable(self.path, error) from error
-        self._commits = _commits.setdefault(str(self.path.resolve()), [0])
+            raise unavailable(self.path, error) from error
+        self._file = str(self.path.resolve())
+        self._commits = _commits.setdefault(self._file, [0])
         self._identity: tuple[int, int] | None = None
         self._logged = False
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
@@ -106,6 +92,8 @@ class Journal:
             if self._depth:
                 self._depth += 1
                 try:
+                    if fence is not None:
+                        fence(self._live_writer())
                     yield self._live_writer()
                 finally:
                     self._depth -= 1
@@ -118,7 +106,7 @@ class Journal:
             self._depth = 1
             try:
                 with self._translated():
-                    check = fence or _fence.get()
+                    check = fence or _fences.get().get(self._file)
                     if check is not None:
                         check(connection)
                     yield connection
@@ -135,15 +123,15 @@ class Journal:
 
     @contextmanager
     def fenced(self, fence: Fence) -> Iterator[None]:
-        """Every write of this block, by this thread or task, stands behind a fence.
+        """Every write to this file in this block, by this thread or task, stands behind a fence.
 
         A thread that is started inside does not inherit it: run it in a copy of the context.
         """
-        before = _fence.set(fence)
+        before = _fences.set({**_fences.get(), self._file: fence})
         try:
             yield
         finally:
-            _fence.reset(before)
+            _fences.reset(before)
 
     def require_same_file(self) -> None:
         """Raises StoreUnavailable when the file was deleted or replaced, or its log removed, since it was opened."""
@@ -238,26 +226,8 @@ class Journal:
         Raises:
             StoreUnavailable: there is such a file already, or it cannot be written. What there is stays as it is.
         """
-        if target.exists():
-            raise StoreUnavailable(f"{target} exists already; a backup overwrites nothing.", hint="Name another file.")
-        unfinished = target.with_name(target.name + ".unfinished")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.unlink(missing_ok=True)
-            copy = sqlite3.connect(unfinished)
-            try:
-                with self._translated():
-                    self.reader().backup(copy, pages=1_000)
-                copy.execute("PRAGMA journal_mode=DELETE")
-            finally:
-                copy.close()
-            os.link(unfinished, target)  # unlike a rename it never replaces what came meanwhile
-            unfinished.unlink()
-        except OSError as error:
-            raise _unavailable(target, error) from error
-        except sqlite3.Error as error:
-            raise translate(error, target) from error
-        return target
+        with self._translated():
+            return back_up(self.reader(), target)
 
     # -- schema ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +244,7 @@ class Journal:
             return
         if version and component == MIGRATED_WITH_BACKUP and version < len(migrations):
             self.require_writable()
-            self.backup(self._backup_name(version))
+            self.backup(backup_name(self.path, version))
         with self._file_lock(), self.write() as connection:
             version = self._component_version(component)
             if version > len(migrations):
@@ -291,13 +261,6 @@ class Journal:
                 "ON CONFLICT (name) DO UPDATE SET version = excluded.version",
                 (component, len(migrations)),
             )
-
-    def _backup_name(self, version: int) -> Path:
-        """Beside the journal, by schema version, new release and date; never a name that is taken."""
-        day = datetime.now(UTC)
-        base = f"{self.path.stem}-schema{version}-before-{_release()}-{day:%Y%m%dT%H%M%S}"
-        names = (self.path.with_name(f"{base}{end}.backup.db") for end in ("", *(f"-{n}" for n in range(1, 1_000))))
-        return next(name for name in names if not name.exists())
 
     def _component_version(self, component: str) -> int:
         with self.read() as connection:
@@ -418,7 +381,7 @@ class Journal:
         elif self.size_bytes() <= QUICK_CHECK_LIMIT:
             finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if finding != "ok":
-                raise _corrupt(self.path, finding)
+                raise corrupt(self.path, finding)
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -427,7 +390,7 @@ class Journal:
         try:
             handle = lock_file(path, seconds=self._busy_ms / 1000)
         except OSError as error:
-            raise _unavailable(self.path, error) from error
+            raise unavailable(self.path, error) from error
         if handle is None:
             raise StoreBusy(
                 f"Another process has kept {path} locked for {self._busy_ms / 1000:g} s.",
@@ -444,75 +407,6 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
-
-
-def lock_file(path: Path, *, seconds: float) -> int | None:
-    """An open handle that holds the lock on a file until it is closed; None when another kept it for so long.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                os.close(handle)
-                return None
-            time.sleep(LOCK_PAUSE)
-
-
-def _release() -> str:
-    try:
-        return installed_version("deeptrader")
-    except ModuleNotFoundError:  # run from a folder that was never installed
-        return "unknown"
-
-
-def translate(error: sqlite3.Error, path: Path) -> StoreError:
-    """The typed error for what SQLite said about the file at `path`."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _corrupt(path, str(error))
-    if primary == sqlite3.SQLITE_FULL:
-        return StoreFull(
-            f"No space is left for the journal {path}; nothing of this write was kept.",
-            hint="Free some space, then run the command again.",
-        )
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(
-            f"Another process kept the journal {path} locked for too long.",
-            hint="Wait for it to finish, or stop it.",
-        )
-    if primary in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_IOERR,
-    ):
-        return _unavailable(path, error)
-    if "closed" in str(error):
-        return StoreUnavailable(f"The journal {path} is closed.", hint="Open Khala again.")
-    return StoreError(f"The journal {path} refused a query: {error}.", hint="Run `deeptrader doctor`.")
-
-
-def _corrupt(path: Path, finding: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"The journal {path} is damaged ({finding.splitlines()[0]}).",
-        hint="`deeptrader repair` saves what can be read of it, or restore a backup; nothing was changed.",
-    )
-
-
-def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"The journal {path} cannot be opened ({error}).",
-        hint="Check that the data directory is a folder and is yours to read and write, or set DEEPTRADER_DATA_DIR.",
-    )
 
 
 def _writable(path: Path) -> bool:

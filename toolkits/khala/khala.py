@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -13,13 +14,14 @@ from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from . import upkeep
+from . import files, upkeep
 from .aio import in_thread
 from .analyses import Analyses
+from .chroma import Server
 from .embedder import Embedder, resolve_embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .freshness import Rules, judge_document
-from .index import ChromaIndex, Server
+from .index import ChromaIndex
 from .journal import Fence, Journal
 from .names import Lexicon
 from .recall import Recaller
@@ -110,7 +112,8 @@ class Khala(Analyses, Shelves):
             StoreBusy: another process has kept its lock for too long.
         """
         path = Path(data_dir) / JOURNAL_FILE
-        if not (path.is_file() and path.stat().st_size) and any((path.parent / CHROMA_FOLDER).glob("*-*")):
+        whole = os.path.isfile(path) and os.path.getsize(path)
+        if not whole and any((path.parent / CHROMA_FOLDER).glob("*-*")):
             raise StoreCorrupt(
                 f"The journal {path} is empty or gone, and a search index made from it lies beside it.",
                 hint=f"Restore a backup; or remove {path.parent / CHROMA_FOLDER} to start anew.",
@@ -348,7 +351,7 @@ class Khala(Analyses, Shelves):
         """
         folder = Path(data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        return upkeep.restore(Path(backup), folder / JOURNAL_FILE, now=(clock or SystemClock()).now())
+        return files.restore(Path(backup), folder / JOURNAL_FILE, now=(clock or SystemClock()).now())
 
     @staticmethod
     def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
@@ -359,7 +362,7 @@ class Khala(Analyses, Shelves):
         Raises:
             StoreCorrupt: nothing of it can be read; nothing was changed.
         """
-        return upkeep.salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
+        return files.salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
 
     # -- the async way --------------------------------------------------------------------------------------------
 

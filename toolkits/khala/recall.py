@@ -23,8 +23,9 @@ from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.token import Interval, Token, normalize_symbol
 from .codec import decode, plain
+from .files import translate
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
-from .journal import Journal, translate
+from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import counter, moment
 

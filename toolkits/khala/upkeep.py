@@ -1,4 +1,4 @@
-"""Keeping memory in shape: look for damage, build anew, save what can be saved, back up, and let go of the old.
+"""Keeping memory in shape: look for damage, build anew, and let go of the old.
 
 Kept for ever: what is published, every universe event, every security finding and every note. Thinned: versions of an
 analysis, after some days to the last one of each closed bar, later to none (the digest of a day on which a state turned
@@ -7,18 +7,15 @@ stays longer); what is no longer published is packed. Let go of: prepared texts 
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt, StoreUnavailable
+from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
 from .codec import decode, pack_superseded, plain
 from .embedder import embed_texts
 from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
 from .index import NOT_BUILT, PLACES, ChromaIndex
-from .journal import APPLICATION_ID, Journal
+from .journal import Journal
 from .records import CompactReport, HealthReport, MarketAnalysis, RepairReport, StoreStatus
 from .schema import counter, epoch, moment
 
@@ -119,106 +116,6 @@ def _unreadable(journal: Journal) -> list[str]:
             except (StoreCorrupt, SchemaMismatch) as error:
                 problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
     return problems
-
-
-# -- backup, restore, salvage -----------------------------------------------------------------------------------------
-
-
-def restore(backup: Path, target: Path, *, now: datetime) -> Path | None:
-    """Put a backup in a journal's place; what was there is moved aside, and where to is returned.
-
-    No process may have the memory open.
-
-    Raises:
-        StoreCorrupt: the backup is damaged or no journal; nothing was changed.
-        StoreUnavailable: it cannot be read, or the place cannot be written.
-    """
-    if not backup.is_file():
-        raise StoreUnavailable(f"There is no backup {backup}.", hint="Name a file that `backup` wrote.")
-    with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as source:
-        try:
-            finding = source.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            ours = source.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-        except sqlite3.DatabaseError as error:
-            finding, ours = str(error), True
-        if finding != "ok" or not ours:
-            why = finding if ours else "it is no DeepTrader journal"
-            raise StoreCorrupt(f"The backup {backup} cannot be used: {why}.", hint="Use another one.")
-        try:
-            aside = _set_aside(target, now)
-            with closing(sqlite3.connect(target)) as copy:
-                source.backup(copy)
-                if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'index_copies'").fetchone():
-                    copy.execute("DELETE FROM index_copies")  # what Chroma holds belongs to another state
-                    copy.commit()
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(f"{target} cannot be written ({error}).", hint="Check space and rights.") from error
-    return aside
-
-
-def salvage(path: Path, *, now: datetime) -> dict[str, int]:
-    """Save what can be read of a damaged journal into a new one in its place; the damaged one is moved aside.
-
-    Returns the rows saved by table. Tables are read row by row from both ends, so that what lies before and after a
-    damaged page survives it.
-
-    Raises:
-        StoreCorrupt: not even its list of tables can be read; nothing was changed.
-    """
-    fresh = path.with_name(f"{path.name}.salvaged")
-    fresh.unlink(missing_ok=True)
-    saved: dict[str, int] = {}
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(fresh, isolation_level=None)) as target:
-        try:
-            made = source.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        except sqlite3.DatabaseError as error:
-            fresh.unlink(missing_ok=True)
-            raise StoreCorrupt(f"Nothing of {path} can be read ({error}).", hint="Restore a backup.") from error
-        target.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        target.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        target.execute("BEGIN")
-        shadows = ("entries_words_", "sqlite_")
-        for kind in ("table", "index", "trigger"):
-            for _, name, statement in (row for row in made if row[0] == kind and not row[1].startswith(shadows)):
-                target.execute(statement)
-                if kind == "table" and not name.startswith(("entries", "index_")):
-                    saved[name] = _copy_rows(source, target, name)
-        target.execute("DELETE FROM published WHERE id NOT IN (SELECT id FROM analyses)")
-        target.execute("DELETE FROM facts WHERE name = 'entries_derived'")
-        target.execute("COMMIT")
-    _set_aside(path, now)
-    fresh.rename(path)
-    return saved
-
-
-def _copy_rows(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
-    copied = 0
-    columns = [row[1] for row in source.execute(f"PRAGMA table_info({table})")]
-    key = [row[1] for row in source.execute(f"PRAGMA table_info({table})") if row[5]] or ["rowid"]
-    marks = ", ".join("?" * len(columns))
-    for direction in ("ASC", "DESC"):
-        order = ", ".join(f"{name} {direction}" for name in key)
-        with suppress(sqlite3.DatabaseError):  # a damaged page ends this direction, the other one goes on
-            for row in source.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}"):
-                copied += target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row).rowcount
-    return copied
-
-
-def _set_aside(path: Path, now: datetime) -> Path | None:
-    """Move a journal and its log to names of their own; None when there is none."""
-    if not path.exists():
-        return None
-    aside = path.with_name(f"{path.stem}-set-aside-{now:%Y%m%dT%H%M%S}{path.suffix}")
-    while aside.exists():
-        aside = aside.with_name(f"{aside.stem}-again{aside.suffix}")
-    for end in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + end)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + end))
-    return aside
-
-
-# -- retention --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

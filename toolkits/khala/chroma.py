@@ -1,0 +1,89 @@
+"""Chroma's own side: a server and its credentials, clients with limits, filters in its language."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ...core.settings import Settings
+from .entries import bounds
+from .records import SearchFilter
+
+HNSW = {"space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100, "batch_size": 100}
+BUILD_SYNC, NEVER = 200, 1_000_000_000
+"""Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""
+SERVER_SECONDS = 5.0
+"""How long a server may take over anything."""
+
+
+class Server(NamedTuple):
+    """A Chroma server. `name` tells it from others where things are written down, without any secret."""
+
+    url: str
+    headers: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @classmethod
+    def of(cls, settings: Settings) -> Server | None:
+        """The server that settings name, None for the embedded Chroma. A password in its address becomes a header."""
+        if not settings.chroma_url:
+            return None
+        parts = urlsplit(settings.chroma_url)
+        basic = f"{parts.username}:{parts.password or ''}" if parts.username else ""
+        if settings.chroma_basic is not None:
+            basic = settings.chroma_basic.get_secret_value()
+        headers = {"Authorization": "Basic " + base64.b64encode(basic.encode()).decode()} if basic else {}
+        if settings.chroma_token is not None:
+            token = settings.chroma_token.get_secret_value()
+            headers |= {"Authorization": f"Bearer {token}", "X-Chroma-Token": token}
+        return cls(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/"), headers)
+
+
+def connect(folder: Path, server: Server | None) -> Any:
+    """A client for a folder, or for a server if there is one."""
+    # Chroma takes half a second to import, and reading a token needs none of it.
+    import chromadb
+    from chromadb.config import Settings as ChromaSettings
+
+    quiet = ChromaSettings(anonymized_telemetry=False)
+    if server is None:
+        return chromadb.PersistentClient(str(folder), settings=quiet)
+    import httpx
+
+    # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
+    url, headers = server
+    httpx.get(f"{url}/api/v2/heartbeat", timeout=SERVER_SECONDS, headers=headers).raise_for_status()
+    parts = urlsplit(url)
+    secure, host = parts.scheme == "https", parts.hostname or "localhost"
+    port = parts.port or (443 if secure else 8000)
+    client = chromadb.HttpClient(host=host, port=port, ssl=secure, headers=headers, settings=quiet)
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if session is not None:
+        session.timeout = SERVER_SECONDS
+    return client
+
+
+def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
+    """A filter in Chroma's language; None when it asks for nothing."""
+    parts: list[dict[str, Any]] = []
+    if where.kinds:
+        parts.append({"kind": {"$in": list(where.kinds)}})
+    if where.symbols:
+        named = [{"symbols": {"$contains": symbol}} for symbol in where.symbols]
+        parts.append(named[0] if len(named) == 1 else {"$or": named})
+    fields = ("interval", "token_kind", "signal")
+    parts += [{name: value} for name in fields if (value := getattr(where, name)) is not None]
+    if where.security:
+        parts.append({"security": {"$in": list(where.security)}})
+    parts += [{name: {"$lt" if sign == "<" else "$gt": limit}} for name, sign, limit in bounds(where)]
+    if where.since is not None:
+        parts.append({"as_of": {"$gte": where.since.timestamp()}})
+    if where.until is not None:
+        parts.append({"as_of": {"$lte": where.until.timestamp()}})
+    parts += [{"tags": {"$contains": tag}} for tag in where.tags]
+    return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}
