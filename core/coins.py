@@ -167,7 +167,14 @@ def aliases_for(symbol: str) -> tuple[str, ...]:
 
 def is_common_word(alias: str) -> bool:
     """True when an alias is also an everyday word ("near", "link", "apple"): in prose it needs capitals or context."""
-    return alias.strip().lower() in _common_words()
+    word = alias.strip().lower()
+    return word in _common_words() or word in everyday_words()
+
+
+@cache
+def everyday_words() -> frozenset[str]:
+    """Short English words that are tickers too ("all", "it", "has"), lower-case."""
+    return frozenset(files(__package__).joinpath("data", "everyday_words.txt").read_text(encoding="utf-8").split())
 
 
 def is_stablecoin(symbol: str) -> bool:

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     )
     embedder: str = "wordllama"
     reply_budget_tokens: Count = 1_500
+    brief_tokens: Count = Field(default=150, description="model tokens of the brief that is pushed for one token")
+    brief_tokens_more: Count = Field(default=60, description="model tokens more for each further token")
+    brief_tokens_most: Count = Field(default=400, description="model tokens of a brief at most")
 
     # Risk rules
     max_position_percent: Positive = 2.0

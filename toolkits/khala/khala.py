@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -160,9 +160,12 @@ class Khala(Analyses, Shelves):
         """Tokens that have a published analysis, by symbol."""
         return self._known()[1]
 
-    def resolve(self, text: str) -> tuple[Token, ...]:
-        """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists."""
-        return self._known()[2].find(text)
+    def resolve(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Token, ...]:
+        """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists.
+
+        `vocabulary` and `loose` as in `Lexicon.find`.
+        """
+        return self._known()[2].find(text, vocabulary=vocabulary, loose=loose)
 
     def find(self, name: str) -> Token | None:
         """The token a whole name stands for: symbol, ticker, name or alias, in any case."""

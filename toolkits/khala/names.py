@@ -1,15 +1,17 @@
 """Which tokens does a text speak of? By symbol, ticker, name or alias, as whole words, the longest name first.
 
-Case decides where a name is also an everyday word: "near", "link", "one" and "gas" in prose are words; "NEAR", "$link",
-"near-usd" and "link token" are tokens. Names that nobody reviewed (they come from outside, and may be chosen to match
-everything) count only when spelled as given, capitals included.
+Case decides where a name is also an everyday word or the name of a figure: "near", "link", "rsi" and "gas" in prose are
+words; "NEAR", "$link", "near-usd" and "link token" are tokens. Names that nobody reviewed (they come from outside, and
+may be chosen to match everything) count only when spelled as given, capitals included. Where nothing else fits, and
+every other word of the text is a known one, a word is taken for the token that it names, in any case and with a slip.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from ...core.coins import (
@@ -29,7 +31,12 @@ TEXT_LIMIT = 20_000
 CONTEXT = frozenset({"coin", "coins", "token", "tokens", "stock", "stocks", "share", "shares", "crypto", "protocol"})
 """Words that make a token out of an everyday word before them: "link token"."""
 
-_WORD = re.compile(r"\$?\w+(?:[.\-&^=]\w+)*", re.UNICODE)
+TYPO_LIKENESS = 0.86
+"""difflib's ratio from which on a word of five letters or more counts as a name mistyped ("aple", "bitcon")."""
+
+_WORD = re.compile(r"[$#]?\w+(?:[.\-&^=]\w+)*", re.UNICODE)
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+"""Scripts written without spaces: a name in them is looked for anywhere in the text."""
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s*$|^\s*$")
 
 _Rule = Literal["any", "upper", "name", "exact"]
@@ -61,6 +68,9 @@ class Lexicon:
     def __init__(self, known: Iterable[Token]) -> None:
         self._entries: dict[str, _Entry] = {}
         self._symbols: dict[str, Token] = {}
+        self._foreign: dict[str, Token] = {}
+        known = tuple(known)
+        self._held = frozenset(token.symbol for token in known)
         for token in known:
             self._learn(token)
         for coin in reviewed_coins():
@@ -69,32 +79,85 @@ class Lexicon:
             self._learn(equity.token())
         self._longest = max((key.count(" ") + 1 for key in self._entries), default=1)
 
-    def find(self, text: str) -> tuple[Token, ...]:
-        """Tokens in order of first mention, each once."""
+    def find(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Token, ...]:
+        """Tokens in order of first mention, each once.
+
+        Args:
+            text: prose; the first 20,000 characters are looked at.
+            vocabulary: words (lower-case) that are about tokens without naming one. A token called like one of them
+                counts only where no other is named.
+            loose: names that are also words count in any case when every other word of the text is known; and where
+                nothing is named, the one word that is left counts, also with a slip in it.
+        """
         text = text[:TEXT_LIMIT]
         words = list(_words(text))
         shouting = len(words) > 3 and not any(c.islower() for c in text)
-        found: dict[str, Token] = {}
+        clear: dict[str, Token] = {}
+        doubtful: dict[str, Token] = {}
+        known = loose and all(w.lower in vocabulary or w.lower.isdigit() or self.one(w.lower) for w in words)
         at = 0
         while at < len(words):
             for length in range(min(self._longest, len(words) - at), 0, -1):
-                token = self._match(text, words, at, length, shouting)
+                run = words[at : at + length]
+                token = self._match(text, words, at, length, shouting) or (
+                    self._by_name(words, at, length, vocabulary) if loose else None
+                )
+                if token is None and known and length == 1 and words[at].lower not in vocabulary:
+                    token = self.one(words[at].lower)
+                    token = token if token is not None and token.symbol in self._held else None
                 if token is not None:
-                    found.setdefault(token.symbol, token)
+                    everyday = all(word.text.isalpha() and word.lower in vocabulary for word in run)
+                    short = length == 1 and len(run[0].text) <= 2 and token.symbol not in self._held
+                    unsure = (everyday or short) and not self._has_context(words, at + length - 1)
+                    (doubtful if unsure else clear).setdefault(token.symbol, token)
                     at += length
                     break
             else:
                 at += 1
-        return tuple(found.values())
+        for written, token in self._foreign.items():
+            if written in text:
+                clear.setdefault(token.symbol, token)
+        if clear or not vocabulary:
+            return tuple((clear or doubtful).values())
+        if loose and doubtful:
+            return tuple(doubtful.values())
+        token = self._guess(words, vocabulary) if loose else None
+        return (token,) if token is not None else ()
+
+    def _by_name(self, words: list[_Word], at: int, length: int, vocabulary: Collection[str]) -> Token | None:
+        """A token in memory by a name that is also a word ("apple"), unless a word that makes another thing of it
+        follows ("apple juice")."""
+        entry = self._entries.get(" ".join(word.lower for word in words[at : at + length]))
+        if entry is None or entry.rule != "name" or entry.token.symbol not in self._held:
+            return None
+        follower = words[at + length].lower if at + length < len(words) else ""
+        return entry.token if not follower or follower in vocabulary or not follower.isalpha() else None
+
+    def _guess(self, words: list[_Word], vocabulary: Collection[str]) -> Token | None:
+        """The token that the only word nobody knows may name, or else the only word that names one at all."""
+        plain = [word.lower.lstrip("$#") for word in words]
+        strange = list(dict.fromkeys(w for w in plain if w not in vocabulary and not w.isdigit()))
+        if len(strange) == 1:
+            word = strange[0]
+            if (token := self.one(word)) is not None:
+                return token
+            near = get_close_matches(word, self._entries, n=1, cutoff=TYPO_LIKENESS) if word.isalpha() else []
+            return self._entries[near[0]].token if near and len(word) >= 4 else None
+        named = {t.symbol: t for w in plain if (t := self.one(w)) is not None} if not strange else {}
+        return next(iter(named.values())) if len(named) == 1 else None
+
+    @staticmethod
+    def _has_context(words: list[_Word], at: int) -> bool:
+        return at + 1 < len(words) and words[at + 1].lower in CONTEXT
 
     def one(self, name: str) -> Token | None:
         """The token that a whole name stands for, in any case: symbol, ticker, name or alias."""
         if len(name) > 64:
             return None
-        symbol = name.strip().lstrip("$").upper().replace("/", "-")
+        symbol = name.strip().lstrip("$#").upper().replace("/", "-")
         if symbol in self._symbols:
             return self._symbols[symbol]
-        entry = self._entries.get(_key(name).lstrip("$"))
+        entry = self._entries.get(_key(name).lstrip("$#"))
         return entry.token if entry else None
 
     def _learn(self, token: Token) -> None:
@@ -102,9 +165,13 @@ class Lexicon:
             return
         self._symbols[token.symbol] = token
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
-        for alias in aliases_for(token.symbol):
+        renamed = getattr(reviewed, "became", None)
+        pair = (token.symbol.replace("-", ""),) if token.symbol.endswith("-USD") else ()
+        for alias in (*aliases_for(token.symbol), *(aliases_for(renamed) if renamed else ()), *pair):
             key = _key(alias)
-            if key and key not in self._entries:
+            if key and not key.isascii() and _UNSPACED.search(key):
+                self._foreign.setdefault(alias, token)
+            elif key and key not in self._entries:
                 called_so = reviewed is not None and key == _key(reviewed.name)
                 ticker = key == base_ticker(token.symbol).lower() and not called_so
                 rule: _Rule = "any"
@@ -120,12 +187,12 @@ class Lexicon:
 
     def _match(self, text: str, words: list[_Word], at: int, length: int, shouting: bool) -> Token | None:
         run = words[at : at + length]
-        if length == 1 and run[0].lower.lstrip("$").upper() in self._symbols:
-            symbol = run[0].lower.lstrip("$").upper()
+        if length == 1 and run[0].lower.lstrip("$#").upper() in self._symbols:
+            symbol = run[0].lower.lstrip("$#").upper()
             if "-" in symbol or "^" in symbol:
                 return self._symbols[symbol]
-        tagged = length == 1 and run[0].text.startswith("$")
-        entry = self._entries.get(" ".join(word.lower for word in run).lstrip("$"))
+        tagged = length == 1 and run[0].text[0] in "$#"
+        entry = self._entries.get(" ".join(word.lower for word in run).lstrip("$#"))
         if entry is None:
             return None
         if tagged or entry.rule == "any":

@@ -218,6 +218,11 @@ class Recall(Record):
         return self.freshness is Freshness.FRESH
 
     @property
+    def servable(self) -> bool:
+        """True when what is there may be answered from: FRESH, or PARTIAL, where the missing part is named."""
+        return self.analysis is not None and self.freshness in (Freshness.FRESH, Freshness.PARTIAL)
+
+    @property
     def age_seconds(self) -> float | None:
         """Seconds since the analysis was computed; None on a miss."""
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None

@@ -1,0 +1,113 @@
+"""Briefs: the few most telling statements about a question's tokens, in plain lines, within a budget of model tokens.
+
+A brief is what is pushed in front of a model, and its lines are what every answer by code is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...core.formats import time_text
+from ...core.model_tokens import estimate_tokens
+from ...core.settings import Settings
+from ...core.text import quote_untrusted
+from ..khala.records import MarketAnalysis, Recall
+from .screens import SHOWN, Screen, run_screen, screen_statement
+from .statements import Statement, statements_of
+from .topics import Topic
+
+ALWAYS_SHOWN = 0.6
+"""Security findings of this weight or more stand in every brief of their token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """Plain lines for a model. `statements` stand in it; `left_out` counts those that found no room."""
+
+    text: str
+    statements: tuple[Statement, ...] = ()
+    symbols: tuple[str, ...] = ()
+    as_of: datetime | None = None
+    left_out: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """About what it costs a model to read."""
+        return estimate_tokens(self.text)
+
+
+def order_for(topic: Topic | None, statements: Iterable[Statement]) -> list[Statement]:
+    """A token's statements in the order in which a question of this topic wants them.
+
+    First what the topic names, in its order; then a security warning; then the others, the most telling first.
+    """
+    places = {identity: place for place, identity in enumerate(topic.statements)} if topic else {}
+    made = list(statements)
+    first = sorted((s for s in made if s.id in places), key=lambda s: places[s.id])
+    warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN and s not in first]
+    lead = first[:1] + warnings + first[1:] if first else warnings
+    return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]
+
+
+def fit_statements(statements: Sequence[Statement], budget: int) -> list[Statement]:
+    """As many statements as fit a budget of model tokens, in their order; the first always."""
+    taken: list[Statement] = []
+    for statement in statements:
+        cost = estimate_tokens(statement.text) + 2
+        if taken and cost > budget:
+            continue
+        taken.append(statement)
+        budget -= cost
+    return taken
+
+
+def heading(recall: Recall) -> str:
+    """Whose figures follow and of which bar; that they are simulated; why they may not be used, where that is so."""
+    analysis = recall.analysis
+    if analysis is None:
+        return f"{recall.symbol}: memory holds nothing about it."
+    name = f" ({quote_name(analysis)})" if analysis.token.name and analysis.token.name != recall.symbol else ""
+    simulated = "SIMULATED DATA. " if analysis.provenance.simulated else ""
+    interval = "hourly" if analysis.interval == "1h" else "daily"
+    head = f"{simulated}{recall.symbol}{name}, {interval} bar closed {time_text(analysis.bar_close)}"
+    if not recall.servable:
+        why = "; ".join(dict.fromkeys(reason.detail for reason in recall.reasons)) or recall.freshness.value
+        return f"{head}: out of date, not to be used ({why})."
+    return f"{head}:"
+
+
+def quote_name(analysis: MarketAnalysis) -> str:
+    """A token's name as data: quoted and escaped when anything in it is not plain."""
+    quoted = quote_untrusted(analysis.token.name)
+    return quoted[1:-1] if "\\" not in quoted else quoted
+
+
+def market_statements(recalls: Sequence[Recall], settings: Settings, now: datetime) -> tuple[Statement, ...]:
+    """What can be said about the market as a whole: who is oversold, who is a buy, who moved most, who is unsafe."""
+    screens = (
+        Screen("rsi_14", "lowest", signal="buy", verdict="passes"),
+        Screen("rsi_14", "lowest", below=settings.rsi_oversold),
+        Screen("rsi_14", "highest", above=settings.rsi_overbought),
+        Screen("return_7", "highest", limit=3),
+        Screen("return_7", "lowest", limit=3),
+        Screen("volatility_30", "highest", limit=3),
+        Screen("rsi_14", "lowest", verdict="danger", limit=SHOWN),
+    )
+    made = [screen_statement(run_screen(screen, recalls, settings, now), settings) for screen in screens]
+    return tuple(made[:-1] if not any(_in_danger(recall) for recall in recalls) else made)
+
+
+def _in_danger(recall: Recall) -> bool:
+    report = recall.analysis.security if recall.analysis else None
+    return report is not None and report.verdict == "danger"
+
+
+def report_text(analysis: MarketAnalysis, settings: Settings) -> str:
+    """Every statement about an analysis as one text, the most telling first: what is shown, stored and searched."""
+    interval = "hourly" if analysis.interval == "1h" else "daily"
+    simulated = "SIMULATED DATA. " if analysis.provenance.simulated else ""
+    name = f" ({quote_name(analysis)})" if analysis.token.name and analysis.token.name != analysis.token.symbol else ""
+    head = f"{simulated}{analysis.token.symbol}{name}, {interval} bar closed {time_text(analysis.bar_close)}."
+    return " ".join([head, *(s.text for s in statements_of(analysis, settings))])

@@ -1,0 +1,412 @@
+"""One look into memory for a question: what is pushed before a model speaks, and what code answers by itself.
+
+The push, the gate, the tool, the command line and the page read through here, so all of them say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...core.errors import InvalidInput, StoreError, UnknownToken
+from ...core.formats import time_text
+from ...core.model_tokens import estimate_tokens
+from ...core.text import clean_label
+from ...core.token import Interval, Token, normalize_symbol
+from ..khala.records import MarketAnalysis, Recall
+from ..market_data.figures import SPECS
+from .briefs import Brief, fit_statements, heading, market_statements, order_for
+from .naming import find_token, nearest_names
+from .reading import Question, read_question
+from .screens import Screen, comparison_statements, run_screen, screen_statement
+from .statements import Statement, statements_of
+from .topics import NOT_HELD, TOPICS, Topic
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+
+LEAST_COVERED = 0.5
+"""Below this share of fresh tokens, what the rest of them say is not what the market says."""
+ANSWER_STATEMENTS = 6
+MOST_CHANGES = 8
+DEFAULT_TOPIC = "state"
+
+Step = Literal["answer", "delegate"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What memory holds for one question.
+
+    `recalls` are of the tokens named, `market` of every token where the question is about the market. `names_unknown`
+    were given as names and are none.
+    """
+
+    question: Question
+    recalls: tuple[Recall, ...] = ()
+    market: tuple[Recall, ...] = ()
+    names_unknown: tuple[str, ...] = ()
+    interval: Interval = "1d"
+    read_at: datetime = field(default_factory=lambda: datetime.min)
+
+    @property
+    def topic(self) -> Topic:
+        """The topic; how the token stands where none was read."""
+        return TOPICS[self.question.topic or DEFAULT_TOPIC]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(recall.symbol for recall in self.recalls)
+
+    @property
+    def certain(self) -> bool:
+        """True when topic and subject were read without guessing."""
+        return self.question.certain and not self.names_unknown
+
+    @cached_property
+    def covered(self) -> bool:
+        """True when memory holds, fresh, all that the question is about: then nobody needs to be asked."""
+        if self.names_unknown or self.question.unknown:
+            return False
+        if self.recalls:
+            return all(recall.usable for recall in self.recalls)
+        if self.question.about_market:
+            good = sum(recall.servable for recall in self.market)
+            return bool(self.market) and good >= LEAST_COVERED * len(self.market)
+        return self.topic.name == "definition"
+
+    @property
+    def delegate(self) -> tuple[str, ...]:
+        """Tokens that have to be looked at anew before anybody answers about them."""
+        return tuple(recall.symbol for recall in self.recalls if not recall.usable)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names that nobody in memory or the lists answers to."""
+        return (*self.names_unknown, *self.question.unknown)
+
+    @property
+    def next_step(self) -> Step:
+        return "answer" if self.covered else "delegate"
+
+    @property
+    def knows_something(self) -> bool:
+        """True when there is anything to say from memory."""
+        return any(recall.servable for recall in (*self.recalls, *self.market)) or self.covered
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a statement of an answer comes from."""
+
+    symbol: str
+    interval: str
+    bar_close: datetime
+    provider: str
+    fetched_at: datetime
+    computed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAnswer:
+    """An answer that code wrote from memory alone.
+
+    `served` is "memory" when everything asked about was there and fresh, "partly" when some of it was, "none" when
+    memory had nothing to say; then `text` says so in a sentence, and `suggestions` are questions it can answer.
+    """
+
+    text: str
+    served: Literal["memory", "partly", "none"]
+    statements: tuple[Statement, ...] = ()
+    symbols: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    suggestions: tuple[str, ...] = ()
+    as_of: datetime | None = None
+    topic: str = DEFAULT_TOPIC
+
+
+class Reader:
+    """Reads Khala for questions. Keep one for each Khala and share it; every method is safe across threads."""
+
+    def __init__(self, khala: Khala) -> None:
+        self.khala = khala
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Reader:
+        return self
+
+    def read(
+        self,
+        text: str = "",
+        *,
+        names: Sequence[str] = (),
+        topic: str | None = None,
+        screen: Screen | None = None,
+        earlier: Iterable[str] = (),
+    ) -> Reading:
+        """Look up what a question is about.
+
+        Args:
+            text: the question; read by its words where names and topic are not given.
+            names: symbols, tickers or names of tokens; they win over those in the text.
+            topic: a name from `TOPICS`; it wins over the one that the text names.
+            screen: a ranking or screen of the market, or of the tokens named.
+            earlier: symbols that the conversation was about.
+
+        Raises:
+            InvalidInput: nothing was given, or there is no such topic.
+            UnknownToken: names were given and none of them is known.
+            StoreError: memory cannot be read.
+        """
+        if not (names or text.strip() or topic or screen):
+            raise InvalidInput("No token, topic or question was given.", hint="Name a token, or ask about the market.")
+        if topic is not None and topic not in TOPICS:
+            raise InvalidInput(f"There is no topic {clean_label(topic)!r}.", hint=f"Use one of {', '.join(TOPICS)}.")
+        khala = self.khala
+        before = tuple(t for symbol in earlier if (t := find_token(symbol, khala)) is not None)
+        question = read_question(text, khala, khala.settings, earlier=before) if text.strip() else Question("")
+        if topic is not None:
+            question = replace(question, topic=topic)
+        if screen is not None:
+            question = replace(question, screen=screen, about_market=True)
+        tokens, strange = (question.tokens, ()) if not names else self._named(names)
+        if names and not tokens:
+            raise UnknownToken(
+                f"Memory knows no token called {', '.join(repr(clean_label(n, limit=24)) for n in strange[:5])}.",
+                hint=nearest_names(strange, khala),
+            )
+        question = replace(question, tokens=tokens, unknown=() if names else question.unknown)
+        if not tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
+            question = replace(question, about_market=True)
+        recalls = tuple(self._latest(token, question.interval) for token in tokens)
+        market: tuple[Recall, ...] = ()
+        if question.about_market and not (question.screen and question.screen.symbols):
+            market = tuple(khala.latest_many(khala.symbols(), interval=question.interval).values())
+        return Reading(question, recalls, market, strange, question.interval, khala.clock.now())
+
+    def _named(self, names: Sequence[str]) -> tuple[tuple[Token, ...], tuple[str, ...]]:
+        tokens: dict[str, Token] = {}
+        unknown: list[str] = []
+        for name in names:
+            token = self._stored(name) or find_token(name, self.khala)
+            if token is None:
+                unknown.append(name)
+            else:
+                tokens.setdefault(token.symbol, token)
+        return tuple(tokens.values()), tuple(unknown)
+
+    def _latest(self, token: Token, interval: Interval) -> Recall:
+        """What is known on the interval asked about; daily bars where there are no hourly ones."""
+        recall = self.khala.latest(token, interval=interval)
+        return self.khala.latest(token) if interval == "1h" and recall.analysis is None else recall
+
+    def _stored(self, name: str) -> Token | None:
+        try:
+            analysis = self.khala.latest(normalize_symbol(name)).analysis
+        except ValueError:
+            return None
+        return analysis.token if analysis else None
+
+    # -- what is pushed -------------------------------------------------------------------------------------------
+
+    def brief(self, reading: Reading, budget: int | None = None) -> Brief:
+        """Plain lines about a reading for a model to read, the topic's statements first.
+
+        Args:
+            budget: model tokens for the lines; None: 150 for one token, up to 400 for five and more, or for the market.
+        """
+        settings = self.khala.settings
+        count, most = len(reading.recalls), settings.brief_tokens_most
+        several = min(settings.brief_tokens + (count - 1) * settings.brief_tokens_more, most)
+        closing = self._closing(reading)
+        room = (budget or (several if count else most)) - sum(estimate_tokens(line) for line in closing)
+        lines: list[str] = []
+        taken: list[Statement] = []
+        across = self._across(reading)
+        if across:
+            taken += fit_statements(across, room // 2 if count else room)
+            lines += [f"- {statement.text}" for statement in taken]
+        room -= sum(estimate_tokens(line) for line in lines)
+        left_out = len(across) - len(taken)
+        for recall in reading.recalls:
+            head = heading(recall)
+            lines.append(head)
+            if not recall.servable:
+                continue
+            made = order_for(reading.topic, self.statements(recall, reading.topic))
+            own = fit_statements(made, room // count - estimate_tokens(head) - 1)
+            taken += own
+            left_out += len(made) - len(own)
+            lines += [f"- {statement.text}" for statement in own]
+        lines += closing
+        simulated = any(r.analysis and r.analysis.provenance.simulated for r in reading.market) and not reading.recalls
+        text = "\n".join([*(["SIMULATED DATA."] if simulated and lines else []), *lines])
+        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out)
+
+    def _across(self, reading: Reading) -> list[Statement]:
+        """Statements about several tokens: the comparison, the screen, the market."""
+        settings, now, question = self.khala.settings, reading.read_at, reading.question
+        made: list[Statement] = []
+        if len(reading.recalls) > 1:
+            made += comparison_statements(reading.recalls, settings, now, self._comparing(question))
+        if question.about_market and (reading.market or question.screen):
+            pool = reading.market or reading.recalls
+            if question.screen is not None:
+                made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
+            elif reading.topic.name == "change":
+                made += self._changes(pool)
+            elif not reading.recalls:
+                made += market_statements(pool, settings, now)
+        if reading.topic.name == "definition" and question.figure:
+            spec = SPECS[question.figure]
+            made.append(Statement("definition", "", f"{spec.label} is: {spec.definition}.", {}, "neutral", 1.0, now))
+        return made
+
+    @staticmethod
+    def _comparing(question: Question) -> str | None:
+        figure = question.figure
+        return figure if figure in SPECS and SPECS[figure].unit != "price" else None
+
+    def _changes(self, recalls: Sequence[Recall]) -> list[Statement]:
+        """The tokens that changed most since the bar before, the most telling change first."""
+        made = [
+            statement
+            for recall in recalls
+            if recall.servable
+            for statement in self.statements(recall, TOPICS["change"], only=("change",))
+        ]
+        made.sort(key=lambda statement: -statement.weight)
+        return made[:MOST_CHANGES]
+
+    def _closing(self, reading: Reading) -> list[str]:
+        lines = []
+        daily = [r.symbol for r in reading.recalls if reading.interval == "1h" and r.interval == "1d"]
+        if daily:
+            lines.append(f"Memory holds no hourly bars of {', '.join(daily)}; these are the daily ones.")
+        if reading.unknown:
+            lines.append(
+                f"Memory knows no token called {', '.join(clean_label(n, limit=24) for n in reading.unknown[:5])}."
+            )
+        if reading.question.not_held:
+            lines.append(f"Memory does not hold what was asked ({reading.question.not_held}).")
+        if reading.topic.cannot:
+            lines.append(reading.topic.cannot)
+        if reading.knows_something:
+            lines.append(NOT_HELD)
+        return lines
+
+    def statements(
+        self, recall: Recall, topic: Topic | None = None, *, only: Iterable[str] | None = None
+    ) -> tuple[Statement, ...]:
+        """Statements about one token. What is slow (an earlier bar, similar situations) is read only for its topic."""
+        analysis = recall.analysis
+        if analysis is None:
+            return ()
+        name = topic.name if topic else ""
+        before = self._before(analysis) if name == "change" else None
+        similar = None
+        if name == "history":
+            similar = self.khala.similar(analysis.token, interval=analysis.interval)
+        return statements_of(
+            analysis, self.khala.settings, quote=recall.observed, before=before, similar=similar, only=only
+        )
+
+    def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
+        """The newest stored analysis of an earlier bar."""
+        stored = self.khala.history(analysis.token, interval=analysis.interval, until=analysis.bar_close, limit=5)
+        return next((a for a in stored if a.bar_close < analysis.bar_close), None)
+
+    # -- what code answers ----------------------------------------------------------------------------------------
+
+    def answer(self, reading: Reading) -> MemoryAnswer:
+        """The answer that code writes: statements in the topic's order, each token's own, with their sources.
+
+        Never raises for want of an answer: what memory does not hold is said in a sentence, with suggestions.
+        """
+        try:
+            return self._answer(reading)
+        except StoreError as error:
+            return MemoryAnswer(f"Memory cannot be read: {error.message}", "none", topic=reading.topic.name)
+
+    def _answer(self, reading: Reading) -> MemoryAnswer:
+        good = [recall for recall in reading.recalls if recall.servable]
+        if not good and not (reading.question.about_market and reading.market) and reading.topic.name != "definition":
+            return self._nothing(reading)
+        lines: list[str] = []
+        taken: list[Statement] = []
+        across = self._across(reading)
+        taken += across
+        lines += [statement.text for statement in across]
+        if lines and any(r.analysis and r.analysis.provenance.simulated for r in reading.market):
+            lines.insert(0, "SIMULATED DATA.")
+        several = len(reading.recalls) > 1
+        for recall in reading.recalls:
+            lines.append(heading(recall))
+            if recall.servable:
+                made = order_for(reading.topic, self.statements(recall, reading.topic))
+                own = made[: ANSWER_STATEMENTS // 2 if several else ANSWER_STATEMENTS]
+                taken += own
+                lines += [statement.text for statement in own]
+        lines += [line for line in self._closing(reading) if line != NOT_HELD or reading.question.not_held]
+        used = good or [r for r in reading.market if r.servable]
+        named = {s.symbol for s in taken} | {fact.split(":", 1)[0] for s in across for fact in s.facts}
+        sources = tuple(_source(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
+        served = "memory" if reading.covered and not reading.question.not_held else "partly"
+        return MemoryAnswer(
+            text="\n".join(lines),
+            served=served,
+            statements=tuple(taken),
+            symbols=reading.symbols,
+            sources=sources,
+            suggestions=self._suggestions(reading) if reading.question.topic is None else (),
+            as_of=reading.read_at,
+            topic=reading.topic.name,
+        )
+
+    def _nothing(self, reading: Reading) -> MemoryAnswer:
+        question = reading.question
+        if reading.recalls:
+            told = " ".join(heading(recall) for recall in reading.recalls)
+        elif reading.unknown:
+            names = ", ".join(clean_label(name, limit=24) for name in reading.unknown[:5])
+            told = f"Memory knows no token called {names}. {nearest_names(reading.unknown, self.khala)}"
+        elif question.not_held:
+            told = f"Memory does not hold that ({question.not_held}). {NOT_HELD}"
+        elif question.about_market:
+            told = "Memory is empty: no sleep cycle has run yet."
+        else:
+            told = "I could not tell which token in memory this is about."
+        return MemoryAnswer(
+            told, "none", symbols=reading.symbols, suggestions=self._suggestions(reading), topic=reading.topic.name
+        )
+
+    def _suggestions(self, reading: Reading) -> tuple[str, ...]:
+        """Three questions that memory can answer now, about the tokens named or the first ones it knows."""
+        known = [recall.symbol for recall in reading.recalls if recall.servable]
+        if not known:
+            known = [token.symbol for token in self.khala.symbols()[:1]]
+        if not known:
+            return ("Run `deeptrader sleep --once` first.",)
+        return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
+
+
+def _source(analysis: MarketAnalysis) -> Source:
+    return Source(
+        analysis.token.symbol,
+        analysis.interval,
+        analysis.bar_close,
+        analysis.provenance.provider,
+        analysis.fetched_at,
+        analysis.computed_at,
+    )
+
+
+def describe_source(source: Source) -> str:
+    """A source in one line for people."""
+    interval = "hourly" if source.interval == "1h" else "daily"
+    return (
+        f"{source.symbol}, {interval} bar closed {time_text(source.bar_close)}, {source.provider}, "
+        f"fetched {time_text(source.fetched_at)}, computed {time_text(source.computed_at)}"
+    )

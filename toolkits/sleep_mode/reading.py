@@ -1,0 +1,264 @@
+"""Reading a question where no model does: tokens by name, the topic by the words of the two catalogues, nothing else.
+
+A named token always ends in at least its brief, so a misread topic costs the order of its statements and no more. What
+names neither a token nor the market is not answered with something wider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ...core.coins import everyday_words
+from ...core.settings import Settings
+from ...core.text import clean_label
+from ...core.token import Interval, Token
+from ..market_data.figures import SPECS
+from .screens import RANKED, Order, Screen
+from .topics import TOPICS
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+
+QUESTION_LIMIT = 1_000
+TYPO_LIKENESS = 0.85
+"""difflib's ratio from which on a longer word counts as another one mistyped."""
+
+_WORD = re.compile(r"[$#]?\w+(?:[./&'-]\w+)*%?", re.UNICODE)
+_LIMIT = re.compile(r"\b(below|under|less than|above|over|more than|at least)\s+(-?\d+(?:\.\d+)?)\s*(%?)")
+_BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d+)?)\s*(%?)")
+
+MARKET_WORDS = frozenset(
+    """which tokens coins stocks shares assets names list screen everything anything market markets gainers losers
+    movers best worst top most least lowest highest cheapest safest riskiest many""".split()
+)
+"""Words that make a question one about the market when it names no token."""
+_LOWEST = "lowest least smallest cheapest worst bottom losers calmest losing"
+_HIGHEST = "highest most largest biggest top best gainers strongest greatest"
+_ORDERS: dict[str, Order] = dict.fromkeys(_LOWEST.split(), "lowest") | dict.fromkeys(_HIGHEST.split(), "highest")
+_NO_LIMITS: dict[str, float | None] = {"below": None, "above": None}
+_OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was read in a text.
+
+    `topic` is a name from `TOPICS`, None when no word named one. `subject_unclear` says that it is about something that
+    is no token in memory or the lists, so that nothing wider may answer it; `unknown` are words that look like tokens
+    and are none. `earlier` tells that the tokens come from what was talked about before.
+    """
+
+    text: str
+    topic: str | None = None
+    tokens: tuple[Token, ...] = ()
+    figure: str | None = None
+    screen: Screen | None = None
+    about_market: bool = False
+    unknown: tuple[str, ...] = ()
+    not_held: str = ""
+    earlier: bool = False
+    interval: Interval = "1d"
+
+    @property
+    def subject_unclear(self) -> bool:
+        return not self.tokens and not self.about_market and not self.not_held and not self._definition
+
+    @property
+    def certain(self) -> bool:
+        """True when nothing about it had to be guessed: a topic, tokens or the market, and no unknown name."""
+        subject = bool(self.tokens) or self.about_market or self._definition
+        return self.topic is not None and subject and not self.unknown and not self.not_held
+
+    @property
+    def _definition(self) -> bool:
+        return self.topic == "definition"
+
+
+def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Sequence[Token] = ()) -> Question:
+    """Read a text.
+
+    Args:
+        text: what was asked, in any language; the first 1,000 characters count.
+        khala: which tokens are known.
+        settings: thresholds of named screens such as "oversold".
+        earlier: tokens that the conversation was about, taken up by a question that names none ("and its risk?").
+    """
+    text = clean_label(text, limit=QUESTION_LIMIT)
+    lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
+    words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
+    topic, figure = _topic(lowered, words), _figure(lowered)
+    about_market = any(word in MARKET_WORDS for word in words) or _names_market_alone(words)
+    tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not about_market)
+    unknown = _unknown(text, tokens, khala)
+    not_held = ""
+    if topic == "not_held":
+        not_held = next(word for word in TOPICS[topic].words if _mentions(lowered, word))
+        topic = _topic(lowered, words, leave_out={"not_held"})
+    if topic == "definition" and (figure is None or tokens):
+        topic = _topic(lowered, words, leave_out={"definition", "not_held"})
+    if topic is None and figure is not None and tokens:
+        topic = _home(figure)
+    if len(tokens) > 1 and topic in (None, "screen"):
+        topic = "compare"
+    taken_up = not tokens and not unknown and not about_market and bool(earlier) and _says_it(words)
+    question = Question(
+        text,
+        topic,
+        tuple(earlier) if taken_up else tokens,
+        figure,
+        about_market=about_market and len(tokens) < 2 and not unknown and topic != "definition",
+        unknown=unknown,
+        not_held=not_held,
+        earlier=taken_up,
+        interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
+    )
+    return replace(question, screen=_screen(lowered, words, question, settings)) if question.about_market else question
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Words of the catalogues and everyday words: what may stand around a name without making it another one."""
+    phrases = [word for topic in TOPICS.values() for word in topic.words]
+    phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
+    own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
+    return frozenset(own | MARKET_WORDS | set(_ORDERS) | everyday_words())
+
+
+def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = ()) -> str | None:
+    """The topic most of whose words the text uses; of equals the one whose words are longer, then the earlier one."""
+    best: tuple[int, int] = (0, 0)
+    found: str | None = None
+    for topic in TOPICS.values():
+        if topic.name in leave_out:
+            continue
+        hits = [word for word in topic.words if _mentions(lowered, word)]
+        score = (len(hits) + 2 * (topic.name == "not_held" and bool(hits)), max(map(len, hits), default=0))
+        if score > best:
+            best, found = score, topic.name
+    if found is None:
+        single = {word: topic.name for topic in TOPICS.values() for word in topic.words if " " not in word}
+        for word in words:
+            near = get_close_matches(word, single, n=1, cutoff=TYPO_LIKENESS) if len(word) >= 7 else []
+            if near:
+                return single[near[0]]
+    return found
+
+
+def _figure(lowered: str) -> str | None:
+    """The figure that the text names by the longest of its words."""
+    hits = [
+        (len(word), -place, name)
+        for place, (name, spec) in enumerate(SPECS.items())
+        for word in (*spec.words, spec.label.lower())
+        if _mentions(lowered, word)
+    ]
+    return max(hits)[2] if hits else None
+
+
+def _home(figure: str) -> str:
+    """The topic that shows a figure."""
+    homes = {
+        **dict.fromkeys(("rsi", "macd", "adx"), "momentum"),
+        "bb": "bands",
+        "ema": "trend",
+        "atr": "volatility",
+        "volatility": "volatility",
+        "volume": "volume",
+    }
+    return homes.get(figure.split("_", 1)[0], "range" if "52w" in figure else "change")
+
+
+def _mentions(lowered: str, word: str) -> bool:
+    return _whole(word).search(lowered) is not None
+
+
+@cache
+def _whole(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}(?!\w)")
+
+
+def _names_market_alone(words: Sequence[str]) -> bool:
+    """A bare condition or figure ("rsi below 35", "anything new?") of known words alone is about the market."""
+    known = all(word in vocabulary() or word.isdigit() for word in words)
+    return known and any(word in _OPENERS for word in words)
+
+
+def _says_it(words: Sequence[str]) -> bool:
+    """A question that takes up what was talked about: all of its words are known, so it has no subject of its own."""
+    known = vocabulary()
+    return all(word in known or not word.isalpha() for word in words)
+
+
+def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
+    """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none."""
+    if tokens or not any(c.islower() for c in text):
+        return ()
+    known = vocabulary()
+    found = []
+    for word in _WORD.findall(text):
+        bare = word.lstrip("$#")
+        like = word[0] in "$#" or bare.upper().endswith("-USD") or (bare.isupper() and len(bare) > 1)
+        like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
+        if like and bare.lower() not in known and khala.find(bare) is None:
+            found.append(bare)
+    return tuple(dict.fromkeys(found))
+
+
+def _screen(lowered: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
+    """The screen that a question about the market names; None for the market as a whole."""
+    name, said = question.topic or "", set(words)
+    order = next((_ORDERS[word] for word in words if word in _ORDERS), None)
+    figure = question.figure if question.figure in RANKED else None
+    verdict = "safe" if name != "safety" and said & {"safe", "secure"} else None
+    screen: Screen | None = None
+    if name == "oversold":
+        screen = Screen("rsi_14", "lowest", below=settings.rsi_oversold, verdict=verdict)
+    elif name == "overbought":
+        screen = Screen("rsi_14", "highest", above=settings.rsi_overbought, verdict=verdict)
+    elif name in ("entry", "exit"):
+        buy = name == "entry"
+        screen = Screen(
+            "rsi_14", "lowest" if buy else "highest", signal="buy" if buy else "sell", verdict="passes" if buy else None
+        )
+    elif name == "bands":
+        screen = Screen("bb_percent_b_20_2", "highest", above=1.0)
+    elif name == "safety":
+        bad = said & {"unsafe", "danger", "dangerous", "scam", "honeypot", "rug"}
+        screen = Screen(figure or "rsi_14", order or "lowest", verdict="danger" if bad else "safe")
+    elif name in ("volatility", "risk"):
+        calm = said & {"calm", "calmest", "least", "lowest", "safest"}
+        screen = Screen("volatility_30", "lowest" if calm else "highest", verdict=verdict)
+    elif name == "range":
+        low = "low" in said or "lows" in said
+        screen = Screen("distance_low_52w" if low else "distance_high_52w", "lowest" if low else "highest")
+    elif said & {"gainers", "losers", "movers"} or (order and name in ("change", "screen", "compare")):
+        screen = Screen(figure or ("return_1" if "today" in said else "return_7"), order or "highest", verdict=verdict)
+    elif figure is not None:
+        screen = Screen(figure, order or "highest", verdict=verdict)
+    base = screen or (Screen(figure, order or "highest") if figure else None)
+    limits = _limits(lowered, base.figure) if base is not None else {}
+    if base is not None and limits:
+        below_only = "below" in limits and "above" not in limits
+        screen = replace(base, order="lowest" if below_only else "highest", **_NO_LIMITS | limits)
+    return screen
+
+
+def _limits(lowered: str, figure: str) -> dict[str, float]:
+    """Limits that a question puts a number to: "below 35", "between 40 and 50", "above 5 %"."""
+    share = SPECS[figure].form in ("percent", "signed_percent")
+
+    def scaled(number: str) -> float:
+        return float(number) / 100 if share else float(number)
+
+    if between := _BETWEEN.search(lowered):
+        low, high = sorted((scaled(between[1]), scaled(between[2])))
+        return {"above": low, "below": high}
+    if limit := _LIMIT.search(lowered):
+        side = "below" if limit[1] in ("below", "under", "less than") else "above"
+        return {side: scaled(limit[2])}
+    return {}

@@ -1,0 +1,465 @@
+"""The catalogue of statements: sentences that code makes from an analysis, each with the facts it rests on.
+
+A statement is true whatever was asked: it opens with what is the case ("AAPL is oversold: ..."), never with a yes or a
+no that a misread question could invert. Its weight says how telling it is today, so that a brief holds what matters.
+To add one, write a function from a `View` to `Said` (or None where there is nothing to say) under `@statement`, and
+name its id in the topics it belongs to (`topics.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from ...core.formats import percent_text, price_text, stamp, threshold_text, time_text
+from ...core.market import Quote
+from ...core.security import SecurityReport
+from ...core.settings import Settings
+from ..khala.records import MarketAnalysis, SimilarSituations
+from ..market_data.figures import figure_label, figure_text
+
+Leaning = Literal["bullish", "bearish", "neutral"]
+
+UNUSUAL_VOLUME = 2.0
+"""Times its mean, or one such part of it, from which on a volume is called unusual."""
+STRONG_TREND = 25.0
+"""ADX from which on a trend is called strong (Wilder, New Concepts in Technical Trading Systems, 1978)."""
+STOP_ATRS = 2.0
+"""A stop is worked out this many ATR(14) from the close: a common rule, named with the figure."""
+SHOWN_LEVELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One true sentence about a token.
+
+    `facts` maps the name of each fact in it (`AAPL:1d:rsi_14@2013-01-25T21:00Z`) to its value; `leaning` is what the
+    field reads in it by itself; `weight` (0 to 1) is how telling it is now.
+    """
+
+    id: str
+    symbol: str
+    text: str
+    facts: Mapping[str, float]
+    leaning: Leaning
+    weight: float
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one function of the catalogue has to say."""
+
+    text: str
+    figures: tuple[str, ...] = ()
+    leaning: Leaning = "neutral"
+    weight: float = 0.3
+    more: Mapping[str, float] = field(default_factory=dict)
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What statements are made from: one analysis, the settings, and evidence beside it.
+
+    `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
+    `similar` what followed past situations like this one. None where it was not looked up.
+    """
+
+    analysis: MarketAnalysis
+    settings: Settings
+    quote: Quote | None = None
+    security: SecurityReport | None = None
+    before: MarketAnalysis | None = None
+    similar: SimilarSituations | None = None
+
+    @property
+    def symbol(self) -> str:
+        return self.analysis.token.symbol
+
+    @property
+    def close(self) -> float:
+        return self.analysis.price
+
+    def value(self, name: str) -> float | None:
+        """A figure's value, None when it is absent."""
+        return self.analysis.value(name)
+
+    def text(self, name: str) -> str:
+        """A figure's value as it is written; only for figures that are there."""
+        value = self.analysis.value(name)
+        assert value is not None
+        return figure_text(name, value)
+
+
+_CATALOGUE: dict[str, Callable[[View], Said | None]] = {}
+
+
+def statement(identity: str) -> Callable[[Callable[[View], Said | None]], Callable[[View], Said | None]]:
+    """Register a function of the catalogue under an id.
+
+    Raises:
+        ValueError: the id is taken.
+    """
+
+    def register(function: Callable[[View], Said | None]) -> Callable[[View], Said | None]:
+        if identity in _CATALOGUE:
+            raise ValueError(f"there is a statement {identity!r} already")
+        _CATALOGUE[identity] = function
+        return function
+
+    return register
+
+
+def statement_ids() -> tuple[str, ...]:
+    """Ids of every statement there is, in the order of the catalogue."""
+    return tuple(_CATALOGUE)
+
+
+def statements_of(
+    analysis: MarketAnalysis,
+    settings: Settings,
+    *,
+    quote: Quote | None = None,
+    security: SecurityReport | None = None,
+    before: MarketAnalysis | None = None,
+    similar: SimilarSituations | None = None,
+    only: Iterable[str] | None = None,
+) -> tuple[Statement, ...]:
+    """Every statement that can be made about a token now, the heaviest first.
+
+    Args:
+        analysis: figures, signal and levels of the last closed bar.
+        settings: thresholds and limits.
+        quote: the newest sighting of the price, if any.
+        security: the newest security report; None takes the one in the analysis.
+        before: an earlier analysis of the same token and interval, for what changed.
+        similar: past situations like this one with what followed.
+        only: ids to make; None makes all.
+    """
+    view = View(analysis, settings, quote, security or analysis.security, before, similar)
+    wanted = _CATALOGUE if only is None else {i: _CATALOGUE[i] for i in dict.fromkeys(only) if i in _CATALOGUE}
+    made = [_made(identity, said, view) for identity, say in wanted.items() if (said := say(view)) is not None]
+    return tuple(sorted(made, key=lambda s: -s.weight))
+
+
+def fact_name(analysis: MarketAnalysis, name: str, as_of: datetime | None = None) -> str:
+    """The name of a fact: whose, on which bars, what, and as of when (UTC)."""
+    return f"{analysis.token.symbol}:{analysis.interval}:{name}@{stamp(as_of or analysis.bar_close)}"
+
+
+def _made(identity: str, said: Said, view: View) -> Statement:
+    a = view.analysis
+    values = {name: value for name in said.figures if (value := view.value(name)) is not None} | dict(said.more)
+    facts = {fact_name(a, name, said.as_of): value for name, value in values.items()}
+    at = said.as_of or a.bar_close
+    return Statement(identity, view.symbol, said.text, facts, said.leaning, min(max(said.weight, 0.0), 1.0), at)
+
+
+def zone_of(analysis: MarketAnalysis, settings: Settings) -> Literal["oversold", "overbought", "neutral"] | None:
+    """Where RSI(14) stands against the thresholds of the settings; None when it is absent."""
+    rsi = analysis.value("rsi_14")
+    if rsi is None:
+        return None
+    if rsi < settings.rsi_oversold:
+        return "oversold"
+    return "overbought" if rsi > settings.rsi_overbought else "neutral"
+
+
+def trend_of(analysis: MarketAnalysis) -> Literal["up", "down", "none"] | None:
+    """The trend by the order of close, EMA(50) and EMA(200); None when one of them is absent."""
+    fast, slow = analysis.value("ema_50"), analysis.value("ema_200")
+    if fast is None or slow is None:
+        return None
+    if analysis.price > fast > slow:
+        return "up"
+    return "down" if analysis.price < fast < slow else "none"
+
+
+def breaks_out(analysis: MarketAnalysis) -> bool:
+    """A close above the upper Bollinger band on volume above its 20-bar mean."""
+    upper, volume = analysis.value("bb_upper_20_2"), analysis.value("volume_ratio_20")
+    return upper is not None and volume is not None and analysis.price > upper and volume > 1
+
+
+# -- the catalogue ------------------------------------------------------------------------------------------------
+
+
+@statement("price")
+def _price(v: View) -> Said:
+    close = f"{v.symbol} closed at {price_text(v.close)} USD"
+    quote = v.quote
+    if quote is not None and quote.as_of > v.analysis.bar_close and quote.price != v.close:
+        text = f"{close}; the price seen last is {price_text(quote.price)} USD ({time_text(quote.as_of)})."
+        return Said(text, weight=0.5, more={"price": v.close, "quote": quote.price})
+    return Said(f"{close}.", weight=0.45, more={"price": v.close})
+
+
+@statement("rsi")
+def _rsi(v: View) -> Said | None:
+    zone, rsi = zone_of(v.analysis, v.settings), v.value("rsi_14")
+    if zone is None or rsi is None:
+        return None
+    low, high = threshold_text(v.settings.rsi_oversold), threshold_text(v.settings.rsi_overbought)
+    away = min(abs(rsi - 50) / 50, 1.0)
+    if zone == "neutral":
+        text = (
+            f"{v.symbol} is neither oversold nor overbought: RSI(14) is {v.text('rsi_14')}, between {low} and {high}."
+        )
+        return Said(text, ("rsi_14",), "neutral", 0.5 + 0.2 * away)
+    side = f"below {low}" if zone == "oversold" else f"above {high}"
+    text = f"{v.symbol} is {zone}: RSI(14) is {v.text('rsi_14')}, {side}."
+    return Said(text, ("rsi_14",), "bullish" if zone == "oversold" else "bearish", 0.75 + 0.2 * away)
+
+
+@statement("bands")
+def _bands(v: View) -> Said | None:
+    lower, upper = v.value("bb_lower_20_2"), v.value("bb_upper_20_2")
+    if lower is None or upper is None:
+        return None
+    names = ("bb_lower_20_2", "bb_upper_20_2", "bb_percent_b_20_2")
+    low, high = v.text("bb_lower_20_2"), v.text("bb_upper_20_2")
+    if v.close < lower:
+        text = f"The close of {v.symbol} is {percent_text(1 - v.close / lower)} below the lower Bollinger band {low}."
+        return Said(text, names, "bullish", 0.8)
+    if v.close > upper:
+        text = f"The close of {v.symbol} is {percent_text(v.close / upper - 1)} above the upper Bollinger band {high}."
+        return Said(text, names, "bearish", 0.8)
+    text = f"The close of {v.symbol} lies between the Bollinger bands: lower {low}, upper {high}."
+    return Said(text, names, "neutral", 0.4)
+
+
+@statement("trend")
+def _trend(v: View) -> Said | None:
+    trend = trend_of(v.analysis)
+    if trend is None:
+        return None
+    names = ("ema_50", "ema_200")
+    if trend == "none":
+        sides = [f"{'above' if v.close >= (v.value(n) or 0) else 'below'} {figure_label(n)} {v.text(n)}" for n in names]
+        return Said(f"{v.symbol} is in no clear trend: the close is {sides[0]} and {sides[1]}.", names, "neutral", 0.45)
+    word = "above" if trend == "up" else "below"
+    levels = f"EMA(50) {v.text('ema_50')}, which is {word} EMA(200) {v.text('ema_200')}"
+    text = f"{v.symbol} is in {'an uptrend' if trend == 'up' else 'a downtrend'}: the close is {word} {levels}."
+    return Said(text, names, "bullish" if trend == "up" else "bearish", 0.6)
+
+
+@statement("adx")
+def _adx(v: View) -> Said | None:
+    adx = v.value("adx_14")
+    if adx is None:
+        return None
+    strong = adx >= STRONG_TREND
+    word = (
+        f"strong ({threshold_text(STRONG_TREND)} or more)" if strong else f"weak (under {threshold_text(STRONG_TREND)})"
+    )
+    return Said(f"The trend of {v.symbol} is {word}: ADX(14) is {v.text('adx_14')}.", ("adx_14",), "neutral", 0.3)
+
+
+@statement("macd")
+def _macd(v: View) -> Said | None:
+    histogram = v.value("macd_histogram_12_26_9")
+    if histogram is None or v.value("macd_12_26_9") is None or v.value("macd_signal_12_26_9") is None:
+        return None
+    side = "above" if histogram > 0 else "below"
+    text = (
+        f"The MACD of {v.symbol} is {side} its signal line: MACD {v.text('macd_12_26_9')}, "
+        f"signal {v.text('macd_signal_12_26_9')}, histogram {v.text('macd_histogram_12_26_9')}."
+    )
+    names = ("macd_12_26_9", "macd_signal_12_26_9", "macd_histogram_12_26_9")
+    return Said(text, names, "bullish" if histogram > 0 else "bearish", 0.35)
+
+
+@statement("returns")
+def _returns(v: View) -> Said | None:
+    names = [name for name in ("return_1", "return_7", "return_30") if v.value(name) is not None]
+    if not names:
+        return None
+    unit = "day" if v.analysis.interval == "1d" and v.analysis.token.kind == "crypto" else "bar"
+    spans = {"return_1": f"1 {unit}", "return_7": f"7 {unit}s", "return_30": f"30 {unit}s"}
+    parts = [f"{v.text(name)} over {spans[name]}" for name in names]
+    week = v.value("return_7") or 0.0
+    leaning: Leaning = "bullish" if week > 0 else "bearish" if week < 0 else "neutral"
+    return Said(f"{v.symbol} moved {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
+
+
+@statement("volatility")
+def _volatility(v: View) -> Said | None:
+    volatility, atr = v.value("volatility_30"), v.value("atr_14")
+    parts = []
+    if volatility is not None:
+        parts.append(f"the volatility of {v.symbol} is {v.text('volatility_30')} a year")
+    if atr is not None:
+        parts.append(f"ATR(14) is {v.text('atr_14')} USD, {percent_text(atr / v.close)} of the close")
+    if not parts:
+        return None
+    text = "; ".join(parts)
+    return Said(f"{text[0].upper()}{text[1:]}.", ("volatility_30", "atr_14"), "neutral", 0.35)
+
+
+@statement("range")
+def _range(v: View) -> Said | None:
+    high, low = v.value("distance_high_52w"), v.value("distance_low_52w")
+    if high is None or low is None:
+        return None
+    top, bottom = v.close / (1 + high), v.close / (1 + low)
+    text = (
+        f"{v.symbol} is {percent_text(-high)} below its 52-week high {price_text(top)} and "
+        f"{percent_text(low)} above its 52-week low {price_text(bottom)}."
+    )
+    weight = 0.6 if -high < 0.02 or low < 0.02 else 0.35
+    more = {"high_52w": top, "low_52w": bottom}
+    return Said(text, ("distance_high_52w", "distance_low_52w"), "neutral", weight, more)
+
+
+@statement("volume")
+def _volume(v: View) -> Said | None:
+    ratio = v.value("volume_ratio_20")
+    if ratio is None:
+        return None
+    unusual = ratio >= UNUSUAL_VOLUME or ratio <= 1 / UNUSUAL_VOLUME
+    word = "ordinary" if not unusual else "unusually high" if ratio >= UNUSUAL_VOLUME else "unusually low"
+    text = f"The volume of {v.symbol} is {word}: {v.text('volume_ratio_20')} times its 20-bar mean."
+    return Said(text, ("volume_ratio_20",), "neutral", 0.55 if unusual else 0.2)
+
+
+@statement("breakout")
+def _breakout(v: View) -> Said | None:
+    if not breaks_out(v.analysis):
+        return None
+    text = (
+        f"{v.symbol} is breaking out: it closed above the upper Bollinger band {v.text('bb_upper_20_2')} "
+        f"on {v.text('volume_ratio_20')} times its mean volume."
+    )
+    return Said(text, ("bb_upper_20_2", "volume_ratio_20"), "bullish", 0.85)
+
+
+@statement("signal")
+def _signal(v: View) -> Said:
+    signal = v.analysis.signal
+    if signal.action is None:
+        return Said(f"The rule gives no signal for {v.symbol}: {signal.reason}.", weight=0.3)
+    low, high = threshold_text(v.settings.rsi_oversold), threshold_text(v.settings.rsi_overbought)
+    if signal.action == "hold":
+        text = (
+            f"The mean reversion rule says hold for {v.symbol}: it buys at RSI(14) below {low} with the close at or "
+            f"below the lower band, and sells at RSI(14) above {high} with the close at or above the upper band."
+        )
+        return Said(text, ("rsi_14",), "neutral", 0.5)
+    below = signal.action == "buy"
+    side = f"RSI(14) {v.text('rsi_14')} is {'below' if below else 'above'} {low if below else high}"
+    band = f"the close is at or {'below the lower' if below else 'above the upper'} band"
+    text = f"The mean reversion rule says {signal.action} for {v.symbol}: {side} and {band}."
+    return Said(text, ("rsi_14",), "bullish" if below else "bearish", 0.95)
+
+
+@statement("security")
+def _security(v: View) -> Said | None:
+    report = v.security
+    if report is None:
+        if v.analysis.token.kind == "equity":
+            return Said(f"{v.symbol} is an exchange-listed equity: there is no contract to check.", weight=0.1)
+        return Said(f"The security of {v.symbol} is unknown: it was never checked.", (), "bearish", 0.7)
+    verdict = report.verdict.replace("_", " ")
+    score = f", score {report.score:.0f} of 100" if report.score is not None else ""
+    why = f": {'; '.join(report.reasons[:2])}" if report.reasons and report.verdict != "safe" else ""
+    text = f"The security verdict on {v.symbol} is {verdict}{score}{why} (checked {time_text(report.checked_at)})."
+    more = {"security": report.score} if report.score is not None else {}
+    weight = {"danger": 1.0, "unknown": 0.7, "caution": 0.6}.get(report.verdict, 0.15)
+    leaning: Leaning = "bearish" if report.verdict in ("danger", "unknown", "caution") else "neutral"
+    return Said(text, (), leaning, weight, more, report.checked_at)
+
+
+@statement("levels")
+def _levels(v: View) -> Said | None:
+    levels = v.analysis.triggers[:SHOWN_LEVELS]
+    if not levels:
+        return None
+    sides = {"above": "Above the close", "below": "below it"}
+    parts = []
+    for side, lead in sides.items():
+        told = [f"{price_text(t.level)} USD ({level_text(t.meaning)})" for t in levels if t.side == side]
+        if told:
+            parts.append(f"{lead} lie {', '.join(told)}")
+    text = "; ".join(parts)
+    more = {f"level_{number}": t.level for number, t in enumerate(levels, 1)}
+    return Said(f"Price levels of {v.symbol}. {text[0].upper()}{text[1:]}.", (), "neutral", 0.4, more)
+
+
+def level_text(meaning: str) -> str:
+    """What a price level is, so that no reader takes it for the figure it belongs to."""
+    if meaning.startswith("RSI(14) at "):
+        return f"the price at which RSI(14) would be {meaning.removeprefix('RSI(14) at ')}"
+    return f"the {meaning.replace('EMA 200', 'EMA(200)')}"
+
+
+@statement("stop")
+def _stop(v: View) -> Said | None:
+    atr = v.value("atr_14")
+    if atr is None or v.close <= STOP_ATRS * atr:
+        return None
+    stop = v.close - STOP_ATRS * atr
+    limit = threshold_text(v.settings.max_position_percent)
+    text = (
+        f"A stop for {v.symbol} {threshold_text(STOP_ATRS)} ATR(14) below the close is at a price of "
+        f"{price_text(stop)} USD, {percent_text(STOP_ATRS * atr / v.close)} away; the limit is {limit} % of capital in "
+        "one position."
+    )
+    return Said(text, ("atr_14",), "neutral", 0.3, {"stop": stop})
+
+
+@statement("change")
+def _change(v: View) -> Said | None:
+    before = v.before
+    if before is None:
+        return None
+    parts = [f"{v.symbol} {percent_text(v.close / before.price - 1, signed=True)} in price"]
+    rsi, rsi_then = v.value("rsi_14"), before.value("rsi_14")
+    if rsi is not None and rsi_then is not None:
+        parts.append(f"RSI(14) from {figure_text('rsi_14', rsi_then)} to {figure_text('rsi_14', rsi)}")
+    pairs = (
+        ("signal", before.signal.action or "none", v.analysis.signal.action or "none"),
+        ("zone", zone_of(before, v.settings), zone_of(v.analysis, v.settings)),
+        ("trend", trend_of(before), trend_of(v.analysis)),
+        ("security", _verdict(before.security), _verdict(v.security)),
+    )
+    turned = [f"{what} from {then} to {now}" for what, then, now in pairs if then and now and then != now]
+    text = f"Since the bar closed {time_text(before.bar_close)}: {', '.join([*parts, *turned])}."
+    return Said(text, ("rsi_14",), "neutral", 0.8 if turned else 0.4, {"price": v.close})
+
+
+def _verdict(report: SecurityReport | None) -> str | None:
+    return report.verdict.replace("_", " ") if report else None
+
+
+@statement("similar")
+def _similar(v: View) -> Said | None:
+    found = v.similar
+    if found is None or not found.outcomes:
+        return None
+    bars = 7 if 7 in found.outcomes else next(iter(found.outcomes))
+    outcome = found.outcomes[bars]
+    count, rises = int(outcome["count"]), round(outcome["rises"] * outcome["count"])
+    median, low, high = (percent_text(outcome[part], signed=True) for part in ("median", "low", "high"))
+    text = (
+        f"Of {count} past situations most like that of {v.symbol}, {rises} rose over the next {bars} bars; the median "
+        f"move was {median} (quartiles {low} to {high})."
+    )
+    return Said(text, (), "neutral", 0.4, {"similar_median": outcome["median"]}, found.as_of)
+
+
+@statement("absent")
+def _absent(v: View) -> Said | None:
+    figures = v.analysis.all_figures
+    reasons: dict[str, list[str]] = {}
+    for name, figure in figures.items():
+        if figure.absent:
+            reasons.setdefault(figure.absent.replace("_", " "), []).append(figure_label(name))
+    if not reasons:
+        return None
+    told = "; ".join(
+        f"{', '.join(names[:5])}{' and more' * (len(names) > 5)} ({why})" for why, names in reasons.items()
+    )
+    return Said(f"Not known of {v.symbol}: {told}.", weight=0.25)
