@@ -84,7 +84,7 @@ def build_analyst(
         AnalystToolkit(wiring),
         MarketDataToolkit(wiring.market, clock=wiring.khala.clock, settings=settings),
         TokenSecurityToolkit(_kept(wiring), market=wiring.market, settings=settings),
-        KhalaMemoryToolkit(wiring.khala, analyse=wiring.analyse, author="MarketAnalyst"),
+        KhalaMemoryToolkit(wiring.khala, author="MarketAnalyst"),
     ]
     for toolkit in tools:
         refuse_wrong_names(toolkit)

@@ -46,7 +46,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        document = value.model_dump(mode="json")
+        analysis = getattr(value, "analysis", None)
+        if isinstance(analysis, MarketAnalysis):  # every figure by its name, those with fields of their own too
+            figures = {name: figure.model_dump(mode="json") for name, figure in analysis.all_figures.items()}
+            document["analysis"]["figures"] = figures
+        return document
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -117,7 +122,7 @@ def security_text(analysis: MarketAnalysis) -> Text:
 def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
     """Every figure with its value or the reason it is absent; on request its definition too."""
     table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
-    for name, figure in analysis.figures.items():
+    for name, figure in analysis.all_figures.items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
         else:

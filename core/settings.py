@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     instructions_dir: Path | None = None
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
+    chroma_token: SecretStr | None = Field(default=None, repr=False, description="token that the server asks for")
+    chroma_basic: SecretStr | None = Field(default=None, repr=False, description="user:password that it asks for")
 
     # Market and universe
     market: MarketId = "yahoo"

@@ -57,7 +57,7 @@ def show_security(analysis: MarketAnalysis) -> None:
 def show_figures(analysis: MarketAnalysis) -> None:
     """Every figure with its value, or why it is absent."""
     rows = []
-    for name, figure in analysis.figures.items():
+    for name, figure in analysis.all_figures.items():
         value = figure_text(figure)
         rows.append([lambda name=name, figure=figure: el("span", name, title=figure.definition), value])
     with panel("Figures", "hover for the definition", flush=True):

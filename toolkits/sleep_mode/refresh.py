@@ -68,7 +68,8 @@ class Refresher:
                 _failed(context, item, fetched)
             else:
                 security = self._security(context, item.token)
-                material = Material(fetched.bars, quotes.get(item.token.symbol), security)
+                absent = "no_provider" if context.security is None else "not_checked"
+                material = Material(fetched.bars, quotes.get(item.token.symbol), security, absent)
                 batch.append(_Ready(item, material, fetched.new))
             context.progress("refresh", done, len(items), fetched.token.symbol)
             if len(batch) >= BATCH:
@@ -187,7 +188,7 @@ def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> i
     if not new.any():
         return 0
     if new.sum() == 1 and frame.index[new][0] == analysis.bar_close:
-        figures = {name: figure.value for name, figure in analysis.figures.items() if not figure.forming}
+        figures = {name: figure.value for name, figure in analysis.all_figures.items() if not figure.forming}
         return khala.add_situations(bars.token, bars.interval, [(analysis.bar_close, analysis.price, figures)])
     return khala.add_situations(bars.token, bars.interval, _past_rows(bars, new))
 

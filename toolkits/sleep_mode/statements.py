@@ -452,7 +452,7 @@ def _similar(v: View) -> Said | None:
 
 @statement("absent")
 def _absent(v: View) -> Said | None:
-    figures = v.analysis.figures
+    figures = v.analysis.all_figures
     reasons: dict[str, list[str]] = {}
     for name, figure in figures.items():
         if figure.absent:
