@@ -19,8 +19,8 @@ from deeptrader.core.token import Contract, Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.token_security.cache import CachedSecurity, KhalaReports, MemoryReports
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.honeypot_is import HoneypotIs
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.second_opinions import HoneypotIs
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
 LINK_TOKEN = Token(symbol="LINK-USD", coin_id="chainlink")
@@ -75,8 +75,8 @@ def test_fifty_checks_stay_inside_the_rate_and_a_second_cycle_asks_nobody(cached
 async def test_the_async_check_is_kept_in_the_same_place(cached, server, clean, harbour):
     report = await cached.acheck(harbour)
     assert cached.check(harbour) == report
-    assert await cached.acheck_contract("eth", EVM_ADDRESS) == report
-    assert cached.check_contract("1", EVM_ADDRESS) == report
+    assert await cached.acheck(Contract(chain="eth", address=EVM_ADDRESS)) == report
+    assert cached.check(Contract(chain="1", address=EVM_ADDRESS)) == report
     assert server.count() == 2
 
 
@@ -140,7 +140,8 @@ def test_a_report_from_the_future_is_not_used_in_a_replay(cached, server, clock,
 
 def test_memory_keeps_the_most_recently_used(clock):
     store = MemoryReports(limit=2)
-    reports = {symbol: SimulatedSecurity(clock=clock).check(Token(symbol=symbol)) for symbol in ("A", "B", "C")}
+    simulated = SimulatedSecurity(clock=clock)
+    reports = {symbol: simulated.check(Token(symbol=symbol)) for symbol in ("A", "B", "C")}
     store.put("A", reports["A"])
     store.put("B", reports["B"])
     assert store.get("A") == reports["A"]
@@ -201,4 +202,4 @@ def test_the_hash_changes_with_a_finding_and_not_with_time_or_size(cached, serve
 
 def test_a_market_without_contracts_says_so(clock):
     with pytest.raises(InvalidInput, match="no contracts"):
-        CachedSecurity(SimulatedSecurity(clock=clock)).check_contract("1", EVM_ADDRESS)
+        CachedSecurity(SimulatedSecurity(clock=clock)).check(Contract(chain="1", address=EVM_ADDRESS))

@@ -15,11 +15,10 @@ from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.recorded import RecordedMarket
 from deeptrader.toolkits.market_data.simulated import SimulatedMarket
-from deeptrader.toolkits.token_security import build_security
+from deeptrader.toolkits.token_security.cache import build_security
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
-from deeptrader.toolkits.token_security.recorded import RecordedSecurity
-from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.simulated import RecordedSecurity, SimulatedSecurity
 
 
 def test_fifty_simulated_tokens_show_every_verdict_and_say_that_they_are_simulated(clock):
@@ -47,13 +46,15 @@ async def test_a_simulated_report_depends_on_seed_and_symbol_alone(clock):
 
 def test_a_report_from_a_real_source_is_not_simulated(http, server, clock, settings, harbour):
     server.goplus(goplus_answer(evm_payload()))
-    assert not GoPlus(http=http(), clock=clock, settings=settings).check(harbour).simulated
+    goplus = GoPlus(http=http(), clock=clock, settings=settings)
+    assert not CompositeSecurity([goplus], clock=clock).check(harbour).simulated
 
 
 @pytest.fixture
 def kept(http, server, clock, settings, harbour) -> SecurityReport:
     server.goplus(goplus_answer(evm_payload()))
-    return GoPlus(http=http(), clock=clock, settings=settings).check(harbour)
+    goplus = GoPlus(http=http(), clock=clock, settings=settings)
+    return CompositeSecurity([goplus], clock=clock).check(harbour)
 
 
 async def test_what_was_recorded_is_replayed_as_it_was(tmp_path, kept, clock, harbour):

@@ -1,26 +1,35 @@
-"""Reports kept until they run out, so that a second look costs nothing.
+"""Reports kept until they run out, so that a second look costs nothing, and the provider that settings describe.
 
-How long: 24 hours, 6 for caution and for a source that lacks data, 15 minutes for a look-up that failed (settings
-`security_ttl_hours`, `security_ttl_hours_caution`, `security_retry_minutes`); each report carries its own end. A report
-that is in date is never replaced by a failed look-up.
+Each report carries its own end. A failed look-up never replaces a finding that is in date, and never a danger at all; a
+report from the future (a clock was set back) is asked for anew, and stands in no newer one's way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cachetools import LRUCache
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import StoreReadOnly
+from ...core.errors import InvalidInput, StoreReadOnly
 from ...core.security import SecurityReport
-from ...core.token import Token
-from .chains import checked_contract
-from .merged import CompositeSecurity
-from .protocol import SecurityProvider
+from ...core.settings import Settings, load_settings
+from ...core.token import Contract, Token
+from .coingecko import PlatformList
+from .contracts import ContractBook, checked_contract
+from .goplus import GoPlus
+from .http import run_sync
+from .protocol import CompositeSecurity, ContractSource, SecurityProvider
+from .second_opinions import HoneypotIs, RugCheck
+from .simulated import RecordedSecurity, SimulatedSecurity
+
+if TYPE_CHECKING:
+    from ..market_data.protocol import MarketProvider
 
 
 class ReportStore(Protocol):
@@ -43,30 +52,24 @@ class MemoryReports:
     """Reports in memory, the most recently used `limit` of them."""
 
     def __init__(self, limit: int = 1_000) -> None:
-        self._reports: OrderedDict[str, SecurityReport] = OrderedDict()
-        self._limit = limit
+        self._reports: LRUCache[str, SecurityReport] = LRUCache(limit)
         self._lock = threading.Lock()
 
     def get(self, key: str) -> SecurityReport | None:
         with self._lock:
-            report = self._reports.get(key)
-            if report is not None:
-                self._reports.move_to_end(key)
-            return report
+            return self._reports.get(key)
 
-    def put(self, key: str, report: SecurityReport) -> None:
+    def put(self, key: str, report: SecurityReport | None) -> None:
         with self._lock:
-            self._reports[key] = report
-            self._reports.move_to_end(key)
-            while len(self._reports) > self._limit:
-                self._reports.popitem(last=False)
+            self._reports.pop(key, None)
+            if report is not None:
+                self._reports[key] = report
 
 
 class KhalaReports:
-    """Reports in Khala, which outlives the process and notices when a finding changes.
+    """Reports in Khala, by symbol, which outlives the process and notices when a finding changes.
 
-    Khala keeps reports by symbol. Two kinds stay in memory: those about a bare contract, which have no symbol, and
-    unknown ones that would take the place of a finding, since old evidence, dated as it is, says more than none.
+    Reports about a bare contract have no symbol and stay in memory.
 
     Args:
         khala: the memory, or a function that opens it when it is first needed.
@@ -78,20 +81,18 @@ class KhalaReports:
 
     def get(self, key: str) -> SecurityReport | None:
         here = self._here.get(key)
-        if ":" in key:
-            return here
-        kept = self._shelf().security(key)
-        return here if here and (kept is None or here.checked_at > kept.checked_at) else kept
+        return here if here or ":" in key else self._shelf().security(key)
 
     def put(self, key: str, report: SecurityReport) -> None:
-        kept = None if ":" in key or report.verdict != "unknown" else self._shelf().security(key)
-        if ":" in key or (kept is not None and kept.verdict != "unknown"):
-            self._here.put(key, report)
-        else:
-            try:
+        kept = None if ":" in key else self._shelf().security(key)
+        # A report that Khala would not take for the newest, or cannot write at all, is as good: it is kept here.
+        here = ":" in key or (kept is not None and kept.checked_at > report.checked_at)
+        try:
+            if not here:
                 self._shelf().set_security(key, report)
-            except StoreReadOnly:  # the report is as good
-                self._here.put(key, report)
+        except StoreReadOnly:
+            here = True
+        self._here.put(key, report if here else None)
 
     def _shelf(self) -> SecurityShelf:
         return self._khala() if callable(self._khala) else self._khala
@@ -106,9 +107,10 @@ class CachedSecurity:
     def __init__(
         self, provider: SecurityProvider, store: ReportStore | None = None, *, clock: Clock | None = None
     ) -> None:
-        self.provider = provider
-        self.store = store or MemoryReports()
+        self.provider, self.store = provider, store or MemoryReports()
         self._clock = clock or SystemClock()
+        self._failed = MemoryReports()
+        """Look-ups that brought nothing, where a finding is kept: they are not tried again before their time."""
 
     @property
     def id(self) -> str:
@@ -118,73 +120,76 @@ class CachedSecurity:
         """Network calls of the provider behind: what was answered from the store cost none."""
         return self.provider.calls_made()
 
-    def check(self, token: Token, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
-        """The kept report, or a new one; `refresh` asks in any case. Raises as the provider does."""
-        at, key = self._when(now), _key(token)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        return self._keep(key, kept, self.provider.check(token, now=at), at)
+    def check(self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
+        """The kept report, or a new one; `refresh` asks in any case. Raises as the provider does.
 
-    async def acheck(self, token: Token, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
-        """Async twin of `check`."""
-        at, key = self._when(now), _key(token)
-        kept = await asyncio.to_thread(self.store.get, key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        found = await self.provider.acheck(token, now=at)
-        return await asyncio.to_thread(self._keep, key, kept, found, at)
-
-    def check_contract(
-        self, chain: str, address: str, *, now: datetime | None = None, refresh: bool = False
-    ) -> SecurityReport:
-        """As `check`, for a contract nobody named a symbol for.
+        When a new look brings nothing and danger is on record, the danger stands, with its old date.
 
         Raises:
             InvalidInput: the contract cannot exist, or the provider behind takes symbols only.
         """
-        at, key = self._when(now), _contract_key(chain, address)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        return self._keep(key, kept, self._contracts().check_contract(chain, address, now=at), at)
+        return run_sync(self.acheck(token, now=now, refresh=refresh))
 
-    async def acheck_contract(
-        self, chain: str, address: str, *, now: datetime | None = None, refresh: bool = False
+    async def acheck(
+        self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False
     ) -> SecurityReport:
-        """Async twin of `check_contract`."""
-        at, key = self._when(now), _contract_key(chain, address)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        found = await self._contracts().acheck_contract(chain, address, now=at)
-        return self._keep(key, kept, found, at)
-
-    def _when(self, now: datetime | None) -> datetime:
-        return ensure_utc(now or self._clock.now())
-
-    def _contracts(self) -> CompositeSecurity:
-        from ...core.errors import InvalidInput
-
-        if not isinstance(self.provider, CompositeSecurity):
+        """Async twin of `check`."""
+        at, key = ensure_utc(now or self._clock.now()), _key(token)
+        if isinstance(token, Contract) and not isinstance(self.provider, CompositeSecurity):
             raise InvalidInput("This market's tokens have no contracts to check.", hint="Ask for them by symbol.")
-        return self.provider
-
-    def _keep(self, key: str, kept: SecurityReport | None, found: SecurityReport, at: datetime) -> SecurityReport:
-        worse = found.verdict == "unknown" and kept is not None and kept.verdict != "unknown"
-        if not (worse and kept is not None and _in_date(kept, at)):
-            self.store.put(key, found)
+        kept = await asyncio.to_thread(self.store.get, key)
+        danger = kept if kept is not None and kept.verdict == "danger" else None
+        for report in (kept, self._failed.get(key)) if not refresh else ():
+            if report is not None and report.checked_at <= at < report.expires_at:
+                return danger or report
+        found = await self.provider.acheck(token, now=at)  # type: ignore[arg-type]
+        if found.verdict == "unknown" and kept is not None and kept.verdict != "unknown":
+            self._failed.put(key, found)  # old evidence, dated as it is, says more than none
+            return danger or found
+        await asyncio.to_thread(self.store.put, key, found)
         return found
 
 
-def _in_date(report: SecurityReport, at: datetime) -> bool:
-    return report.checked_at <= at < report.expires_at
-
-
-def _key(token: Token) -> str:
-    return _contract_key(token.contract.chain, token.contract.address) if token.contract else token.symbol
-
-
-def _contract_key(chain: str, address: str) -> str:
-    contract = checked_contract(chain, address)
+def _key(token: Token | Contract) -> str:
+    contract = token.contract if isinstance(token, Token) else token
+    if contract is None:
+        return token.symbol  # type: ignore[union-attr]
+    contract = checked_contract(contract.chain, contract.address)
     return f"{contract.chain}:{contract.address}"
+
+
+def build_security(
+    settings: Settings | None = None,
+    *,
+    market: MarketProvider | None = None,
+    clock: Clock | None = None,
+    store: ReportStore | None = None,
+    book: ContractBook | None = None,
+) -> CachedSecurity:
+    """The provider for `settings.market`, with its cache.
+
+    * yahoo: GoPlus, and honeypot.is and RugCheck as second opinions unless `security_second_opinions` is off;
+      CoinGecko's list for tokens nobody reviewed; the market's quotes and bars for native coins and equities.
+    * recorded: reports from `recorded_dir/security` where there are any, and what the recorded bars and quotes tell.
+      Nothing is asked over the network, so a contract nobody recorded is unknown.
+    * simulated: a stand-in, marked SIMULATED.
+
+    Args:
+        market: where quotes and bars come from; None leaves what rests on them unknown.
+        clock: the present, and what durations are measured by.
+        store: where reports are kept; in memory when not given. `KhalaReports(khala)` keeps them in Khala.
+        book: the reviewed contracts; the shipped ones when not given.
+    """
+    settings = settings or load_settings()
+    if settings.market == "simulated":
+        return CachedSecurity(SimulatedSecurity(settings=settings, clock=clock), store, clock=clock)
+    sources: list[ContractSource] = []
+    platforms = recorded = None
+    if settings.market == "yahoo":
+        kinds = (GoPlus, HoneypotIs, RugCheck) if settings.security_second_opinions else (GoPlus,)
+        sources = [kind(settings=settings, clock=clock) for kind in kinds]
+        platforms = PlatformList(settings=settings, cache_dir=settings.store_dir, clock=clock)
+    elif settings.recorded_dir is not None:
+        recorded = RecordedSecurity(Path(settings.recorded_dir) / "security", settings=settings, clock=clock)
+    parts = {"market": market, "platforms": platforms, "recorded": recorded, "book": book}
+    return CachedSecurity(CompositeSecurity(sources, **parts, settings=settings, clock=clock), store, clock=clock)

@@ -1,32 +1,42 @@
 """GoPlus: contract checks for EVM chains and Solana, anonymous or with a key.
 
 Endpoints: `GET /api/v1/token_security/{chain}?contract_addresses=` and `GET /api/v1/solana/token_security`, one address
-a call; `POST /api/v1/token` for a key's access token. GoPlus reports errors inside HTTP 200 by `code`.
+a call; `POST /api/v1/token` for a key's access token. GoPlus reports errors inside HTTP 200 by `code`. Everything
+arrives as text, "1" and "0", shares as fractions (`data/fields.json`). Some statements are only made when there is
+something to say (`gas_abuse`, identity, other risks, notes): when they are missing GoPlus has no opinion.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ...core.clock import Clock
-from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
-from ...core.settings import Settings
-from ...core.token import Contract
-from .chains import family_of
-from .evidence import Evidence, Sheet, unanswered
-from .fields import mapping, number, text
-from .goplus_fields import EVM_CHECKS, SOLANA_CHECKS, read_evm, read_solana
-from .http import HttpSource
-from .provider import ContractSource
+from pydantic import SecretStr
 
-_OK = 1
-_RATE_LIMITED = 4029
-_SERVER_ERROR = 5000
+from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
+from ...core.text import quote_untrusted
+from ...core.token import Contract
+from .checks import HALF
+from .contracts import family_of
+from .evidence import (
+    BURN_ADDRESSES,
+    CONCENTRATED,
+    LARGE_HOLDING,
+    LOCKED_FLOOR,
+    TAX_LIMIT,
+    TOP,
+    Answer,
+    Labels,
+    Sheet,
+    either,
+    fields,
+    flag,
+)
+from .protocol import ContractSource
+
 _STALE_TOKEN = (4011, 4022, 4023)
-_KEY_REFUSED = (4010, 4012)
 _ABOUT_THE_TOKEN = {
     2: "has no finished data about this contract yet",
     2004: "takes this for no address",
@@ -35,6 +45,7 @@ _ABOUT_THE_TOKEN = {
     2021: "has no data about this contract",
     5006: "does not accept this address",
 }
+_KEY_HINT = "Check DEEPTRADER_GOPLUS_APP_KEY and DEEPTRADER_GOPLUS_APP_SECRET."
 _TOKEN_MARGIN = 60.0
 
 
@@ -43,50 +54,19 @@ class _StaleToken(MalformedResponse):
 
 
 class GoPlus(ContractSource):
-    """The primary source for contracts.
+    """The primary source for contracts. With a key from the settings its limit is higher."""
 
-    Args:
-        key, secret: a GoPlus application key, for a higher limit. Without them requests are anonymous.
-        http: how to reach it; made from the settings when not given.
-    """
+    id, name, url_setting, withdraws = "goplus", "GoPlus", "goplus_url", False
+    _access: tuple[str, float] | None = None
 
-    id = "goplus"
+    @property
+    def per_minute(self) -> float:
+        return self.settings.goplus_requests_per_minute
 
-    def __init__(
-        self,
-        *,
-        settings: Settings | None = None,
-        clock: Clock | None = None,
-        key: str | None = None,
-        secret: str | None = None,
-        http: HttpSource | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(settings=settings, clock=clock, **options)
-        self._http = http or HttpSource(
-            "GoPlus", self.settings.goplus_url, per_minute=self.settings.goplus_requests_per_minute, clock=self.clock
-        )
-        self._key = key or self.settings.goplus_app_key
-        self._secret = secret or self.settings.goplus_app_secret
-        self._access: tuple[str, float] | None = None
+    def covers(self, contract: Contract) -> Sequence[str]:
+        return fields(f"goplus {family_of(contract)}").covers
 
-    def covers(self, contract: Contract) -> tuple[str, ...]:
-        return SOLANA_CHECKS if family_of(contract) == "solana" else EVM_CHECKS
-
-    def calls_made(self) -> int:
-        return self._http.calls_made()
-
-    async def evidence(self, contract: Contract, *, at: datetime) -> Evidence:
-        try:
-            payload = await self._payload(contract)
-        except SourceError as error:
-            return unanswered(self.id, self.covers(contract), at, error)
-        sheet = Sheet(self.id, at)
-        read = read_solana if family_of(contract) == "solana" else read_evm
-        labels = read(payload, sheet)
-        return Evidence(self.id, sheet.checks, labels)
-
-    async def _payload(self, contract: Contract) -> Mapping[str, Any]:
+    async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         solana = family_of(contract) == "solana"
         path = "/api/v1/solana/token_security" if solana else f"/api/v1/token_security/{contract.chain}"
         try:
@@ -94,59 +74,195 @@ class GoPlus(ContractSource):
         except _StaleToken:
             self._access = None
             answer = await self._ask(path, contract)
-        result = mapping(answer.get("result")) or {}
         fold = str if solana else str.lower
-        for address, payload in result.items():
-            if fold(address) == fold(contract.address):
-                found = mapping(payload)
-                if found is None:
-                    raise MalformedResponse("GoPlus answered with something else than an object about this contract.")
-                if found:
-                    return found
-        raise TokenNotFound("GoPlus has no data about this contract.")
+        found = [value for at, value in answer.part("result").items() if fold(at) == fold(contract.address)]
+        if found and not isinstance(found[0], Mapping):
+            raise MalformedResponse("GoPlus answered with something else than an object about this contract.")
+        if not any(found):
+            raise TokenNotFound("GoPlus has no data about this contract.")
+        return (read_solana if solana else read_evm)(Answer(found[0]), sheet)
 
-    async def _ask(self, path: str, contract: Contract) -> Mapping[str, Any]:
-        return await self._http.fetch(
-            path, params={"contract_addresses": contract.address}, headers=await self._headers(), inspect=_inspect
-        )
+    async def _ask(self, path: str, contract: Contract) -> Answer:
+        params = {"contract_addresses": contract.address}
+        return Answer(await self.http.fetch(path, params=params, headers=await self._headers(), inspect=_inspect))
 
     async def _headers(self) -> dict[str, str]:
-        if not (self._key and self._secret):
+        key, secret = _plain(self.settings.goplus_app_key), _plain(self.settings.goplus_app_secret)
+        if not (key and secret):
             return {}
         now = self.clock.monotonic()
         if self._access is None or now >= self._access[1]:
+            self.http.secrets = (key, secret)
             moment = int(self.clock.now().timestamp())
-            sign = hashlib.sha1(f"{self._key}{moment}{self._secret}".encode()).hexdigest()  # as GoPlus prescribes
-            answer = await self._http.fetch(
-                "/api/v1/token", body={"app_key": self._key, "sign": sign, "time": moment}, inspect=_inspect
+            sign = hashlib.sha1(f"{key}{moment}{secret}".encode()).hexdigest()  # as GoPlus prescribes
+            login = {"app_key": key, "sign": sign, "time": moment}
+            result = Answer(await self.http.fetch("/api/v1/token", json=login, inspect=_inspect)).part("result")
+            token, lifetime = (
+                (result.text("access_token") or "").removeprefix("Bearer ").strip(),
+                result.number("expires_in"),
             )
-            result = mapping(answer.get("result")) or {}
-            token, lifetime = text(result.get("access_token")), number(result.get("expires_in"))
-            if token is None:
+            if not token:
                 raise MalformedResponse("GoPlus gave no access token for the key.", hint=_KEY_HINT)
+            self.http.secrets = (key, secret, token)
             self._access = (token, now + max((lifetime or 0.0) - _TOKEN_MARGIN, 0.0))
-        return {"Authorization": self._access[0]}
+        return {"Authorization": f"Bearer {self._access[0]}"}
+
+
+def _plain(secret: SecretStr | None) -> str:
+    return secret.get_secret_value().strip() if secret else ""
 
 
 def _inspect(answer: Any) -> None:
     """Raise what a code in the body really says."""
-    body = mapping(answer)
-    code = body.get("code") if body is not None else None
+    code = Answer(answer).get("code")
     if isinstance(code, bool) or not isinstance(code, int):
         raise MalformedResponse("GoPlus answered without its code.")
-    if code == _OK:
-        return
-    if code == _RATE_LIMITED:
+    if code == 4029:
         raise RateLimited("GoPlus asks us to slow down (code 4029).", hint="Try again later, or use a key.")
     if code in _ABOUT_THE_TOKEN:
         raise TokenNotFound(f"GoPlus {_ABOUT_THE_TOKEN[code]} (code {code}).")
     if code in _STALE_TOKEN:
         raise _StaleToken(f"GoPlus no longer takes the access token (code {code}).", hint=_KEY_HINT)
-    if code in _KEY_REFUSED:
+    if code in (4010, 4012):
         raise MalformedResponse(f"GoPlus refuses the key (code {code}).", hint=_KEY_HINT)
-    if code == _SERVER_ERROR:
+    if code == 5000:
         raise SourceUnreachable("GoPlus reports a fault of its own (code 5000).", hint="Try again later.")
-    raise MalformedResponse(f"GoPlus answered with code {code}, which is not known here.")
+    if code != 1:
+        raise MalformedResponse(f"GoPlus answered with code {str(code)[:12]}, which is not known here.")
 
 
-_KEY_HINT = "Check DEEPTRADER_GOPLUS_APP_KEY and DEEPTRADER_GOPLUS_APP_SECRET."
+def read_evm(said: Answer, sheet: Sheet) -> Labels:
+    """Write GoPlus's findings about an EVM contract onto the sheet; returns the names the contract gives itself."""
+    known = fields("goplus evm")
+    sheet.read(said, known)
+    honeypots = said.number("honeypot_with_same_creator")
+    sheet.unless("creator_record", None if honeypots is None else honeypots > 0, "its creator has made honeypots")
+    pools = said.rows("dex")
+    _holders(said, sheet, excluded={str(pool.get("pair", "")).lower() for pool in pools or ()} - {""})
+    ownerless = said.get("owner_address") == "" and said.get("owner_percent") in (None, "")
+    shares = (said.fraction("creator_percent"), 0.0 if ownerless else said.fraction("owner_percent"))
+    held = max(share or 0.0 for share in shares)
+    unsure = None in shares and held <= LARGE_HOLDING
+    sheet.at_most("creator_holding", None if unsure else held, LARGE_HOLDING, "creator or owner holds")
+    sheet.liquidity(None if pools is None else [pool.number("liquidity") for pool in pools])
+    _liquidity_holders(said, sheet)
+    traded = True if said.part("is_in_cex").flag("listed") else said.flag("is_in_dex")
+    sheet.unless("listed", None if traded is None else not traded, "no pool with a main coin was found")
+    _identity(said, sheet)
+    warnings = [
+        f"GoPlus {verb} {quote_untrusted(str(words), limit=120)}"
+        for field, verb in (("other_potential_risks", "warns of"), ("note", "notes"))
+        if (words := said.get(field)) not in (None, "", "0", 0, [], {})
+    ]
+    sheet.remarks(warnings, known, {"": said, "fake_token.": said.part("fake_token")})
+    return said.text("token_symbol"), said.text("token_name")
+
+
+def read_solana(said: Answer, sheet: Sheet) -> Labels:
+    """Write GoPlus's findings about a Solana mint onto the sheet; returns the names in its metadata."""
+    known = fields("goplus solana")
+    sheet.read(said, known)
+    state = said.get("default_account_state")
+    frozen = {"0": False, "1": False, "2": True}.get(str(state)) if isinstance(state, int | str) else None
+    sheet.unless("honeypot", frozen, "new accounts start frozen: what is bought cannot be sold")
+    # Both spellings occur: the documentation writes one, answers carry the other.
+    stuck = [said.flag(key) for key in ("non_transferable", "none_transferable") if key in said]
+    sheet.unless("cannot_sell_all", either(*stuck) if stuck else None, "it cannot be transferred")
+    hooks, later = said.get("transfer_hook"), said.part("transfer_hook_upgradable").flag("status")
+    hooked = either(bool(hooks) if isinstance(hooks, list) else None, later)
+    sheet.unless("transfer_hook", hooked, "a program runs on every transfer and can stop it")
+    for tax in ("sell_tax", "buy_tax"):
+        sheet.at_most(tax, _transfer_fee(said.get("transfer_fee")), TAX_LIMIT, "tax")
+    _holders(said, sheet, excluded=set())
+    pools = said.rows("dex")
+    sheet.liquidity(None if pools is None else [pool.number("tvl") for pool in pools])
+    sheet.unless("listed", None if pools is None else not pools, "no pool with a main coin was found")
+    sheet.age(pool.number("open_time") for pool in pools or ())
+    _solana_identity(said, sheet)
+    sheet.remarks([], known, {"": said})
+    return said.part("metadata").text("symbol"), said.part("metadata").text("name")
+
+
+def _locked(holder: Answer, at: datetime) -> bool:
+    """Burnt, or locked with a lock that has not run out."""
+    ends = [_moment(row.get("end_time")) for row in holder.rows("locked_detail") or ()]
+    ended = bool(ends) and all(end is not None and end <= at for end in ends)
+    return str(holder.get("address", "")).lower() in BURN_ADDRESSES or (holder.flag("is_locked") is True and not ended)
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _holders(said: Answer, sheet: Sheet, *, excluded: set[str]) -> None:
+    shares: list[float | None] = []
+    for holder in said.rows("holders") or ():
+        share, address = holder.fraction("percent"), str(holder.get("address", "")).lower()
+        shares.append(0.0 if share is not None and (address in excluded or _locked(holder, sheet.at)) else share)
+    sheet.concentration(shares, said.number("holder_count"))
+
+
+def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
+    listed, count = said.rows("lp_holders") or [], said.number("lp_holder_count")
+    shares = [(row.fraction("percent"), _locked(row, sheet.at)) for row in listed[:TOP]]
+    locked = min(sum(share or 0.0 for share, safe in shares if safe), 1.0)
+    largest = max((share or 0.0 for share, safe in shares if not safe), default=0.0)
+    whole = len(listed) >= min(TOP, TOP if count is None else count) and all(share is not None for share, _ in shares)
+    sure = bool(listed) and (whole or locked >= LOCKED_FLOOR)
+    sheet.at_least("liquidity_locked", locked if sure else None, LOCKED_FLOOR, f"{locked:.1%} locked")
+    sure = bool(listed) and (whole or largest > CONCENTRATED)
+    sheet.at_most("liquidity_concentration", largest if sure else None, CONCENTRATED, "one holder of liquidity has")
+
+
+def _identity(said: Answer, sheet: Sheet) -> None:
+    """What GoPlus says about identity; its list of known tokens vouches for that and for nothing else."""
+    fake = said.part("fake_token")
+    keys = ("is_true_token", "is_airdrop_scam", "trust_list")
+    true, airdrop, trusted = (said.flag(key) if said.get(key) is not None else "unsaid" for key in keys)
+    counterfeit = "unsaid" if said.get("fake_token") is None else fake.flag("value")
+    if counterfeit is True:
+        real = fake.text("true_token_address")
+        sheet.put(
+            "true_token", "fail", "a counterfeit" + (f", the real one is at {quote_untrusted(real)}" if real else "")
+        )
+    elif airdrop is True or true is False:
+        what = "an airdrop scam" if airdrop is True else "not the token it claims to be"
+        sheet.put("true_token", "fail", what)
+    elif None in (true, airdrop, trusted, counterfeit):
+        sheet.unknown("true_token", why=_UNREADABLE)
+    elif True in (true, trusted):
+        sheet.put("true_token", "pass", _TRUSTED, True)
+
+
+_UNREADABLE, _TRUSTED = "a statement about its identity cannot be read", "on GoPlus's list of known tokens"
+_BAD = "malicious_address"
+
+
+def _solana_identity(said: Answer, sheet: Sheet) -> None:
+    malicious = [flag(value) for value in said.every(_BAD)]
+    named = [[] if said.get(key) is None else said.rows(key) for key in ("creators", "transfer_hook")]
+    unread = None in malicious or any(rows is None or any(_BAD not in row for row in rows) for rows in named)
+    trusted = False if said.get("trusted_token") is None else said.flag("trusted_token")
+    if any(malicious):
+        sheet.put("true_token", "fail", "made or controlled by an address known for scams", False)
+    elif unread or trusted is None:
+        sheet.unknown("true_token", why=_UNREADABLE)
+    elif trusted:
+        sheet.put("true_token", "pass", _TRUSTED, True)
+
+
+def _transfer_fee(value: object) -> float | None:
+    """The highest fee in force or scheduled, as a fraction. An empty object means that there is none."""
+    fee = Answer(value)
+    current, scheduled = fee.part("current_fee_rate"), fee.rows("scheduled_fee_rate")
+    if value == {}:
+        return 0.0
+    if scheduled is None or not current.given:
+        return None
+    rates = [row.fraction("fee_rate") for row in (current, *scheduled)]
+    highest = max(rate or 0.0 for rate in rates)
+    return highest if None not in rates or highest >= HALF else None

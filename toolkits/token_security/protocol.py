@@ -1,19 +1,40 @@
-"""What every security provider offers: one token in, one dated report out."""
+"""What every security provider offers, and the one that asks them all: a token in, a dated report out.
+
+`CompositeSecurity` routes each kind of token to what can check it. An equity: its market's bars. A coin of the reviewed
+native list: that list, and its market's quote. Anything with a contract (given, reviewed, or found in CoinGecko's
+list): every contract source that covers its chain, asked at the same time. Everything else: unknown, with the reason.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Protocol
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
-from ...core.security import SecurityReport
-from ...core.token import Token
+from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.errors import AmbiguousToken, BudgetExceeded, SourceError, TokenNotFound, UserError
+from ...core.security import SecurityReport, Verdict
+from ...core.settings import Settings, load_settings
+from ...core.token import Contract, Token
+from .checks import SCORE_RULE, Profile, judge, merge
+from .coingecko import PlatformList
+from .contracts import REVIEWED, ContractBook, checked_contract, family_of, identity
+from .evidence import Evidence, Labels, Sheet, Subject
+from .http import HttpSource, run_sync, typed
+from .markets import coin_evidence, share_evidence
+
+if TYPE_CHECKING:
+    from ..market_data.protocol import MarketProvider
+    from .simulated import RecordedSecurity
 
 
 class SecurityProvider(Protocol):
     """A source of security evidence.
 
     A failed look-up is a report with verdict `unknown` and its reason, not an exception; only a wrong argument raises
-    (`InvalidInput`).
+    (`InvalidInput`). `calls_made` are the network calls since it was built: what the cycle's budget counts.
     """
 
     @property
@@ -23,6 +44,216 @@ class SecurityProvider(Protocol):
 
     async def acheck(self, token: Token, *, now: datetime | None = None) -> SecurityReport: ...
 
+    def calls_made(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Makes dated reports of what was found. How long they stay in date is in the settings."""
+
+    settings: Settings
+
+    def report(
+        self, subject: Subject, evidences: Sequence[Evidence], profile: Profile, at: datetime, *notes: str
+    ) -> SecurityReport:
+        """Merge and judge what several sources found about one token at a moment (UTC). `notes` go first."""
+        opinions = [evidence for evidence in evidences if not evidence.withdrawn]
+        checks, disagreements = merge(opinions)
+        judged = judge(checks, profile, at=at)
+        away = [f"{evidence.source} does not know this token" for evidence in evidences if evidence.withdrawn]
+        return SecurityReport(
+            symbol=subject.symbol,
+            contract=subject.contract,
+            verdict=judged.verdict,
+            score=judged.score,
+            score_rule=SCORE_RULE,
+            checks=judged.checks,
+            reasons=(*notes, *judged.reasons, *away),
+            disagreements=disagreements,
+            sources=tuple(e.source for e in opinions if not (e.source == REVIEWED and subject.contract)),
+            checked_at=at,
+            expires_at=at + self._lifetime(judged.verdict, failed=any(evidence.again for evidence in evidences)),
+        )
+
+    def unknown(
+        self, subject: Subject, reason: str, at: datetime, source: str, *, failed: bool = False
+    ) -> SecurityReport:
+        """The report about a token nobody could look at, with the reason. `failed`: it is worth trying soon again."""
+        report = self.report(subject, [Evidence(source, again=failed)], "evm", at)
+        return report.model_copy(update={"reasons": (reason,)})  # that nothing is known follows from it
+
+    def _lifetime(self, verdict: Verdict, *, failed: bool) -> timedelta:
+        """Caution, and unknown for want of data, run out sooner; a look-up that failed soonest, unless it is danger."""
+        hours = self.settings.security_ttl_hours
+        if failed and verdict != "danger":
+            return timedelta(hours=min(self.settings.security_retry_minutes / 60, hours))
+        short = verdict in ("caution", "unknown")
+        return timedelta(hours=min(self.settings.security_ttl_hours_caution, hours) if short else hours)
+
+
+class ContractSource:
+    """A source that looks at contracts: who it is, where it is in the settings, what it covers and how it is read.
+
+    `withdraws`: not knowing a token is no opinion; of the primary source it leaves everything open.
+    """
+
+    id: str
+    name: str
+    url_setting: str
+    withdraws = True
+
+    def __init__(
+        self, *, settings: Settings | None = None, clock: Clock | None = None, http: HttpSource | None = None
+    ) -> None:
+        self.settings, self.clock = settings or load_settings(), clock or SystemClock()
+        url = getattr(self.settings, self.url_setting)
+        self.http = http or HttpSource(self.name, url, self.per_minute, clock=self.clock)
+
+    @property
+    def per_minute(self) -> float:
+        """Requests a minute it takes."""
+        return 30.0
+
+    def covers(self, contract: Contract) -> Sequence[str]:
+        """The checks this source answers for a contract; empty when it does not look at its chain."""
+        raise NotImplementedError
+
+    async def read(self, contract: Contract, sheet: Sheet) -> Labels:
+        """Write the findings onto the sheet; returns the names the contract gives itself. Raises what goes wrong."""
+        raise NotImplementedError
+
+    async def evidence(self, contract: Contract, at: datetime) -> Evidence:
+        """What the source finds. A failed look-up, also one nobody foresaw, is evidence with its problem.
+
+        Raises:
+            BudgetExceeded: whoever meters this call may not send another request.
+        """
+        sheet = Sheet(self.id, at)
+        try:
+            labels = await self.read(contract, sheet)
+            return Evidence(self.id, sheet.checks, labels)
+        except BudgetExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a foreign answer does to its reader is this token's outcome
+            problem = typed(error, self.name, self.http.secrets)
+        unheard = isinstance(problem, TokenNotFound)
+        if unheard and self.withdraws:
+            return Evidence(self.id, withdrawn=True)
+        lost = Sheet(self.id, at)
+        lost.unknown(*self.covers(contract), why=f"{self.id}: {problem.message}")
+        return Evidence(self.id, lost.checks, again=not unheard)
+
+
+class CompositeSecurity:
+    """The provider the cycle, the toolkit and the command line use.
+
+    Args:
+        sources: contract sources, the primary first. Empty: contracts cannot be checked here (offline).
+        market: quotes for native coins, bars for equities.
+        platforms: CoinGecko's list, for tokens the reviewed map does not have; None looks nothing up.
+        recorded: reports from files that go before everything else, for replay.
+        book: the reviewed contracts and native coins.
+    """
+
+    id = "merged"
+
+    def __init__(
+        self,
+        sources: Sequence[ContractSource] = (),
+        *,
+        market: MarketProvider | None = None,
+        platforms: PlatformList | None = None,
+        recorded: RecordedSecurity | None = None,
+        book: ContractBook | None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings, self._clock = settings or load_settings(), clock or SystemClock()
+        self._sources, self._market, self._platforms, self._recorded = tuple(sources), market, platforms, recorded
+        self._book, self._reporter = book or ContractBook.shipped(), Reporter(self._settings)
+
     def calls_made(self) -> int:
-        """Network calls since the provider was built: what the cycle's budget counts."""
-        ...
+        """Network calls of every source and of CoinGecko's list since they were built."""
+        listed = self._platforms.http.calls_made() if self._platforms else 0
+        return listed + sum(source.http.calls_made() for source in self._sources)
+
+    def check(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
+        """The report about a token, or about a contract nobody named a symbol for.
+
+        Raises:
+            InvalidInput: the contract cannot exist (unknown chain, malformed address).
+            BudgetExceeded: whoever meters this call may not send another request.
+        """
+        return run_sync(self.acheck(token, now=now))
+
+    async def acheck(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
+        """Async twin of `check`."""
+        at = ensure_utc(now or self._clock.now())
+        subject = Subject.of(token) if isinstance(token, Token) else Subject(contract=token)
+        if given := subject.contract:
+            subject = replace(subject, contract=checked_contract(given.chain, given.address))
+        try:
+            return await self._checked(token, subject, at)
+        except (BudgetExceeded, UserError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one token's trouble is that token's outcome, whatever it is
+            return self._reporter.unknown(subject, typed(error, self.id).message, at, self.id, failed=True)
+
+    async def _checked(self, token: Token | Contract, subject: Subject, at: datetime) -> SecurityReport:
+        if isinstance(token, Token) and self._recorded is not None:
+            known = self._recorded.check(token, now=at)
+            if known.verdict != "unknown":
+                return known
+        if isinstance(token, Token) and token.kind == "equity":
+            found = await share_evidence(self._market, token, at, self._settings)
+            return self._reporter.report(subject, [found], "equity", at)
+        began = self._book.native(subject.coin_id)
+        if isinstance(token, Token) and began and subject.contract is None:
+            evidences = await coin_evidence(self._market, token, subject, began, at)
+            return self._reporter.report(subject, evidences, "native", at)
+        contract = subject.contract or self._book.contract_of(subject.coin_id)
+        if contract is not None:
+            return await self._about(replace(subject, contract=contract), contract, at)
+        return await self._looked_up(subject, at)
+
+    async def _looked_up(self, subject: Subject, at: datetime) -> SecurityReport:
+        """A coin neither reviewed nor given with its contract: what does CoinGecko's list say?"""
+        failed = False
+        try:
+            if self._platforms is None:
+                reason = "no contract of this token is known here"
+            elif not (coin := await self._platforms.find(coin_id=subject.coin_id, ticker=subject.ticker)):
+                reason = "CoinGecko lists no such coin"
+            elif contract := coin.only_contract():
+                name, coin_id = subject.name or coin.name, subject.coin_id or coin.id
+                return await self._about(Subject(subject.symbol, name, coin_id, contract, coin.id), contract, at)
+            elif coin.native:
+                reason = "CoinGecko: it has no contract, and nobody reviewed it as a native coin"
+            else:
+                reason = "CoinGecko: it has contracts only on chains that cannot be checked here"
+        except AmbiguousToken as error:
+            reason = f"ambiguous: {error.message} {error.hint}"
+        except SourceError as error:
+            reason, failed = f"CoinGecko: {error.message}", True
+        return self._reporter.unknown(subject, reason, at, self.id, failed=failed)
+
+    async def _about(self, subject: Subject, contract: Contract, at: datetime) -> SecurityReport:
+        sources = [source for source in self._sources if source.covers(contract)]
+        if not sources:
+            reason = f"no source here checks contracts on chain {contract.chain}"
+            return self._reporter.unknown(subject, reason, at, self.id)
+        asked = asyncio.gather(*(source.evidence(contract, at) for source in sources))
+        listed, found = await asyncio.gather(self._listing(subject, contract), asked)
+        labels = [evidence.labels for evidence in found if evidence.labels]
+        own = identity(replace(subject, listed_as=listed), contract, labels, self._book, at)
+        return self._reporter.report(subject, [own, *found], family_of(contract), at)
+
+    async def _listing(self, subject: Subject, contract: Contract) -> str | None:
+        """Under which id CoinGecko lists this contract; None when it does not, or cannot be asked."""
+        if self._platforms is None or subject.listed_as or self._book.coin_at(contract):
+            return subject.listed_as
+        try:
+            coin = await self._platforms.coin_at(contract)
+        except SourceError:
+            return None  # nobody vouches then, and the report says that
+        return coin.id if coin else None

@@ -1,0 +1,219 @@
+"""Second opinions: honeypot.is, which buys and sells the token in a simulation, and RugCheck for Solana mints.
+
+What a source itself calls dangerous is dangerous, whatever we make of the parts of its answer; what it warns of is a
+warning. Taxes, shares and fees of both are in percent; an authority that was given up is null at RugCheck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...core.errors import MalformedResponse, TokenNotFound
+from ...core.text import quote_untrusted
+from ...core.token import Contract
+from .contracts import family_of
+from .evidence import (
+    BURN_ADDRESSES,
+    LARGE_HOLDING,
+    LOCKED_FLOOR,
+    TAX_LIMIT,
+    TOP,
+    Answer,
+    Fields,
+    Labels,
+    Sheet,
+    either,
+    fields,
+    text,
+)
+from .protocol import ContractSource
+
+TRAPPED_LIMIT = 0.1
+"""So many of its holders may have failed to sell: contracts and lockers among them never do."""
+_LOUDNESS = dict.fromkeys(("info", "good", "none", "very_low", "low"), 0) | dict.fromkeys(
+    ("medium", "warn", "warning"), 1
+)
+_LOUDNESS |= dict.fromkeys(("high", "very_high", "critical", "danger", "honeypot"), 2)
+"""How loud a source's own words are: 0 quiet, 1 a warning, 2 a verdict."""
+
+
+class _Voices:
+    """What a source says of a token in words of its own, and how loud it says it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.said: dict[int, list[str]] = {1: [], 2: []}
+        self.doubt = ""
+
+    def hear(self, words: object, level: object, *, bare: int | None = None) -> None:
+        """Take down one statement. `bare` is the loudness of one without a level; a level not known here is a doubt."""
+        named = level.strip().lower().replace(" ", "_") if isinstance(level, str) else ""
+        loud = bare if level is None else _LOUDNESS.get(named)
+        told = f"{self.source} says {quote_untrusted(str(words), limit=60)}"
+        if loud is None:
+            self.doubt = f"{told}, how badly is not known here"
+        elif loud:
+            self.said[loud].append(told)
+
+    def hear_score(self, answer: Answer, field: str, warning: float, verdict: float) -> None:
+        """Take down a score of 0 to 100 in which more is worse, when there is one."""
+        score = answer.number(field)
+        if answer.get(field) is not None:
+            loud = None if score is None else 2 if score >= verdict else int(score >= warning)
+            self.hear(f"risk {answer.get(field)} of 100", None, bare=loud)
+
+    def put(self, sheet: Sheet, known: Fields, parts: Mapping[str, Answer], *, silent: bool = False) -> None:
+        """Write down verdict and warnings. `silent`: the source said nothing that could hold a verdict."""
+        if self.said[2]:
+            sheet.put("source_verdict", "fail", "; ".join(self.said[2]), True)
+        elif self.doubt or silent:
+            sheet.unknown("source_verdict", why=self.doubt or "not reported")
+        else:
+            sheet.put("source_verdict", "pass", "", False)
+        sheet.remarks(self.said[1], known, parts)
+
+
+class HoneypotIs(ContractSource):
+    """`GET /v2/IsHoneypot?address=&chainID=` (Ethereum, BNB Smart Chain, Base). Without a pair 404: no opinion."""
+
+    id, name, url_setting = "honeypot.is", "honeypot.is", "honeypot_is_url"
+
+    def covers(self, contract: Contract) -> Sequence[str]:
+        return fields("honeypot.is").covers if contract.chain in ("1", "56", "8453") else ()
+
+    async def read(self, contract: Contract, sheet: Sheet) -> Labels:
+        params = {"address": contract.address, "chainID": contract.chain}
+        return read_honeypot_is(Answer(await self.http.fetch("/v2/IsHoneypot", params=params, inspect=_inspect)), sheet)
+
+
+def _inspect(answer: Any) -> None:
+    if not isinstance(answer, Mapping) or ("error" in answer and "honeypotResult" not in answer):
+        raise MalformedResponse("honeypot.is reports an error instead of an answer.")
+
+
+def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
+    """Write honeypot.is's findings onto the sheet; returns the names the contract gives itself."""
+    known = fields("honeypot.is")
+    parts = {f"{key}.": said.part(key) for key in ("honeypotResult", "simulationResult", "summary", "holderAnalysis")}
+    trap, _, summary, holders = parts.values()
+    sheet.read(said, known)
+    simulated, trapped = said.flag("simulationSuccess") and not said.get("simulationError"), trap.flag("isHoneypot")
+    # Where nothing was simulated nothing was found, but a trap that was found is one.
+    sheet.unless("honeypot", trapped if trapped or simulated else None, "a simulated sale fails")
+    if not simulated:
+        sheet.unknown("buy_tax", "sell_tax", "transfer_tax")
+    paid, sold = holders.percent("averageTax"), said.part("simulationResult").percent("sellTax") or 0.0
+    if paid and paid > (sold if simulated else 0.0):  # what holders paid on average is more than the simulation's
+        sheet.at_most("sell_tax", paid, TAX_LIMIT, "tax paid by its holders")
+    if "holderAnalysis" in said:
+        _trapped(holders, sheet)
+    pair = said.part("pair")
+    sheet.liquidity([pair.number("liquidity")] if pair.given else None)
+    sheet.age([pair.number("createdAtTimestamp")])
+
+    voices = _Voices("honeypot.is")
+    if summary.get("risk") is not None:
+        voices.hear(summary.get("risk"), summary.get("risk"))
+    voices.hear_score(summary, "riskLevel", 20, 60)
+    for listed in (said.get("flags"), summary.get("flags")):
+        for row in listed if isinstance(listed, list) else [listed] if listed else ():
+            flagged = Answer(row)
+            voices.hear(flagged.get("flag") or flagged.get("description") or row, flagged.get("severity"), bare=1)
+    voices.put(sheet, known, {"": said} | parts, silent=not summary.get("risk"))
+    return said.part("token").text("symbol"), said.part("token").text("name")
+
+
+def _trapped(holders: Answer, sheet: Sheet) -> None:
+    """The share of the holders looked at whose sale failed, was siphoned off or was taxed away."""
+    bad = [holders.number(key) if key in holders else 0.0 for key in ("failed", "siphoned", "highTaxWallets")]
+    stuck = sum(count or 0.0 for count in bad)
+    whole = holders.number("holders") or stuck + (holders.number("successful") or 0.0)
+    share = min(stuck / whole, 1.0) if whole else None
+    if None in bad and (share or 0.0) <= TRAPPED_LIMIT:
+        share = None
+    sheet.at_most("trapped_holders", share, TRAPPED_LIMIT, "of its holders could not sell:")
+
+
+class RugCheck(ContractSource):
+    """`GET /v1/tokens/{mint}/report`, for Solana mints."""
+
+    id, name, url_setting = "rugcheck", "RugCheck", "rugcheck_url"
+
+    def covers(self, contract: Contract) -> Sequence[str]:
+        return fields("rugcheck").covers if family_of(contract) == "solana" else ()
+
+    async def read(self, contract: Contract, sheet: Sheet) -> Labels:
+        said = Answer(await self.http.fetch(f"/v1/tokens/{contract.address}/report"))
+        if "error" in said and "mint" not in said:
+            raise TokenNotFound("RugCheck does not know this mint.")
+        if said.get("mint") != contract.address:
+            raise MalformedResponse("RugCheck answered about something else than this mint.")
+        return read_rugcheck(said, sheet)
+
+
+def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
+    """Write RugCheck's findings onto the sheet; returns the names in the mint's metadata."""
+    mint, metadata = said.part("token"), said.part("tokenMeta")
+    sheet.read(said, fields("rugcheck"))
+    for check_id, field, meaning in (
+        ("mintable", "mintAuthority", "new tokens can be made"),
+        ("freezable", "freezeAuthority", "accounts can be frozen"),
+    ):
+        held = [_held(place.get(field)) for place in (mint, said) if field in place]  # it may be told in both places
+        sheet.unless(check_id, either(*held) if field in mint or any(held) else None, meaning)
+    holders = said.rows("topHolders") or []
+    shares: list[float | None] = []
+    for holder in holders:
+        share, burnt = holder.percent("pct"), BURN_ADDRESSES & {str(holder.get("owner")), str(holder.get("address"))}
+        shares.append(0.0 if burnt and share is not None else share)
+    sheet.concentration(shares, said.number("totalHolders"))
+    _insiders(said, holders[:TOP], sheet)
+    held, supply = said.number("creatorBalance"), mint.number("supply")
+    share = min(held / supply, 1.0) if held is not None and supply else None
+    sheet.at_most("creator_holding", share, LARGE_HOLDING, "the creator holds")
+    sheet.liquidity([said.number("totalMarketLiquidity")] if "totalMarketLiquidity" in said else None)
+    markets = said.rows("markets")
+    locked = [market.part("lp").percent("lpLockedPct") for market in markets or ()]
+    least = None if not locked or None in locked else min(share or 0.0 for share in locked)  # what can leave counts
+    sheet.at_least("liquidity_locked", least, LOCKED_FLOOR, f"{least or 0.0:.1%} locked")
+    sheet.unless("listed", None if markets is None else not markets, "no pool was found")
+    _own_words(said, sheet)
+    return metadata.text("symbol"), metadata.text("name")
+
+
+def _held(authority: object) -> bool | None:
+    """True when somebody holds the authority, False when it is null (given up), None when that cannot be read."""
+    return False if authority is None else True if text(authority) else None
+
+
+def _insiders(said: Answer, largest: Sequence[Answer], sheet: Sheet) -> None:
+    """Wallets that RugCheck found to belong together, among the largest holders or in its graph."""
+    share = sum(holder.percent("pct") or 0.0 for holder in largest if holder.flag("insider"))
+    graph, field = said.get("graphInsidersDetected"), "graphInsidersDetected"
+    found = (
+        False if graph is None else True if said.flag(field) else said.number(field) if said.flag(field) is None else 0
+    )
+    marks = [holder.flag("insider") for holder in largest if "insider" in holder]
+    if any(marks) or found or said.get("insiderNetworks"):
+        told = f"insiders hold {share:.1%}" if share else "RugCheck found wallets of insiders"
+        sheet.put("insiders", "fail", told, share or True)
+    elif None in marks or found is None:
+        sheet.unknown("insiders", why="what is said about insiders cannot be read")
+    else:
+        sheet.put("insiders", "pass", "", False)
+
+
+def _own_words(said: Answer, sheet: Sheet) -> None:
+    """Its list of risks and its score. A copy of a known token is named as a risk; silence about it is no opinion."""
+    voices, risks = _Voices("RugCheck"), said.get("risks")
+    listed = risks if isinstance(risks, list) else [] if risks is None else [risks]
+    names = [text(Answer(risk).get("name")) or text(risk) for risk in listed]
+    for risk, name in zip(listed, names, strict=True):
+        voices.hear(name or "a risk", Answer(risk).get("level") if name else "", bare=1)
+    if any("copycat" in (name or "").casefold() for name in names):
+        sheet.put("true_token", "fail", "RugCheck takes it for a copy of another token", False)
+    elif None in names:
+        sheet.unknown("true_token", why="a statement about its identity cannot be read")
+    voices.hear_score(said, "score_normalised", 30, 60)
+    voices.put(sheet, fields("rugcheck"), {"": said, "token.": said.part("token")})
