@@ -24,7 +24,7 @@ from deeptrader.core.errors import MalformedResponse
 from deeptrader.core.token import Contract, Token
 from deeptrader.toolkits.token_security import evidence
 from deeptrader.toolkits.token_security.contracts import ContractBook, identity
-from deeptrader.toolkits.token_security.evidence import Evidence, Sheet, Subject, either, flag, number
+from deeptrader.toolkits.token_security.evidence import Sheet, Subject, either, flag, number
 from deeptrader.toolkits.token_security.goplus import GoPlus, read_evm, read_solana
 from deeptrader.toolkits.token_security.protocol import CompositeSecurity
 from deeptrader.toolkits.token_security.second_opinions import HoneypotIs, RugCheck, read_honeypot_is, read_rugcheck
@@ -99,10 +99,9 @@ def test_no_reader_fails_whatever_stands_in_its_fields(data):
     labels = read(evidence.Answer(payload), sheet)
     contract = Contract(chain="1", address=EVM_ADDRESS)
     checks = identity(Subject(contract=contract), contract, [labels], ContractBook.shipped(), AT).checks
-    for check in (*sheet.checks, *checks):
+    for check in (*sheet.checks.values(), *checks.values()):
         assert check.model_dump_json().isascii()
         assert not isinstance(check.value, float) or (check.value >= 0 and math.isfinite(check.value))
-    assert Evidence("test", sheet.checks).checks
 
 
 _HUGE = b'{"code": 1, "result": {"%s": {"is_honeypot": %s}}}' % (EVM_ADDRESS.encode(), b"9" * 4_000)

@@ -21,7 +21,7 @@ WBTC = "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"
 
 def found(subject: Subject, *labels: tuple[str | None, str | None]) -> dict[str, SecurityCheck]:
     assert subject.contract is not None
-    return {check.id: check for check in identity(subject, subject.contract, labels, BOOK, AT).checks}
+    return identity(subject, subject.contract, labels, BOOK, AT).checks
 
 
 def look_alike(symbol: str | None, name: str | None, contract: Contract = SOMEWHERE, **subject) -> SecurityCheck:

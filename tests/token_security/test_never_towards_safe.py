@@ -39,7 +39,7 @@ from deeptrader.core.security import SecurityReport, moves_towards_safe
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Contract
 from deeptrader.toolkits.token_security.contracts import ContractBook, family_of, identity
-from deeptrader.toolkits.token_security.evidence import Answer, Evidence, Labels, Sheet, Subject
+from deeptrader.toolkits.token_security.evidence import Answer, Labels, Sheet, Subject
 from deeptrader.toolkits.token_security.goplus import read_evm, read_solana
 from deeptrader.toolkits.token_security.protocol import Reporter
 from deeptrader.toolkits.token_security.second_opinions import read_honeypot_is, read_rugcheck
@@ -82,10 +82,10 @@ class Case:
         return REPORTER.report(subject, [own, *found], family_of(self.contract), AT)
 
 
-def _evidence(source: str, read: Read, payload: Any) -> Evidence:
+def _evidence(source: str, read: Read, payload: Any) -> Sheet:
     sheet = Sheet(source, AT)
-    labels = read(Answer(payload), sheet)
-    return Evidence(source, sheet.checks, labels)
+    sheet.labels = read(Answer(payload), sheet)
+    return sheet
 
 
 EVM, SOL = read_evm, read_solana

@@ -21,7 +21,7 @@ from doubles.security_server import (
 
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Contract, Token
-from deeptrader.toolkits.token_security.coingecko import PlatformList
+from deeptrader.toolkits.token_security.contracts import PlatformList
 from deeptrader.toolkits.token_security.goplus import GoPlus
 from deeptrader.toolkits.token_security.protocol import CompositeSecurity
 from deeptrader.toolkits.token_security.second_opinions import HoneypotIs, RugCheck

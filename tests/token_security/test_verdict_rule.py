@@ -21,7 +21,7 @@ from deeptrader.toolkits.token_security.checks import (
     judge,
     merge,
 )
-from deeptrader.toolkits.token_security.evidence import Evidence
+from deeptrader.toolkits.token_security.evidence import Sheet
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
 RULES = {
@@ -109,6 +109,12 @@ def test_the_rule_is_written_down_with_its_thresholds():
     assert moves_towards_safe("unknown", "safe")
 
 
+def of_source(checks: list[SecurityCheck]) -> Sheet:
+    sheet = Sheet("source", AT)
+    sheet.checks = {check.id: check for check in checks}
+    return sheet
+
+
 states = st.sampled_from(["pass", "fail", "unknown"])
 
 
@@ -147,6 +153,6 @@ def test_a_further_opinion_never_moves_a_verdict_towards_safe_unless_it_answers_
         check(i, data.draw(states), 0.9 if i in TAXES else None, "second")
         for i in data.draw(st.sets(st.sampled_from(ids)))
     ]
-    alone = judge(merge([Evidence("first", tuple(first))])[0], profile, at=AT)
-    both = judge(merge([Evidence("first", tuple(first)), Evidence("second", tuple(second))])[0], profile, at=AT)
+    alone = judge(merge([of_source(first)])[0], profile, at=AT)
+    both = judge(merge([of_source(first), of_source(second)])[0], profile, at=AT)
     assert not moves_towards_safe(alone.verdict, both.verdict)

@@ -12,8 +12,7 @@ from typing import Any
 _HOME = {
     "cache": ("CachedSecurity", "KhalaReports", "MemoryReports", "ReportStore", "build_security"),
     "checks": ("CHECKS", "CHECK_IDS", "TITLES", "judge"),
-    "coingecko": ("PlatformList",),
-    "contracts": ("ContractBook", "checked_contract", "find_chain"),
+    "contracts": ("ContractBook", "PlatformList", "checked_contract", "find_chain"),
     "goplus": ("GoPlus",),
     "http": ("HttpSource",),
     "policy": ("Decision", "checks_of", "may_recommend", "told", "verdict_line"),

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cachetools import LRUCache
 
@@ -20,15 +20,15 @@ from ...core.errors import InvalidInput, StoreReadOnly
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
-from .coingecko import PlatformList
-from .contracts import ContractBook, checked_contract
+from .contracts import ContractBook, PlatformList, checked_contract
 from .goplus import GoPlus
 from .http import run_sync
-from .protocol import CompositeSecurity, ContractSource, SecurityProvider
+from .protocol import CompositeSecurity, SecurityProvider
 from .second_opinions import HoneypotIs, RugCheck
 from .simulated import RecordedSecurity, SimulatedSecurity
 
 if TYPE_CHECKING:
+    from ..khala import Khala
     from ..market_data.protocol import MarketProvider
 
 
@@ -40,19 +40,11 @@ class ReportStore(Protocol):
     def put(self, key: str, report: SecurityReport) -> None: ...
 
 
-class SecurityShelf(Protocol):
-    """The part of Khala that keeps security reports."""
-
-    def security(self, token: str, /) -> SecurityReport | None: ...
-
-    def set_security(self, symbol: str, report: SecurityReport, /) -> object: ...
-
-
 class MemoryReports:
     """Reports in memory, the most recently used `limit` of them."""
 
     def __init__(self, limit: int = 1_000) -> None:
-        self._reports: LRUCache[str, SecurityReport] = LRUCache(limit)
+        self._reports: LRUCache[str, SecurityReport | None] = LRUCache(limit)
         self._lock = threading.Lock()
 
     def get(self, key: str) -> SecurityReport | None:
@@ -61,23 +53,21 @@ class MemoryReports:
 
     def put(self, key: str, report: SecurityReport | None) -> None:
         with self._lock:
-            self._reports.pop(key, None)
-            if report is not None:
-                self._reports[key] = report
+            self._reports[key] = report
 
 
 class KhalaReports:
     """Reports in Khala, by symbol, which outlives the process and notices when a finding changes.
 
-    Reports about a bare contract have no symbol and stay in memory.
+    In memory stay those about a bare contract, which have no symbol, and those that Khala cannot write or, holding one
+    from the future, would not take for the newest.
 
     Args:
         khala: the memory, or a function that opens it when it is first needed.
     """
 
-    def __init__(self, khala: SecurityShelf | Callable[[], SecurityShelf]) -> None:
-        self._khala = khala
-        self._here = MemoryReports()
+    def __init__(self, khala: Khala | Callable[[], Khala]) -> None:
+        self._khala, self._here = khala, MemoryReports()
 
     def get(self, key: str) -> SecurityReport | None:
         here = self._here.get(key)
@@ -85,7 +75,6 @@ class KhalaReports:
 
     def put(self, key: str, report: SecurityReport) -> None:
         kept = None if ":" in key else self._shelf().security(key)
-        # A report that Khala would not take for the newest, or cannot write at all, is as good: it is kept here.
         here = ":" in key or (kept is not None and kept.checked_at > report.checked_at)
         try:
             if not here:
@@ -94,7 +83,7 @@ class KhalaReports:
             here = True
         self._here.put(key, report if here else None)
 
-    def _shelf(self) -> SecurityShelf:
+    def _shelf(self) -> Khala:
         return self._khala() if callable(self._khala) else self._khala
 
 
@@ -107,21 +96,13 @@ class CachedSecurity:
     def __init__(
         self, provider: SecurityProvider, store: ReportStore | None = None, *, clock: Clock | None = None
     ) -> None:
-        self.provider, self.store = provider, store or MemoryReports()
-        self._clock = clock or SystemClock()
+        self.provider, self.store, self._clock = provider, store or MemoryReports(), clock or SystemClock()
+        self.id, self.calls_made = provider.id, provider.calls_made
         self._failed = MemoryReports()
         """Look-ups that brought nothing, where a finding is kept: they are not tried again before their time."""
 
-    @property
-    def id(self) -> str:
-        return self.provider.id
-
-    def calls_made(self) -> int:
-        """Network calls of the provider behind: what was answered from the store cost none."""
-        return self.provider.calls_made()
-
     def check(self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
-        """The kept report, or a new one; `refresh` asks in any case. Raises as the provider does.
+        """The kept report, or a new one; `refresh` asks in any case.
 
         When a new look brings nothing and danger is on record, the danger stands, with its old date.
 
@@ -134,15 +115,15 @@ class CachedSecurity:
         self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False
     ) -> SecurityReport:
         """Async twin of `check`."""
-        at, key = ensure_utc(now or self._clock.now()), _key(token)
-        if isinstance(token, Contract) and not isinstance(self.provider, CompositeSecurity):
+        at, key, provider = ensure_utc(now or self._clock.now()), _key(token), self.provider
+        if not isinstance(token, Token) and not isinstance(provider, CompositeSecurity):
             raise InvalidInput("This market's tokens have no contracts to check.", hint="Ask for them by symbol.")
         kept = await asyncio.to_thread(self.store.get, key)
         danger = kept if kept is not None and kept.verdict == "danger" else None
         for report in (kept, self._failed.get(key)) if not refresh else ():
             if report is not None and report.checked_at <= at < report.expires_at:
                 return danger or report
-        found = await self.provider.acheck(token, now=at)  # type: ignore[arg-type]
+        found = await provider.acheck(token, now=at)  # type: ignore[arg-type]
         if found.verdict == "unknown" and kept is not None and kept.verdict != "unknown":
             self._failed.put(key, found)  # old evidence, dated as it is, says more than none
             return danger or found
@@ -152,9 +133,9 @@ class CachedSecurity:
 
 def _key(token: Token | Contract) -> str:
     contract = token.contract if isinstance(token, Token) else token
-    if contract is None:
-        return token.symbol  # type: ignore[union-attr]
-    contract = checked_contract(contract.chain, contract.address)
+    if isinstance(token, Token) and contract is None:
+        return token.symbol
+    contract = checked_contract(contract.chain, contract.address)  # type: ignore[union-attr]
     return f"{contract.chain}:{contract.address}"
 
 
@@ -168,11 +149,9 @@ def build_security(
 ) -> CachedSecurity:
     """The provider for `settings.market`, with its cache.
 
-    * yahoo: GoPlus, and honeypot.is and RugCheck as second opinions unless `security_second_opinions` is off;
-      CoinGecko's list for tokens nobody reviewed; the market's quotes and bars for native coins and equities.
-    * recorded: reports from `recorded_dir/security` where there are any, and what the recorded bars and quotes tell.
-      Nothing is asked over the network, so a contract nobody recorded is unknown.
-    * simulated: a stand-in, marked SIMULATED.
+    yahoo: GoPlus, its second opinions if the settings want them, and CoinGecko's list. recorded: reports from
+    `recorded_dir/security`, and what recorded bars and quotes tell; nothing is asked over the network. simulated: a
+    stand-in, marked SIMULATED.
 
     Args:
         market: where quotes and bars come from; None leaves what rests on them unknown.
@@ -181,15 +160,14 @@ def build_security(
         book: the reviewed contracts; the shipped ones when not given.
     """
     settings = settings or load_settings()
+    both: dict[str, Any] = {"settings": settings, "clock": clock}
     if settings.market == "simulated":
-        return CachedSecurity(SimulatedSecurity(settings=settings, clock=clock), store, clock=clock)
-    sources: list[ContractSource] = []
-    platforms = recorded = None
+        return CachedSecurity(SimulatedSecurity(**both), store, clock=clock)
+    parts: dict[str, Any] = {"market": market, "book": book, **both}
     if settings.market == "yahoo":
         kinds = (GoPlus, HoneypotIs, RugCheck) if settings.security_second_opinions else (GoPlus,)
-        sources = [kind(settings=settings, clock=clock) for kind in kinds]
-        platforms = PlatformList(settings=settings, cache_dir=settings.store_dir, clock=clock)
+        parts["sources"] = [kind(**both) for kind in kinds]
+        parts["platforms"] = PlatformList(cache_dir=settings.store_dir, **both)
     elif settings.recorded_dir is not None:
-        recorded = RecordedSecurity(Path(settings.recorded_dir) / "security", settings=settings, clock=clock)
-    parts = {"market": market, "platforms": platforms, "recorded": recorded, "book": book}
-    return CachedSecurity(CompositeSecurity(sources, **parts, settings=settings, clock=clock), store, clock=clock)
+        parts["recorded"] = RecordedSecurity(Path(settings.recorded_dir) / "security", **both)
+    return CachedSecurity(CompositeSecurity(**parts), store, clock=clock)

@@ -20,48 +20,42 @@ answer can do to the verdict:
 The score is the weight of the checks that pass over the weight of the checks that apply, times 100. An unknown check
 counts like one that fails; a fatal failure makes the score 0; an unknown verdict has none. Losing an answer can
 therefore never help (`core.security.SAFETY` has the order). The exception are statements that sources only make when
-there is something to say (`silent` below): a source that keeps quiet about them has no opinion.
+there is something to say (`silent`): a source that keeps quiet about them has no opinion.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ...core.security import SecurityCheck, Verdict
-from .evidence import Evidence, clipped
+from .evidence import Sheet, clipped
 
 Profile = Literal["evm", "solana", "native", "equity"]
 Grade = Literal["fatal", "share", "essential", "guarded", "scored"]
 
-SAFE_SCORE = 80.0
-LOWEST_SCORE = 40.0
+SAFE_SCORE, LOWEST_SCORE = 80.0, 40.0
 HALF = 0.5
 """From here on a tax, or the share of holders who cannot sell, is a trap."""
 SCORE_RULE = (
     "Weight of passed checks over weight of applicable checks, times 100; unknown counts as failed, a fatal failure "
     "gives 0, an unknown verdict none. safe from 80 with nothing but scored checks open; under 40 danger."
 )
+_WORSE = {"fail": 2, "unknown": 1, "pass": 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What one check counts for. `weight` is a share of the weights that apply to the token, not a percentage."""
 
     weight: float
-    grade: Grade
+    grade: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question: `label` names the risk, `title` what a pass means; a kind of token without a rule is not asked.
-
-    `silent` marks a statement that sources make only when there is something to say.
-    """
+class Check(NamedTuple):
+    """One question: `label` names the risk, `title` what a pass means; a kind of token without a rule is not asked."""
 
     id: str
     label: str
@@ -70,25 +64,20 @@ class Check:
     silent: bool
 
 
-def _checks() -> dict[str, Check]:
-    lines = files(__package__).joinpath("data", "checks.csv").read_text(encoding="utf-8").splitlines()
-    checks = {}
-    for row in csv.DictReader(lines):
-        given = {profile: row[profile].split() for profile in get_args(Profile) if row[profile]}
-        rules = {profile: Rule(float(weight), cast(Grade, grade)) for profile, (weight, grade) in given.items()}
-        checks[row["id"]] = Check(row["id"], row["label"], row["title"], rules, row["silent"] == "silent")
-    return checks
+def _check(row: dict[str, str]) -> Check:
+    given = {profile: row[profile].split() for profile in get_args(Profile) if row[profile]}
+    rules = {profile: Rule(float(weight), grade) for profile, (weight, grade) in given.items()}
+    return Check(row["id"], row["label"], row["title"], rules, row["silent"] == "silent")
 
 
-CHECKS = _checks()
+_ROWS = csv.DictReader(files(__package__).joinpath("data", "checks.csv").read_text(encoding="utf-8").splitlines())
+CHECKS = {check.id: check for check in map(_check, _ROWS)}
 """By id. The ids are stable: reports and filters rest on them."""
-CHECK_IDS: tuple[str, ...] = tuple(CHECKS)
-TITLES: dict[str, str] = {check.id: check.title for check in CHECKS.values()}
-
-_WORSE = {"fail": 2, "unknown": 1, "pass": 0}
+CHECK_IDS = tuple(CHECKS)
+TITLES = {check.id: check.title for check in CHECKS.values()}
 
 
-def merge(evidences: Sequence[Evidence]) -> tuple[tuple[SecurityCheck, ...], tuple[str, ...]]:
+def merge(sheets: Sequence[Sheet]) -> tuple[list[SecurityCheck], tuple[str, ...]]:
     """One check for each question out of several sources' answers, and a line where one fails what another passes.
 
     The worse state stands: fail, then unknown, then pass. Unknown outweighs pass on purpose: a source that was asked
@@ -97,24 +86,24 @@ def merge(evidences: Sequence[Evidence]) -> tuple[tuple[SecurityCheck, ...], tup
     checks: list[SecurityCheck] = []
     disagreements: list[str] = []
     for check_id in CHECK_IDS:
-        answers = [c for evidence in evidences for c in evidence.checks if c.id == check_id and c.state in _WORSE]
-        if not answers:
-            continue
-        checks.append(_worst(answers))
+        answers = [sheet.checks[check_id] for sheet in sheets if check_id in sheet.checks]
+        if answers:
+            checks.append(_worst(answers))
         if {"pass", "fail"} <= {check.state for check in answers}:
-            disagreements.append(f"{check_id}: " + "; ".join(_says(check) for check in answers))
-    return tuple(checks), tuple(disagreements)
+            disagreements.append(f"{check_id}: " + "; ".join(map(_says, answers)))
+    return checks, tuple(disagreements)
 
 
 def _worst(answers: list[SecurityCheck]) -> SecurityCheck:
     state = max((check.state for check in answers), key=_WORSE.__getitem__)
     same = [check for check in answers if check.state == state]
     # Of several failing shares the largest counts, and one without a figure is taken for the worst.
-    chosen = max(same, key=_share) if state == "fail" and _is_share(same[0].id) else same[0]
+    shares = state == "fail" and any(rule.grade == "share" for rule in CHECKS[same[0].id].rules.values())
+    chosen = max(same, key=_share) if shares else same[0]
     detail = chosen.detail
     if state == "unknown" and len(answers) > 1 and chosen.source not in detail:
         detail = f"{detail} by {chosen.source}" if detail == "not reported" else f"{chosen.source}: {detail}"
-    elif state == "fail" and len(same) > 1 and chosen.id.startswith("source_"):
+    elif state == "fail" and chosen.id.startswith("source_"):
         detail = clipped("; ".join(check.detail for check in same))  # each source warns of something else
     source = ", ".join(dict.fromkeys(check.source for check in same))
     return SecurityCheck(**dict(chosen) | {"source": source, "detail": detail})
@@ -124,19 +113,12 @@ def _share(check: SecurityCheck) -> float:
     return check.value if isinstance(check.value, float) else 2.0
 
 
-def _is_share(check_id: str) -> bool:
-    return any(rule.grade == "share" for rule in CHECKS[check_id].rules.values())
-
-
 def _says(check: SecurityCheck) -> str:
-    if check.state == "unknown":
-        return f"{check.source} leaves it open"
-    said = f"{check.source} {'fails' if check.state == 'fail' else 'passes'} it"
-    return f"{said} ({check.detail})" if check.detail else said
+    said = {"fail": "fails it", "pass": "passes it"}.get(check.state, "leaves it open")
+    return f"{check.source} {said}" + f" ({check.detail})" * bool(check.detail and check.state != "unknown")
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A verdict with its score (None when unknown), its reasons and one check for every question."""
 
     verdict: Verdict
@@ -155,18 +137,19 @@ def judge(checks: Iterable[SecurityCheck], profile: Profile, *, at: datetime) ->
     """
     found = {check.id: check for check in checks}
     complete = tuple(_filled(check, found.get(check.id), profile, at) for check in CHECKS.values())
-    rules = {c.id: rule for c in complete if c.state != "not_applicable" and (rule := CHECKS[c.id].rules.get(profile))}
-    asked = [check for check in complete if check.id in rules]
+    asked = [check for check in complete if check.state != "not_applicable"]
     if not asked:
         return Judgement("not_applicable", None, ("no check applies to this token",), complete)
-
+    rules = {check.id: CHECKS[check.id].rules[profile] for check in asked}
     total = sum(rule.weight for rule in rules.values())
     worst = 100 * sum(rules[c.id].weight for c in asked if c.state == "pass") / total
     best = 100 * sum(rules[c.id].weight for c in asked if c.state != "fail") / total
     failed = [check for check in asked if check.state == "fail"]
     unread = [check for check in asked if check.id == "unread_fields" and check.state == "unknown"]
 
-    if fatal := [check for check in failed if _is_fatal(check, rules[check.id].grade)]:
+    if fatal := [
+        c for c in failed if rules[c.id].grade == "fatal" or (rules[c.id].grade == "share" and _share(c) >= HALF)
+    ]:
         return Judgement("danger", 0.0, _reasons(fatal), complete)
     if best < LOWEST_SCORE:
         return Judgement("danger", round(worst, 1), _reasons(failed), complete)
@@ -181,29 +164,23 @@ def judge(checks: Iterable[SecurityCheck], profile: Profile, *, at: datetime) ->
     return Judgement("caution", round(worst, 1), _reasons((held_back or failed) + unread), complete)
 
 
-def _is_fatal(check: SecurityCheck, grade: Grade) -> bool:
-    return grade == "fatal" or (grade == "share" and _share(check) >= HALF)
-
-
 def _filled(check: Check, found: SecurityCheck | None, profile: Profile, at: datetime) -> SecurityCheck:
-    if profile not in check.rules:
-        return SecurityCheck(id=check.id, state="not_applicable", source="rule", checked_at=at)
-    if found is not None:
+    if profile in check.rules and found is not None:
         return found
-    if check.silent:
-        return SecurityCheck(id=check.id, state="not_applicable", source="none", checked_at=at)
-    return SecurityCheck(id=check.id, state="unknown", detail="no source answers this", source="none", checked_at=at)
+    if profile in check.rules and not check.silent:
+        detail = "no source answers this"
+        return SecurityCheck(id=check.id, state="unknown", detail=detail, source="none", checked_at=at)
+    source = "none" if profile in check.rules else "rule"
+    return SecurityCheck(id=check.id, state="not_applicable", source=source, checked_at=at)
 
 
 def _reasons(checks: list[SecurityCheck]) -> tuple[str, ...]:
     """One line for each check; unknown ones with the same cause share a line, so one outage is one reason."""
-    lines: list[str] = []
+    lines = [f"{c.id}: {c.detail}" if c.detail else c.id for c in checks if c.state != "unknown"]
     unknown: dict[str, list[str]] = {}
     for check in checks:
         if check.state == "unknown":
             unknown.setdefault(check.detail or "nothing was reported", []).append(check.id)
-        else:
-            lines.append(f"{check.id}: {check.detail}" if check.detail else check.id)
     for cause, ids in unknown.items():
         more = f" and {len(ids) - 4} more" if len(ids) > 4 else ""
         lines.append(f"unknown: {', '.join(ids[:4])}{more} ({cause})")

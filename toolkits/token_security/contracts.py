@@ -1,28 +1,36 @@
-"""Which contract is this token, and is this contract the token it is taken for: chains, the reviewed map, identity.
+"""Which contract is this token, and is this contract the token it is taken for? Nothing is guessed.
 
 `data/contracts.json` maps CoinGecko ids to contracts by chain (the first chain is the one a symbol is checked on),
-`data/native.json` names the coins that have none. A token in neither is looked up by `coingecko.PlatformList`, and
-nothing is guessed.
+`data/native.json` names the coins that have none. A token in neither is looked up in CoinGecko's list of coins and
+their contracts (`GET /api/v3/coins/list?include_platform=true`). That is about 3 MB for some 17 000 coins, so it is
+read rarely: a copy younger than a week answers everything, and an older one still answers when CoinGecko does not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from Crypto.Hash import keccak
 
+from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.coins import Coin, coin_for_id, coin_for_symbol, look_like_wrapped_or_stable, name_key, reviewed_coins
-from ...core.errors import InvalidInput
+from ...core.errors import AmbiguousToken, InvalidInput, MalformedResponse, SourceError
 from ...core.security import CheckState
-from ...core.text import confusable_with, has_control_characters, quote_untrusted
+from ...core.settings import Settings, load_settings
+from ...core.text import clean_label, confusable_with, has_control_characters, quote_untrusted
 from ...core.token import Contract
-from .evidence import Evidence, Labels, Sheet, Subject
+from .evidence import Answer, Labels, Sheet, Subject, text
+from .http import HttpSource
 
 REVIEWED = "reviewed list"
 
@@ -154,15 +162,135 @@ class ContractBook:
         return self._natives.get(coin_id or "")
 
 
+# -- CoinGecko's list ----------------------------------------------------------------------------------------------------
+
+MAX_AGE = timedelta(days=7)
+
+
+class ListedCoin(NamedTuple):
+    """One coin of the list with its contracts on chains that can be checked; `native`: the list has none at all."""
+
+    id: str
+    symbol: str
+    name: str
+    contracts: list[Contract]
+    native: bool
+
+
+class PlatformList:
+    """Symbol or CoinGecko id to contract, and back.
+
+    Args:
+        http: how to reach CoinGecko; made from the settings when not given.
+        cache_dir: folder for the copy on disk; None keeps it in memory only.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: HttpSource | None = None,
+        settings: Settings | None = None,
+        cache_dir: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        url = (settings or load_settings()).coingecko_url
+        self.http = http or HttpSource("CoinGecko", url, 10, self._clock, deadline=60.0, max_bytes=30_000_000)
+        self._file = cache_dir / "coingecko-contracts.json" if cache_dir else None
+        self._read_at: datetime | None = None
+        self._coins: list[ListedCoin] = []
+
+    async def find(self, *, coin_id: str | None = None, ticker: str | None = None) -> ListedCoin | None:
+        """The coin with this id, or, when no id is given, the one coin with this ticker; None when the list has none.
+
+        Raises:
+            AmbiguousToken: several coins share the ticker, or it has contracts on several chains.
+            SourceError: there is no copy, and CoinGecko does not deliver one.
+        """
+        symbol = (ticker or "").casefold()
+        found = [c for c in await self._ready() if (c.id == coin_id if coin_id else c.symbol.casefold() == symbol)]
+        named = [f"{clean_label(coin.name)} ({at.chain} {at.address})" for coin in found for at in coin.contracts]
+        if len(found) > 1:
+            shared = clean_label(ticker or "", limit=24)
+            raise AmbiguousToken(f"{len(found)} coins share the ticker {shared}.", candidates=named)
+        if len(named) > 1:
+            raise AmbiguousToken(
+                f"{clean_label(found[0].name)} has contracts on {len(named)} chains.", candidates=named
+            )
+        return found[0] if found else None
+
+    async def coin_at(self, contract: Contract) -> ListedCoin | None:
+        """The coin CoinGecko lists at this contract. Raises `SourceError` as `find` does."""
+        return next((coin for coin in await self._ready() if contract in coin.contracts), None)
+
+    async def _ready(self) -> list[ListedCoin]:
+        now = self._clock.now()
+        if self._read_at is None and self._file is not None:
+            await asyncio.to_thread(self._load, self._file)
+        if self._read_at is not None and timedelta() <= now - self._read_at < MAX_AGE:
+            return self._coins
+        try:
+            listed = await self.http.fetch("/api/v3/coins/list", params={"include_platform": "true"}, inspect=_inspect)
+        except SourceError:
+            if self._read_at is None:
+                raise
+            return self._coins  # an old list still knows the contracts that were on it
+        self._coins, self._read_at = _coins(listed), now
+        if self._file is not None:
+            copy = json.dumps({"read_at": now.isoformat(), "coins": listed})
+            await asyncio.to_thread(write_whole, self._file, copy)
+        return self._coins
+
+    def _load(self, path: Path) -> None:
+        """Take the copy on disk; a damaged one is none: it is asked for again and replaced."""
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            self._coins, self._read_at = _coins(saved["coins"]), ensure_utc(datetime.fromisoformat(saved["read_at"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            self._read_at = None
+
+
+def _inspect(answer: Any) -> None:
+    if not isinstance(answer, list):
+        raise MalformedResponse("CoinGecko answered with something else than its list of coins.")
+
+
+def _coins(listed: list[Any]) -> list[ListedCoin]:
+    coins: list[ListedCoin] = []
+    for row in map(Answer, listed):
+        coin_id, symbol, name = (row.text(key) for key in ("id", "symbol", "name"))
+        places = {platform: at for platform, address in row.part("platforms").items() if (at := text(address))}
+        contracts = [found for platform, address in places.items() if (found := _contract(platform, address))]
+        if coin_id and symbol and name:
+            coins.append(ListedCoin(coin_id, symbol, name, contracts, native=not places))
+    return coins
+
+
+def _contract(platform: str, address: str) -> Contract | None:
+    """None on a chain that cannot be checked, and for what is no address there: that entry vouches for nothing."""
+    chain = CHAIN_OF_PLATFORM.get(platform)
+    try:
+        spelled = address.lower() if chain and chain.family == "evm" else address
+        return checked_contract(chain.id, spelled) if chain else None
+    except InvalidInput:
+        return None
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, suffix=".tmp") as file:
+        file.write(content)
+    os.replace(file.name, path)
+
+
 # -- identity ---------------------------------------------------------------------------------------------------------
 
 _Finding = tuple[CheckState, str]
 _WORSE = {"fail": 2, "unknown": 1, "pass": 0}
 
 
-def identity(
-    subject: Subject, contract: Contract, labels: Sequence[Labels], book: ContractBook, at: datetime
-) -> Evidence:
+def identity(subject: Subject, contract: Contract, labels: Sequence[Labels], book: ContractBook, at: datetime) -> Sheet:
     """Is this contract the token it is taken for? By the reviewed list, whatever its own source claims.
 
     `look_alike` compares the names a contract gives itself, and the symbol it was asked for by, with every reviewed
@@ -188,7 +316,7 @@ def identity(
     state, detail = max(findings, key=lambda finding: _WORSE[finding[0]])
     sheet.put("look_alike", state, detail, {"fail": True, "pass": False}.get(state))
     _put_wrapped(sheet, coin, labels)
-    return Evidence(REVIEWED, sheet.checks)
+    return sheet
 
 
 def _asked_for(subject: Subject, contract: Contract, coin: Coin | None, book: ContractBook) -> _Finding:

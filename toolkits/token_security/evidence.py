@@ -40,9 +40,7 @@ def flag(value: object) -> bool | None:
 
 def number(value: object) -> float | None:
     """A finite number of zero or more, written as a number or a plain decimal string."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+    if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text(value) or "")):
         return None
     try:
         read = float(value)
@@ -118,10 +116,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is to be checked: a token by its symbol, a contract, or both.
-
-    `listed_as` is the CoinGecko id under which CoinGecko's own list has this very contract, if somebody looked.
-    """
+    """What is to be checked: a token, a contract, or both. `listed_as`: the id CoinGecko lists this very contract under."""
 
     symbol: str | None = None
     name: str = ""
@@ -146,21 +141,6 @@ Labels = tuple[str | None, str | None]
 """Ticker and name as the contract itself gives them: foreign text, never to be trusted or shown as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One source's answer.
-
-    `again` says that it failed in a way worth trying soon again. `withdrawn` marks a source that does not know the
-    token: it has no opinion, which is not the same as failing.
-    """
-
-    source: str
-    checks: tuple[SecurityCheck, ...] = ()
-    labels: Labels | None = None
-    again: bool = False
-    withdrawn: bool = False
-
-
 @dataclass(frozen=True)
 class Fields:
     """What the fields of one source's answer mean: the columns of `data/fields.json`."""
@@ -181,19 +161,21 @@ def fields(source: str) -> Fields:
 
 
 class Sheet:
-    """Collects the checks of one source at one moment. Shares and taxes are fractions, liquidity is in USD."""
+    """The evidence of one source at one moment (UTC): its checks by id. Shares and taxes are fractions, depths USD.
+
+    `again`: it failed, and trying soon again is worth it. `withdrawn`: it does not know the token and has no opinion,
+    which is not the same as failing.
+    """
 
     def __init__(self, source: str, at: datetime) -> None:
         self.source, self.at = source, at
-        self._checks: dict[str, SecurityCheck] = {}
-
-    @property
-    def checks(self) -> tuple[SecurityCheck, ...]:
-        return tuple(self._checks.values())
+        self.checks: dict[str, SecurityCheck] = {}
+        self.labels: Labels | None = None
+        self.again = self.withdrawn = False
 
     def put(self, check_id: str, state: CheckState, detail: str = "", value: str | float | bool | None = None) -> None:
         """Write one answer down."""
-        self._checks[check_id] = SecurityCheck(
+        self.checks[check_id] = SecurityCheck(
             id=check_id, state=state, value=value, detail=clipped(detail), source=self.source, checked_at=self.at
         )
 
@@ -224,7 +206,7 @@ class Sheet:
             self.put(check_id, "pass" if value >= floor else "fail", shown, value)
 
     def read(self, said: Answer, known: Fields) -> None:
-        """Answer what the table of the source answers field by field; the worst of several fields stands."""
+        """Answer what the source's table answers field by field; of several fields for one check the worst stands."""
         bad: dict[str, list[bool | None]] = {}
         for check_id, kind, path, meaning in known.reads:
             *parts, key = path.split(".")
@@ -253,24 +235,17 @@ class Sheet:
         self.at_least("age", days if past else None, AGE_FLOOR_DAYS, shown)
 
     def concentration(self, shares: Sequence[float | None], count: float | None) -> None:
-        """Share of the ten largest holders; rows that are missing or unreadable can only leave it unknown or worse.
-
-        Args:
-            shares: of each holder listed, largest first.
-            count: how many holders there are, if the source tells.
-        """
+        """Share of the ten largest of `count` holders, largest first; missing rows leave it unknown or worse."""
         known = min(sum(share or 0.0 for share in shares[:TOP]), 1.0)
         whole = None not in shares[:TOP] and len(shares) >= min(TOP, TOP if count is None else count)
         sure = bool(shares) and (whole or known > CONCENTRATED)
         self.at_most("holder_concentration", known if sure else None, CONCENTRATED, "the largest ten hold")
 
     def remarks(self, warnings: Sequence[str], known: Fields, parts: Mapping[str, Answer]) -> None:
-        """Write down what a source says beyond the questions of the table.
+        """Write down what a source says beyond the table: warnings in its own words (quoted), and fields not known here.
 
-        Args:
-            warnings: in its own words, quoted; each of them lowers the verdict.
-            parts: the objects of its answer by path. A field that is not known lowers certainty and is named; one that
-                says something (no "0", no empty value) weighs more.
+        Such a field, in one of the `parts` of the answer, is named and lowers certainty; one that says more than "0"
+        weighs more.
         """
         said = {
             f"{path}{key}": value

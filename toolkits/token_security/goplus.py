@@ -18,22 +18,10 @@ from pydantic import SecretStr
 from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
 from ...core.text import quote_untrusted
 from ...core.token import Contract
+from . import evidence as ev
 from .checks import HALF
 from .contracts import family_of
-from .evidence import (
-    BURN_ADDRESSES,
-    CONCENTRATED,
-    LARGE_HOLDING,
-    LOCKED_FLOOR,
-    TAX_LIMIT,
-    TOP,
-    Answer,
-    Labels,
-    Sheet,
-    either,
-    fields,
-    flag,
-)
+from .evidence import Answer, Labels, Sheet, either, fields, flag
 from .protocol import ContractSource
 
 _STALE_TOKEN = (4011, 4022, 4023)
@@ -142,8 +130,8 @@ def read_evm(said: Answer, sheet: Sheet) -> Labels:
     ownerless = said.get("owner_address") == "" and said.get("owner_percent") in (None, "")
     shares = (said.fraction("creator_percent"), 0.0 if ownerless else said.fraction("owner_percent"))
     held = max(share or 0.0 for share in shares)
-    unsure = None in shares and held <= LARGE_HOLDING
-    sheet.at_most("creator_holding", None if unsure else held, LARGE_HOLDING, "creator or owner holds")
+    unsure = None in shares and held <= ev.LARGE_HOLDING
+    sheet.at_most("creator_holding", None if unsure else held, ev.LARGE_HOLDING, "creator or owner holds")
     sheet.liquidity(None if pools is None else [pool.number("liquidity") for pool in pools])
     _liquidity_holders(said, sheet)
     traded = True if said.part("is_in_cex").flag("listed") else said.flag("is_in_dex")
@@ -172,7 +160,7 @@ def read_solana(said: Answer, sheet: Sheet) -> Labels:
     hooked = either(bool(hooks) if isinstance(hooks, list) else None, later)
     sheet.unless("transfer_hook", hooked, "a program runs on every transfer and can stop it")
     for tax in ("sell_tax", "buy_tax"):
-        sheet.at_most(tax, _transfer_fee(said.get("transfer_fee")), TAX_LIMIT, "tax")
+        sheet.at_most(tax, _transfer_fee(said.get("transfer_fee")), ev.TAX_LIMIT, "tax")
     _holders(said, sheet, excluded=set())
     pools = said.rows("dex")
     sheet.liquidity(None if pools is None else [pool.number("tvl") for pool in pools])
@@ -187,7 +175,9 @@ def _locked(holder: Answer, at: datetime) -> bool:
     """Burnt, or locked with a lock that has not run out."""
     ends = [_moment(row.get("end_time")) for row in holder.rows("locked_detail") or ()]
     ended = bool(ends) and all(end is not None and end <= at for end in ends)
-    return str(holder.get("address", "")).lower() in BURN_ADDRESSES or (holder.flag("is_locked") is True and not ended)
+    return str(holder.get("address", "")).lower() in ev.BURN_ADDRESSES or (
+        holder.flag("is_locked") is True and not ended
+    )
 
 
 def _moment(value: object) -> datetime | None:
@@ -208,14 +198,16 @@ def _holders(said: Answer, sheet: Sheet, *, excluded: set[str]) -> None:
 
 def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
     listed, count = said.rows("lp_holders") or [], said.number("lp_holder_count")
-    shares = [(row.fraction("percent"), _locked(row, sheet.at)) for row in listed[:TOP]]
+    shares = [(row.fraction("percent"), _locked(row, sheet.at)) for row in listed[: ev.TOP]]
     locked = min(sum(share or 0.0 for share, safe in shares if safe), 1.0)
     largest = max((share or 0.0 for share, safe in shares if not safe), default=0.0)
-    whole = len(listed) >= min(TOP, TOP if count is None else count) and all(share is not None for share, _ in shares)
-    sure = bool(listed) and (whole or locked >= LOCKED_FLOOR)
-    sheet.at_least("liquidity_locked", locked if sure else None, LOCKED_FLOOR, f"{locked:.1%} locked")
-    sure = bool(listed) and (whole or largest > CONCENTRATED)
-    sheet.at_most("liquidity_concentration", largest if sure else None, CONCENTRATED, "one holder of liquidity has")
+    whole = len(listed) >= min(ev.TOP, ev.TOP if count is None else count) and all(
+        share is not None for share, _ in shares
+    )
+    sure = bool(listed) and (whole or locked >= ev.LOCKED_FLOOR)
+    sheet.at_least("liquidity_locked", locked if sure else None, ev.LOCKED_FLOOR, f"{locked:.1%} locked")
+    sure = bool(listed) and (whole or largest > ev.CONCENTRATED)
+    sheet.at_most("liquidity_concentration", largest if sure else None, ev.CONCENTRATED, "one holder of liquidity has")
 
 
 def _identity(said: Answer, sheet: Sheet) -> None:

@@ -12,12 +12,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ...core.clock import ensure_utc
-from ...core.coins import coin_for_id
 from ...core.errors import SourceError, TokenDelisted
 from ...core.settings import Settings
 from ...core.token import Token
 from .contracts import REVIEWED
-from .evidence import AGE_FLOOR_DAYS, Evidence, Sheet, Subject, number
+from .evidence import AGE_FLOOR_DAYS, Sheet, Subject, number
 
 if TYPE_CHECKING:
     from ..market_data.protocol import Bars, MarketProvider
@@ -31,55 +30,49 @@ _HALTED, _QUIET, _GONE = 2, 5, 20  # sessions missed
 _SHARE_CHECKS = ("listed", "liquid", "halted", "penny_price", "odd_volume")
 
 
-async def coin_evidence(
-    market: MarketProvider | None, token: Token, subject: Subject, began: int, at: datetime
-) -> list[Evidence]:
+async def coin_evidence(market: MarketProvider | None, token: Token, began: int, at: datetime) -> list[Sheet]:
     """What the reviewed list and a quote tell about a native coin whose chain began in the year `began`."""
-    own = Sheet(REVIEWED, at)
-    known = coin_for_id(subject.coin_id or "")
-    name = known.name if known else token.symbol
+    own, name = Sheet(REVIEWED, at), Subject.of(token).name
     own.put("true_token", "pass", f"{name} has a chain of its own and no contract", True)
     days = (at - datetime(began + 1, 1, 1, tzinfo=UTC)).total_seconds() / 86_400  # only the year is known: from its end
     own.at_least("age", max(days, 0.0), AGE_FLOOR_DAYS, f"its chain began in {began}")
     if market is None:
         own.put("listed", "pass", "a known coin; no market was asked", True)
-        return [Evidence(REVIEWED, own.checks)]
-    traded, problem = Sheet(f"{market.id} quote", at), None
+        return [own]
+    traded, quote, problem = Sheet(f"{market.id} quote", at), None, None
     try:
         batch = await market.aquotes([token], as_of=min(at, ensure_utc(market.present())))
         quote, problem = batch.quotes.get(token.symbol), batch.failures.get(token.symbol)
     except SourceError as error:
-        quote, problem = None, error
+        problem = error
     if quote is not None:
         traded.put("listed", "pass", f"quoted at {quote.as_of:%Y-%m-%d %H:%M} UTC", True)
         volume = number(quote.volume)
         traded.at_least("liquidity_depth", volume, VOLUME_FLOOR_USD, f"{volume or 0:,.0f} USD traded in a day")
-    else:
-        reason = f"{traded.source}: {problem.message}" if problem else "the market has no quote for it"
-        traded.unknown("listed", "liquidity_depth", why=reason)
-        if isinstance(problem, TokenDelisted):
-            traded.put("listed", "fail", reason)
-    again = problem is not None and not isinstance(problem, TokenDelisted)
-    return [Evidence(REVIEWED, own.checks), Evidence(traded.source, traded.checks, again=again)]
+        return [own, traded]
+    reason = f"{traded.source}: {problem.message}" if problem else "the market has no quote for it"
+    traded.unknown("listed", "liquidity_depth", why=reason)
+    if isinstance(problem, TokenDelisted):
+        traded.put("listed", "fail", reason)
+    traded.again = problem is not None and not isinstance(problem, TokenDelisted)
+    return [own, traded]
 
 
-async def share_evidence(market: MarketProvider | None, token: Token, at: datetime, settings: Settings) -> Evidence:
+async def share_evidence(market: MarketProvider | None, token: Token, at: datetime, settings: Settings) -> Sheet:
     """What a market's daily bars tell about a share; a market that does not deliver leaves it unknown."""
-    if market is None:
-        sheet = Sheet("market data", at)
-        sheet.unknown(*_SHARE_CHECKS, why="no market data to look at")
-        return Evidence(sheet.source, sheet.checks, again=True)
-    sheet = Sheet(f"{market.id} bars", at)
+    sheet = Sheet(f"{market.id} bars" if market else "market data", at)
     try:
+        if market is None:
+            raise SourceError("no market data to look at")
         moment = min(at, ensure_utc(market.present()))
         bars = await market.abars(token, interval="1d", limit=_BARS_ASKED, as_of=moment)
         read_bars(bars, sheet, moment, grace=timedelta(minutes=settings.bar_grace_minutes))
     except SourceError as error:
         sheet.unknown(*_SHARE_CHECKS, why=f"{sheet.source}: {error.message}")
-        if isinstance(error, TokenDelisted):
+        sheet.again = not isinstance(error, TokenDelisted)
+        if not sheet.again:
             sheet.put("listed", "fail", "no longer traded, says the market", False)
-        return Evidence(sheet.source, sheet.checks, again=not isinstance(error, TokenDelisted))
-    return Evidence(sheet.source, sheet.checks)
+    return sheet
 
 
 def read_bars(bars: Bars, sheet: Sheet, moment: datetime, *, grace: timedelta) -> None:

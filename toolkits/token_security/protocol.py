@@ -19,9 +19,8 @@ from ...core.security import SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
 from .checks import SCORE_RULE, Profile, judge, merge
-from .coingecko import PlatformList
-from .contracts import REVIEWED, ContractBook, checked_contract, family_of, identity
-from .evidence import Evidence, Labels, Sheet, Subject
+from .contracts import REVIEWED, ContractBook, PlatformList, checked_contract, family_of, identity
+from .evidence import Labels, Sheet, Subject
 from .http import HttpSource, run_sync, typed
 from .markets import coin_evidence, share_evidence
 
@@ -54,13 +53,13 @@ class Reporter:
     settings: Settings
 
     def report(
-        self, subject: Subject, evidences: Sequence[Evidence], profile: Profile, at: datetime, *notes: str
+        self, subject: Subject, sheets: Sequence[Sheet], profile: Profile, at: datetime, *notes: str
     ) -> SecurityReport:
         """Merge and judge what several sources found about one token at a moment (UTC). `notes` go first."""
-        opinions = [evidence for evidence in evidences if not evidence.withdrawn]
+        opinions = [sheet for sheet in sheets if not sheet.withdrawn]
         checks, disagreements = merge(opinions)
         judged = judge(checks, profile, at=at)
-        away = [f"{evidence.source} does not know this token" for evidence in evidences if evidence.withdrawn]
+        away = [f"{sheet.source} does not know this token" for sheet in sheets if sheet.withdrawn]
         return SecurityReport(
             symbol=subject.symbol,
             contract=subject.contract,
@@ -70,17 +69,18 @@ class Reporter:
             checks=judged.checks,
             reasons=(*notes, *judged.reasons, *away),
             disagreements=disagreements,
-            sources=tuple(e.source for e in opinions if not (e.source == REVIEWED and subject.contract)),
+            sources=tuple(s.source for s in opinions if not (s.source == REVIEWED and subject.contract)),
             checked_at=at,
-            expires_at=at + self._lifetime(judged.verdict, failed=any(evidence.again for evidence in evidences)),
+            expires_at=at + self._lifetime(judged.verdict, failed=any(sheet.again for sheet in sheets)),
         )
 
     def unknown(
         self, subject: Subject, reason: str, at: datetime, source: str, *, failed: bool = False
     ) -> SecurityReport:
         """The report about a token nobody could look at, with the reason. `failed`: it is worth trying soon again."""
-        report = self.report(subject, [Evidence(source, again=failed)], "evm", at)
-        return report.model_copy(update={"reasons": (reason,)})  # that nothing is known follows from it
+        nothing = Sheet(source, at)
+        nothing.again = failed
+        return self.report(subject, [nothing], "evm", at).model_copy(update={"reasons": (reason,)})
 
     def _lifetime(self, verdict: Verdict, *, failed: bool) -> timedelta:
         """Caution, and unknown for want of data, run out sooner; a look-up that failed soonest, unless it is danger."""
@@ -122,26 +122,24 @@ class ContractSource:
         """Write the findings onto the sheet; returns the names the contract gives itself. Raises what goes wrong."""
         raise NotImplementedError
 
-    async def evidence(self, contract: Contract, at: datetime) -> Evidence:
-        """What the source finds. A failed look-up, also one nobody foresaw, is evidence with its problem.
+    async def evidence(self, contract: Contract, at: datetime) -> Sheet:
+        """What the source finds. A failed look-up, also one nobody foresaw, leaves everything open, with its reason.
 
         Raises:
             BudgetExceeded: whoever meters this call may not send another request.
         """
-        sheet = Sheet(self.id, at)
+        sheet, lost = Sheet(self.id, at), Sheet(self.id, at)
         try:
-            labels = await self.read(contract, sheet)
-            return Evidence(self.id, sheet.checks, labels)
+            sheet.labels = await self.read(contract, sheet)
+            return sheet
         except BudgetExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a foreign answer does to its reader is this token's outcome
             problem = typed(error, self.name, self.http.secrets)
-        unheard = isinstance(problem, TokenNotFound)
-        if unheard and self.withdraws:
-            return Evidence(self.id, withdrawn=True)
-        lost = Sheet(self.id, at)
+        lost.again = not isinstance(problem, TokenNotFound)
+        lost.withdrawn = self.withdraws and not lost.again
         lost.unknown(*self.covers(contract), why=f"{self.id}: {problem.message}")
-        return Evidence(self.id, lost.checks, again=not unheard)
+        return lost
 
 
 class CompositeSecurity:
@@ -209,10 +207,8 @@ class CompositeSecurity:
             return self._reporter.report(subject, [found], "equity", at)
         began = self._book.native(subject.coin_id)
         if isinstance(token, Token) and began and subject.contract is None:
-            evidences = await coin_evidence(self._market, token, subject, began, at)
-            return self._reporter.report(subject, evidences, "native", at)
-        contract = subject.contract or self._book.contract_of(subject.coin_id)
-        if contract is not None:
+            return self._reporter.report(subject, await coin_evidence(self._market, token, began, at), "native", at)
+        if contract := subject.contract or self._book.contract_of(subject.coin_id):
             return await self._about(replace(subject, contract=contract), contract, at)
         return await self._looked_up(subject, at)
 
@@ -224,9 +220,9 @@ class CompositeSecurity:
                 reason = "no contract of this token is known here"
             elif not (coin := await self._platforms.find(coin_id=subject.coin_id, ticker=subject.ticker)):
                 reason = "CoinGecko lists no such coin"
-            elif contract := coin.only_contract():
-                name, coin_id = subject.name or coin.name, subject.coin_id or coin.id
-                return await self._about(Subject(subject.symbol, name, coin_id, contract, coin.id), contract, at)
+            elif coin.contracts:
+                found = replace(subject, coin_id=subject.coin_id or coin.id, contract=coin.contracts[0])
+                return await self._about(replace(found, listed_as=coin.id), coin.contracts[0], at)
             elif coin.native:
                 reason = "CoinGecko: it has no contract, and nobody reviewed it as a native coin"
             else:
@@ -244,7 +240,7 @@ class CompositeSecurity:
             return self._reporter.unknown(subject, reason, at, self.id)
         asked = asyncio.gather(*(source.evidence(contract, at) for source in sources))
         listed, found = await asyncio.gather(self._listing(subject, contract), asked)
-        labels = [evidence.labels for evidence in found if evidence.labels]
+        labels = [sheet.labels for sheet in found if sheet.labels]
         own = identity(replace(subject, listed_as=listed), contract, labels, self._book, at)
         return self._reporter.report(subject, [own, *found], family_of(contract), at)
 

@@ -12,21 +12,9 @@ from typing import Any
 from ...core.errors import MalformedResponse, TokenNotFound
 from ...core.text import quote_untrusted
 from ...core.token import Contract
+from . import evidence as ev
 from .contracts import family_of
-from .evidence import (
-    BURN_ADDRESSES,
-    LARGE_HOLDING,
-    LOCKED_FLOOR,
-    TAX_LIMIT,
-    TOP,
-    Answer,
-    Fields,
-    Labels,
-    Sheet,
-    either,
-    fields,
-    text,
-)
+from .evidence import Answer, Fields, Labels, Sheet, either, fields, text
 from .protocol import ContractSource
 
 TRAPPED_LIMIT = 0.1
@@ -105,7 +93,7 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
         sheet.unknown("buy_tax", "sell_tax", "transfer_tax")
     paid, sold = holders.percent("averageTax"), said.part("simulationResult").percent("sellTax") or 0.0
     if paid and paid > (sold if simulated else 0.0):  # what holders paid on average is more than the simulation's
-        sheet.at_most("sell_tax", paid, TAX_LIMIT, "tax paid by its holders")
+        sheet.at_most("sell_tax", paid, ev.TAX_LIMIT, "tax paid by its holders")
     if "holderAnalysis" in said:
         _trapped(holders, sheet)
     pair = said.part("pair")
@@ -165,18 +153,18 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
     holders = said.rows("topHolders") or []
     shares: list[float | None] = []
     for holder in holders:
-        share, burnt = holder.percent("pct"), BURN_ADDRESSES & {str(holder.get("owner")), str(holder.get("address"))}
+        share, burnt = holder.percent("pct"), ev.BURN_ADDRESSES & {str(holder.get("owner")), str(holder.get("address"))}
         shares.append(0.0 if burnt and share is not None else share)
     sheet.concentration(shares, said.number("totalHolders"))
-    _insiders(said, holders[:TOP], sheet)
+    _insiders(said, holders[: ev.TOP], sheet)
     held, supply = said.number("creatorBalance"), mint.number("supply")
     share = min(held / supply, 1.0) if held is not None and supply else None
-    sheet.at_most("creator_holding", share, LARGE_HOLDING, "the creator holds")
+    sheet.at_most("creator_holding", share, ev.LARGE_HOLDING, "the creator holds")
     sheet.liquidity([said.number("totalMarketLiquidity")] if "totalMarketLiquidity" in said else None)
     markets = said.rows("markets")
     locked = [market.part("lp").percent("lpLockedPct") for market in markets or ()]
     least = None if not locked or None in locked else min(share or 0.0 for share in locked)  # what can leave counts
-    sheet.at_least("liquidity_locked", least, LOCKED_FLOOR, f"{least or 0.0:.1%} locked")
+    sheet.at_least("liquidity_locked", least, ev.LOCKED_FLOOR, f"{least or 0.0:.1%} locked")
     sheet.unless("listed", None if markets is None else not markets, "no pool was found")
     _own_words(said, sheet)
     return metadata.text("symbol"), metadata.text("name")

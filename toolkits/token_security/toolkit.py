@@ -46,16 +46,12 @@ class TokenSecurityToolkit(Toolkit):
         **toolkit_options: Any,
     ) -> None:
         self.security, self.market, self._settings = security, market, settings
-        super().__init__(
-            **{
-                "name": "token_security",
-                "tools": [self.check_token_security],
-                "async_tools": [(self.acheck_token_security, "check_token_security")],
-                "instructions": INSTRUCTIONS,
-                "add_instructions": True,
-            }
-            | toolkit_options
-        )
+        tools = {
+            "tools": [self.check_token_security],
+            "async_tools": [(self.acheck_token_security, "check_token_security")],
+        }
+        about = {"name": "token_security", "instructions": INSTRUCTIONS, "add_instructions": True}
+        super().__init__(**tools | about | toolkit_options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TokenSecurityToolkit":
         """Itself: AgentOS copies toolkits for each request, and rate limits and the cache are for all of them."""
@@ -64,8 +60,7 @@ class TokenSecurityToolkit(Toolkit):
     @property
     def settings(self) -> Settings:
         """The settings passed in, else those of the environment."""
-        if self._settings is None:
-            self._settings = load_settings()
+        self._settings = self._settings or load_settings()
         return self._settings
 
     def check_token_security(self, token: Text = "", chain: Text = "", address: Text = "") -> str:
@@ -92,14 +87,12 @@ class TokenSecurityToolkit(Toolkit):
     def _wanted(self, token: str, chain: str, address: str) -> Token | Contract:
         name, chain, address = token.strip(), chain.strip(), address.strip()
         if not address and len(name) >= _ADDRESS_LENGTH and name.isalnum():
-            name, address = "", name  # models put addresses where names belong
+            address = name  # models put addresses where names belong
         if address and not chain:
             raise InvalidInput("An address needs its chain.", hint="Give the chain too: ethereum, bsc, base, solana.")
-        if address:
-            return Contract(chain=chain, address=address)
-        if not name:
+        if not (address or name):
             raise InvalidInput("Nothing to check.", hint="Give a token, or a chain and an address.")
-        return self._find(name)
+        return Contract(chain=chain, address=address) if address else self._find(name)
 
     def _find(self, name: str) -> Token:
         if self.market is not None:
@@ -122,7 +115,7 @@ class TokenSecurityToolkit(Toolkit):
         return equity.token() if equity else found[0].token()
 
     def _reply(self, report: SecurityReport) -> str:
-        """The report as JSON, its text cut at whole clauses until the reply fits; verdict and decision always stand."""
+        """The report as JSON, its lists cut until the reply fits; verdict, decision and sentence always stand."""
         now = report.checked_at  # the provider answers with what is in date, or with a danger that stands
         decision = may_recommend(report, self.settings, now=now)
         reply = {
@@ -138,18 +131,12 @@ class TokenSecurityToolkit(Toolkit):
         }
         reply = {key: value for key, value in reply.items() if value not in (None, [])}
         budget = min(self.settings.reply_budget_tokens, REPLY_TOKENS)
-        for name in ("unknown", "failed", "unknown", "failed"):
-            if estimate_tokens(_json(reply)) > budget and name in reply:
-                reply[name] = reply[name][:6] if len(reply[name]) > 6 else reply.pop(name)
-        return _json(reply)
+        for name, most in (("unknown", 6), ("failed", 6), ("unknown", 0), ("failed", 0)):
+            if estimate_tokens(json.dumps(reply)) > budget and name in reply:
+                reply[name] = reply[name][:most]
+        return json.dumps(reply, allow_nan=False)
 
 
 def _error(error: DeepTraderError) -> str:
-    body: dict[str, Any] = dict(error.as_dict())
-    if isinstance(error, AmbiguousToken):
-        body["candidates"] = list(error.candidates[:10])
-    return _json(body)
-
-
-def _json(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=True, allow_nan=False)
+    candidates = {"candidates": list(error.candidates[:10])} if isinstance(error, AmbiguousToken) else {}
+    return json.dumps(error.as_dict() | candidates)
