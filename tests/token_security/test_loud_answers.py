@@ -118,9 +118,9 @@ def test_every_loud_answer_changes_the_verdict(checked, source, changes, verdict
 
 def test_the_words_of_a_source_are_told_with_its_name_and_quoted(checked):
     report = checked("goplus", {"other_potential_risks": "The <owner> can drain"})
-    assert report.reasons == ('source_warnings: GoPlus warns of "The \\u003cowner\\u003e can drain"',)
+    assert report.reasons == ('source_warnings: goplus says "The \\u003cowner\\u003e can drain"',)
     report = checked("rugcheck", {"risks": [{"name": "Creator history of rugs", "level": "danger"}]})
-    assert report.reasons == ('source_verdict: RugCheck says "Creator history of rugs"',)
+    assert report.reasons == ('source_verdict: rugcheck says "Creator history of rugs"',)
 
 
 def test_warnings_of_two_sources_are_both_told(checked, server, settings, clock, harbour):

@@ -79,7 +79,7 @@ class Case:
         found = [_evidence(source, read, answer) for source, read, answer in answers]
         subject = Subject(contract=self.contract, listed_as=self.listed_as)
         own = identity(subject, self.contract, [e.labels for e in found if e.labels], BOOK, AT)
-        return REPORTER.report(subject, [own, *found], family_of(self.contract), AT)
+        return REPORTER.report(subject, [own, *found], find_chain(self.contract.chain).family, AT)
 
 
 def _evidence(source: str, read: Read, payload: Any) -> Sheet:

@@ -74,6 +74,7 @@ _ROWS = csv.DictReader(files(__package__).joinpath("data", "checks.csv").read_te
 CHECKS = {check.id: check for check in map(_check, _ROWS)}
 """By id. The ids are stable: reports and filters rest on them."""
 CHECK_IDS = tuple(CHECKS)
+_SHARES = {check.id for check in CHECKS.values() if "share" in {rule.grade for rule in check.rules.values()}}
 TITLES = {check.id: check.title for check in CHECKS.values()}
 
 
@@ -98,8 +99,7 @@ def _worst(answers: list[SecurityCheck]) -> SecurityCheck:
     state = max((check.state for check in answers), key=_WORSE.__getitem__)
     same = [check for check in answers if check.state == state]
     # Of several failing shares the largest counts, and one without a figure is taken for the worst.
-    shares = state == "fail" and any(rule.grade == "share" for rule in CHECKS[same[0].id].rules.values())
-    chosen = max(same, key=_share) if shares else same[0]
+    chosen = max(same, key=_share) if state == "fail" and same[0].id in _SHARES else same[0]
     detail = chosen.detail
     if state == "unknown" and len(answers) > 1 and chosen.source not in detail:
         detail = f"{detail} by {chosen.source}" if detail == "not reported" else f"{chosen.source}: {detail}"

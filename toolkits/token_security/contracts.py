@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -51,26 +52,16 @@ class Chain(NamedTuple):
 
 _DATA = files(__package__).joinpath("data")
 CHAINS = [Chain(*line.split(",")) for line in _DATA.joinpath("chains.csv").read_text(encoding="utf-8").splitlines()[1:]]
-CHAIN_OF_PLATFORM = {chain.platform: chain for chain in CHAINS}
 _BY_NAME = {name.casefold(): chain for chain in CHAINS for name in (*chain[:2], chain.platform, *chain.aliases.split())}
 
 
 def find_chain(name: str) -> Chain:
-    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana").
-
-    Raises:
-        InvalidInput: no chain here goes by that name.
-    """
+    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana"); an unknown one is `InvalidInput`."""
     chain = _BY_NAME.get(name.strip().casefold())
     if chain is None:
         hint = f"Known: {', '.join(chain.aliases.split()[0] if chain.aliases else chain.platform for chain in CHAINS)}."
         raise InvalidInput(f"No chain is known as {quote_untrusted(name, limit=32)}.", hint=hint)
     return chain
-
-
-def family_of(contract: Contract) -> str:
-    """How a contract is checked: "evm", or "solana" for a mint. Raises as `find_chain` does."""
-    return find_chain(contract.chain).family
 
 
 def checked_contract(chain: str, address: str) -> Contract:
@@ -80,13 +71,19 @@ def checked_contract(chain: str, address: str) -> Contract:
         InvalidInput: unknown chain, or an address that cannot exist on it (wrong form, wrong chain, failed checksum).
     """
     found, given = find_chain(chain), address.strip()
-    problem = _solana_problem(given) if found.family == "solana" else _evm_problem(given)
+    evm, mint = _EVM_ADDRESS.fullmatch(given), _SOLANA_ADDRESS.fullmatch(given)
+    if found.family == "solana":
+        wrong = "it has the form of an EVM address" if evm else "a mint is 32 bytes in base58"
+        problem = None if mint and _base58_length(given) == 32 else wrong
+    elif not evm:
+        problem = "it has the form of a Solana mint" if mint else "an address is 0x and 40 hexadecimal digits"
+    else:
+        mixed = given[2:] not in (given[2:].lower(), given[2:].upper())
+        problem = "its checksum is wrong (a digit is mistyped)" if mixed and eip55(given) != given else None
     if problem:
-        raise InvalidInput(
-            f"{quote_untrusted(given, limit=80)} is no address on {found.name}: {problem}.",
-            hint="Copy the address again and check which chain it belongs to.",
-        )
-    return Contract(chain=found.id, address=given.lower() if found.family == "evm" else given)
+        message = f"{quote_untrusted(given, limit=80)} is no address on {found.name}: {problem}."
+        raise InvalidInput(message, hint="Copy the address again and check which chain it belongs to.")
+    return Contract(chain=found.id, address=given.lower() if evm else given)
 
 
 def eip55(address: str) -> str:
@@ -96,23 +93,11 @@ def eip55(address: str) -> str:
     return "0x" + "".join(c.upper() if int(d, 16) >= 8 else c for c, d in zip(plain, digest, strict=False))
 
 
-def _solana_problem(address: str) -> str | None:
-    if _EVM_ADDRESS.fullmatch(address):
-        return "it has the form of an EVM address"
-    value = 0
-    for character in address if _SOLANA_ADDRESS.fullmatch(address) else "":
+def _base58_length(text: str) -> int:
+    value, zeros = 0, len(text) - len(text.lstrip("1"))  # each leading 1 stands for a zero byte
+    for character in text:
         value = value * 58 + _BASE58.index(character)
-    zeros = len(address) - len(address.lstrip("1"))  # each leading 1 stands for a zero byte
-    return None if zeros + (value.bit_length() + 7) // 8 == 32 else "a mint is 32 bytes in base58"
-
-
-def _evm_problem(address: str) -> str | None:
-    if not _EVM_ADDRESS.fullmatch(address):
-        looks_solana = _SOLANA_ADDRESS.fullmatch(address) is not None
-        return "it has the form of a Solana mint" if looks_solana else "an address is 0x and 40 hexadecimal digits"
-    digits = address[2:]
-    mixed = digits != digits.lower() and digits != digits.upper()
-    return "its checksum is wrong (a digit is mistyped)" if mixed and eip55(address) != address else None
+    return zeros + (value.bit_length() + 7) // 8
 
 
 # -- the reviewed map -------------------------------------------------------------------------------------------------
@@ -128,24 +113,17 @@ class ContractBook:
 
     def __init__(self, contracts: Mapping[str, Mapping[str, str]], natives: Mapping[str, int]) -> None:
         self._contracts = {
-            coin_id: tuple(checked_contract(chain, address) for chain, address in by_chain.items())
-            for coin_id, by_chain in contracts.items()
+            coin_id: [checked_contract(*place) for place in places.items()] for coin_id, places in contracts.items()
         }
-        self._natives = dict(natives)
-        self._coin_at = {
-            (contract.chain, contract.address): coin_id
-            for coin_id, contracts_of in self._contracts.items()
-            for contract in contracts_of
-        }
+        self._natives = natives
+        self._coin_at = {(c.chain, c.address): coin_id for coin_id, found in self._contracts.items() for c in found}
 
     @staticmethod
     @cache
     def shipped() -> ContractBook:
         """The map that comes with the package."""
-        contracts, native = (
-            json.loads(_DATA.joinpath(f"{name}.json").read_bytes()) for name in ("contracts", "native")
-        )
-        return ContractBook(contracts["contracts"], native["natives"])
+        contracts = json.loads(_DATA.joinpath("contracts.json").read_bytes())["contracts"]
+        return ContractBook(contracts, json.loads(_DATA.joinpath("native.json").read_bytes())["natives"])
 
     def contract_of(self, coin_id: str | None, chain: str | None = None) -> Contract | None:
         """The reviewed contract of a coin on a chain, or on its main chain; None when the map has none."""
@@ -154,15 +132,14 @@ class ContractBook:
 
     def coin_at(self, contract: Contract) -> Coin | None:
         """The reviewed coin that lives at this contract."""
-        coin_id = self._coin_at.get((contract.chain, contract.address))
-        return coin_for_id(coin_id) if coin_id else None
+        return coin_for_id(self._coin_at.get((contract.chain, contract.address), ""))
 
     def native(self, coin_id: str | None) -> int | None:
         """The year in which a native coin's chain began; None when it has a contract or nobody reviewed it."""
         return self._natives.get(coin_id or "")
 
 
-# -- CoinGecko's list ----------------------------------------------------------------------------------------------------
+# -- CoinGecko's list -------------------------------------------------------------------------------------------------
 
 MAX_AGE = timedelta(days=7)
 
@@ -258,22 +235,15 @@ def _inspect(answer: Any) -> None:
 def _coins(listed: list[Any]) -> list[ListedCoin]:
     coins: list[ListedCoin] = []
     for row in map(Answer, listed):
-        coin_id, symbol, name = (row.text(key) for key in ("id", "symbol", "name"))
         places = {platform: at for platform, address in row.part("platforms").items() if (at := text(address))}
-        contracts = [found for platform, address in places.items() if (found := _contract(platform, address))]
-        if coin_id and symbol and name:
-            coins.append(ListedCoin(coin_id, symbol, name, contracts, native=not places))
+        contracts: list[Contract] = []
+        for platform, address in places.items():
+            with suppress(InvalidInput):  # a chain that cannot be checked, or no address there: it vouches for nothing
+                contracts.append(checked_contract(platform, address.lower() if address[:2] == "0x" else address))
+        names = [row.text(key) or "" for key in ("id", "symbol", "name")]
+        if all(names):
+            coins.append(ListedCoin(*names, contracts, native=not places))
     return coins
-
-
-def _contract(platform: str, address: str) -> Contract | None:
-    """None on a chain that cannot be checked, and for what is no address there: that entry vouches for nothing."""
-    chain = CHAIN_OF_PLATFORM.get(platform)
-    try:
-        spelled = address.lower() if chain and chain.family == "evm" else address
-        return checked_contract(chain.id, spelled) if chain else None
-    except InvalidInput:
-        return None
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -287,35 +257,32 @@ def write_whole(path: Path, content: str) -> None:
 # -- identity ---------------------------------------------------------------------------------------------------------
 
 _Finding = tuple[CheckState, str]
-_WORSE = {"fail": 2, "unknown": 1, "pass": 0}
 
 
 def identity(subject: Subject, contract: Contract, labels: Sequence[Labels], book: ContractBook, at: datetime) -> Sheet:
     """Is this contract the token it is taken for? By the reviewed list, whatever its own source claims.
 
-    `look_alike` compares the names a contract gives itself, and the symbol it was asked for by, with every reviewed
-    coin. It fails for the ticker of a coin whose contract on this chain is another one, for ticker and name of any
-    other reviewed coin, for hidden characters and for homoglyphs; it is unknown when only ticker or name is shared, or
-    no name is reported. `true_token` passes when the contract is the reviewed one or the one CoinGecko lists, and is
-    otherwise left to the sources. `wrapped` fails for a claim on another asset.
-
-    Args:
-        labels: the names each source read from the contract.
-        at: the time written on the checks (UTC).
+    `look_alike` compares the names a contract gives itself (`labels`, one pair for each source), and the symbol it was
+    asked for by, with every reviewed coin. It fails for the ticker of a coin whose contract on this chain is another
+    one, for ticker and name of any other reviewed coin, for hidden characters and for homoglyphs; it is unknown when
+    only ticker or name is shared, or no name is reported. `true_token` passes when the contract is the reviewed one or
+    the one CoinGecko lists, and is otherwise left to the sources. `wrapped` fails for a claim on another asset.
     """
-    sheet = Sheet(REVIEWED, at)
-    coin, listed = book.coin_at(contract), subject.listed_as
+    sheet, coin, listed = Sheet(REVIEWED, at), book.coin_at(contract), subject.listed_as
+    findings = [_asked_for(subject, contract, coin, book)]
+    names = [(name, symbol) for symbol, name in labels if symbol is not None and name is not None]
+    claims = [name for name, symbol in names if (look_like_wrapped_or_stable(name, symbol) or ("",))[0] == "wrapped"]
     if coin is not None:
         sheet.put("true_token", "pass", f"the reviewed contract of {coin.name}", True)
-    elif listed is not None:
-        sheet.put("true_token", "pass", f"CoinGecko lists this contract as {quote_untrusted(listed)}", True)
-
-    findings = [_asked_for(subject, contract, coin, book)]
-    if coin is None:
-        findings += [_named(label, contract, listed, book) for label in labels] or [("unknown", "no name is reported")]
-    state, detail = max(findings, key=lambda finding: _WORSE[finding[0]])
+        sheet.unless("wrapped", coin.category == "wrapped", f"{coin.name} is a claim on another asset")
+    else:
+        if listed is not None:
+            sheet.put("true_token", "pass", f"CoinGecko lists this contract as {quote_untrusted(listed)}", True)
+        detail = f"{quote_untrusted(claims[0])} looks like a claim on another asset" if claims else ""
+        sheet.unless("wrapped", bool(claims) if names else None, detail)
+        findings += [_named(pair, contract, listed, book) for pair in labels] or [("unknown", "no name is reported")]
+    state, detail = max(findings, key=lambda finding: ("pass", "unknown", "fail").index(finding[0]))
     sheet.put("look_alike", state, detail, {"fail": True, "pass": False}.get(state))
-    _put_wrapped(sheet, coin, labels)
     return sheet
 
 
@@ -325,10 +292,9 @@ def _asked_for(subject: Subject, contract: Contract, coin: Coin | None, book: Co
     wanted = wanted or (coin_for_symbol(subject.symbol) if subject.symbol else None)
     if wanted is None or (coin is not None and coin.id == wanted.id) or subject.listed_as == wanted.id:
         return "pass", ""
-    asked = f"asked for as {wanted.ticker}, but"
+    asked, reviewed = f"asked for as {wanted.ticker}, but", book.contract_of(wanted.id, contract.chain)
     if coin is not None:
         return "fail", f"{asked} this is the contract of {coin.name} ({coin.ticker})"
-    reviewed = book.contract_of(wanted.id, contract.chain)
     if reviewed is not None:
         return "fail", f"{asked} {wanted.ticker} on this chain is {reviewed.address}"
     if book.native(wanted.id):
@@ -359,16 +325,6 @@ def _named(labels: Labels, contract: Contract, listed: str | None, book: Contrac
         if name and name_key(coin.name) == name_key(name):
             return "unknown", f"shares its name with {coin.name} ({coin.ticker})"
     return ("unknown", "it does not report both a name and a ticker") if None in labels else ("pass", "")
-
-
-def _put_wrapped(sheet: Sheet, coin: Coin | None, labels: Sequence[Labels]) -> None:
-    if coin is not None:
-        sheet.unless("wrapped", coin.category == "wrapped", f"{coin.name} is a claim on another asset")
-        return
-    names = [(name, symbol) for symbol, name in labels if symbol is not None and name is not None]
-    claims = [name for name, symbol in names if (look_like_wrapped_or_stable(name, symbol) or ("",))[0] == "wrapped"]
-    detail = f"{quote_untrusted(claims[0])} looks like a claim on another asset" if claims else ""
-    sheet.unless("wrapped", bool(claims) if names else None, detail)
 
 
 @cache

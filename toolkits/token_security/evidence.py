@@ -76,6 +76,7 @@ class Answer:
         return key in self.raw
 
     def flag(self, key: str) -> bool | None:
+        """Each of these reads one key: see the functions of the same names."""
         return flag(self.get(key))
 
     def number(self, key: str) -> float | None:
@@ -116,7 +117,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is to be checked: a token, a contract, or both. `listed_as`: the id CoinGecko lists this very contract under."""
+    """What is to be checked: a token, a contract, or both. `listed_as`: CoinGecko lists the contract under this id."""
 
     symbol: str | None = None
     name: str = ""
@@ -158,6 +159,10 @@ def fields(source: str) -> Fields:
     known[""] |= {path.partition(".")[0] for _, _, path, _ in data["reads"]}
     asked = [check_id for check_id, kind, _, _ in data["reads"] if not kind.endswith("?")]
     return Fields(data["reads"], [*asked, *data["covers"]], known)
+
+
+Statement = tuple[object, int | None]
+"""What a source says in words of its own, and how loud: 0 quiet, 1 a warning, 2 a verdict, None is not known here."""
 
 
 class Sheet:
@@ -210,14 +215,14 @@ class Sheet:
         bad: dict[str, list[bool | None]] = {}
         for check_id, kind, path, meaning in known.reads:
             *parts, key = path.split(".")
-            part, kind_of = reduce(Answer.part, parts, said), kind.rstrip("?")
-            if kind.endswith("?") and key not in part:
+            part, (kind, *silent) = reduce(Answer.part, parts, said), kind.split("?")
+            if silent and key not in part:
                 continue
-            if kind_of in ("fraction", "percent"):
-                self.at_most(check_id, part.fraction(key, 100.0 if kind_of == "percent" else 1.0), TAX_LIMIT, meaning)
+            if kind in ("fraction", "percent"):
+                self.at_most(check_id, part.fraction(key, 100.0 if kind == "percent" else 1.0), TAX_LIMIT, meaning)
                 continue
-            answer = part.flag(key)
-            bad.setdefault(check_id, []).append(answer if kind_of == "flag" or answer is None else not answer)
+            answer = part.flag(key) if kind != "count" else None if (n := part.number(key)) is None else n > 0
+            bad.setdefault(check_id, []).append(answer if kind != "unset" or answer is None else not answer)
             self.unless(check_id, either(*bad[check_id]), meaning)
 
     def liquidity(self, depths: Sequence[float | None] | None) -> None:
@@ -241,24 +246,30 @@ class Sheet:
         sure = bool(shares) and (whole or known > CONCENTRATED)
         self.at_most("holder_concentration", known if sure else None, CONCENTRATED, "the largest ten hold")
 
-    def remarks(self, warnings: Sequence[str], known: Fields, parts: Mapping[str, Answer]) -> None:
-        """Write down what a source says beyond the table: warnings in its own words (quoted), and fields not known here.
+    def remarks(self, known: Fields, parts: Mapping[str, Answer], said: Sequence[Statement] = ()) -> None:
+        """Write down what a source says beyond its table: in words of its own, and in fields that are not known here.
 
         Such a field, in one of the `parts` of the answer, is named and lowers certainty; one that says more than "0"
         weighs more.
         """
-        said = {
-            f"{path}{key}": value
+        told: dict[int | None, list[str]] = {1: [], 2: [], 0: [], None: []}
+        for words, loud in said:
+            told[loud].append(quote_untrusted(str(words), limit=60))
+        self.unless("source_warnings", bool(told[1]), f"{self.source} says {', '.join(told[1])}")
+        if "source_verdict" in known.covers:
+            self.unless("source_verdict", bool(told[2]), f"{self.source} says {', '.join(told[2])}")
+        if told[None] and not told[2]:
+            self.unknown("source_verdict", why=f"{self.source} says {told[None][0]} in a way that is not known here")
+        strange = {
+            quote_untrusted(f"{path}{key}", limit=40): flag(value) is False or number(value) == 0
             for path, part in parts.items()
             for key, value in part.items()
             if key not in known.known[path] and value not in (None, "", [], {})
         }
-        loud = [name for name, value in said.items() if not (flag(value) is False or number(value) == 0)]
-        self.unless("source_warnings", bool(warnings), "; ".join(warnings))
-        if loud and not warnings:
-            self.unknown("source_warnings", why=self._strange(loud))
-        self.put("unread_fields", "unknown" if said else "pass", self._strange(list(said)) if said else "")
-
-    def _strange(self, names: list[str]) -> str:
-        shown = ", ".join(quote_untrusted(name, limit=40) for name in names[:5])
-        return f"{self.source} sends what is not known here: {shown}" + f" and {len(names) - 5} more" * (len(names) > 5)
+        names = sorted(strange, key=strange.__getitem__)  # what says more than "0" first
+        shown = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
+        if not all(strange.values()) and not told[1]:
+            self.unknown("source_warnings", why=f"{self.source} sends what is not known here: {shown}")
+        self.put(
+            "unread_fields", "unknown" if strange else "pass", (strange and f"{self.source} also sends {shown}") or ""
+        )

@@ -20,7 +20,7 @@ from ...core.text import quote_untrusted
 from ...core.token import Contract
 from . import evidence as ev
 from .checks import HALF
-from .contracts import family_of
+from .contracts import find_chain
 from .evidence import Answer, Labels, Sheet, either, fields, flag
 from .protocol import ContractSource
 
@@ -52,10 +52,10 @@ class GoPlus(ContractSource):
         return self.settings.goplus_requests_per_minute
 
     def covers(self, contract: Contract) -> Sequence[str]:
-        return fields(f"goplus {family_of(contract)}").covers
+        return fields(f"goplus {find_chain(contract.chain).family}").covers
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
-        solana = family_of(contract) == "solana"
+        solana = find_chain(contract.chain).family == "solana"
         path = "/api/v1/solana/token_security" if solana else f"/api/v1/token_security/{contract.chain}"
         try:
             answer = await self._ask(path, contract)
@@ -123,8 +123,6 @@ def read_evm(said: Answer, sheet: Sheet) -> Labels:
     """Write GoPlus's findings about an EVM contract onto the sheet; returns the names the contract gives itself."""
     known = fields("goplus evm")
     sheet.read(said, known)
-    honeypots = said.number("honeypot_with_same_creator")
-    sheet.unless("creator_record", None if honeypots is None else honeypots > 0, "its creator has made honeypots")
     pools = said.rows("dex")
     _holders(said, sheet, excluded={str(pool.get("pair", "")).lower() for pool in pools or ()} - {""})
     ownerless = said.get("owner_address") == "" and said.get("owner_percent") in (None, "")
@@ -137,12 +135,9 @@ def read_evm(said: Answer, sheet: Sheet) -> Labels:
     traded = True if said.part("is_in_cex").flag("listed") else said.flag("is_in_dex")
     sheet.unless("listed", None if traded is None else not traded, "no pool with a main coin was found")
     _identity(said, sheet)
-    warnings = [
-        f"GoPlus {verb} {quote_untrusted(str(words), limit=120)}"
-        for field, verb in (("other_potential_risks", "warns of"), ("note", "notes"))
-        if (words := said.get(field)) not in (None, "", "0", 0, [], {})
-    ]
-    sheet.remarks(warnings, known, {"": said, "fake_token.": said.part("fake_token")})
+    words = [said.get(field) for field in ("other_potential_risks", "note")]
+    warnings = [(warning, 1) for warning in words if warning not in (None, "", "0", 0, [], {})]
+    sheet.remarks(known, {"": said, "fake_token.": said.part("fake_token")}, warnings)
     return said.text("token_symbol"), said.text("token_name")
 
 
@@ -167,25 +162,20 @@ def read_solana(said: Answer, sheet: Sheet) -> Labels:
     sheet.unless("listed", None if pools is None else not pools, "no pool with a main coin was found")
     sheet.age(pool.number("open_time") for pool in pools or ())
     _solana_identity(said, sheet)
-    sheet.remarks([], known, {"": said})
+    sheet.remarks(known, {"": said})
     return said.part("metadata").text("symbol"), said.part("metadata").text("name")
 
 
 def _locked(holder: Answer, at: datetime) -> bool:
     """Burnt, or locked with a lock that has not run out."""
-    ends = [_moment(row.get("end_time")) for row in holder.rows("locked_detail") or ()]
-    ended = bool(ends) and all(end is not None and end <= at for end in ends)
-    return str(holder.get("address", "")).lower() in ev.BURN_ADDRESSES or (
-        holder.flag("is_locked") is True and not ended
-    )
-
-
-def _moment(value: object) -> datetime | None:
+    if str(holder.get("address", "")).lower() in ev.BURN_ADDRESSES:
+        return True
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
+        ends = [datetime.fromisoformat(row.text("end_time") or "") for row in holder.rows("locked_detail") or ()]
+        ended = bool(ends) and all(end <= at for end in ends)
+    except (ValueError, TypeError):
+        ended = False  # an end that cannot be read, or has no time zone
+    return holder.flag("is_locked") is True and not ended
 
 
 def _holders(said: Answer, sheet: Sheet, *, excluded: set[str]) -> None:
@@ -201,13 +191,12 @@ def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
     shares = [(row.fraction("percent"), _locked(row, sheet.at)) for row in listed[: ev.TOP]]
     locked = min(sum(share or 0.0 for share, safe in shares if safe), 1.0)
     largest = max((share or 0.0 for share, safe in shares if not safe), default=0.0)
-    whole = len(listed) >= min(ev.TOP, ev.TOP if count is None else count) and all(
-        share is not None for share, _ in shares
-    )
+    whole = all(share is not None for share, _ in shares) and len(listed) >= min(ev.TOP, count or ev.TOP)
     sure = bool(listed) and (whole or locked >= ev.LOCKED_FLOOR)
     sheet.at_least("liquidity_locked", locked if sure else None, ev.LOCKED_FLOOR, f"{locked:.1%} locked")
     sure = bool(listed) and (whole or largest > ev.CONCENTRATED)
-    sheet.at_most("liquidity_concentration", largest if sure else None, ev.CONCENTRATED, "one holder of liquidity has")
+    what = "one holder of liquidity has"
+    sheet.at_most("liquidity_concentration", largest if sure else None, ev.CONCENTRATED, what)
 
 
 def _identity(said: Answer, sheet: Sheet) -> None:

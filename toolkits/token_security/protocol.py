@@ -19,7 +19,7 @@ from ...core.security import SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
 from .checks import SCORE_RULE, Profile, judge, merge
-from .contracts import REVIEWED, ContractBook, PlatformList, checked_contract, family_of, identity
+from .contracts import REVIEWED, ContractBook, PlatformList, checked_contract, find_chain, identity
 from .evidence import Labels, Sheet, Subject
 from .http import HttpSource, run_sync, typed
 from .markets import coin_evidence, share_evidence
@@ -242,7 +242,7 @@ class CompositeSecurity:
         listed, found = await asyncio.gather(self._listing(subject, contract), asked)
         labels = [sheet.labels for sheet in found if sheet.labels]
         own = identity(replace(subject, listed_as=listed), contract, labels, self._book, at)
-        return self._reporter.report(subject, [own, *found], family_of(contract), at)
+        return self._reporter.report(subject, [own, *found], find_chain(contract.chain).family, at)
 
     async def _listing(self, subject: Subject, contract: Contract) -> str | None:
         """Under which id CoinGecko lists this contract; None when it does not, or cannot be asked."""

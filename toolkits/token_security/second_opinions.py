@@ -10,56 +10,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.errors import MalformedResponse, TokenNotFound
-from ...core.text import quote_untrusted
 from ...core.token import Contract
 from . import evidence as ev
-from .contracts import family_of
-from .evidence import Answer, Fields, Labels, Sheet, either, fields, text
+from .contracts import find_chain
+from .evidence import Answer, Labels, Sheet, Statement, either, fields, text
 from .protocol import ContractSource
 
 TRAPPED_LIMIT = 0.1
 """So many of its holders may have failed to sell: contracts and lockers among them never do."""
-_LOUDNESS = dict.fromkeys(("info", "good", "none", "very_low", "low"), 0) | dict.fromkeys(
-    ("medium", "warn", "warning"), 1
-)
-_LOUDNESS |= dict.fromkeys(("high", "very_high", "critical", "danger", "honeypot"), 2)
-"""How loud a source's own words are: 0 quiet, 1 a warning, 2 a verdict."""
+_LEVELS = ("info good none very_low low", "medium warn warning", "high very_high critical danger honeypot")
+_LOUDNESS = {word: loud for loud, words in enumerate(_LEVELS) for word in words.split()}
 
 
-class _Voices:
-    """What a source says of a token in words of its own, and how loud it says it."""
+def _loud(level: object, bare: int | None = None) -> int | None:
+    """How loud a source's own level is (see `Statement`); `bare` is for what comes without a level."""
+    word = level.strip().lower().replace(" ", "_") if isinstance(level, str) else ""
+    return bare if level is None else _LOUDNESS.get(word)
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.said: dict[int, list[str]] = {1: [], 2: []}
-        self.doubt = ""
 
-    def hear(self, words: object, level: object, *, bare: int | None = None) -> None:
-        """Take down one statement. `bare` is the loudness of one without a level; a level not known here is a doubt."""
-        named = level.strip().lower().replace(" ", "_") if isinstance(level, str) else ""
-        loud = bare if level is None else _LOUDNESS.get(named)
-        told = f"{self.source} says {quote_untrusted(str(words), limit=60)}"
-        if loud is None:
-            self.doubt = f"{told}, how badly is not known here"
-        elif loud:
-            self.said[loud].append(told)
-
-    def hear_score(self, answer: Answer, field: str, warning: float, verdict: float) -> None:
-        """Take down a score of 0 to 100 in which more is worse, when there is one."""
-        score = answer.number(field)
-        if answer.get(field) is not None:
-            loud = None if score is None else 2 if score >= verdict else int(score >= warning)
-            self.hear(f"risk {answer.get(field)} of 100", None, bare=loud)
-
-    def put(self, sheet: Sheet, known: Fields, parts: Mapping[str, Answer], *, silent: bool = False) -> None:
-        """Write down verdict and warnings. `silent`: the source said nothing that could hold a verdict."""
-        if self.said[2]:
-            sheet.put("source_verdict", "fail", "; ".join(self.said[2]), True)
-        elif self.doubt or silent:
-            sheet.unknown("source_verdict", why=self.doubt or "not reported")
-        else:
-            sheet.put("source_verdict", "pass", "", False)
-        sheet.remarks(self.said[1], known, parts)
+def _scored(said: Answer, field: str, warning: float, verdict: float) -> list[Statement]:
+    """A score of 0 to 100 in which more is worse, as a statement; none when there is none."""
+    score = said.number(field)
+    loud = None if score is None else 2 if score >= verdict else int(score >= warning)
+    return [] if said.get(field) is None else [(f"risk {said.get(field)} of 100", loud)]
 
 
 class HoneypotIs(ContractSource):
@@ -100,15 +73,12 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     sheet.liquidity([pair.number("liquidity")] if pair.given else None)
     sheet.age([pair.number("createdAtTimestamp")])
 
-    voices = _Voices("honeypot.is")
-    if summary.get("risk") is not None:
-        voices.hear(summary.get("risk"), summary.get("risk"))
-    voices.hear_score(summary, "riskLevel", 20, 60)
+    words: list[Statement] = [(summary.get("risk"), _loud(summary.get("risk"))), *_scored(summary, "riskLevel", 20, 60)]
     for listed in (said.get("flags"), summary.get("flags")):
         for row in listed if isinstance(listed, list) else [listed] if listed else ():
-            flagged = Answer(row)
-            voices.hear(flagged.get("flag") or flagged.get("description") or row, flagged.get("severity"), bare=1)
-    voices.put(sheet, known, {"": said} | parts, silent=not summary.get("risk"))
+            found = Answer(row)
+            words.append((found.get("flag") or found.get("description") or row, _loud(found.get("severity"), 1)))
+    sheet.remarks(known, {"": said} | parts, words)
     return said.part("token").text("symbol"), said.part("token").text("name")
 
 
@@ -129,7 +99,7 @@ class RugCheck(ContractSource):
     id, name, url_setting = "rugcheck", "RugCheck", "rugcheck_url"
 
     def covers(self, contract: Contract) -> Sequence[str]:
-        return fields("rugcheck").covers if family_of(contract) == "solana" else ()
+        return fields("rugcheck").covers if find_chain(contract.chain).family == "solana" else ()
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         said = Answer(await self.http.fetch(f"/v1/tokens/{contract.address}/report"))
@@ -194,14 +164,14 @@ def _insiders(said: Answer, largest: Sequence[Answer], sheet: Sheet) -> None:
 
 def _own_words(said: Answer, sheet: Sheet) -> None:
     """Its list of risks and its score. A copy of a known token is named as a risk; silence about it is no opinion."""
-    voices, risks = _Voices("RugCheck"), said.get("risks")
+    risks = said.get("risks")
     listed = risks if isinstance(risks, list) else [] if risks is None else [risks]
     names = [text(Answer(risk).get("name")) or text(risk) for risk in listed]
-    for risk, name in zip(listed, names, strict=True):
-        voices.hear(name or "a risk", Answer(risk).get("level") if name else "", bare=1)
+    levels = [_loud(Answer(risk).get("level"), 1) if name else None for risk, name in zip(listed, names, strict=True)]
+    words: list[Statement] = [(name or "a risk", loud) for name, loud in zip(names, levels, strict=True)]
     if any("copycat" in (name or "").casefold() for name in names):
         sheet.put("true_token", "fail", "RugCheck takes it for a copy of another token", False)
     elif None in names:
         sheet.unknown("true_token", why="a statement about its identity cannot be read")
-    voices.hear_score(said, "score_normalised", 30, 60)
-    voices.put(sheet, fields("rugcheck"), {"": said, "token.": said.part("token")})
+    parts = {"": said, "token.": said.part("token")}
+    sheet.remarks(fields("rugcheck"), parts, words + _scored(said, "score_normalised", 30, 60))
