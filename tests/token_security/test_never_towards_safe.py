@@ -38,15 +38,15 @@ from hypothesis import strategies as st
 from deeptrader.core.security import SecurityReport, moves_towards_safe
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Contract
-from deeptrader.toolkits.token_security.contracts import ContractBook, family_of, identity
+from deeptrader.toolkits.token_security.contracts import ContractBook, find_chain, identity
 from deeptrader.toolkits.token_security.evidence import Answer, Labels, Sheet, Subject
 from deeptrader.toolkits.token_security.goplus import read_evm, read_solana
-from deeptrader.toolkits.token_security.protocol import Reporter
+from deeptrader.toolkits.token_security.protocol import Provider
 from deeptrader.toolkits.token_security.second_opinions import read_honeypot_is, read_rugcheck
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
 BOOK = ContractBook.shipped()
-REPORTER = Reporter(load_settings())
+REPORTER = Provider(load_settings())
 GONE = object()
 JUNK: tuple[Any, ...] = (None, "junk", [], {"a": 1})
 MORE_JUNK: tuple[Any, ...] = (*JUNK, "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)

@@ -57,13 +57,10 @@ class MemoryReports:
 
 
 class KhalaReports:
-    """Reports in Khala, by symbol, which outlives the process and notices when a finding changes.
+    """Reports in Khala (or in what a function opens when it is first needed), by symbol, across processes.
 
     In memory stay those about a bare contract, which have no symbol, and those that Khala cannot write or, holding one
     from the future, would not take for the newest.
-
-    Args:
-        khala: the memory, or a function that opens it when it is first needed.
     """
 
     def __init__(self, khala: Khala | Callable[[], Khala]) -> None:
@@ -98,8 +95,9 @@ class CachedSecurity:
     ) -> None:
         self.provider, self.store, self._clock = provider, store or MemoryReports(), clock or SystemClock()
         self.id, self.calls_made = provider.id, provider.calls_made
-        self._failed = MemoryReports()
-        """Look-ups that brought nothing, where a finding is kept: they are not tried again before their time."""
+        self._failed = (
+            MemoryReports()
+        )  # look-ups that brought nothing where a finding is kept: tried again in their time
 
     def check(self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
         """The kept report, or a new one; `refresh` asks in any case.
@@ -150,14 +148,11 @@ def build_security(
     """The provider for `settings.market`, with its cache.
 
     yahoo: GoPlus, its second opinions if the settings want them, and CoinGecko's list. recorded: reports from
-    `recorded_dir/security`, and what recorded bars and quotes tell; nothing is asked over the network. simulated: a
-    stand-in, marked SIMULATED.
+    `recorded_dir/security`, and what recorded bars and quotes tell, without a network. simulated: a stand-in.
 
     Args:
         market: where quotes and bars come from; None leaves what rests on them unknown.
-        clock: the present, and what durations are measured by.
-        store: where reports are kept; in memory when not given. `KhalaReports(khala)` keeps them in Khala.
-        book: the reviewed contracts; the shipped ones when not given.
+        store: where reports are kept; in memory when not given.
     """
     settings = settings or load_settings()
     both: dict[str, Any] = {"settings": settings, "clock": clock}

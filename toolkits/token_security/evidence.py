@@ -124,13 +124,14 @@ class Subject:
     coin_id: str | None = None
     contract: Contract | None = None
     listed_as: str | None = None
+    token: Token | None = None
 
     @classmethod
     def of(cls, token: Token) -> Subject:
         """The subject of a token, with what the reviewed list says about it."""
         coin = coin_for_id(token.coin_id) if token.coin_id else coin_for_symbol(token.symbol)
         coin_id = token.coin_id or (coin.id if coin else None)
-        return cls(token.symbol, token.name or (coin.name if coin else ""), coin_id, token.contract)
+        return cls(token.symbol, token.name or (coin.name if coin else ""), coin_id, token.contract, token=token)
 
     @property
     def ticker(self) -> str | None:
@@ -268,8 +269,7 @@ class Sheet:
         }
         names = sorted(strange, key=strange.__getitem__)  # what says more than "0" first
         shown = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
+        unread = f"{self.source} sends what is not known here: {shown}" if names else ""
         if not all(strange.values()) and not told[1]:
-            self.unknown("source_warnings", why=f"{self.source} sends what is not known here: {shown}")
-        self.put(
-            "unread_fields", "unknown" if strange else "pass", (strange and f"{self.source} also sends {shown}") or ""
-        )
+            self.unknown("source_warnings", why=unread)
+        self.put("unread_fields", "unknown" if unread else "pass", unread)

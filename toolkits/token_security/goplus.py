@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
+from ...core.settings import Settings, load_settings
 from ...core.text import quote_untrusted
 from ...core.token import Contract
 from . import evidence as ev
@@ -47,9 +48,10 @@ class GoPlus(ContractSource):
     id, name, url_setting, withdraws = "goplus", "GoPlus", "goplus_url", False
     _access: tuple[str, float] | None = None
 
-    @property
-    def per_minute(self) -> float:
-        return self.settings.goplus_requests_per_minute
+    def __init__(self, *, settings: Settings | None = None, **parts: Any) -> None:
+        settings = settings or load_settings()
+        self.per_minute = settings.goplus_requests_per_minute
+        super().__init__(settings=settings, **parts)
 
     def covers(self, contract: Contract) -> Sequence[str]:
         return fields(f"goplus {find_chain(contract.chain).family}").covers

@@ -28,30 +28,18 @@ _LATER = "Try again later; the last report stays until it runs out."
 
 @dataclass(eq=False)
 class HttpSource:
-    """A JSON source with its limits.
-
-    Args:
-        name: how the source is called in messages.
-        per_minute: requests a minute in the long run.
-        clock: durations come from here.
-        deadline: seconds one attempt may take altogether.
-        attempts: how often a request is sent when the source is rate limited, down or out of reach.
-        max_wait: seconds a request may stand in our own line before it fails as `RateLimited`.
-        max_bytes: how long an answer may be.
-        sleep: waiting, injectable.
-        secrets: values that no message of an error may hold, wherever they got into it from.
-    """
+    """A JSON source with its limits; durations are seconds and come from the clock."""
 
     name: str
     base_url: str
     per_minute: float
     clock: Clock = field(default_factory=SystemClock)
-    deadline: float = 20.0
-    attempts: int = 3
-    max_wait: float = 90.0
+    deadline: float = 20.0  # of one attempt altogether
+    attempts: int = 3  # when the source is rate limited, down or out of reach
+    max_wait: float = 90.0  # in our own line, before a request fails as `RateLimited`
     max_bytes: int = 4_000_000
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()  # values that no message of an error may hold, wherever they got into it from
 
     def __post_init__(self) -> None:
         self._bucket = TokenBucket(self.per_minute, jitter=0.0, monotonic=self.clock.monotonic, asleep=self.sleep)
@@ -72,12 +60,9 @@ class HttpSource:
             request: `params`, `headers` and `json`, as httpx takes them.
 
         Raises:
-            RateLimited: the source, or our own line, has no room.
-            SourceUnreachable: no connection, no answer in time, or a server error, after the last attempt.
-            MalformedResponse: refused, too large, or no JSON. Not retried.
-            TokenNotFound: HTTP 404. Not retried.
-            CircuitOpen: the source is being left alone after repeated failures. Nothing was sent.
-            BudgetExceeded: whoever meters this call may not send another request.
+            RateLimited, SourceUnreachable: no room, or no answer, after the last attempt.
+            MalformedResponse, TokenNotFound: refused, too large or no JSON; HTTP 404. Not retried.
+            CircuitOpen, BudgetExceeded: nothing was sent, by our own choice or by that of whoever meters this call.
         """
         for attempt in range(1, self.attempts + 1):
             await self._bucket.aacquire(max_wait=self.max_wait)
@@ -87,14 +72,13 @@ class HttpSource:
                     if inspect is not None:
                         inspect(answer)
                     return answer
-            except RateLimited as error:  # everybody in line waits, not this request alone
-                self._bucket.pause(RATE_LIMIT_PAUSE * attempt if error.retry_after is None else error.retry_after)
+            except (RateLimited, SourceUnreachable) as error:
+                limited = isinstance(error, RateLimited)
+                if limited:  # everybody in line waits, not this request alone
+                    self._bucket.pause(RATE_LIMIT_PAUSE * attempt if error.retry_after is None else error.retry_after)
                 if attempt == self.attempts:
                     raise
-            except SourceUnreachable:
-                if attempt == self.attempts:
-                    raise
-                await self.sleep(RETRY_PAUSE * 2 ** (attempt - 1))
+                await self.sleep(0.0 if limited else RETRY_PAUSE * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, path: str, **request: Any) -> Any:

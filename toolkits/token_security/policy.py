@@ -15,11 +15,10 @@ from typing import Literal
 from ...core.security import CheckState, SecurityCheck, SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Record
-from .checks import CHECKS
+from .checks import CHECKS, Check, Rule
 
 Outcome = Literal["allowed", "held", "blocked"]
 Side = Literal["buy", "sell"]
-_SOURCES = {"goplus": "GoPlus", "rugcheck": "RugCheck", "none": "nobody"}
 _SHOWN = 4
 
 
@@ -87,53 +86,50 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
     """
     if report is None:
         return "Security: not checked."
+    failed, unknown = checks_of(report, "fail"), checks_of(report, "unknown")
+    why = [_listed([told(check) for check in failed])] if failed else []
+    if unknown and report.verdict in ("unknown", "caution"):
+        why.append(f"not known: {_listed([_known(check).label for check in unknown])}")
+    if not why and report.verdict != "safe":
+        why = list(report.reasons[:1])
     score = f", score {report.score:.0f} of 100" if report.score is not None else ""
-    failed, unknown = (checks_of(report, state) for state in ("fail", "unknown"))
-    why = "; ".join([_listed([told(check) for check in failed])] * bool(failed))
-    if report.verdict in ("unknown", "caution") and unknown:
-        why += f"{'; ' if why else ''}not known: {_listed([CHECKS[c.id].label for c in unknown if c.id in CHECKS])}"
-    why = why or ("; ".join(report.reasons[:1]) if report.verdict != "safe" else "")
-    by = " and ".join(_SOURCES.get(source, source) for source in report.sources) or "nobody"
+    by = " and ".join({"goplus": "GoPlus", "rugcheck": "RugCheck"}.get(source, source) for source in report.sources)
     late = _out_of_date(report, now)
     held = not late and not may_recommend(report, settings, now=now).allowed
-    simulated = " (simulated)" if report.simulated else ""
     return (
-        f"Security{simulated}: {report.verdict.replace('_', ' ')}{score}{': ' if why else ''}{why}. "
-        f"Checked {_time(report.checked_at)} by {by}."
-        + (f" It no longer counts: {late}." if late else "")
-        + (" Not to be bought on this." if held else "")
+        f"Security{' (simulated)' * report.simulated}: {report.verdict.replace('_', ' ')}{score}"
+        f"{': ' * bool(why)}{'; '.join(why)}. Checked {_time(report.checked_at)} by {by or 'nobody'}."
+        + (f" It no longer counts: {late}." if late else " Not to be bought on this." if held else "")
     )
 
 
 def checks_of(report: SecurityReport, state: CheckState) -> list[SecurityCheck]:
     """The checks in one state, heaviest first: what could turn a verdict before what costs a point."""
-    found = [check for check in report.checks if check.state == state]
-    return sorted(found, key=lambda check: -_weight(check))
+    grades = ("scored", "guarded", "essential", "share", "fatal")
+    weight = {c.id: max((grades.index(r.grade), r.weight) for r in _known(c).rules.values()) for c in report.checks}
+    return sorted((c for c in report.checks if c.state == state), key=lambda check: weight[check.id], reverse=True)
 
 
 def told(check: SecurityCheck) -> str:
     """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail."""
-    known = CHECKS.get(check.id)
-    name = (known.title if check.state == "pass" else known.label) if known else check.id.replace("_", " ")
+    name = _known(check).title if check.state == "pass" else _known(check).label
     return f"{name} ({check.detail})" if check.detail else name
 
 
-def _weight(check: SecurityCheck) -> float:
-    rules = CHECKS[check.id].rules.values() if check.id in CHECKS else ()
-    grades = {"fatal": 500, "share": 400, "essential": 300, "guarded": 200, "scored": 100}
-    return max((grades[rule.grade] + rule.weight for rule in rules), default=0.0)
+def _known(check: SecurityCheck) -> Check:
+    name = check.id.replace("_", " ")  # of a report that another version wrote
+    return CHECKS.get(check.id) or Check(check.id, name, name, {"": Rule(0.0, "scored")}, False)
 
 
 def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
+    return ", ".join(parts[:_SHOWN]) + f" and {len(parts) - _SHOWN} more" * (len(parts) > _SHOWN)
 
 
 def _out_of_date(report: SecurityReport, now: datetime | None) -> str:
     if now is not None and now < report.checked_at:
         return f"the security check is dated in the future, {_time(report.checked_at)}"
-    if now is not None and now >= report.expires_at:
-        return f"the security check ran out at {_time(report.expires_at)}"
-    return ""
+    ended = now is not None and now >= report.expires_at
+    return f"the security check ran out at {_time(report.expires_at)}" if ended else ""
 
 
 def _time(moment: datetime) -> str:

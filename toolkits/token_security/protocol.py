@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
 
 
 class SecurityProvider(Protocol):
-    """A source of security evidence.
-
-    A failed look-up is a report with verdict `unknown` and its reason, not an exception; only a wrong argument raises
-    (`InvalidInput`). `calls_made` are the network calls since it was built: what the cycle's budget counts.
-    """
+    """A source of reports. A failed look-up is one with verdict `unknown` and its reason; only a wrong argument raises
+    (`InvalidInput`). `calls_made` are the network calls since it was built: what the cycle's budget counts."""
 
     @property
     def id(self) -> str: ...
@@ -46,11 +43,42 @@ class SecurityProvider(Protocol):
     def calls_made(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Reporter:
-    """Makes dated reports of what was found. How long they stay in date is in the settings."""
+class Provider:
+    """What the providers here share: both ways of asking, and dated reports of what was found."""
 
-    settings: Settings
+    id: str
+
+    def __init__(self, settings: Settings | None = None, clock: Clock | None = None) -> None:
+        self._settings, self._clock = settings or load_settings(), clock or SystemClock()
+
+    def calls_made(self) -> int:
+        """Network calls since it was built."""
+        return 0
+
+    def check(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
+        """The report about a token, or about a contract nobody named a symbol for.
+
+        Raises:
+            InvalidInput: the contract cannot exist (unknown chain, malformed address).
+            BudgetExceeded: whoever meters this call may not send another request.
+        """
+        return run_sync(self.acheck(token, now=now))
+
+    async def acheck(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
+        """Async twin of `check`."""
+        at = ensure_utc(now or self._clock.now())
+        subject = Subject.of(token) if isinstance(token, Token) else Subject(contract=token)
+        if given := subject.contract:
+            subject = replace(subject, contract=checked_contract(given.chain, given.address))
+        try:
+            return await self._checked(subject, at)
+        except (BudgetExceeded, UserError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one token's trouble is that token's outcome, whatever it is
+            return self.unknown(subject, typed(error, self.id).message, at, failed=True)
+
+    async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
+        raise NotImplementedError
 
     def report(
         self, subject: Subject, sheets: Sequence[Sheet], profile: Profile, at: datetime, *notes: str
@@ -74,33 +102,31 @@ class Reporter:
             expires_at=at + self._lifetime(judged.verdict, failed=any(sheet.again for sheet in sheets)),
         )
 
-    def unknown(
-        self, subject: Subject, reason: str, at: datetime, source: str, *, failed: bool = False
-    ) -> SecurityReport:
+    def unknown(self, subject: Subject, reason: str, at: datetime, *, failed: bool = False) -> SecurityReport:
         """The report about a token nobody could look at, with the reason. `failed`: it is worth trying soon again."""
-        nothing = Sheet(source, at)
+        nothing = Sheet(self.id, at)
         nothing.again = failed
         return self.report(subject, [nothing], "evm", at).model_copy(update={"reasons": (reason,)})
 
     def _lifetime(self, verdict: Verdict, *, failed: bool) -> timedelta:
         """Caution, and unknown for want of data, run out sooner; a look-up that failed soonest, unless it is danger."""
-        hours = self.settings.security_ttl_hours
+        hours = self._settings.security_ttl_hours
         if failed and verdict != "danger":
-            return timedelta(hours=min(self.settings.security_retry_minutes / 60, hours))
-        short = verdict in ("caution", "unknown")
-        return timedelta(hours=min(self.settings.security_ttl_hours_caution, hours) if short else hours)
+            hours = min(self._settings.security_retry_minutes / 60, hours)
+        elif verdict in ("caution", "unknown"):
+            hours = min(self._settings.security_ttl_hours_caution, hours)
+        return timedelta(hours=hours)
 
 
 class ContractSource:
-    """A source that looks at contracts: who it is, where it is in the settings, what it covers and how it is read.
-
-    `withdraws`: not knowing a token is no opinion; of the primary source it leaves everything open.
-    """
+    """A source that looks at contracts: who it is, where it is in the settings, what it covers and how it is read."""
 
     id: str
     name: str
     url_setting: str
+    per_minute = 30.0
     withdraws = True
+    """Not knowing a token is no opinion; of the primary source it leaves everything open."""
 
     def __init__(
         self, *, settings: Settings | None = None, clock: Clock | None = None, http: HttpSource | None = None
@@ -108,11 +134,6 @@ class ContractSource:
         self.settings, self.clock = settings or load_settings(), clock or SystemClock()
         url = getattr(self.settings, self.url_setting)
         self.http = http or HttpSource(self.name, url, self.per_minute, clock=self.clock)
-
-    @property
-    def per_minute(self) -> float:
-        """Requests a minute it takes."""
-        return 30.0
 
     def covers(self, contract: Contract) -> Sequence[str]:
         """The checks this source answers for a contract; empty when it does not look at its chain."""
@@ -124,10 +145,7 @@ class ContractSource:
 
     async def evidence(self, contract: Contract, at: datetime) -> Sheet:
         """What the source finds. A failed look-up, also one nobody foresaw, leaves everything open, with its reason.
-
-        Raises:
-            BudgetExceeded: whoever meters this call may not send another request.
-        """
+        Only `BudgetExceeded` is raised: whoever meters this call may not send another request."""
         sheet, lost = Sheet(self.id, at), Sheet(self.id, at)
         try:
             sheet.labels = await self.read(contract, sheet)
@@ -142,7 +160,7 @@ class ContractSource:
         return lost
 
 
-class CompositeSecurity:
+class CompositeSecurity(Provider):
     """The provider the cycle, the toolkit and the command line use.
 
     Args:
@@ -166,48 +184,26 @@ class CompositeSecurity:
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._settings, self._clock = settings or load_settings(), clock or SystemClock()
+        super().__init__(settings, clock)
         self._sources, self._market, self._platforms, self._recorded = tuple(sources), market, platforms, recorded
-        self._book, self._reporter = book or ContractBook.shipped(), Reporter(self._settings)
+        self._book = book or ContractBook.shipped()
 
     def calls_made(self) -> int:
         """Network calls of every source and of CoinGecko's list since they were built."""
         listed = self._platforms.http.calls_made() if self._platforms else 0
         return listed + sum(source.http.calls_made() for source in self._sources)
 
-    def check(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
-        """The report about a token, or about a contract nobody named a symbol for.
-
-        Raises:
-            InvalidInput: the contract cannot exist (unknown chain, malformed address).
-            BudgetExceeded: whoever meters this call may not send another request.
-        """
-        return run_sync(self.acheck(token, now=now))
-
-    async def acheck(self, token: Token | Contract, *, now: datetime | None = None) -> SecurityReport:
-        """Async twin of `check`."""
-        at = ensure_utc(now or self._clock.now())
-        subject = Subject.of(token) if isinstance(token, Token) else Subject(contract=token)
-        if given := subject.contract:
-            subject = replace(subject, contract=checked_contract(given.chain, given.address))
-        try:
-            return await self._checked(token, subject, at)
-        except (BudgetExceeded, UserError):
-            raise
-        except Exception as error:  # noqa: BLE001 - one token's trouble is that token's outcome, whatever it is
-            return self._reporter.unknown(subject, typed(error, self.id).message, at, self.id, failed=True)
-
-    async def _checked(self, token: Token | Contract, subject: Subject, at: datetime) -> SecurityReport:
-        if isinstance(token, Token) and self._recorded is not None:
-            known = self._recorded.check(token, now=at)
+    async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
+        token, began = subject.token, self._book.native(subject.coin_id)
+        if token is not None and self._recorded is not None:
+            known = await self._recorded.acheck(token, now=at)
             if known.verdict != "unknown":
                 return known
-        if isinstance(token, Token) and token.kind == "equity":
+        if token is not None and token.kind == "equity":
             found = await share_evidence(self._market, token, at, self._settings)
-            return self._reporter.report(subject, [found], "equity", at)
-        began = self._book.native(subject.coin_id)
-        if isinstance(token, Token) and began and subject.contract is None:
-            return self._reporter.report(subject, await coin_evidence(self._market, token, began, at), "native", at)
+            return self.report(subject, [found], "equity", at)
+        if token is not None and began and subject.contract is None:
+            return self.report(subject, await coin_evidence(self._market, token, began, at), "native", at)
         if contract := subject.contract or self._book.contract_of(subject.coin_id):
             return await self._about(replace(subject, contract=contract), contract, at)
         return await self._looked_up(subject, at)
@@ -231,18 +227,17 @@ class CompositeSecurity:
             reason = f"ambiguous: {error.message} {error.hint}"
         except SourceError as error:
             reason, failed = f"CoinGecko: {error.message}", True
-        return self._reporter.unknown(subject, reason, at, self.id, failed=failed)
+        return self.unknown(subject, reason, at, failed=failed)
 
     async def _about(self, subject: Subject, contract: Contract, at: datetime) -> SecurityReport:
         sources = [source for source in self._sources if source.covers(contract)]
         if not sources:
-            reason = f"no source here checks contracts on chain {contract.chain}"
-            return self._reporter.unknown(subject, reason, at, self.id)
+            return self.unknown(subject, f"no source here checks contracts on chain {contract.chain}", at)
         asked = asyncio.gather(*(source.evidence(contract, at) for source in sources))
         listed, found = await asyncio.gather(self._listing(subject, contract), asked)
         labels = [sheet.labels for sheet in found if sheet.labels]
         own = identity(replace(subject, listed_as=listed), contract, labels, self._book, at)
-        return self._reporter.report(subject, [own, *found], find_chain(contract.chain).family, at)
+        return self.report(subject, [own, *found], find_chain(contract.chain).family, at)
 
     async def _listing(self, subject: Subject, contract: Contract) -> str | None:
         """Under which id CoinGecko lists this contract; None when it does not, or cannot be asked."""

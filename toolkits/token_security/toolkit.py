@@ -45,7 +45,7 @@ class TokenSecurityToolkit(Toolkit):
         settings: Settings | None = None,
         **toolkit_options: Any,
     ) -> None:
-        self.security, self.market, self._settings = security, market, settings
+        self.security, self.market, self.settings = security, market, settings or load_settings()
         tools = {
             "tools": [self.check_token_security],
             "async_tools": [(self.acheck_token_security, "check_token_security")],
@@ -56,12 +56,6 @@ class TokenSecurityToolkit(Toolkit):
     def __deepcopy__(self, memo: dict[int, Any]) -> "TokenSecurityToolkit":
         """Itself: AgentOS copies toolkits for each request, and rate limits and the cache are for all of them."""
         return self
-
-    @property
-    def settings(self) -> Settings:
-        """The settings passed in, else those of the environment."""
-        self._settings = self._settings or load_settings()
-        return self._settings
 
     def check_token_security(self, token: Text = "", chain: Text = "", address: Text = "") -> str:
         """Is this token safe to trade. Give a token, or a chain and a contract address.
