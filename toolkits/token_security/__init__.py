@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "cache": ("CachedSecurity", "KhalaReports", "MemoryReports", "ReportStore", "build_security"),
+    "cache": ("CachedSecurity", "KhalaReports", "MemoryReports", "build_security"),
     "checks": ("CHECKS", "CHECK_IDS", "TITLES", "judge"),
     "contracts": ("ContractBook", "PlatformList", "checked_contract", "find_chain"),
     "goplus": ("GoPlus",),

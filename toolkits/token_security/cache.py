@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
@@ -32,16 +32,8 @@ if TYPE_CHECKING:
     from ..market_data.protocol import MarketProvider
 
 
-class ReportStore(Protocol):
-    """Where reports are kept, by symbol or by `chain:address`."""
-
-    def get(self, key: str) -> SecurityReport | None: ...
-
-    def put(self, key: str, report: SecurityReport) -> None: ...
-
-
 class MemoryReports:
-    """Reports in memory, the most recently used `limit` of them."""
+    """Reports in memory by symbol or by `chain:address`, the most recently used `limit` of them."""
 
     def __init__(self, limit: int = 1_000) -> None:
         self._reports: LRUCache[str, SecurityReport | None] = LRUCache(limit)
@@ -84,6 +76,9 @@ class KhalaReports:
         return self._khala() if callable(self._khala) else self._khala
 
 
+Reports = MemoryReports | KhalaReports
+
+
 class CachedSecurity:
     """A provider in front of a store: asks only when there is no report in date.
 
@@ -91,7 +86,11 @@ class CachedSecurity:
     """
 
     def __init__(
-        self, provider: SecurityProvider, store: ReportStore | None = None, *, clock: Clock | None = None
+        self,
+        provider: SecurityProvider,
+        store: MemoryReports | KhalaReports | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self.provider, self.store, self._clock = provider, store or MemoryReports(), clock or SystemClock()
         self.id, self.calls_made = provider.id, provider.calls_made
@@ -142,7 +141,7 @@ def build_security(
     *,
     market: MarketProvider | None = None,
     clock: Clock | None = None,
-    store: ReportStore | None = None,
+    store: Reports | None = None,
     book: ContractBook | None = None,
 ) -> CachedSecurity:
     """The provider for `settings.market`, with its cache.

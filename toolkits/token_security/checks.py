@@ -177,11 +177,9 @@ def _filled(check: Check, found: SecurityCheck | None, profile: Profile, at: dat
 def _reasons(checks: list[SecurityCheck]) -> tuple[str, ...]:
     """One line for each check; unknown ones with the same cause share a line, so one outage is one reason."""
     lines = [f"{c.id}: {c.detail}" if c.detail else c.id for c in checks if c.state != "unknown"]
-    unknown: dict[str, list[str]] = {}
-    for check in checks:
-        if check.state == "unknown":
-            unknown.setdefault(check.detail or "nothing was reported", []).append(check.id)
-    for cause, ids in unknown.items():
+    causes = dict.fromkeys(check.detail for check in checks if check.state == "unknown")
+    for cause in causes:
+        ids = [check.id for check in checks if check.state == "unknown" and check.detail == cause]
         more = f" and {len(ids) - 4} more" if len(ids) > 4 else ""
-        lines.append(f"unknown: {', '.join(ids[:4])}{more} ({cause})")
+        lines.append(f"unknown: {', '.join(ids[:4])}{more} ({cause or 'nothing was reported'})")
     return tuple(lines)

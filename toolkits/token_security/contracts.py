@@ -220,11 +220,9 @@ class PlatformList:
 
     def _load(self, path: Path) -> None:
         """Take the copy on disk; a damaged one is none: it is asked for again and replaced."""
-        try:
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             saved = json.loads(path.read_text(encoding="utf-8"))
             self._coins, self._read_at = _coins(saved["coins"]), ensure_utc(datetime.fromisoformat(saved["read_at"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            self._read_at = None
 
 
 def _inspect(answer: Any) -> None:

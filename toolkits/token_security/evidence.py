@@ -143,23 +143,13 @@ Labels = tuple[str | None, str | None]
 """Ticker and name as the contract itself gives them: foreign text, never to be trusted or shown as it is."""
 
 
-@dataclass(frozen=True)
-class Fields:
-    """What the fields of one source's answer mean: the columns of `data/fields.json`."""
-
-    reads: Sequence[tuple[str, str, str, str]]
-    covers: Sequence[str]
-    known: Mapping[str, set[str]]
-
-
 @cache
-def fields(source: str) -> Fields:
-    """The fields of a source, by its name in `data/fields.json`."""
+def fields(source: str) -> dict[str, Any]:
+    """What the fields of a source's answer mean: its columns `reads`, `covers` and `known` of `data/fields.json`."""
     data = json.loads(files(__package__).joinpath("data", "fields.json").read_bytes())[source]
-    known = {path: set(names) for path, names in data["known"].items()}
-    known[""] |= {path.partition(".")[0] for _, _, path, _ in data["reads"]}
-    asked = [check_id for check_id, kind, _, _ in data["reads"] if not kind.endswith("?")]
-    return Fields(data["reads"], [*asked, *data["covers"]], known)
+    data["known"][""] += [path.partition(".")[0] for _, _, path, _ in data["reads"]]
+    data["covers"] += [check_id for check_id, kind, _, _ in data["reads"] if not kind.endswith("?")]
+    return data
 
 
 Statement = tuple[object, int | None]
@@ -199,22 +189,19 @@ class Sheet:
 
     def at_most(self, check_id: str, value: float | None, limit: float, what: str) -> None:
         """A share that must not exceed `limit` (both fractions); None is unknown."""
-        if value is None:
-            self.unknown(check_id)
-        else:
-            self.put(check_id, "fail" if value > limit else "pass", f"{what} {value:.1%}", value)
+        self.at_least(check_id, value, -limit, f"{what} {value or 0.0:.1%}", sign=-1)
 
-    def at_least(self, check_id: str, value: float | None, floor: float, shown: str) -> None:
+    def at_least(self, check_id: str, value: float | None, floor: float, shown: str, *, sign: int = 1) -> None:
         """A quantity that must reach `floor`; None is unknown."""
         if value is None:
             self.unknown(check_id)
         else:
-            self.put(check_id, "pass" if value >= floor else "fail", shown, value)
+            self.put(check_id, "pass" if sign * value >= floor else "fail", shown, value)
 
-    def read(self, said: Answer, known: Fields) -> None:
+    def read(self, said: Answer, known: Mapping[str, Any]) -> None:
         """Answer what the source's table answers field by field; of several fields for one check the worst stands."""
         bad: dict[str, list[bool | None]] = {}
-        for check_id, kind, path, meaning in known.reads:
+        for check_id, kind, path, meaning in known["reads"]:
             *parts, key = path.split(".")
             part, (kind, *silent) = reduce(Answer.part, parts, said), kind.split("?")
             if silent and key not in part:
@@ -247,7 +234,7 @@ class Sheet:
         sure = bool(shares) and (whole or known > CONCENTRATED)
         self.at_most("holder_concentration", known if sure else None, CONCENTRATED, "the largest ten hold")
 
-    def remarks(self, known: Fields, parts: Mapping[str, Answer], said: Sequence[Statement] = ()) -> None:
+    def remarks(self, known: Mapping[str, Any], parts: Mapping[str, Answer], said: Sequence[Statement] = ()) -> None:
         """Write down what a source says beyond its table: in words of its own, and in fields that are not known here.
 
         Such a field, in one of the `parts` of the answer, is named and lowers certainty; one that says more than "0"
@@ -257,7 +244,7 @@ class Sheet:
         for words, loud in said:
             told[loud].append(quote_untrusted(str(words), limit=60))
         self.unless("source_warnings", bool(told[1]), f"{self.source} says {', '.join(told[1])}")
-        if "source_verdict" in known.covers:
+        if "source_verdict" in known["covers"]:
             self.unless("source_verdict", bool(told[2]), f"{self.source} says {', '.join(told[2])}")
         if told[None] and not told[2]:
             self.unknown("source_verdict", why=f"{self.source} says {told[None][0]} in a way that is not known here")
@@ -265,7 +252,7 @@ class Sheet:
             quote_untrusted(f"{path}{key}", limit=40): flag(value) is False or number(value) == 0
             for path, part in parts.items()
             for key, value in part.items()
-            if key not in known.known[path] and value not in (None, "", [], {})
+            if key not in known["known"][path] and value not in (None, "", [], {})
         }
         names = sorted(strange, key=strange.__getitem__)  # what says more than "0" first
         shown = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)

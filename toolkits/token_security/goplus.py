@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from ...core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
+from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
 from ...core.settings import Settings, load_settings
 from ...core.text import quote_untrusted
 from ...core.token import Contract
@@ -25,21 +25,25 @@ from .contracts import find_chain
 from .evidence import Answer, Labels, Sheet, either, fields, flag
 from .protocol import ContractSource
 
-_STALE_TOKEN = (4011, 4022, 4023)
-_ABOUT_THE_TOKEN = {
-    2: "has no finished data about this contract yet",
-    2004: "takes this for no address",
-    2018: "does not check this chain",
-    2020: "finds no contract at this address",
-    2021: "has no data about this contract",
-    5006: "does not accept this address",
-}
 _KEY_HINT = "Check DEEPTRADER_GOPLUS_APP_KEY and DEEPTRADER_GOPLUS_APP_SECRET."
 _TOKEN_MARGIN = 60.0
 
 
 class _StaleToken(MalformedResponse):
     """The access token is no longer taken."""
+
+
+_STALE, _REFUSED = (_StaleToken, "no longer takes the access token"), (MalformedResponse, "refuses the key")
+_CODES: dict[int, tuple[type[SourceError], str]] = {
+    2: (TokenNotFound, "has no finished data about this contract yet"),
+    2004: (TokenNotFound, "takes this for no address"),
+    2018: (TokenNotFound, "does not check this chain"),
+    2020: (TokenNotFound, "finds no contract at this address"),
+    2021: (TokenNotFound, "has no data about this contract"),
+    4029: (RateLimited, "asks us to slow down"),
+    5000: (SourceUnreachable, "reports a fault of its own"),
+    5006: (TokenNotFound, "does not accept this address"),
+} | {4011: _STALE, 4022: _STALE, 4023: _STALE, 4010: _REFUSED, 4012: _REFUSED}
 
 
 class GoPlus(ContractSource):
@@ -54,7 +58,7 @@ class GoPlus(ContractSource):
         super().__init__(settings=settings, **parts)
 
     def covers(self, contract: Contract) -> Sequence[str]:
-        return fields(f"goplus {find_chain(contract.chain).family}").covers
+        return fields(f"goplus {find_chain(contract.chain).family}")["covers"]
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         solana = find_chain(contract.chain).family == "solana"
@@ -107,18 +111,9 @@ def _inspect(answer: Any) -> None:
     code = Answer(answer).get("code")
     if isinstance(code, bool) or not isinstance(code, int):
         raise MalformedResponse("GoPlus answered without its code.")
-    if code == 4029:
-        raise RateLimited("GoPlus asks us to slow down (code 4029).", hint="Try again later, or use a key.")
-    if code in _ABOUT_THE_TOKEN:
-        raise TokenNotFound(f"GoPlus {_ABOUT_THE_TOKEN[code]} (code {code}).")
-    if code in _STALE_TOKEN:
-        raise _StaleToken(f"GoPlus no longer takes the access token (code {code}).", hint=_KEY_HINT)
-    if code in (4010, 4012):
-        raise MalformedResponse(f"GoPlus refuses the key (code {code}).", hint=_KEY_HINT)
-    if code == 5000:
-        raise SourceUnreachable("GoPlus reports a fault of its own (code 5000).", hint="Try again later.")
     if code != 1:
-        raise MalformedResponse(f"GoPlus answered with code {str(code)[:12]}, which is not known here.")
+        kind, meaning = _CODES.get(code, (MalformedResponse, "answers in a way that is not known here"))
+        raise kind(f"GoPlus {meaning} (code {str(code)[:12]}).", hint=_KEY_HINT if 4010 <= code < 4030 else "")
 
 
 def read_evm(said: Answer, sheet: Sheet) -> Labels:
@@ -203,39 +198,40 @@ def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
 
 def _identity(said: Answer, sheet: Sheet) -> None:
     """What GoPlus says about identity; its list of known tokens vouches for that and for nothing else."""
-    fake = said.part("fake_token")
-    keys = ("is_true_token", "is_airdrop_scam", "trust_list")
-    true, airdrop, trusted = (said.flag(key) if said.get(key) is not None else "unsaid" for key in keys)
-    counterfeit = "unsaid" if said.get("fake_token") is None else fake.flag("value")
-    if counterfeit is True:
-        real = fake.text("true_token_address")
-        sheet.put(
-            "true_token", "fail", "a counterfeit" + (f", the real one is at {quote_untrusted(real)}" if real else "")
-        )
-    elif airdrop is True or true is False:
-        what = "an airdrop scam" if airdrop is True else "not the token it claims to be"
-        sheet.put("true_token", "fail", what)
-    elif None in (true, airdrop, trusted, counterfeit):
-        sheet.unknown("true_token", why=_UNREADABLE)
-    elif True in (true, trusted):
-        sheet.put("true_token", "pass", _TRUSTED, True)
-
-
-_UNREADABLE, _TRUSTED = "a statement about its identity cannot be read", "on GoPlus's list of known tokens"
-_BAD = "malicious_address"
+    true, airdrop, trusted = (
+        said.flag(key) if said.get(key) is not None else "unsaid"
+        for key in ("is_true_token", "is_airdrop_scam", "trust_list")
+    )
+    fake = said.part("fake_token").flag("value") if said.get("fake_token") is not None else "unsaid"
+    real = said.part("fake_token").text("true_token_address")
+    where = f", the real one is at {quote_untrusted(real)}" if real else ""
+    scams = {f"a counterfeit{where}": fake is True, "an airdrop scam": airdrop is True, _NOT_TRUE: true is False}
+    unread = None in (true, airdrop, trusted, fake)
+    _put_identity(sheet, scams, unread=unread, trusted=True in (true, trusted))
 
 
 def _solana_identity(said: Answer, sheet: Sheet) -> None:
     malicious = [flag(value) for value in said.every(_BAD)]
     named = [[] if said.get(key) is None else said.rows(key) for key in ("creators", "transfer_hook")]
-    unread = None in malicious or any(rows is None or any(_BAD not in row for row in rows) for rows in named)
+    silent = any(rows is None or any(_BAD not in row for row in rows) for rows in named)
     trusted = False if said.get("trusted_token") is None else said.flag("trusted_token")
-    if any(malicious):
-        sheet.put("true_token", "fail", "made or controlled by an address known for scams", False)
-    elif unread or trusted is None:
-        sheet.unknown("true_token", why=_UNREADABLE)
+    scams = {"made or controlled by an address known for scams": any(malicious)}
+    _put_identity(sheet, scams, unread=silent or None in (*malicious, trusted), trusted=trusted is True)
+
+
+def _put_identity(sheet: Sheet, scams: dict[str, bool], *, unread: bool, trusted: bool) -> None:
+    """Nothing is written when GoPlus has no opinion."""
+    scam = next((name for name, found in scams.items() if found), None)
+    if scam:
+        sheet.put("true_token", "fail", scam, False)
+    elif unread:
+        sheet.unknown("true_token", why="a statement about its identity cannot be read")
     elif trusted:
-        sheet.put("true_token", "pass", _TRUSTED, True)
+        sheet.put("true_token", "pass", "on GoPlus's list of known tokens", True)
+
+
+_NOT_TRUE = "not the token it claims to be"
+_BAD = "malicious_address"
 
 
 def _transfer_fee(value: object) -> float | None:

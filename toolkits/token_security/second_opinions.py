@@ -41,7 +41,7 @@ class HoneypotIs(ContractSource):
     id, name, url_setting = "honeypot.is", "honeypot.is", "honeypot_is_url"
 
     def covers(self, contract: Contract) -> Sequence[str]:
-        return fields("honeypot.is").covers if contract.chain in ("1", "56", "8453") else ()
+        return fields("honeypot.is")["covers"] if contract.chain in ("1", "56", "8453") else ()
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         params = {"address": contract.address, "chainID": contract.chain}
@@ -99,7 +99,7 @@ class RugCheck(ContractSource):
     id, name, url_setting = "rugcheck", "RugCheck", "rugcheck_url"
 
     def covers(self, contract: Contract) -> Sequence[str]:
-        return fields("rugcheck").covers if find_chain(contract.chain).family == "solana" else ()
+        return fields("rugcheck")["covers"] if find_chain(contract.chain).family == "solana" else ()
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         said = Answer(await self.http.fetch(f"/v1/tokens/{contract.address}/report"))
