@@ -194,8 +194,9 @@ def _validated(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
+        secret = re.search("key|secret|token|password", name, re.IGNORECASE) and "budget" not in name
         raise SettingsError(
-            f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).",
+            f"Setting {name!r}: {first['msg']}" + ("." if secret else f" (got {first.get('input')!r})."),
             hint=f"Correct DEEPTRADER_{name.partition('.')[0].upper()}, the settings file or the argument.",
         ) from error
     except SourceUnreadable as error:  # a variable that should hold JSON and does not

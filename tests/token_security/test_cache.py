@@ -138,6 +138,41 @@ def test_a_report_from_the_future_is_not_used_in_a_replay(cached, server, clock,
     assert server.count() == 4
 
 
+def test_a_report_from_the_future_is_not_fresh_and_stands_in_no_newer_ones_way(
+    composite, server, clock, clean, tmp_path
+):
+    server.goplus(goplus_answer(evm_payload(token_symbol="LINK"), LINK))
+    with Khala.open(tmp_path / "khala", clock=clock) as khala:
+        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        ahead = cached.check(LINK_TOKEN)
+        clock.set(clock.now() - timedelta(days=30))  # the clock had been ahead, and was corrected
+        asked, corrected = server.count(), clock.now()
+        now = cached.check(LINK_TOKEN)
+        assert (now.checked_at, server.count()) == (corrected, asked + 2)
+        assert cached.check(LINK_TOKEN) == now  # kept, although an older date stands in memory
+        assert server.count() == asked + 2
+        later = clock.set(ahead.checked_at + timedelta(days=2))
+        assert cached.check(LINK_TOKEN).checked_at == later
+        newest = khala.security("LINK-USD")
+        assert newest is not None
+        assert newest.checked_at == later
+
+
+@pytest.mark.parametrize("days", [-3, 3], ids=["from the future", "ran out"])
+def test_danger_is_never_dropped_for_its_date(composite, server, clock, clean, harbour, days):
+    cached = CachedSecurity(composite, clock=clock)
+    server.goplus(goplus_answer(evm_payload(is_honeypot="1")))
+    danger = cached.check(harbour)
+    clock.set(clock.now() + timedelta(days=days))
+    server.goplus(goplus_error(5000))
+    asked = server.count()
+    assert cached.check(harbour) == cached.check(harbour) == danger
+    assert server.count() == asked + 4  # three attempts and the second opinion, and not again within its quarter
+    clock.advance(timedelta(minutes=15))
+    server.goplus(goplus_answer(evm_payload()))
+    assert cached.check(harbour).verdict == "safe"  # only a newer finding takes its place
+
+
 def test_memory_keeps_the_most_recently_used(clock):
     store = MemoryReports(limit=2)
     simulated = SimulatedSecurity(clock=clock)
