@@ -146,7 +146,6 @@ def judge(checks: Iterable[SecurityCheck], profile: Profile, *, at: datetime) ->
     best = 100 * sum(rules[c.id].weight for c in asked if c.state != "fail") / total
     failed = [check for check in asked if check.state == "fail"]
     unread = [check for check in asked if check.id == "unread_fields" and check.state == "unknown"]
-
     if fatal := [
         c for c in failed if rules[c.id].grade == "fatal" or (rules[c.id].grade == "share" and _share(c) >= HALF)
     ]:

@@ -187,13 +187,10 @@ class PlatformList:
         symbol = (ticker or "").casefold()
         found = [c for c in await self._ready() if (c.id == coin_id if coin_id else c.symbol.casefold() == symbol)]
         named = [f"{clean_label(coin.name)} ({at.chain} {at.address})" for coin in found for at in coin.contracts]
-        if len(found) > 1:
-            shared = clean_label(ticker or "", limit=24)
-            raise AmbiguousToken(f"{len(found)} coins share the ticker {shared}.", candidates=named)
-        if len(named) > 1:
-            raise AmbiguousToken(
-                f"{clean_label(found[0].name)} has contracts on {len(named)} chains.", candidates=named
-            )
+        shared = f"{len(found)} coins share the ticker {clean_label(ticker or '', limit=24)}."
+        if len(named) > 1 or len(found) > 1:
+            spread = f"{clean_label(found[0].name)} has contracts on {len(named)} chains."
+            raise AmbiguousToken(shared if len(found) > 1 else spread, candidates=named)
         return found[0] if found else None
 
     async def coin_at(self, contract: Contract) -> ListedCoin | None:
@@ -238,9 +235,9 @@ def _coins(listed: list[Any]) -> list[ListedCoin]:
         for platform, address in places.items():
             with suppress(InvalidInput):  # a chain that cannot be checked, or no address there: it vouches for nothing
                 contracts.append(checked_contract(platform, address.lower() if address[:2] == "0x" else address))
-        names = [row.text(key) or "" for key in ("id", "symbol", "name")]
-        if all(names):
-            coins.append(ListedCoin(*names, contracts, native=not places))
+        coin_id, symbol, name = (row.text(key) for key in ("id", "symbol", "name"))
+        if coin_id and symbol and name:
+            coins.append(ListedCoin(coin_id, symbol, name, contracts, not places))
     return coins
 
 
@@ -307,7 +304,6 @@ def _named(labels: Labels, contract: Contract, listed: str | None, book: Contrac
             return "fail", f"calls itself {quote_untrusted(given)}, with hidden characters"
     others = [coin for coin in reviewed_coins() if coin.id != listed]
     symbol, name = (labels[0] or "").strip(" $"), labels[1] or ""
-
     same_ticker = [coin for coin in others if coin.ticker.casefold() == symbol.casefold()]
     for coin in same_ticker if listed is None else ():
         if reviewed := book.contract_of(coin.id, contract.chain):

@@ -40,10 +40,11 @@ def flag(value: object) -> bool | None:
 
 def number(value: object) -> float | None:
     """A finite number of zero or more, written as a number or a plain decimal string."""
-    if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text(value) or "")):
+    plain = isinstance(value, str) and _NUMBER.fullmatch(value)
+    if isinstance(value, bool) or not (isinstance(value, int | float) or plain):
         return None
     try:
-        read = float(value)
+        read = float(value)  # type: ignore[arg-type]
     except OverflowError:  # an integer beyond every float
         return None
     return read if math.isfinite(read) and read >= 0 else None
@@ -145,8 +146,9 @@ Labels = tuple[str | None, str | None]
 
 @cache
 def fields(source: str) -> dict[str, Any]:
-    """What the fields of a source's answer mean: its columns `reads`, `covers` and `known` of `data/fields.json`."""
-    data = json.loads(files(__package__).joinpath("data", "fields.json").read_bytes())[source]
+    """What `data/fields.json` says about a source's answers on a family of chains ("goplus evm")."""
+    tables = json.loads(files(__package__).joinpath("data", "fields.json").read_bytes())
+    data = tables.get(source, {"reads": [], "covers": [], "known": {"": []}})
     data["known"][""] += [path.partition(".")[0] for _, _, path, _ in data["reads"]]
     data["covers"] += [check_id for check_id, kind, _, _ in data["reads"] if not kind.endswith("?")]
     return data

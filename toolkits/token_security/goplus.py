@@ -9,14 +9,11 @@ something to say (`gas_abuse`, identity, other risks, notes): when they are miss
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import SecretStr
-
 from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
-from ...core.settings import Settings, load_settings
 from ...core.text import quote_untrusted
 from ...core.token import Contract
 from . import evidence as ev
@@ -49,16 +46,8 @@ _CODES: dict[int, tuple[type[SourceError], str]] = {
 class GoPlus(ContractSource):
     """The primary source for contracts. With a key from the settings its limit is higher."""
 
-    id, name, url_setting, withdraws = "goplus", "GoPlus", "goplus_url", False
+    id, name, withdraws = "goplus", "GoPlus", False
     _access: tuple[str, float] | None = None
-
-    def __init__(self, *, settings: Settings | None = None, **parts: Any) -> None:
-        settings = settings or load_settings()
-        self.per_minute = settings.goplus_requests_per_minute
-        super().__init__(settings=settings, **parts)
-
-    def covers(self, contract: Contract) -> Sequence[str]:
-        return fields(f"goplus {find_chain(contract.chain).family}")["covers"]
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         solana = find_chain(contract.chain).family == "solana"
@@ -81,7 +70,8 @@ class GoPlus(ContractSource):
         return Answer(await self.http.fetch(path, params=params, headers=await self._headers(), inspect=_inspect))
 
     async def _headers(self) -> dict[str, str]:
-        key, secret = _plain(self.settings.goplus_app_key), _plain(self.settings.goplus_app_secret)
+        given = (self.settings.goplus_app_key, self.settings.goplus_app_secret)
+        key, secret = (value.get_secret_value().strip() if value else "" for value in given)
         if not (key and secret):
             return {}
         now = self.clock.monotonic()
@@ -91,19 +81,12 @@ class GoPlus(ContractSource):
             sign = hashlib.sha1(f"{key}{moment}{secret}".encode()).hexdigest()  # as GoPlus prescribes
             login = {"app_key": key, "sign": sign, "time": moment}
             result = Answer(await self.http.fetch("/api/v1/token", json=login, inspect=_inspect)).part("result")
-            token, lifetime = (
-                (result.text("access_token") or "").removeprefix("Bearer ").strip(),
-                result.number("expires_in"),
-            )
+            token = (result.text("access_token") or "").removeprefix("Bearer ").strip()
             if not token:
                 raise MalformedResponse("GoPlus gave no access token for the key.", hint=_KEY_HINT)
             self.http.secrets = (key, secret, token)
-            self._access = (token, now + max((lifetime or 0.0) - _TOKEN_MARGIN, 0.0))
+            self._access = (token, now + max((result.number("expires_in") or 0.0) - _TOKEN_MARGIN, 0.0))
         return {"Authorization": f"Bearer {self._access[0]}"}
-
-
-def _plain(secret: SecretStr | None) -> str:
-    return secret.get_secret_value().strip() if secret else ""
 
 
 def _inspect(answer: Any) -> None:

@@ -100,7 +100,6 @@ def read_bars(bars: Bars, sheet: Sheet, moment: datetime, *, grace: timedelta) -
     missed = len(bar_closes("equity", "1d", last_close, expected)) if last_close < expected else 0
     old = bars.stale_seconds is not None
     _put_trading(sheet, missed, newest, f"last traded {last_close:%Y-%m-%d}", old=old)
-
     pairs = zip(closes[-_LOOK_BACK:], volumes[-_LOOK_BACK:], strict=True)
     recent = [close * volume for close, volume in pairs if close is not None and volume is not None]
     turnover = median(recent) if len(recent) >= _ENOUGH else None

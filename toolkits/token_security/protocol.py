@@ -20,7 +20,7 @@ from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
 from .checks import SCORE_RULE, Profile, judge, merge
 from .contracts import REVIEWED, ContractBook, PlatformList, checked_contract, find_chain, identity
-from .evidence import Labels, Sheet, Subject
+from .evidence import Labels, Sheet, Subject, fields
 from .http import HttpSource, run_sync, typed
 from .markets import coin_evidence, share_evidence
 
@@ -123,8 +123,6 @@ class ContractSource:
 
     id: str
     name: str
-    url_setting: str
-    per_minute = 30.0
     withdraws = True
     """Not knowing a token is no opinion; of the primary source it leaves everything open."""
 
@@ -132,12 +130,14 @@ class ContractSource:
         self, *, settings: Settings | None = None, clock: Clock | None = None, http: HttpSource | None = None
     ) -> None:
         self.settings, self.clock = settings or load_settings(), clock or SystemClock()
-        url = getattr(self.settings, self.url_setting)
-        self.http = http or HttpSource(self.name, url, self.per_minute, clock=self.clock)
+        url = getattr(self.settings, f"{self.id.replace('.', '_')}_url")
+        per_minute = getattr(self.settings, f"{self.id}_requests_per_minute", 30.0)
+        self.http = http or HttpSource(self.name, url, per_minute, clock=self.clock)
 
     def covers(self, contract: Contract) -> Sequence[str]:
         """The checks this source answers for a contract; empty when it does not look at its chain."""
-        raise NotImplementedError
+        known = fields(f"{self.id} {find_chain(contract.chain).family}")
+        return known["covers"] if contract.chain in known.get("chains", [contract.chain]) else ()
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         """Write the findings onto the sheet; returns the names the contract gives itself. Raises what goes wrong."""

@@ -12,7 +12,6 @@ from typing import Any
 from ...core.errors import MalformedResponse, TokenNotFound
 from ...core.token import Contract
 from . import evidence as ev
-from .contracts import find_chain
 from .evidence import Answer, Labels, Sheet, Statement, either, fields, text
 from .protocol import ContractSource
 
@@ -38,10 +37,7 @@ def _scored(said: Answer, field: str, warning: float, verdict: float) -> list[St
 class HoneypotIs(ContractSource):
     """`GET /v2/IsHoneypot?address=&chainID=` (Ethereum, BNB Smart Chain, Base). Without a pair 404: no opinion."""
 
-    id, name, url_setting = "honeypot.is", "honeypot.is", "honeypot_is_url"
-
-    def covers(self, contract: Contract) -> Sequence[str]:
-        return fields("honeypot.is")["covers"] if contract.chain in ("1", "56", "8453") else ()
+    id, name = "honeypot.is", "honeypot.is"
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         params = {"address": contract.address, "chainID": contract.chain}
@@ -55,7 +51,7 @@ def _inspect(answer: Any) -> None:
 
 def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     """Write honeypot.is's findings onto the sheet; returns the names the contract gives itself."""
-    known = fields("honeypot.is")
+    known = fields("honeypot.is evm")
     parts = {f"{key}.": said.part(key) for key in ("honeypotResult", "simulationResult", "summary", "holderAnalysis")}
     trap, _, summary, holders = parts.values()
     sheet.read(said, known)
@@ -72,7 +68,6 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     pair = said.part("pair")
     sheet.liquidity([pair.number("liquidity")] if pair.given else None)
     sheet.age([pair.number("createdAtTimestamp")])
-
     words: list[Statement] = [(summary.get("risk"), _loud(summary.get("risk"))), *_scored(summary, "riskLevel", 20, 60)]
     for listed in (said.get("flags"), summary.get("flags")):
         for row in listed if isinstance(listed, list) else [listed] if listed else ():
@@ -85,21 +80,19 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
 def _trapped(holders: Answer, sheet: Sheet) -> None:
     """The share of the holders looked at whose sale failed, was siphoned off or was taxed away."""
     bad = [holders.number(key) if key in holders else 0.0 for key in ("failed", "siphoned", "highTaxWallets")]
-    stuck = sum(count or 0.0 for count in bad)
-    whole = holders.number("holders") or stuck + (holders.number("successful") or 0.0)
+    stuck, sold = sum(count or 0.0 for count in bad), holders.number("successful")
+    whole = holders.number("holders") or stuck + (sold or 0.0)
+    if "failed" not in holders and sold is not None:
+        stuck = max(stuck, whole - sold)
     share = min(stuck / whole, 1.0) if whole else None
-    if None in bad and (share or 0.0) <= TRAPPED_LIMIT:
-        share = None
-    sheet.at_most("trapped_holders", share, TRAPPED_LIMIT, "of its holders could not sell:")
+    unsure = None in bad and (share or 0.0) <= TRAPPED_LIMIT
+    sheet.at_most("trapped_holders", None if unsure else share, TRAPPED_LIMIT, "of its holders could not sell:")
 
 
 class RugCheck(ContractSource):
     """`GET /v1/tokens/{mint}/report`, for Solana mints."""
 
-    id, name, url_setting = "rugcheck", "RugCheck", "rugcheck_url"
-
-    def covers(self, contract: Contract) -> Sequence[str]:
-        return fields("rugcheck")["covers"] if find_chain(contract.chain).family == "solana" else ()
+    id, name = "rugcheck", "RugCheck"
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         said = Answer(await self.http.fetch(f"/v1/tokens/{contract.address}/report"))
@@ -113,12 +106,13 @@ class RugCheck(ContractSource):
 def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
     """Write RugCheck's findings onto the sheet; returns the names in the mint's metadata."""
     mint, metadata = said.part("token"), said.part("tokenMeta")
-    sheet.read(said, fields("rugcheck"))
+    sheet.read(said, fields("rugcheck solana"))
     for check_id, field, meaning in (
         ("mintable", "mintAuthority", "new tokens can be made"),
         ("freezable", "freezeAuthority", "accounts can be frozen"),
     ):
-        held = [_held(place.get(field)) for place in (mint, said) if field in place]  # it may be told in both places
+        told = [place.get(field) for place in (mint, said) if field in place]  # it may be told in both places
+        held = [False if holder is None else bool(text(holder)) or None for holder in told]  # null: it was given up
         sheet.unless(check_id, either(*held) if field in mint or any(held) else None, meaning)
     holders = said.rows("topHolders") or []
     shares: list[float | None] = []
@@ -140,23 +134,16 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
     return metadata.text("symbol"), metadata.text("name")
 
 
-def _held(authority: object) -> bool | None:
-    """True when somebody holds the authority, False when it is null (given up), None when that cannot be read."""
-    return False if authority is None else True if text(authority) else None
-
-
 def _insiders(said: Answer, largest: Sequence[Answer], sheet: Sheet) -> None:
     """Wallets that RugCheck found to belong together, among the largest holders or in its graph."""
     share = sum(holder.percent("pct") or 0.0 for holder in largest if holder.flag("insider"))
-    graph, field = said.get("graphInsidersDetected"), "graphInsidersDetected"
-    found = (
-        False if graph is None else True if said.flag(field) else said.number(field) if said.flag(field) is None else 0
-    )
+    graph = said.get("graphInsidersDetected", 0)
+    found = graph if isinstance(graph, bool) else said.number("graphInsidersDetected") if graph is not None else 0
     marks = [holder.flag("insider") for holder in largest if "insider" in holder]
-    if any(marks) or found or said.get("insiderNetworks"):
+    if any(marks) or (graph and found) or said.get("insiderNetworks"):
         told = f"insiders hold {share:.1%}" if share else "RugCheck found wallets of insiders"
         sheet.put("insiders", "fail", told, share or True)
-    elif None in marks or found is None:
+    elif None in marks or (graph and found is None):
         sheet.unknown("insiders", why="what is said about insiders cannot be read")
     else:
         sheet.put("insiders", "pass", "", False)
@@ -174,4 +161,4 @@ def _own_words(said: Answer, sheet: Sheet) -> None:
     elif None in names:
         sheet.unknown("true_token", why="a statement about its identity cannot be read")
     parts = {"": said, "token.": said.part("token")}
-    sheet.remarks(fields("rugcheck"), parts, words + _scored(said, "score_normalised", 30, 60))
+    sheet.remarks(fields("rugcheck solana"), parts, words + _scored(said, "score_normalised", 30, 60))
