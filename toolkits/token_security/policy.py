@@ -16,6 +16,7 @@ from ...core.security import CheckState, SecurityCheck, SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Record
 from .checks import CHECKS, Check, Rule
+from .evidence import clipped
 
 Outcome = Literal["allowed", "held", "blocked"]
 Side = Literal["buy", "sell"]
@@ -94,7 +95,7 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
         why = list(report.reasons[:1])
     score = f", score {report.score:.0f} of 100" if report.score is not None else ""
     by = " and ".join({"goplus": "GoPlus", "rugcheck": "RugCheck"}.get(source, source) for source in report.sources)
-    late = _out_of_date(report, now)
+    late = _out_of_date(report, now) if report.verdict != "danger" else ""  # which stands whatever its date
     held = not late and not may_recommend(report, settings, now=now).allowed
     return (
         f"Security{' (simulated)' * report.simulated}: {report.verdict.replace('_', ' ')}{score}"
@@ -113,7 +114,7 @@ def checks_of(report: SecurityReport, state: CheckState) -> list[SecurityCheck]:
 def told(check: SecurityCheck) -> str:
     """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail."""
     name = _known(check).title if check.state == "pass" else _known(check).label
-    return f"{name} ({check.detail})" if check.detail else name
+    return f"{name} ({clipped(check.detail, 80)})" if check.detail else name
 
 
 def _known(check: SecurityCheck) -> Check:
