@@ -23,7 +23,7 @@ from ..market_data.calendar import next_bar_close
 from ..market_data.indicators import compute_many, live_figures
 from ..market_data.protocol import Bars
 from ..market_data.signals import decide_signal, triggers
-from .plain_report import plain_report
+from .briefs import report_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
         ),
     )
     verify_analysis(analysis, now=now)
-    return analysis.model_copy(update={"report": plain_report(analysis)})
+    return analysis.model_copy(update={"report": report_text(analysis, settings)})
 
 
 def verify_analysis(analysis: MarketAnalysis, *, now: datetime) -> None:

@@ -19,10 +19,13 @@ from .controls import Controls
 from .cycle import SleepCycle
 from .foresight import Foreseen, Foresight, Preparer
 from .guard import CycleGuard
+from .judgements import Judges, suggestions
 from .lease import Lease
 from .ledger import Ledger
 from .planner import Plan, SleepPlanner
+from .reader import Reader
 from .report import CycleReport
+from .scenarios import write_scenarios
 from .scheduler import SleepScheduler
 from .watch import PriceWatch
 
@@ -62,8 +65,15 @@ class Engine:
 
     @cached_property
     def foresight(self) -> Foresight:
-        """What will be asked next. `preparers` and `suggest` of it may be added to."""
-        return Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
+        """What will be asked next; with a sleep model also what it judges and suggests."""
+        preparers = [Preparer("situations", self._has_situations)]
+        if self.sleep_model is None:
+            return Foresight(self.runtime.khala, self.asks, preparers=preparers)
+        reader = Reader(self.runtime.khala)
+        judges = Judges(self.sleep_model, reader, prices=PriceList(self.settings.model_prices))
+        preparers.append(Preparer("judgement", judges.prepare))
+        suggest = suggestions(self.sleep_model, reader)
+        return Foresight(self.runtime.khala, self.asks, preparers=preparers, suggest=suggest)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -107,7 +117,7 @@ class Engine:
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
-        return (self.foresight.foresee,)
+        return (write_scenarios, self.foresight.foresee)
 
     @cached_property
     def guard(self) -> CycleGuard:
