@@ -106,8 +106,9 @@ def test_a_probe_finds_out_what_a_model_cannot_do(server):
 
 def test_a_probe_says_what_is_wrong(server):
     server.how = "broken"
-    assert "out of memory" in probe_model(local(server)).problem or probe_model(local(server)).problem
-    assert not probe_model(local(server)).reachable
+    found = probe_model(local(server))
+    assert not found.reachable
+    assert found.problem
 
     assert "no route" in probe_model(ScriptedModel([ConnectionError("no route")])).problem
 
@@ -148,6 +149,6 @@ def test_a_package_that_is_missing_is_a_clear_error(monkeypatch):
 
 
 def test_secrets_are_not_shown():
-    settings = make_settings(model_api_key=SecretStr("secret"), sleep_model_api_key=SecretStr("secret"))
+    settings = make_settings(model_api_key=SecretStr("hush"), sleep_model_api_key=SecretStr("hush"))
 
-    assert "secret" not in repr(settings) + str(settings.model_dump())
+    assert "hush" not in repr(settings) + str(settings.model_dump())

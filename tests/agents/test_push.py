@@ -234,7 +234,11 @@ def test_members_made_by_a_function_are_made_when_they_are_needed(parts, way):
 
 def test_what_was_pushed_is_not_read_twice(parts):
     leader = ScriptedModel(
-        [call("sleep_mode", tokens=["bitcoin"], topic="compare"), call("sleep_mode", tokens=["ETH-USD"]), "Solana is out of date."]
+        [
+            call("sleep_mode", tokens=["bitcoin"], topic="compare"),
+            call("sleep_mode", tokens=["ETH-USD"]),
+            "Solana is out of date.",
+        ]
     )
 
     deep_trader_manager(leader, **parts).run("How are bitcoin and solana?")
