@@ -1,4 +1,4 @@
-"""Who: MarketAnalyst, DeepTraderManager, and the gate between them.
+"""Who: MarketAnalyst and DeepTraderManager, what they read before their first word, and what their answers are held to.
 
     from deeptrader.agents import deep_trader_manager, market_analyst
 
@@ -13,27 +13,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..toolkits.sleep_mode.cycle.cycle import analyse_tokens
+    from ..toolkits.sleep_mode.cycle import analyse_tokens
     from .analyst import market_analyst
-    from .answering import Answer, Conversation, answer_question
+    from .ask import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
     from .manager import add_sleep_mode, deep_trader_manager
-    from .recommendation import CheckedRecommendation, TradeRecommendation
-    from .risk import RiskRules
-    from .risk_toolkit import RiskToolkit
+    from .risk import CheckedRecommendation, RiskRules, TradeRecommendation
 
 _HOME = {
-    "Answer": "answering",
-    "CheckedRecommendation": "recommendation",
-    "Conversation": "answering",
+    "Answer": "ask",
+    "CheckedRecommendation": "risk",
+    "Conversation": "ask",
     "GateMode": "gate",
     "RiskRules": "risk",
-    "RiskToolkit": "risk_toolkit",
     "SleepGate": "gate",
-    "TradeRecommendation": "recommendation",
+    "TradeRecommendation": "risk",
     "add_sleep_mode": "manager",
-    "analyse_tokens": ".toolkits.sleep_mode.cycle.cycle",
-    "answer_question": "answering",
+    "analyse_tokens": ".toolkits.sleep_mode.cycle",
+    "answer_question": "ask",
     "deep_trader_manager": "manager",
     "market_analyst": "analyst",
 }
@@ -44,7 +41,6 @@ __all__ = [
     "Conversation",
     "GateMode",
     "RiskRules",
-    "RiskToolkit",
     "SleepGate",
     "TradeRecommendation",
     "add_sleep_mode",

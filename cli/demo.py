@@ -77,7 +77,7 @@ def _sleep(runtime: Runtime) -> None:
 
 
 def _questions(runtime: Runtime, questions: tuple[str, ...]) -> None:
-    from ..agents.answering import answer_question
+    from ..agents.ask import answer_question
 
     _heading("2. Wake: questions answered from memory, without a model")
     answer_question(questions[-1], runtime)  # the first question of a process also loads the embedder: not timed
@@ -90,7 +90,7 @@ def _questions(runtime: Runtime, questions: tuple[str, ...]) -> None:
 
 
 def _show(runtime: Runtime, out: Path, question: str) -> None:
-    from ..agents.answering import answer_question
+    from ..agents.ask import answer_question
     from .chart import draw_chart
 
     khala = runtime.khala

@@ -16,7 +16,7 @@ from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_error, print_json, sources_table
 
 if TYPE_CHECKING:
-    from ..agents.answering import Answer
+    from ..agents.ask import Answer
 
 QUIT_WORDS = frozenset({"exit", "quit", "bye", ":q"})
 
@@ -36,7 +36,7 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask the team. With no model set, what memory alone can answer is answered."""
-    from ..agents.answering import answer_question
+    from ..agents.ask import answer_question
 
     if not question.strip():
         raise InvalidInput("The question is empty.", hint='Ask something, e.g. deeptrader ask "is bitcoin oversold?".')
@@ -64,7 +64,7 @@ def chat(
     data_dir: DataDir = None,
 ) -> None:
     """Talk with the team until you say exit."""
-    from ..agents.answering import Conversation
+    from ..agents.ask import Conversation
 
     with runtime_for(data_dir, market, as_of, model=model) as runtime:
         conversation = Conversation(runtime)

@@ -95,7 +95,6 @@ class Settings(BaseSettings):
     lease_seconds: Positive = Field(default=60, description="a cycle without progress for so long loses its lease")
     idle_after_seconds: Positive = Field(default=120, description="quiet after work for so long starts an idle pass")
     source_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of a source")
-    model_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of its model")
     kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")
     budget_requests_per_cycle: Count = 200
     budget_requests_per_day: Count = 20_000
@@ -124,8 +123,18 @@ class Settings(BaseSettings):
     coingecko_url: str = "https://api.coingecko.com"
 
     # Models
-    model: str | None = Field(default=None, description="awake model, e.g. openai:gpt-5-mini, ollama:qwen3")
-    sleep_model: str | None = Field(default=None, description="cheap model for reports while asleep")
+    model: str | None = Field(
+        default=None, description="awake model, e.g. openai:gpt-5-mini, or openai-like:NAME for a server of your own"
+    )
+    model_base_url: str | None = Field(default=None, description="where openai-like models answer, e.g. http://host/v1")
+    model_api_key: SecretStr | None = Field(default=None, repr=False)
+    model_seconds: Positive = Field(default=120, description="how long models may take for one answer")
+    model_tool_calls: Count = Field(default=8, description="how many tools a model may call for one answer")
+    model_output_tokens: Count = Field(default=800, description="how long a model's answer may be")
+    sleep_model: str | None = Field(default=None, description="model that works while asleep; may be a larger one")
+    sleep_model_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of it")
+    sleep_model_base_url: str | None = Field(default=None, description="as model_base_url, for the sleeping model")
+    sleep_model_api_key: SecretStr | None = Field(default=None, repr=False)
     model_prices: dict[str, ModelPrice] = Field(
         default_factory=dict, description="USD per million tokens by model: {'openai:x': {'input': 1, 'output': 4}}"
     )

@@ -15,7 +15,7 @@ from agno.models.base import Model
 from agno.models.message import Message
 from agno.models.response import ModelResponse
 
-from ..agents.context import without_context
+from ..agents.push import without_memory
 
 TOOL = "sleep_mode"
 
@@ -59,7 +59,7 @@ class MemoryOnlyModel(Model):
 
     def _turn(self, messages: list[Message], tools: list[dict] | None) -> ModelResponse:
         asked = max((i for i, m in enumerate(messages) if m.role == "user"), default=None)
-        question = without_context(messages[asked].get_content_string()) if asked is not None else ""
+        question = without_memory(messages[asked].get_content_string()) if asked is not None else ""
         has_read = any(m.role == "tool" and m.tool_name == TOOL for m in messages[(asked or 0) :])
         usage = MessageMetrics(input_tokens=0, output_tokens=0, total_tokens=0)
         if not has_read and question and any(tool["function"]["name"] == TOOL for tool in tools or ()):

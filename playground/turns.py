@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ..agents.context import METADATA, without_context
+from ..agents.push import without_memory
+from ..agents.runs import METADATA
 from .markdown import to_html
 from .sources import Source, sources_in
 from .troubles import explain
@@ -210,7 +211,7 @@ def _turn_of(run: Any, members: list[Any]) -> Turn:
     question = run.input.input_content_string() if run.input else ""
     turn = Turn(
         id=run.run_id or "",
-        question=without_context(question),
+        question=without_memory(question),
         asked_at=datetime.fromtimestamp(run.created_at, UTC),
         by_memory=run.model_provider == "DeepTrader",
     )

@@ -286,7 +286,7 @@ def test_a_model_that_hangs_is_given_up_on_and_renews_no_lease_meanwhile(market,
             assert len(beats) == before
 
     report = SleepCycle(
-        market=market, khala=khala, settings=settings.with_changes(model_seconds=0.01), clock=clock, after=[judge]
+        market=market, khala=khala, settings=settings.with_changes(sleep_model_seconds=0.01), clock=clock, after=[judge]
     ).run(lease=Counted(1_000))
 
     never.set()

@@ -52,7 +52,6 @@ def triggers(
     figures: Mapping[str, Figure],
     bars: pd.DataFrame,
     *,
-    reference_price: float | None = None,
     oversold: float = 30.0,
     overbought: float = 70.0,
 ) -> tuple[Trigger, ...]:
@@ -66,7 +65,6 @@ def triggers(
     Args:
         figures: of the last closed bar, from `compute_indicators`.
         bars: the bars they were computed from.
-        reference_price: has no influence; the price seen since the bar closed says nothing about its side.
 
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.

@@ -115,7 +115,7 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
     price = float(frame["close"].iloc[closed[-1]])
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
     signal = decide_signal(figures, price=price, **thresholds)
-    crossings = triggers(figures, frame, reference_price=price, **thresholds)
+    crossings = triggers(figures, frame, **thresholds)
     if quote is not None:
         figures = figures | live_figures(frame, quote.price, interval=bars.interval)
     rsi, bollinger, further = core_figures(figures)

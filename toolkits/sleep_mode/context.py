@@ -128,13 +128,13 @@ class CycleContext:
         return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
 
     def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
-        """What a call of the sleeping model gives, within `model_seconds` and the cycle's deadline. While it is waited
+        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is waited
         for nothing renews the lease, and the answer of a call that was given up on is dropped.
 
         Raises:
             SourceUnreachable: it took too long.
         """
-        answer = limited(call, seconds=min(self.settings.model_seconds, self.seconds_left()), what=what)
+        answer = limited(call, seconds=min(self.settings.sleep_model_seconds, self.seconds_left()), what=what)
         self.beat()
         return answer
 

@@ -117,7 +117,7 @@ class Engine:
     @cached_property
     def sleep_model(self) -> Any:
         """The model that judges while the team sleeps; None when none is set."""
-        return resolve_sleep_model(self.runtime.sleep_model)
+        return resolve_sleep_model(self.runtime.sleep_model, self.settings)
 
     @cached_property
     def cycle(self) -> SleepCycle:

@@ -109,6 +109,18 @@ class Source:
     fetched_at: datetime
     computed_at: datetime
 
+    @classmethod
+    def of(cls, analysis: MarketAnalysis) -> Source:
+        """The source that one analysis is."""
+        return cls(
+            analysis.token.symbol,
+            analysis.interval,
+            analysis.bar_close,
+            analysis.provenance.provider,
+            analysis.fetched_at,
+            analysis.computed_at,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryAnswer:
@@ -352,7 +364,7 @@ class Reader:
         lines += [line for line in self._closing(reading) if line != NOT_HELD or reading.question.not_held]
         used = good or [r for r in reading.market if r.servable]
         named = {s.symbol for s in taken} | {fact.split(":", 1)[0] for s in across for fact in s.facts}
-        sources = tuple(_source(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
+        sources = tuple(Source.of(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
         served = "memory" if reading.covered and not reading.question.not_held else "partly"
         return MemoryAnswer(
             text="\n".join(lines),
@@ -390,17 +402,6 @@ class Reader:
         if not known:
             return ("Run `deeptrader sleep --once` first.",)
         return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
-
-
-def _source(analysis: MarketAnalysis) -> Source:
-    return Source(
-        analysis.token.symbol,
-        analysis.interval,
-        analysis.bar_close,
-        analysis.provenance.provider,
-        analysis.fetched_at,
-        analysis.computed_at,
-    )
 
 
 def describe_source(source: Source) -> str:

@@ -101,7 +101,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     unknown = _unknown(text, tokens, khala)
     not_held = ""
     if topic == "not_held":
-        not_held = next(word for word in TOPICS[topic].words if _mentions(lowered, word))
+        not_held = next((word for word in TOPICS[topic].words if _mentions(lowered, word)), "")  # "": only likened
         topic = _topic(lowered, words, leave_out={"not_held"})
     if topic == "definition" and (figure is None or tokens):
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
