@@ -107,8 +107,8 @@ def market_analyst(
 
 
 class AnalystToolkit(Toolkit):
-    """`analyse_tokens`: from memory what is fresh, from live data what is not, which is then kept. `search_memory`: what
-    was noted and found before. Both answer in plain lines."""
+    """`analyse_tokens`: from memory what is fresh, from live data what is not, which is then kept. `search_memory`:
+    what was noted and found before. Both answer in plain lines."""
 
     def __init__(self, wiring: Wiring, **options: Any) -> None:
         self._wiring = wiring

@@ -29,11 +29,11 @@ QUESTION_LIMIT = 8_000
 class Answer(BaseModel):
     """What somebody who asked gets.
 
-    `served_from` is "memory" when code wrote the answer, "team" when a model did. `served` says whether memory knew what
-    was asked about: sleep (all of it, fresh), partly, scratch (the team worked it out), none (memory did not know it).
-    `why` says why code answered although a model is set (served, failed, late, loop, long, empty, echo, replaced), with
-    the `problem` where there was one. `not_in_memory` are the numbers that were marked, `suggestions` what may be asked
-    instead. Tokens are those of the leader and all members together.
+    `served_from` is "memory" when code wrote the answer, "team" when a model did. `served` says whether memory knew
+    what was asked about: sleep (all of it, fresh), partly, scratch (the team worked it out), none (memory did not know
+    it). `why` says why code answered although a model is set (served, failed, late, loop, long, empty, echo, replaced),
+    with the `problem` where there was one. `not_in_memory` are the numbers that were marked, `suggestions` what may be
+    asked instead. Tokens are those of the leader and all members together.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -3,10 +3,10 @@
 It is code, not goodwill: a tool hook on the team and a pre-hook on its members, so it holds whether or not the model
 remembered `sleep_mode`, in every team mode, in `run`, `arun` and both streams. It only reads memory.
 
-The tool hook sees every delegation, writes the lines into the task (or refuses it) and notes that on the run. The members'
-pre-hook writes them anew when a member really starts: in tasks mode that may be long after the task was written down, and
-a team with `determine_input_for_members=False` never hands the task over at all. Members made by a function or added later
-get their hook when something is delegated.
+The tool hook sees every delegation, writes the lines into the task (or refuses it) and notes that on the run. The
+members' pre-hook writes them anew when a member really starts: in tasks mode that may be long after the task was
+written down, and a team with `determine_input_for_members=False` never hands the task over at all. Members made by a
+function or added later get their hook when something is delegated.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class SleepGate:
     """Stands between a team and its members. Install it on a team with `install`, or pass `hook` as a tool hook.
 
     inject: what memory holds is put into the task. serve: the same, and the leader's own question is answered without
-    its model where memory is certain (see `Push`). strict: like inject, but a delegation is refused until memory was read
-    in this run, by the push or by `sleep_mode`. off: nothing is done.
+    its model where memory is certain (see `Push`). strict: like inject, but a delegation is refused until memory was
+    read in this run, by the push or by `sleep_mode`. off: nothing is done.
 
     Args:
         wiring: the memory that is read.

@@ -1,9 +1,9 @@
 """The guard: after the model has spoken, code looks once whether the answer stands on what the model was given.
 
-Every number in it must stand in the brief, a tool's reply, the question or the limits in settings, in any usual rounding or
-as percent; else it is marked in the text, or the computed answer takes its place. An empty answer, and one that only
-repeats a tool's JSON, becomes the computed answer. A token whose security verdict lets nobody buy it is never named without
-that verdict in front. Recommendations are checked by the risk rules in whatever form they come.
+Every number in it must stand in the brief, a tool's reply, the question or the limits in settings, in any usual
+rounding or as percent; else it is marked in the text, or the computed answer takes its place. An empty answer, and one
+that only repeats a tool's JSON, becomes the computed answer. A token whose security verdict lets nobody buy it is never
+named without that verdict in front. Recommendations are checked by the risk rules in whatever form they come.
 
 Numbers are compared as numbers. What a sentence says about them is not judged here.
 """
@@ -251,15 +251,14 @@ class Guard(BaseGuardrail):
             body = json.loads(fenced[1] if fenced else text)
         except ValueError:
             return text
-        before = len(found)
         checked = self._checked(body, found)
-        return json.dumps(checked) if len(found) > before or checked != body else text
+        return text if checked == body else json.dumps(checked)
 
     def _check(self, proposal: TradeRecommendation) -> CheckedRecommendation:
         try:
             return RiskRules(self._wiring.khala, self._wiring.settings, self._loss_today).check(proposal)
         except Exception as error:
-            # Anything at all: agno logs what a post-hook raises, and lets the output pass as it is.
+            # Whatever it is: agno logs what a post-hook raises, and lets the output pass as it is.
             log.exception("A recommendation could not be checked.")
             fields = {name: getattr(proposal, name) for name in TradeRecommendation.model_fields}
             detail = f"It could not be checked: {clean_label(str(error), limit=200)}"
@@ -298,7 +297,7 @@ class Guard(BaseGuardrail):
 
 
 def _proposes(value: dict[str, Any]) -> bool:
-    return "token" in value and value.get("action") in ("buy", "sell", "hold") and "status" not in value
+    return "token" in value and str(value.get("action")).lower() in ("buy", "sell", "hold")
 
 
 def _numbers(run: Run) -> list[float]:

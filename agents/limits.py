@@ -1,11 +1,12 @@
-"""Limits on every call of a model in a run of ours: seconds, turns and length; and an answer by code when one is crossed.
+"""Limits on every call of a model in a run of ours: seconds, turns and length; and an answer by code when one is
+crossed.
 
-`limited(model)` is a second face of the same model object: a subclass over the very same attributes, so counters, clients
-and whatever a caller holds stay shared, and the caller's own object keeps its class. Outside a run of ours it is the model
-and nothing else.
+`limited(model)` is a second face of the same model object: a subclass over the very same attributes, so counters,
+clients and whatever a caller holds stay shared, and the caller's own object keeps its class. Outside a run of ours it
+is the model and nothing else.
 
-A call that fails, hangs or never ends becomes the answer that code writes from memory, as the model's last words: so the
-run completes, in `run`, `arun`, both streams and over REST, and its post-hooks see it like any other.
+A call that fails, hangs or never ends becomes the answer that code writes from memory, as the model's last words: so
+the run completes, in `run`, `arun`, both streams and over REST, and its post-hooks see it like any other.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agno.exceptions import AgentRunException, InputCheckError, ModelProviderError, OutputCheckError
-from agno.exceptions import RunCancelledException
+from agno.exceptions import (
+    AgentRunException,
+    InputCheckError,
+    ModelProviderError,
+    OutputCheckError,
+    RunCancelledException,
+)
 from agno.metrics import MessageMetrics
 from agno.models.base import Model
 from agno.models.response import ModelResponse
@@ -40,17 +46,9 @@ MOST_REPEATS = 2
 LEEWAY = 2
 """A text this many times as long as allowed is cut off: tokens are only estimated here."""
 TASK_TOOLS = frozenset(
-    {
-        "create_task",
-        "execute_task",
-        "execute_tasks_parallel",
-        "update_task_status",
-        "list_tasks",
-        "add_task_note",
-        "mark_all_complete",
-    }
-)
-"""What agno offers every leader in tasks mode, members or not. A narrowed run does without, and needs no second turn."""
+    ("create_task", "execute_task", "execute_tasks_parallel", "update_task_status", "list_tasks", "add_task_note")
+) | {"mark_all_complete"}
+"""What agno offers every leader in tasks mode. A narrowed run does without, and needs no second turn."""
 END = object()
 
 
@@ -72,8 +70,9 @@ class Limited(Model):
         if run is None or said is not None:
             return _reply(said) if said is not None else super().invoke(*args, **kwargs)
         try:
-            return _spoken(run, in_time(lambda: super(Limited, self).invoke(*args, **kwargs), lambda: run.seconds_left))
-        except Exception as error:
+            reply = in_time(lambda: super(Limited, self).invoke(*args, **kwargs), lambda: run.seconds_left)
+            return _spoken(run, reply)
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises
             return _reply(_instead(self, run, error))
 
     async def ainvoke(self, *args: Any, **kwargs: Any) -> ModelResponse:
@@ -83,7 +82,7 @@ class Limited(Model):
         try:
             reply = await asyncio.wait_for(super().ainvoke(*args, **kwargs), run.seconds_left)
             return _spoken(run, reply)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises
             return _reply(_instead(self, run, error))
 
     def invoke_stream(self, *args: Any, **kwargs: Any) -> Iterator[ModelResponse]:
@@ -99,8 +98,8 @@ class Limited(Model):
                 yield chunk
                 if turn.too_long(chunk):
                     break
-        except Exception as error:
-            turn.said(_instead(self, run, error))
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises
+            turn.instead = _instead(self, run, error)
         yield from turn.last_words()
 
     async def ainvoke_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ModelResponse]:
@@ -123,8 +122,8 @@ class Limited(Model):
                 yield chunk  # pyright: ignore[reportReturnType]
                 if turn.too_long(chunk):
                     break
-        except Exception as error:
-            turn.said(_instead(self, run, error))
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises
+            turn.instead = _instead(self, run, error)
         finally:
             if (close := getattr(chunks, "aclose", None)) is not None:
                 await close()
@@ -133,7 +132,7 @@ class Limited(Model):
 
 
 class Turn:
-    """One turn of a stream: what was said so far, and what code says at its end."""
+    """One turn of a stream: what was said so far, and `instead`, what code says at its end."""
 
     def __init__(self, run: Run, messages: Sequence[Any] | None) -> None:
         self._run = run
@@ -141,7 +140,7 @@ class Turn:
         self._text: list[str] = []
         self._calls = False
         self._tokens = 0
-        self._instead = ""
+        self.instead = ""
 
     def too_long(self, chunk: Any) -> bool:
         """Count a chunk; True when the text must end here."""
@@ -153,22 +152,18 @@ class Turn:
         self._tokens += estimate_tokens(content)
         if self._tokens <= LEEWAY * self._run.settings.model_output_tokens:
             return False
-        self.said(self._run.answer("long"))
+        self.instead = self._run.answer("long")
         return True
-
-    def said(self, text: str) -> None:
-        """Code answers in this turn."""
-        self._instead = text
 
     def last_words(self) -> Iterator[ModelResponse]:
         """What stands behind the model's text: code's answer, or what the guard has to say."""
         before = "".join(self._text)
         if not self._calls:
-            _speak(self._run, before)
-        if not self._instead and not self._calls:
-            self._instead = stream_suffix(self._run, before, self._messages)
-        if self._instead:
-            self._run.suffix = f"\n\n{self._instead}" if before else self._instead
+            self._run.spoke(before)
+        if not self.instead and not self._calls:
+            self.instead = stream_suffix(self._run, before, self._messages)
+        if self.instead:
+            self._run.suffix = f"\n\n{self.instead}" if before else self.instead
             yield _reply(self._run.suffix)
 
 
@@ -199,12 +194,8 @@ def _before(kwargs: dict[str, Any]) -> tuple[Run | None, str | None]:
 
 def _spoken(run: Run, reply: ModelResponse) -> ModelResponse:
     if not reply.tool_calls:
-        _speak(run, reply.content if isinstance(reply.content, str) else "")
+        run.spoke(reply.content if isinstance(reply.content, str) else "")
     return reply
-
-
-def _speak(run: Run, text: str) -> None:
-    run.spoken, run.text = True, run.text or text
 
 
 def _name(tool: Any) -> str:
@@ -212,7 +203,7 @@ def _name(tool: Any) -> str:
 
 
 def _instead(model: Model, run: Run, error: Exception) -> str:
-    """What code says in place of a model that failed; the error itself where agno has a better way, or memory has none."""
+    """What code says in place of a model that failed. Raises where agno has a way, or memory has no answer."""
     run.failures += 1
     agno_goes_on = isinstance(error, ModelProviderError) and (run.has_fallback or run.failures <= model.retries)
     if isinstance(error, CONTROL) or agno_goes_on or not run.pushed:
@@ -223,10 +214,6 @@ def _instead(model: Model, run: Run, error: Exception) -> str:
     return run.answer("late" if isinstance(error, TimeoutError) else "failed")
 
 
-def _reply(said: str | ModelResponse) -> ModelResponse:
-    if isinstance(said, ModelResponse):
-        return said
-    usage = MessageMetrics(
-        input_tokens=0, output_tokens=0, total_tokens=0
-    )  # agno counts the last turn's again for none
-    return ModelResponse(role="assistant", content=said, response_usage=usage)
+def _reply(said: str) -> ModelResponse:
+    # With a usage of nothing: agno counts the last turn's again where there is none.
+    return ModelResponse(role="assistant", content=said, response_usage=MessageMetrics())

@@ -110,7 +110,8 @@ def add_sleep_mode(
     settings: Settings | None = None,
     listeners: Sequence[Listener] | None = None,
 ) -> Team:
-    """Give a team of your own the memory: the push, the `sleep_mode` tool, the gate and the guard. Returns the same team.
+    """Give a team of your own the memory: the push, the `sleep_mode` tool, the gate and the guard. Returns the same
+    team.
 
     Nothing of the team is replaced: its tools, hooks and metadata stay, ours are added; its model and its members' come
     under the limits in settings. Members get one pre-hook that works only on runs which come from this team. They are
@@ -134,7 +135,7 @@ def _install(
     foreign: bool = False,
     loss_today: Callable[[], float] | None = None,
 ) -> Team:
-    """Push, tool, gate, guard and limits on a team. Somebody else's members are left out only where memory is certain."""
+    """Push, tool, gate, guard and limits on a team. Members of a foreign one are left out where memory is certain."""
     before = SleepGate(wiring, mode=gate)
     own: list[Any] = []
     if not isinstance(team.tools, list) or not any(_offers_sleep_mode(tool) for tool in team.tools):

@@ -4,9 +4,9 @@ Whether to look is not the model's choice, and costs no tool call. The lines sta
 question is what was read last, and a server with a prompt cache reads the lines once. When they cover the question, the
 model sees neither our tools nor members: one call answers.
 
-agno resolves a run's tools and members after its pre-hooks, and what stands on the run's context wins over what stands on
-the agent. So the hook narrows the run, and the agent keeps its lists: AgentOS, its REST interface and nested teams read
-`team.members`, and show nothing of a team whose members are a function.
+agno resolves a run's tools and members after its pre-hooks, and what stands on the run's context wins over what stands
+on the agent. So the hook narrows the run, and the agent keeps its lists: AgentOS, its REST interface and nested teams
+read `team.members`, and show nothing of a team whose members are a function.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Did = Literal["injected", "served", "refused", "nothing_known", "unavailable"]
-"""What memory did in a run: lines were written, code answered, a delegation was sent back, there was nothing to write, or
-memory could not be read."""
+"""What memory did in a run: lines were written, code answered, a delegation was sent back, there was nothing to write,
+or memory could not be read."""
 TAG = "khala_memory"
 SPOKEN_OF = 5
 """How many tokens of the last question a session keeps in mind."""
@@ -50,7 +50,8 @@ class Push(BaseGuardrail):
     As a guardrail, since AgentOS may put other hooks off until the run is over.
 
     Args:
-        whose: `leader`; `agent`, which leaves memory out of a task when its team's gate is off; `member`, which does the
+        whose: `leader`; `agent`, which leaves memory out of a task when its team's gate is off; `member`, which does
+        the
             same and works on delegated runs only.
         own: our tools, which are not offered when memory covers the question.
         enabled: False: memory is read and noted, and nothing is written.

@@ -44,9 +44,10 @@ SAID: dict[Why, str] = {
 class Run:
     """One run of an agent or a team.
 
-    `deadline` is in seconds of `time.monotonic`. `narrowed`: it goes without our tools and without members. `serve`: code
-    answers, no model. `spoken`: a turn ended without a tool call, with `text`. `computed` says why code answered in the model's
-    place, None while the model speaks for itself; `said` is that answer. `suffix` stands at the end of a stream.
+    `deadline` is in seconds of `time.monotonic`. `narrowed`: it goes without our tools and without members. `serve`:
+    code answers, no model. `spoken`: a turn ended without a tool call, with `text`. `computed` says why code answered
+    in the model's place, None while the model speaks for itself; `said` is that answer. `suffix` stands at the end of a
+    stream.
     """
 
     id: str
@@ -94,6 +95,10 @@ class Run:
                 text = "Memory could not be read."
             self.said = "\n\n".join(filter(None, (SAID[why], text or "Memory does not hold this.")))
         return self.said
+
+    def spoke(self, text: str) -> None:
+        """Note a turn that ended without a tool call."""
+        self.spoken, self.text = True, self.text or text
 
     def repeated(self, name: str, args: dict[str, Any]) -> bool:
         """Note a tool call; True when the same one was made before in this run."""

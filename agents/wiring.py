@@ -1,4 +1,4 @@
-"""The parts behind an agent: what the caller passed, for the rest what settings describe, and one put beside the other."""
+"""The parts behind an agent: what the caller passed, and for the rest what settings describe."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def with_instructions(name: str, settings: Settings, theirs: Any) -> Callable[..
     """agno's `instructions` for the agent `name`: its file, read in each run, and what the caller adds.
 
     `theirs` may be a path (a folder or a `.md` file that overrides the shipped one), or whatever agno takes: a text, a
-    list of texts or a function, which then stands behind the file's text. The file's section `## Tools` is for runs that
-    have tools: where memory covers the question it is left out.
+    list of texts or a function, which then stands behind the file's text. The file's section `## Tools` is for runs
+    that have tools: where memory covers the question it is left out.
 
     Raises:
         InstructionsError: the file is missing, empty or names an unknown placeholder.

@@ -32,7 +32,7 @@ from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Document, Khala, MarketAnalysis
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.cycle.analyse import build_analysis
+from deeptrader.toolkits.sleep_mode.analyse import build_analysis
 
 NOW = datetime(2026, 11, 22, 0, 7, tzinfo=UTC)
 WORDS = ("quiet", "breakout", "honeypot", "dip", "rally", "range", "trend", "volume", "squeeze", "gap", "reversal")

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.formats import age_text, percent_text, price_text, time_text
-from ..core.market import Figure, Quote
+from ..core.market import Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from ..toolkits.market_data.figures import figure_label, figure_text
@@ -48,7 +48,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        document = value.model_dump(mode="json")
+        analysis = getattr(value, "analysis", None)
+        if isinstance(analysis, MarketAnalysis):  # every figure by its name, those with fields of their own too
+            figures = {name: figure.model_dump(mode="json") for name, figure in analysis.all_figures.items()}
+            document["analysis"]["figures"] = figures
+        return document
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -116,15 +121,10 @@ def security_text(analysis: MarketAnalysis) -> Text:
     return Text(verdict.replace("_", " "), style=_VERDICT_STYLE.get(verdict, ""))
 
 
-def all_figures(analysis: MarketAnalysis) -> dict[str, Figure]:
-    """Every figure of an analysis by name."""
-    return getattr(analysis, "all_figures", analysis.figures)
-
-
 def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
     """Every figure with its value or the reason it is absent; on request its definition too."""
     table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
-    for name, figure in all_figures(analysis).items():
+    for name, figure in analysis.all_figures.items():
         if figure.value is None:
             value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
         else:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from _common import call, heading, model_or_script, slept_runtime
+from _common import heading, model_or_script, slept_runtime
 from agno.db.in_memory import InMemoryDb
 
 try:
@@ -25,10 +25,7 @@ except ImportError as error:
 from deeptrader.agents import deep_trader_manager, market_analyst
 from deeptrader.toolkits.runtime import Runtime
 
-SCRIPT = (
-    call("sleep_mode", tokens=["AAPL"], question="Is Apple oversold?"),
-    "Answered from memory; nothing was delegated.",
-)
+SCRIPT = ("Answered from memory; nothing was delegated.",)
 
 
 def build(runtime: Runtime) -> AgentOS:
@@ -39,7 +36,7 @@ def build(runtime: Runtime) -> AgentOS:
         model_or_script(*SCRIPT, *SCRIPT, forever="The script is over."),
         members=[analyst],
         db=InMemoryDb(),
-        post_hooks=[runtime.engine.ledger_hook],
+        post_hooks=[runtime.engine.ask_hook],
         **parts,
     )
 
@@ -73,12 +70,9 @@ def main() -> None:
                 heading(f"Request {turn}")
                 print(reply["content"])
                 print("called:", [tool["tool_name"] for tool in reply.get("tools") or ()])
-        runtime.engine.ledger.flush()
-        heading("The ledger")
-        for answer in runtime.engine.ledger.answers():
-            print(
-                f"{answer.kind} about {', '.join(answer.symbols)}: served from {answer.served}, {answer.tokens} tokens"
-            )
+        heading("The log of what was asked")
+        for ask in runtime.engine.asks.recent():
+            print(f"{ask.topic} of {', '.join(ask.tokens)}: served from {ask.served}, {ask.tokens_in} tokens in")
 
 
 if __name__ == "__main__":

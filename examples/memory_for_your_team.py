@@ -31,10 +31,10 @@ def main() -> None:
             ),
             telemetry=False,
         )
-        # The second line: the sleep_mode tool and the gate.
+        # The second line: what memory holds stands in front of each question and task, and answers are held to it.
         add_sleep_mode(your_team, khala=runtime.khala)
 
-        run = your_team.run("Is IBM too risky for us?")
+        run = your_team.run("Is IBM too risky for us, and is its dividend safe?")
 
         heading("What the risk officer was given")
         for tool in run.tools or ():

@@ -5,7 +5,7 @@ python examples/team_from_scratch.py
 
 from __future__ import annotations
 
-from _common import call, heading, model_or_script, show, slept_runtime
+from _common import heading, model_or_script, show, slept_runtime
 
 from deeptrader.agents import deep_trader_manager, market_analyst
 
@@ -15,20 +15,15 @@ def main() -> None:
         parts = {"khala": runtime.khala, "market": runtime.market, "security": runtime.security}
         analyst = market_analyst(model_or_script("IBM is worked out."), **parts)
         team = deep_trader_manager(
-            model_or_script(
-                call("sleep_mode", tokens=["IBM", "AAPL"], question="How are they?"),
-                "Both are in memory and fresh; there was nothing to delegate.",
-            ),
+            model_or_script("Both are in memory and fresh; there was nothing to delegate."),
             members=[analyst],
             **parts,
         )
 
         run = team.run("How are IBM and Apple doing?")
 
-        heading("What the manager called")
-        for tool in run.tools or ():
-            print(f"{tool.tool_name}({tool.tool_args})")
-            show(tool.result)
+        heading("What the manager was given from memory")
+        show((run.metadata or {})["deeptrader"]["brief"])
         heading("Members that were asked")
         print(", ".join(str(member.run_id) for member in run.member_responses) or "none: all of it was fresh")
         heading("The answer")

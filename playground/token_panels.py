@@ -9,6 +9,7 @@ from ..core.security import SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
 from ..toolkits.market_data.figures import figure_label, figure_text
 from ..toolkits.sleep_mode.statements import Statement
+from ..toolkits.token_security.checks import CHECKS
 from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table
 
 FIRST = 6
@@ -90,14 +91,21 @@ def _checks(checks: Sequence[SecurityCheck]) -> None:
             with el("li"):
                 badge(check.state, CHECK_TONE[check.state])
                 with el("span"):
-                    el("span", check.id.replace("_", " "), "what")
+                    el("span", _check_label(check), "what")
                     seen = "" if check.value is None or check.detail else f"saw {check.value}"
                     el("div", "; ".join(part for part in (check.detail, seen, check.source) if part), "why")
 
 
+def _check_label(check: SecurityCheck) -> str:
+    """What a pass means, or the risk that is not ruled out."""
+    known = CHECKS.get(check.id)
+    if known is None:
+        return check.id.replace("_", " ")
+    return known.title if check.state == "pass" else known.label
+
+
 def show_figures(analysis: MarketAnalysis) -> None:
     """Every figure with its value, or why it is absent, and its definition; folded away."""
-    figures = getattr(analysis, "all_figures", analysis.figures)
     rows = [
         [
             figure_label(name) + (" (forming bar)" if figure.forming else ""),
@@ -106,7 +114,7 @@ def show_figures(analysis: MarketAnalysis) -> None:
             else f"absent: {(figure.absent or '').replace('_', ' ')}",
             figure.definition,
         ]
-        for name, figure in figures.items()
+        for name, figure in analysis.all_figures.items()
     ]
     with panel(f"{len(rows)} figures", flush=True), el("details", cls="pad"):
         el("summary", "Values and definitions", "muted")

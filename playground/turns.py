@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..agents.push import without_memory
 from ..agents.runs import METADATA, SAID
 from ..core.prices import PriceList
+from ..toolkits.sleep_mode.asks import NOT_HELD
 from .markdown import to_html
 from .memory_model import PROVIDER
 from .troubles import explain
@@ -118,7 +119,8 @@ class Turn:
     @property
     def from_memory(self) -> bool:
         """True when every number in the answer stood in memory, all of it fresh."""
-        return bool((self.notes.get("answer") or {}).get("from_memory"))
+        asked = (self.notes.get("push") or {}).get("topic")
+        return bool((self.notes.get("answer") or {}).get("from_memory")) and asked != NOT_HELD
 
     def view(self, prices: PriceList | None = None) -> dict[str, Any]:
         """What the browser gets."""
@@ -158,7 +160,7 @@ class Turn:
             found.append(_badge(text, "warn", f"Marked in the text: {', '.join(map(str, strange))}."))
         elif any(step.inner and not step.id.startswith("gate-") for step in self.steps):
             found.append(_badge("worked out now", "info", "A member of the team looked at the market for it."))
-        elif "fresh" in self.tokens_read.values():
+        elif any(state == "fresh" for state in self.tokens_read.values()):
             found.append(_badge("partly from memory", "warn", "Memory held some of what was asked, not all of it."))
         else:
             found.append(_badge("not in memory", "hollow", "Memory holds nothing fresh about this."))
@@ -191,7 +193,7 @@ class Turn:
     def learn(self, metadata: dict[str, Any] | None) -> None:
         """Take over what push, gate and guard noted on the run."""
         self.notes = (metadata or {}).get(METADATA) or self.notes
-        if self.notes.get("brief") and self.step("push") is None:
+        if self.notes.get("brief") and not self.by_memory and self.step("push") is None:
             self.steps.insert(0, _ended(Step("push", PUSHED, result=self.notes["brief"])))
         for number, note in enumerate(self.notes.get("gate", ())):
             if self.step(f"gate-{number}") is None and note.get("did") in GATE:

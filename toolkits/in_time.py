@@ -35,7 +35,8 @@ def stream_in_time[Item](source: Callable[[], Iterator[Item]], seconds: Callable
     def hand_over(kind: str, value: Any) -> None:
         while not stop.is_set():
             try:
-                return items.put((kind, value), timeout=0.5)
+                items.put((kind, value), timeout=0.5)
+                break
             except queue.Full:
                 continue
 
@@ -46,7 +47,7 @@ def stream_in_time[Item](source: Callable[[], Iterator[Item]], seconds: Callable
                 if stop.is_set():
                     return
             hand_over("end", None)
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             hand_over("error", error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), name="in-time", daemon=True).start()

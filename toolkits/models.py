@@ -170,7 +170,7 @@ def probe_model(model: Model, *, seconds: float = 30) -> ModelProbe:
         found["json_schema"] = _fits(reply.content)
     except OutOfTime:
         return ModelProbe(**found, problem=f"It did not answer within {seconds:g} seconds.")
-    except Exception as error:  # whatever a provider raises: it is what the probe is there to find
+    except Exception as error:  # noqa: BLE001 - whatever a provider raises: it is what the probe is there to find
         return ModelProbe(**found, problem=clean_label(str(error) or type(error).__name__, limit=300))
     return ModelProbe(**found)
 

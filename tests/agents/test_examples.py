@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
     ("name", "shows"),
     [
         ("team_from_scratch", "there was nothing to delegate"),
-        ("memory_for_your_team", "<khala_memory read_at="),
+        ("memory_for_your_team", "<khala_memory>"),
         ("memory_in_a_plain_agent", "The desk prefers entries after a calm week."),
         ("agent_os", "served from sleep"),
     ],

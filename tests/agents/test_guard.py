@@ -183,7 +183,7 @@ def test_a_recommendation_for_a_token_in_danger_is_blocked_as_an_object(parts, w
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", ["{}", "```json\n{}\n```", '{{"orders": [{}]}}'])
 def test_a_recommendation_is_blocked_as_text(parts, form, way):
-    text = form.format(json.dumps(proposed()))
+    text = form.format(json.dumps(proposed(status="cleared", violations=[])))
 
     output = perform(way, deep_trader_manager(ScriptedModel([text]), **parts), "What should I buy?")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrader.agents import deep_trader_manager, market_analyst
-from deeptrader.agents.options import with_instructions
+from deeptrader.agents.wiring import with_instructions
 from deeptrader.core.errors import InstructionsError, InvalidInput
+from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.core.settings import load_settings
 from deeptrader.core.templates import fill
 from deeptrader.instructions import (
@@ -56,8 +58,17 @@ def test_the_shipped_texts_are_filled_from_settings(name):
 
 
 def test_the_shipped_texts_follow_their_placeholders():
-    assert "RSI 25 " in load_instructions("market_analyst", settings=make_settings(rsi_oversold=25.0))
-    assert "2 %" in load_instructions("deep_trader_manager", settings=make_settings())
+    for name in AGENTS:
+        assert "No position above 7 %" in load_instructions(name, settings=make_settings(max_position_percent=7.0))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_shipped_texts_are_short_and_bring_no_figure_of_their_own(name):
+    text = load_instructions(name, settings=make_settings(max_position_percent=7.0))
+
+    assert estimate_tokens(text) <= 250
+    assert set(re.findall(r"\d+", text)) == {"7"}
+    assert "JSON" not in text
 
 
 @pytest.mark.parametrize("way", WAYS)

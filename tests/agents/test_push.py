@@ -234,7 +234,11 @@ def test_members_made_by_a_function_are_made_when_they_are_needed(parts, way):
 
 def test_what_was_pushed_is_not_read_twice(parts):
     leader = ScriptedModel(
-        [call("sleep_mode", tokens=["bitcoin"], topic="compare"), call("sleep_mode", tokens=["ETH-USD"]), "Solana is out of date."]
+        [
+            call("sleep_mode", tokens=["bitcoin"], topic="compare"),
+            call("sleep_mode", tokens=["ETH-USD"]),
+            "Solana is out of date.",
+        ]
     )
 
     deep_trader_manager(leader, **parts).run("How are bitcoin and solana?")
@@ -267,7 +271,7 @@ def test_without_push_the_model_reads_the_question_alone(parts):
 
 @pytest.mark.parametrize(
     ("name", "question", "most"),
-    [("covered", "Is bitcoin oversold?", 450), ("not_covered", "How are bitcoin and solana?", 1_250)],
+    [("covered", "Is bitcoin oversold?", 450), ("not_covered", "How are bitcoin and solana?", 1_400)],
 )
 def test_the_whole_prompt(parts, name, question, most):
     """What the leader's model reads, word for word. Read it when it changes: a golden that is not there is written."""

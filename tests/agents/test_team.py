@@ -46,7 +46,7 @@ def tool_names(output: Any) -> list[str]:
     return [tool.tool_name for tool in output.tools or ()]
 
 
-def test_agents_built_from_settings_share_one_memory_and_book_each_answer_once(tmp_path, monkeypatch):
+def test_agents_built_from_settings_share_one_memory_and_log_each_answer_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPTRADER_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("DEEPTRADER_MARKET", "simulated")
     monkeypatch.setenv("DEEPTRADER_TOP", "2")
@@ -54,15 +54,12 @@ def test_agents_built_from_settings_share_one_memory_and_book_each_answer_once(t
     task = call("delegate_task_to_member", member_id="market-analyst", task="How is bitcoin doing?")
     team: Any = deep_trader_manager(ScriptedModel([task, "Done."]), members=[analyst])
 
-    team.run("How is bitcoin?")
+    output = team.run("How is bitcoin?")
 
     with open_runtime() as runtime:
-        ledger, demand = runtime.engine.ledger, runtime.engine.demand
-        ledger.flush()
-        demand.flush()
-        (entry,) = ledger.answers()
-        assert (entry.symbols, entry.served, entry.tokens) == (("BTC-USD",), "scratch", 45)
-        assert demand.summary().asks_kept == 1
+        (ask,) = runtime.engine.asks.recent()
+    assert (ask.ask_id, ask.tokens, ask.served) == (output.run_id, ("BTC-USD",), "scratch")
+    assert (ask.tokens_in, ask.tokens_out) == (30, 15)
 
 
 @pytest.mark.parametrize("way", WAYS)

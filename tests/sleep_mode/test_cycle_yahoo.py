@@ -57,7 +57,7 @@ def test_a_token_with_a_null_day_or_a_forming_bar_is_published_with_its_gap(tmp_
             analysis = khala.latest("BTC-USD").analysis
             assert analysis is not None
             assert analysis.provenance.gaps == 1
-            assert analysis.figures["rsi_14"].absent == "gap"
+            assert analysis.rsi.absent == "gap"
             assert analysis.bar_close == datetime(2026, 6, 2, tzinfo=UTC)  # the forming bar is not in it
             whole = khala.latest("ETH-USD").analysis
             assert whole is not None

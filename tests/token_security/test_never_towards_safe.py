@@ -36,14 +36,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.security import SecurityReport, moves_towards_safe
+from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Contract
-from deeptrader.toolkits.token_security import goplus_fields, honeypot_is, rugcheck
-from deeptrader.toolkits.token_security.contracts import ContractBook
-from deeptrader.toolkits.token_security.evidence import Evidence, Labels, Sheet, Subject
-from deeptrader.toolkits.token_security.provider import Lifetimes, contract_report
+from deeptrader.toolkits.token_security.contracts import ContractBook, find_chain, identity
+from deeptrader.toolkits.token_security.evidence import Answer, Labels, Sheet, Subject
+from deeptrader.toolkits.token_security.goplus import read_evm, read_solana
+from deeptrader.toolkits.token_security.protocol import Provider
+from deeptrader.toolkits.token_security.second_opinions import read_honeypot_is, read_rugcheck
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
 BOOK = ContractBook.shipped()
+REPORTER = Provider(load_settings())
 GONE = object()
 JUNK: tuple[Any, ...] = (None, "junk", [], {"a": 1})
 MORE_JUNK: tuple[Any, ...] = (*JUNK, "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)
@@ -73,22 +76,19 @@ class Case:
 
     def report(self, payload: Any) -> SecurityReport:
         answers = [(self.source, self.read, payload), *self.others]
-        return contract_report(
-            Subject(contract=self.contract, listed_as=self.listed_as),
-            [_evidence(source, read, answer) for source, read, answer in answers],
-            book=BOOK,
-            at=AT,
-            lifetimes=Lifetimes(),
-        )
+        found = [_evidence(source, read, answer) for source, read, answer in answers]
+        subject = Subject(contract=self.contract, listed_as=self.listed_as)
+        own = identity(subject, self.contract, [e.labels for e in found if e.labels], BOOK, AT)
+        return REPORTER.report(subject, [own, *found], find_chain(self.contract.chain).family, AT)
 
 
-def _evidence(source: str, read: Read, payload: Any) -> Evidence:
+def _evidence(source: str, read: Read, payload: Any) -> Sheet:
     sheet = Sheet(source, AT)
-    labels = read(payload, sheet)
-    return Evidence(source, sheet.checks, labels)
+    sheet.labels = read(Answer(payload), sheet)
+    return sheet
 
 
-EVM, SOL = goplus_fields.read_evm, goplus_fields.read_solana
+EVM, SOL = read_evm, read_solana
 SOLANA = Contract(chain="solana", address=MINT)
 _POWER = {"authority": [{"address": "x", "malicious_address": 0}], "status": "1"}
 _FEE = {"current_fee_rate": {"fee_rate": "0.8"}, "scheduled_fee_rate": [{"epoch": "700", "fee_rate": "0.01"}]}
@@ -146,11 +146,11 @@ SOLANA_CASES = [
     }.items()
 ]
 _GOPLUS = (("goplus", EVM, evm_payload()),)
-_HONEYPOT = (("honeypot.is", honeypot_is.read, honeypot_payload()),)
-_RUGCHECK = (("rugcheck", rugcheck.read, rugcheck_payload()),)
+_HONEYPOT = (("honeypot.is", read_honeypot_is, honeypot_payload()),)
+_RUGCHECK = (("rugcheck", read_rugcheck, rugcheck_payload()),)
 _GOPLUS_SOLANA = (("goplus", SOL, solana_payload()),)
 HONEYPOT_CASES = [
-    Case(f"honeypot.is: {name}", honeypot_is.read, honeypot_payload(**changes), "honeypot.is", others=_GOPLUS)
+    Case(f"honeypot.is: {name}", read_honeypot_is, honeypot_payload(**changes), "honeypot.is", others=_GOPLUS)
     for name, changes in {
         "clean": {},
         "honeypot": {"honeypotResult": {"isHoneypot": True, "honeypotReason": "TRANSFER_FAILED"}},
@@ -162,7 +162,7 @@ HONEYPOT_CASES = [
     }.items()
 ]
 RUGCHECK_CASES = [
-    Case(f"rugcheck: {name}", rugcheck.read, rugcheck_payload(**changes), "rugcheck", SOLANA, others)
+    Case(f"rugcheck: {name}", read_rugcheck, rugcheck_payload(**changes), "rugcheck", SOLANA, others)
     for others in (_GOPLUS_SOLANA, (("goplus", SOL, solana_payload(trusted_token=None)),))
     for name, changes in {
         "clean": {},
@@ -175,7 +175,7 @@ RUGCHECK_CASES = [
 ] + [
     Case(
         "rugcheck: copycat",
-        rugcheck.read,
+        read_rugcheck,
         rugcheck_payload(risks=[{"name": "Copycat token", "level": "danger"}]),
         "rugcheck",
         Contract(chain="solana", address=MINT),

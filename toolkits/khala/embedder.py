@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable, StoreCorrupt
+from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,7 @@ BATCH = 64
 class Embedder(Protocol):
     """Texts to vectors. `id` names model and weights: vectors of different ids are never compared.
 
-    An embedder that treats questions differently from stored texts may also have `embed_query(text)`; one that needs no
-    network and no time may say `instant = True`, and then a search embeds what is new by itself.
+    An embedder that treats questions differently from stored texts may also have `embed_query(text)`.
     """
 
     @property
@@ -39,6 +39,9 @@ class Embedder(Protocol):
         ...
 
 
+_loading = threading.Lock()
+
+
 class WordLlamaEmbedder:
     """256 dimensions, weights inside the PyPI package, about 10,000 texts a second on one core, no download.
 
@@ -47,25 +50,18 @@ class WordLlamaEmbedder:
 
     id = "wordllama:l2_supercat:256"
     dimension = 256
-    instant = True
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return _wordllama().embed(list(texts), norm=False)
-
-
-_loading = threading.Lock()
-
-
-def _wordllama() -> Any:
-    with _loading:  # two threads that ask at once load it once
-        return _load_wordllama()
+        with _loading:  # two threads that ask at once load it once
+            model = _load_wordllama()
+        return model.embed(list(texts), norm=False)
 
 
 @cache
 def _load_wordllama() -> Any:
     from pathlib import Path
 
-    import wordllama
+    import wordllama  # half a second, and not needed to read a token
 
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
@@ -81,7 +77,7 @@ class AgnoEmbedder:
     @property
     def dimension(self) -> int:
         if self._dimension is None:
-            self._dimension = len(self._inner.get_embedding("dimension"))
+            self._dimension = self.embed(["dimension"]).shape[1]
         return self._dimension
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -196,36 +192,15 @@ def _unit(vectors: NDArray[np.float32], count: int, embedder: Embedder) -> NDArr
     return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
 
 
-class _failures:
+@contextmanager
+def _failures(embedder: Embedder) -> Iterator[None]:
     """Turn whatever an embedder raises into our own error: it may be a network client we know nothing of."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, DeepTraderError):
-            raise SourceUnreachable(
-                f"The embedder {self._embedder.id} failed ({type(error).__name__}: {error}).",
-                hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
-            ) from error
-
-
-def to_blob(vector: NDArray[np.float32]) -> bytes:
-    """Little-endian float32, as kept in the journal."""
-    return vector.astype("<f4").tobytes()
-
-
-def from_blobs(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
-    """Vectors out of the journal, shape (n, dimension).
-
-    Raises:
-        StoreCorrupt: one of them has another length.
-    """
-    import numpy as np
-
-    if any(len(blob) != dimension * 4 for blob in blobs):
-        raise StoreCorrupt("A stored vector has the wrong length.", hint="Run `deeptrader repair --reembed`.")
-    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dimension)
+    try:
+        yield
+    except DeepTraderError:
+        raise
+    except Exception as error:
+        raise SourceUnreachable(
+            f"The embedder {embedder.id} failed ({type(error).__name__}: {error}).",
+            hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
+        ) from error

@@ -13,7 +13,7 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..khala.journal import Journal
     from ..market_data.protocol import MarketProvider
     from ..token_security.protocol import SecurityProvider
+    from .activity import QuietTime
+    from .lease import Grant
     from .planner import PlanItem
 
 log = logging.getLogger(__name__)
@@ -51,30 +53,6 @@ class Progress:
     symbol: str = ""
 
 
-class Team(Protocol):
-    """What a cycle asks of whoever knows when the team is at work; see `QuietTime`."""
-
-    def __call__(self, patience_seconds: float) -> bool:
-        """Wait for rest; False when it did not come."""
-        ...
-
-    def give_way(self, patience_seconds: float) -> float:
-        """Wait while the team answers; returns the seconds it took."""
-        ...
-
-
-class HeldLease(Protocol):
-    """What a cycle asks of the lease it runs under; see `Grant`."""
-
-    def beat(self) -> None:
-        """There was progress: renew it if it is time to."""
-        ...
-
-    def check(self) -> None:
-        """Raises LeaseLost when it is no longer held; called inside each write transaction."""
-        ...
-
-
 @dataclass
 class CycleContext:
     """Filled while the cycle goes on, then turned into its report.
@@ -93,8 +71,8 @@ class CycleContext:
     security: SecurityProvider | None
     budget: Budget
     stopped: Callable[[], str | None] = lambda: None
-    team: Team | None = None
-    lease: HeldLease | None = None
+    team: QuietTime | None = None
+    lease: Grant | None = None
     on_progress: Callable[[Progress], object] | None = None
     only: tuple[str, ...] = ()
     cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
@@ -210,11 +188,8 @@ class CycleContext:
             return work()
         except LeaseLost:
             self.stopped_by = LEASE_LOST
-        except DeepTraderError as error:
-            self.problems.append(f"{what}: {error}")
-        except Exception as error:  # whatever a step or a provider raises: it costs this piece of work alone
-            log.exception("Cycle %s: %s failed unexpectedly.", self.cycle_id, what)
-            self.problems.append(str(Unforeseen.of(error, what)))
+        except Exception as error:  # noqa: BLE001 - typed and logged: it costs this piece of work alone
+            self.problems.append(f"{what}: {self.typed(error, what)}")
         return None
 
     def outcome(
@@ -238,10 +213,12 @@ class CycleContext:
             )
         )
 
-    def unforeseen(self, error: Exception, what: str) -> Unforeseen:
-        """The typed error for an exception nobody foresaw, which is logged in full."""
+    def typed(self, error: Exception, what: str) -> DeepTraderError:
+        """The error, if it is one of ours; else the typed one for what nobody foresaw, which is logged in full."""
+        if isinstance(error, DeepTraderError):
+            return error
         log.error("Cycle %s: %s failed unexpectedly.", self.cycle_id, what, exc_info=error)
-        return Unforeseen.of(error, what)
+        return Unforeseen.of(error)
 
     def published(self) -> tuple[str, ...]:
         """Symbols of which this cycle has published a new version."""
@@ -289,11 +266,11 @@ def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
         ) from error
 
 
-_check: ContextVar[Callable[[], object] | None] = ContextVar("deeptrader_fence", default=None)
+_check: ContextVar[Callable[[Any], None] | None] = ContextVar("deeptrader_fence", default=None)
 
 
 @contextmanager
-def fenced(journal: Journal, check: Callable[[], object]) -> Iterator[None]:
+def fenced(journal: Journal, check: Callable[[Any], None]) -> Iterator[None]:
     """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
     own = getattr(journal, "fenced", None)
     if own is not None:
@@ -314,5 +291,5 @@ def _fenced_write(write: Callable, *, durable: bool = True):
     with write(durable=durable) as connection:
         check = _check.get()
         if check is not None:
-            check()
+            check(connection)
         yield connection

@@ -1,4 +1,4 @@
-"""The sleep-time engine of one store: cycle, planner, asks, foresight, budgets, ledger, scheduler, put together once."""
+"""The sleep-time engine of one store: cycle, planner, asks, foresight, budgets, ledger, scheduler, put together."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from .watch import PriceWatch
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
+UNMEASURED_BREAK_EVEN = 1.0
+"""Asks expected of a pair before a model judges it, while the ledger has measured nothing: at least one reader."""
 TALKED_ABOUT_WITHIN = timedelta(hours=2)
 """An idle pass works on tokens that were asked about so lately."""
 
@@ -66,20 +68,27 @@ class Engine:
 
     @cached_property
     def foresight(self) -> Foresight:
-        """What will be asked next; with a sleep model also what it judges and suggests."""
-        preparers = [Preparer("situations", self._has_situations)]
-        if self.sleep_model is None:
-            return Foresight(self.runtime.khala, self.asks, preparers=preparers)
-        reader = Reader(self.runtime.khala)
-        judges = Judges(self.sleep_model, reader, prices=PriceList(self.settings.model_prices))
-        preparers.append(Preparer("judgement", judges.prepare))
-        suggest = suggestions(self.sleep_model, reader)
-        return Foresight(self.runtime.khala, self.asks, preparers=preparers, suggest=suggest)
+        """What will be asked next, and what is prepared for it; a sleeping model judges, and suggests pairs."""
+        foresight = Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
+        if self.sleep_model is not None:
+            reader = Reader(self.runtime.khala)
+            judges = Judges(self.sleep_model, reader, prices=self._prices)
+            foresight.preparers.append(Preparer("judgement", judges.prepare, self._break_even))
+            foresight.suggest = suggestions(self.sleep_model, reader)
+        return foresight
+
+    def _break_even(self) -> float:
+        measured = self.ledger.break_even()
+        return UNMEASURED_BREAK_EVEN if measured is None else measured
 
     @cached_property
     def ledger(self) -> Ledger:
         """What sleep cost and saved."""
-        return Ledger(self._journal, self.asks, clock=self.clock, prices=PriceList(self.settings.model_prices))
+        return Ledger(self._journal, self.asks, clock=self.clock, prices=self._prices)
+
+    @property
+    def _prices(self) -> PriceList:
+        return PriceList(self.settings.model_prices)
 
     @cached_property
     def budgets(self) -> BudgetBook:
