@@ -1,4 +1,4 @@
-"""`deeptrader demo`: a sleep cycle, what it pushes to a model, a screen, and answers from memory; no key, no network."""
+"""`deeptrader demo`: a sleep cycle, what it pushes to a model, and answers from memory; no key, no network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOWS = {
         {
             "a screen": "Which tokens are overbought?",
             "a comparison": "Is Google riskier than IBM?",
-            "nothing that memory holds": "What is the P/E ratio?",
+            "not in this memory": "How is bitcoin doing?",
         },
     ),
     "simulated": Show(
@@ -47,7 +47,7 @@ SHOWS = {
         {
             "a screen": "Which tokens are overbought?",
             "a comparison": "Is SIM001-USD riskier than SIM002-USD?",
-            "nothing that memory holds": "Is there any news?",
+            "not in this memory": "How is bitcoin doing?",
         },
     ),
 }

@@ -187,13 +187,10 @@ def _print_origin(recall: Recall) -> None:
     analysis = recall.analysis
     assert analysis is not None
     source = analysis.provenance
-    console.print(
-        Text(
-            f"\nFetched {time_text(analysis.fetched_at)}, computed {time_text(analysis.computed_at)} from {source.bars} bars "
-            f"of {source.source or source.provider} (inputs {source.inputs_hash}, deeptrader {source.code_version})",
-            style="dim",
-        )
-    )
+    times = f"Fetched {time_text(analysis.fetched_at)}, computed {time_text(analysis.computed_at)}"
+    origin = f"from {source.bars} bars of {source.source or source.provider}"
+    made = f"(inputs {source.inputs_hash}, deeptrader {source.code_version})"
+    console.print(Text(f"\n{times} {origin} {made}", style="dim"))
 
 
 def _print_similar(similar: SimilarSituations) -> None:
