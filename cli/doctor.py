@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "failed"]
 _STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-LIST_DAYS = 180
-"""A reviewed list older than this misses coins that have come up since, and names that have changed."""
 PORT = 7777
 
 
@@ -193,15 +191,14 @@ def _market_online(runtime: Runtime) -> Check:
     return Check("market", "ok", f"{runtime.market.id} delivers {', '.join(t.symbol for t in universe.tokens)}")
 
 
-def _lists(runtime: Runtime) -> Check:
+def _lists(_runtime: Runtime) -> Check:
     from ..core.clock import SystemClock
-    from ..core.coins import reviewed_on
+    from ..core.coins import age_warning, reviewed_on
 
-    reviewed, now = reviewed_on(), SystemClock().now()
-    detail = f"coins and equities reviewed {age_text(reviewed, now)} ago"
-    if (now - reviewed).days > LIST_DAYS:
-        return Check("lists", "warning", detail, "Newer coins may be missing. Update deeptrader.")
-    return Check("lists", "ok", detail)
+    now = SystemClock().now()
+    if (warning := age_warning(now)) is not None:
+        return Check("lists", "warning", warning, "Update deeptrader.")
+    return Check("lists", "ok", f"coins and equities reviewed {age_text(reviewed_on(), now)} ago")
 
 
 def _model(runtime: Runtime) -> Check:

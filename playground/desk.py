@@ -100,7 +100,9 @@ class Desk:
         """The manager with the analyst as its member."""
         from ..agents import deep_trader_manager, market_analyst
 
-        parts = self._parts | {"listeners": ()}  # what a member reads is counted when a task is delegated to it
+        parts: dict[str, Any] = self._parts | {
+            "listeners": ()
+        }  # what a member reads is counted when a task is delegated to it
         member = market_analyst(self._given_analyst_model or "inherit", **parts, db=self.db, telemetry=False)
         return deep_trader_manager(self.model, members=[member], **self._parts, **self._session_options)
 
