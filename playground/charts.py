@@ -1,4 +1,4 @@
-"""A token's chart as an ECharts option; its layout is `static/chart.json`, in middle tones that read on both grounds."""
+"""A token's chart as an ECharts option: the layout is `static/chart.json`, in tones that read on both grounds."""
 
 from __future__ import annotations
 
