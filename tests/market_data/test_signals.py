@@ -72,6 +72,7 @@ def test_a_level_is_always_where_the_last_close_does_not_stand(seed, volatility)
     """Whatever the price has done since: what the figures say now is not what a level promises for the other side."""
     frame = random_bars(seed, 400, volatility=volatility)
     found = compute_indicators(frame, interval="1d")
+    close = float(frame["close"].iloc[-1])
     levels = triggers(found, frame)
 
     def state(price: float) -> dict[str, bool]:
