@@ -27,11 +27,11 @@ SIMULATED = dict.fromkeys(RECORDED, 1)
 KINDS = (*RECORDED, "stale")
 
 FORMS = {
-    "number": "ANSWER: and one number",
-    "bool": "ANSWER: yes or ANSWER: no",
-    "token": "ANSWER: and one symbol",
-    "list": "ANSWER: and the symbols with commas, or ANSWER: none",
-    "direction": "ANSWER: rise or ANSWER: fall",
+    "number": "<number>",
+    "bool": "<yes or no>",
+    "token": "<symbol>",
+    "list": "<symbols, or none>",
+    "direction": "<rise or fall>",
 }
 
 
@@ -57,9 +57,9 @@ class Question:
     @property
     def prompt(self) -> str:
         """The question with the form its answer is wanted in: the same words for every arm."""
-        form = FORMS[self.truth.asks]
         return (
-            f"{self.text}\nFinish with one line: {form}; or ANSWER: UNKNOWN if it cannot be known from what you have."
+            f'{self.text}\nReply with a short sentence, then a last line "ANSWER: {FORMS[self.truth.asks]}". If it '
+            'cannot be known from what you have, the last line is "ANSWER: UNKNOWN".'
         )
 
 

@@ -20,7 +20,9 @@ Verdict = Literal["right", "wrong", "refused", "invented", "stale", "unread", "e
 before the newest bar. `unread`: nothing in the reply is an answer of the form that was asked for."""
 
 _LINE = re.compile(r"ANSWER\W{0,4}[:=]\W{0,3}?(?=\S)(.*)", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+−]?\s?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?(?:million|billion|[MBk])\b)?")
+_NUMBER = re.compile(
+    r"[-+−]?\s?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?:\s?(?:million|billion|[MBk])\b)?"
+)
 _NO_FIGURES = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?Z?|\b\d{1,2}:\d{2}\b|[A-Za-z_]+\s?\(\d+(?:,\s?\d+)*\)"
     r"|\b\d+[- ](?:week|day|hour|bar|trading|year)s?\b|\bSIM\d+(?:-USD)?\b",
@@ -122,7 +124,7 @@ def _figures(text: str) -> list[float]:
     found = []
     for match in _NUMBER.finditer(_NO_FIGURES.sub(" ", text)):
         words = match[0].replace("−", "-").replace("$", "").replace(",", "").replace(" ", "")
-        digits = re.match(r"[-+]?\d+(?:\.\d+)?", words)
+        digits = re.match(r"[-+]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", words)
         assert digits is not None
         found.append(float(digits[0]) * _SCALE.get(words[digits.end() :].lower(), 1.0))
     return found
