@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .questions import KINDS
+from .questions import KINDS, Question, all_questions
+from .scoring import score
 
 RESAMPLES = 10_000
 SEED = 15
@@ -33,17 +34,26 @@ def write_report(folder: Path) -> str:
 
 
 def load(folder: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
-    """Answers and sleeps by arm."""
+    """Answers and sleeps by arm. Answers are scored anew, so that one rule holds for all of them whenever they came."""
+    asked = {question.id: question for question in all_questions()}
     answers: dict[str, list[Row]] = {}
     sleeps: dict[str, list[Row]] = defaultdict(list)
     for path in sorted(folder.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         for row in rows:
             if row["type"] == "answer":
-                answers.setdefault(row["arm"], []).append(row)
+                answers.setdefault(row["arm"], []).append(row | _scored(row, asked))
             else:
                 sleeps[row["arm"]].append(row)
     return answers, sleeps
+
+
+def _scored(row: Row, asked: Mapping[str, Question]) -> dict[str, Any]:
+    question = asked.get(row["id"])
+    if row["error"] or question is None or question.text != row["question"]:
+        return {}
+    scored = score(row["reply"], question.truth, question.context.tokens, old=question.old_truth)
+    return {"verdict": scored.verdict, "read": scored.read, "on_line": scored.on_line}
 
 
 def report(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row]]) -> str:
