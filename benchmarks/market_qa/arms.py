@@ -32,8 +32,9 @@ READER = (
     "Be brief, and keep to the form asked for in the last line."
 )
 CALLER = (
-    "You answer questions about tokens (stocks or coins). Call a tool to get the figures first, then answer from its "
-    "reply. Be brief, and keep to the form asked for in the last line. Symbols: {symbols}."
+    "You answer questions about tokens (stocks or coins). You know no figure yourself: first get it with a tool, by "
+    "writing the tool call and nothing else. When the result is there, answer from it, briefly, and keep to the form "
+    "asked for in the last line. Symbols: {symbols}."
 )
 
 
@@ -140,6 +141,14 @@ def raw_bars(question: Question) -> str:
     return "\n\n".join(blocks)
 
 
+def tool_replies(question: Question) -> str:
+    """What the indicator tool replies about the tokens in question: a tools arm whose model always calls the right tool
+    at once, and pays for no schema."""
+    clock = ReplayClock(question.asked_at)
+    toolkit = MarketDataToolkit(question.context.provider(question.asked_at), clock=clock)
+    return "\n\n".join(toolkit.get_indicators(symbol) for symbol in question.tokens)
+
+
 def five_lines(question: Question) -> str:
     """Five plain lines for each token in question, worked out before by TA-Lib: the cheapest honest rival."""
     facts = question.context.facts(question.asked_at)
@@ -228,5 +237,6 @@ def add_cost(reply: Reply, run: Any) -> None:
 RIVALS: dict[str, Callable[[Options], Arm]] = {
     "raw": lambda options: PromptArm(options, raw_bars),
     "tools": ToolsArm,
+    "tools-called": lambda options: PromptArm(options, tool_replies),
     "lines": lambda options: PromptArm(options, five_lines),
 }

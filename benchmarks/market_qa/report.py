@@ -17,7 +17,7 @@ from .scoring import score
 RESAMPLES = 10_000
 SEED = 15
 QUESTION_COUNTS = (1, 2, 5, 10)
-RIVAL_ARMS = ("lines", "tools", "raw")
+RIVAL_ARMS = ("lines", "tools", "tools-called", "raw")
 WHY = ("right", "wrong", "unread", "refused", "invented", "stale", "empty", "error", "timeout")
 
 Row = Mapping[str, Any]

@@ -173,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--base-url", default="", help="of an OpenAI-compatible server, with /v1")
     parser.add_argument("--api-key", default="")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["lines", "tools", "raw", "team", "memory"])
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), default=["lines", "tools", "tools-called", "raw", "team", "memory"]
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
     parser.add_argument("--limit", type=int, help="at most so many questions an arm, spread over kinds and moments")
     parser.add_argument("--out", default="market-qa", help="folder of results and report")

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from agno.models.message import Message
 from openai.types.chat import ChatCompletion
 
-from benchmarks.market_qa.arms import Options, five_lines, raw_bars
+from benchmarks.market_qa.arms import Options, five_lines, raw_bars, tool_replies
 from benchmarks.market_qa.model import FencedToolCalls, scripted
 from benchmarks.market_qa.questions import KINDS, Question, all_questions, spread
 from benchmarks.market_qa.report import break_even, difference, load, write_report
@@ -128,6 +128,7 @@ def test_rivals_are_shown_every_token_of_the_question_and_nothing_later() -> Non
         day = question.context.facts(question.asked_at)[question.tokens[0]].day
         assert len([line for line in lines.splitlines() if line]) == 5 * len(question.tokens)
         assert f" on {day};" in lines
+        assert tool_replies(question).count('"rsi_14"') == len(question.tokens)
         assert bars.splitlines()[-1].startswith(day)
         assert all(symbol in bars for symbol in question.tokens)
 
