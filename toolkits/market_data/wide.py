@@ -122,7 +122,9 @@ def _windows(panel: Panel, at: Ints) -> tuple[dict[str, Floats], Ints]:
 
 def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str, Bools]) -> dict[str, NDArray[np.int8]]:
     """Why each figure is absent at each bar, as its number in REASONS: the rules written down in `figures`."""
-    moved, higher, lower = (np.diff(side, axis=0, prepend=side[:1]) != 0 for side in (panel.close, panel.high, panel.low))
+    moved, higher, lower = (
+        np.diff(side, axis=0, prepend=side[:1]) != 0 for side in (panel.close, panel.high, panel.low)
+    )
     calm = {
         ("atr_14",): _flat(moved | (panel.high != panel.low), at, 14),
         ("adx_14",): _flat(higher | lower, at, 14),
