@@ -44,7 +44,7 @@ def record(
     json: Json = False,
 ) -> None:
     """Write bars of a market to a folder that `--market recorded` replays (DEEPTRADER_RECORDED_DIR)."""
-    from ..toolkits.market_data.recorder import record as record_market
+    from ..toolkits.market_data.recording import record as record_market
     from .knowledge import parse_interval
 
     with runtime_for(data_dir, market, None, top=top) as runtime:

@@ -27,16 +27,18 @@ def main() -> None:
         day.date(): [f"{moment.tz_convert(ZONE):%H:%M}" for moment in (row["open"], row["close"])]
         for day, row in calendar.schedule.iterrows()
     }
-    days = (date(FIRST_YEAR, 1, 1) + timedelta(days=n) for n in range((date(LAST_YEAR + 1, 1, 1) - date(FIRST_YEAR, 1, 1)).days))
+    first, after = date(FIRST_YEAR, 1, 1), date(LAST_YEAR + 1, 1, 1)
+    days = (first + timedelta(days=number) for number in range((after - first).days))
     table = {
         "source": f"exchange_calendars {version('exchange_calendars')}, XNYS",
         "usual": USUAL,
         "closed": [day.isoformat() for day in days if day.weekday() < 5 and day not in hours],
         "other_hours": {day.isoformat(): span for day, span in hours.items() if span != USUAL},
     }
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "toolkits/market_data" / SESSIONS_FILE
+    shipped = Path(__file__).parents[1] / "toolkits/market_data" / SESSIONS_FILE
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else shipped
     path.write_text(json.dumps(table, separators=(",", ":")).replace('],"', '],\n"') + "\n", encoding="utf-8")
-    print(f"{path}: {len(hours)} sessions, {len(table['closed'])} closed weekdays, {len(table['other_hours'])} other hours")
+    print(f"{path}: {len(hours)} sessions from {first} to {after}")
 
 
 if __name__ == "__main__":

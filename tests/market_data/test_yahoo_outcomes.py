@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deeptrader.core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound, TooFewBars
-from deeptrader.toolkits.market_data.yahoo_outcomes import Exchange, outcome_of, retry_after
+from deeptrader.toolkits.market_data.yahoo_client import Exchange, outcome_of, retry_after
 
 CHART = "https://query2.finance.yahoo.com/v8/finance/chart/BTC-USD"
 

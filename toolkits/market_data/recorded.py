@@ -23,6 +23,7 @@ from ...core.errors import (
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .panel import moments, rows_until
+from .plausibility import check_bars, require_plausible
 from .protocol import Bars, InThreads, QuoteBatch, Universe, require_positive
 from .recording import Manifest, RecordedFile, adjust, read_bars, read_manifest
 
@@ -182,7 +183,7 @@ class RecordedMarket(InThreads):
                 f"{known} has no {interval} bars in the recording.", hint=f"It holds {', '.join(self.intervals)}."
             )
         moment = self._moment(as_of)
-        past = self._past(known, interval, moment).iloc[-limit:]
+        past = self._past(known, interval, moment, limit)
         if past.empty:
             raise TooFewBars(f"{known} has no bar by {moment.isoformat()}.", hint=self._coverage())
         return Bars(
@@ -221,9 +222,12 @@ class RecordedMarket(InThreads):
                 self._frames[key] = read_bars(self.folder, self._files[key], token)
             return self._frames[key]
 
-    def _past(self, token: Token, interval: Interval, moment: datetime) -> pd.DataFrame:
+    def _past(self, token: Token, interval: Interval, moment: datetime, limit: int) -> pd.DataFrame:
+        """The last bars by a moment, adjusted up to it; held to what a price can be, as live bars are."""
         entry = self._files[token.symbol, interval]
-        return adjust(rows_until(self._frame(token, interval), moment), entry.splits).copy()
+        past = adjust(rows_until(self._frame(token, interval), moment), entry.splits).iloc[-limit:].copy()
+        require_plausible(token.symbol, check_bars(past))
+        return past
 
     def _newest(self, token: Token, moment: datetime) -> pd.DataFrame | None:
         """Closed bars by `moment` on the interval whose last bar is the newest and has a price."""
@@ -231,7 +235,7 @@ class RecordedMarket(InThreads):
             past[past["close"].notna()]
             for interval in self.intervals
             if (token.symbol, interval) in self._files
-            for past in [self._past(token, interval, moment).iloc[-4 * RANKING_BARS :]]
+            for past in [self._past(token, interval, moment, 4 * RANKING_BARS)]
         ]
         return max((past for past in pasts if not past.empty), key=lambda past: past.index[-1], default=None)
 
@@ -239,8 +243,9 @@ class RecordedMarket(InThreads):
         closes = past["close"]
         price = float(closes.iloc[-1])
         units = self.manifest.units.get(token.symbol)
-        for split in self._files[token.symbol, self.intervals[0]].splits if units is not None else ():
-            units = units / split.ratio if past.index[-1] < split.at else units  # fewer shares, before it
+        splits = {split for entry in self.manifest.files if entry.symbol == token.symbol for split in entry.splits}
+        for split in splits if units is not None else ():
+            units /= split.ratio if past.index[-1] < split.at else 1  # there were fewer shares then
         return Quote(
             symbol=token.symbol,
             price=price,

@@ -126,7 +126,6 @@ def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
 
     Raises:
         MalformedResponse: the file is missing, not the one that was recorded, or has a bad row (file and line named).
-        ImplausiblePrices: its prices cannot be (see `check_bars`).
     """
     rows = read_rows(folder, entry)
     closes = moments(rows)
@@ -136,7 +135,6 @@ def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
         where = f"{folder / entry.file}, line {stray[0] + 2}"
         moment = closes[int(stray[0])].isoformat()
         raise MalformedResponse(f"{where}: no {entry.interval} bar closes at {moment}.", hint=_HINT)
-    require_plausible(str(folder / entry.file), check_bars(adjust(rows, entry.splits)))
     return rows.reindex(expected)
 
 

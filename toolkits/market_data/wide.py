@@ -109,7 +109,8 @@ def _windows(panel: Panel, at: Ints) -> tuple[dict[str, Floats], Ints]:
     known = _window(panel.place, at, 21) > (_take(panel.place, at) - 21)[..., None]
     traded = _window(panel.volume, at, 21)
     before = np.where(known & np.isfinite(traded), traded, np.nan)[..., :-1]
-    values["volume_ratio_20"] = _take(panel.volume, at) / np.nanmean(before, axis=-1)
+    mean = np.nansum(before, axis=-1) / np.isfinite(before).sum(axis=-1)
+    values["volume_ratio_20"] = _take(panel.volume, at) / mean
     since = _take(panel.time, at) - _YEAR
     year = np.empty_like(at)
     for token in range(at.shape[1]):

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.coins import coin_for_symbol
 from ...core.errors import (
     BudgetExceeded,
     CircuitOpen,
@@ -88,8 +89,7 @@ class YahooMarket(InThreads):
             breaker of their own. None: the session, limit and breaker that this process shares.
         bucket, breaker: replace those of a session that was passed in.
         timeout: seconds one call may take, whatever the network does; waiting for its turn does not count.
-        reference_prices: a second source of USD prices by CoinGecko id for the rows of a universe, asked once each; a
-            token whose price disagrees is left out. Its failure is logged and leaves the check undone. None: as
+        reference_prices: a second source of USD prices by CoinGecko id, asked once per universe; a token whose price disagrees is left out. Its failure is logged and leaves the check undone. None: as
             `settings.price_reference` says.
     """
 
@@ -107,7 +107,7 @@ class YahooMarket(InThreads):
         bucket: TokenBucket | None = None,
         breaker: CircuitBreaker | None = None,
         timeout: float = 20.0,
-        reference_prices: Callable[[Sequence[Row]], Mapping[str, float]] | None = None,
+        reference_prices: Callable[[Sequence[str]], Mapping[str, float]] | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         self._clock = clock or SystemClock()
@@ -116,7 +116,7 @@ class YahooMarket(InThreads):
         self._own = client.Connection(session, self._rate, bucket=bucket, breaker=breaker) if session else None
         self._timeout = timeout
         if reference_prices is None and self.settings.price_reference == "coingecko":
-            reference_prices = rows_of.second_prices
+            reference_prices = rows_of.coingecko_prices
         self._reference_prices = reference_prices
         self._misses = MissBook(self._cache_dir / "yahoo-misses.json")
         self._lock = threading.Lock()
@@ -194,7 +194,8 @@ class YahooMarket(InThreads):
         if self._reference_prices is None:
             return {}
         try:
-            return self._reference_prices(rows)
+            coins = (coin_for_symbol(row["symbol"]) for row in rows)
+            return self._reference_prices([coin.id for coin in coins if coin is not None])
         except (SourceError, BudgetExceeded) as error:
             _log.warning("prices could not be compared with a second source: %s", error)
             return {}
@@ -315,7 +316,7 @@ class YahooMarket(InThreads):
         seen = self._seen.get(symbol)
         if seen is not None and now - seen[1].as_of <= QUOTE_MEMORY:
             return seen[1]
-        headline = rows_of.quote_from({**about, "symbol": symbol}, now)
+        headline = rows_of.quote_from(about, now)
         return headline if headline and headline.as_of <= now + rows_of.CLOCK_SKEW else None
 
     def _waiting(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars | None:

@@ -116,7 +116,10 @@ def history(
     frame = ticker.history(start=start, interval=interval, auto_adjust=False, keepna=True, timeout=timeout)
     if frame is None or frame.empty:
         raise EmptyAnswer
-    return frame, ticker.history_metadata
+    about, names = ticker.history_metadata, ("instrumentType", "currency", "exchangeTimezoneName", "regularMarketPrice")
+    seen = about.get("regularMarketTime")  # some of its other entries cost a request of their own
+    seen = seen.timestamp() if isinstance(seen, datetime) else seen
+    return frame, {name: about.get(name) for name in names} | {"symbol": symbol, "regularMarketTime": seen}
 
 
 def _json(session: Any, url: str, params: dict[str, Any]) -> Any:

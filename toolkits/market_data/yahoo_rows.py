@@ -268,8 +268,8 @@ def is_coin(row: Row) -> bool:
     return row.get("quoteType") == "CRYPTOCURRENCY"
 
 
-def second_prices(rows: Sequence[Row], *, base_url: str = _COINGECKO, timeout: float = 10.0) -> dict[str, float]:
-    """CoinGecko's USD prices of the reviewed coins among the rows, by its ids: one keyless request, prices only.
+def coingecko_prices(ids: Sequence[str], *, base_url: str = _COINGECKO, timeout: float = 10.0) -> dict[str, float]:
+    """CoinGecko's USD prices by its ids, in one keyless request; ids that it does not know are missing.
 
     Raises:
         RateLimited: too many requests (the keyless limit is a few a minute).
@@ -279,12 +279,11 @@ def second_prices(rows: Sequence[Row], *, base_url: str = _COINGECKO, timeout: f
     """
     import httpx
 
-    wanted = [coin.id for row in rows if (coin := coins.coin_for_symbol(row["symbol"])) is not None]
-    if not wanted:
+    if not ids:
         return {}
     about_to_send("requests")
     try:
-        params = {"ids": ",".join(wanted), "vs_currencies": "usd"}
+        params = {"ids": ",".join(ids), "vs_currencies": "usd"}
         answer = httpx.get(f"{base_url}/simple/price", params=params, timeout=timeout)
     except httpx.HTTPError as error:
         raise SourceUnreachable(f"CoinGecko could not be reached: {error}.", hint="Check the network.") from error
