@@ -55,7 +55,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
@@ -212,7 +212,8 @@ class YahooServer:
         if behaviour == "outside":
             rows[-2] = [*rows[-2][:4], 2 * (rows[-2][2] or 0), rows[-2][5]]
         if behaviour == "late":
-            del rows[-2]
+            closes = [next_bar_close(listing.kind, interval, datetime.fromtimestamp(row[0] or 0, UTC)) for row in rows[-3:]]
+            del rows[len(rows) - len(closes) + max(at for at, close in enumerate(closes) if close <= self.clock.now())]
         rows = [] if behaviour == "empty" else [row for row in rows if row[0] is not None and row[0] >= since]
         return _chart(listing, interval, rows, self.clock.now())
 
@@ -399,7 +400,7 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
                 routes[url.path]()
             elif url.path.startswith("/v8/finance/chart/"):
                 with server.busy():
-                    self._chart(url.path.rpartition("/")[2], query)
+                    self._chart(unquote(url.path.rpartition("/")[2]), query)
             elif not self._misbehave(server.behaviour("cookie")):  # the cookie and consent pages
                 self._send(b"<html></html>", kind="text/html")
 
