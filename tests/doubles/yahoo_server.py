@@ -328,6 +328,8 @@ def _chart(listing: Listing, interval: Interval, rows: list[list[float | None]],
 
 def _adjusted(listing: Listing, stamps: list[float | None], closes: list[float | None]) -> list[float | None]:
     """Closes as Yahoo adjusts them: before each dividend lower by its share of the close before it."""
+    if not listing.dividends:
+        return closes
     factors = [1.0] * len(closes)
     for at, paid in listing.dividends.items():
         before = [row for row, stamp in enumerate(stamps) if stamp is not None and stamp < at and closes[row]]

@@ -32,11 +32,7 @@ PRICE_DIGITS = 6
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 SIMULATED = "every figure is made up, none is real"
 # Most telling first: what does not fit a reply is cut from the end.
-_TELLING = (
-    "rsi_14 bb_lower_20_2 bb_upper_20_2 macd_histogram_12_26_9 atr_14 adx_14 ema_20 ema_50 ema_200 return_7 return_30 "
-    "volatility_30 volume_ratio_20 distance_high_52w distance_low_52w bb_percent_b_20_2 return_1 macd_12_26_9 "
-    "macd_signal_12_26_9 bb_middle_20_2 bb_bandwidth_20_2"
-).split()
+_TELLING = ["rsi_14", "bb_lower_20_2", "bb_upper_20_2", "macd_histogram_12_26_9", "atr_14", "adx_14", "ema_20", "ema_50", "ema_200", "return_7", "return_30", "volatility_30", "volume_ratio_20", "distance_high_52w", "distance_low_52w", "bb_percent_b_20_2", "return_1", "macd_12_26_9", "macd_signal_12_26_9", "bb_middle_20_2", "bb_bandwidth_20_2"]
 
 INSTRUCTIONS = """\
 These tools read the market now. Every number in their replies was computed from market data: quote it as it stands,
@@ -148,10 +144,8 @@ class MarketDataToolkit(Toolkit):
 
     def _quotes(self, names: list[str]) -> dict[str, Any]:
         names = list(dict.fromkeys(names))
-        if not names:
-            raise InvalidInput("No symbols were named.", hint='Pass symbols, e.g. ["BTC-USD", "AAPL"].')
-        if len(names) > MOST_SYMBOLS:
-            raise InvalidInput(f"{len(names):,} symbols were named.", hint=f"Ask for at most {MOST_SYMBOLS} at a time.")
+        if not 0 < len(names) <= MOST_SYMBOLS:
+            raise InvalidInput(f"{len(names):,} symbols were named.", hint=f"Name 1 to {MOST_SYMBOLS} at a time.")
         failures: dict[str, dict[str, str]] = {}
         tokens: dict[str, Token] = {}
         for name in names:
@@ -175,31 +169,25 @@ class MarketDataToolkit(Toolkit):
         as_of = self._moment(until)
         bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=count, as_of=as_of)
         known = bars.frame.dropna(subset=["close"])
-        reply = _about(bars)
         if known.empty:
-            return reply | {"summary": None, "bars": []}
-        closes = moments(known)
-        high, low = (known["high"].to_numpy(), known["low"].to_numpy())
-        first, last = float(known["close"].iloc[0]), float(known["close"].iloc[-1])
-        reply["summary"] = {
+            return _about(bars) | {"summary": None, "bars": []}
+        closes, table = moments(known), known[["open", "high", "low", "close"]].to_numpy()
+        rows = [[_stamp(at), *map(_digits, prices)] for at, prices in zip(closes, table, strict=True)]
+        top, bottom = int(table[:, 1].argmax()), int(table[:, 2].argmin())
+        summary = {
             "bars": len(known),
             "missing_bars": bars.gaps,
-            "from": _stamp(closes[0]),
-            "to": _stamp(closes[-1]),
-            "first_close": _digits(first, PRICE_DIGITS),
-            "last_close": _digits(last, PRICE_DIGITS),
-            "change_percent": _digits((last / first - 1) * 100, 4),
-            "high": _digits(high.max(), PRICE_DIGITS),
-            "high_at": _stamp(closes[int(high.argmax())]),
-            "low": _digits(low.min(), PRICE_DIGITS),
-            "low_at": _stamp(closes[int(low.argmin())]),
+            "from": rows[0][0],
+            "to": rows[-1][0],
+            "first_close": rows[0][4],
+            "last_close": rows[-1][4],
+            "change_percent": _digits((table[-1, 3] / table[0, 3] - 1) * 100, 4),
+            "high": rows[top][2],
+            "high_at": rows[top][0],
+            "low": rows[bottom][3],
+            "low_at": rows[bottom][0],
         }
-        table = known[["open", "high", "low", "close"]].to_numpy()
-        rows = [
-            [_stamp(close), *(_digits(price, PRICE_DIGITS) for price in prices)]
-            for close, prices in zip(closes, table, strict=True)
-        ]
-        reply |= {"columns": "bar_close,open,high,low,close", "bars": rows[::-1]}
+        reply = _about(bars) | {"summary": summary, "columns": "bar_close,open,high,low,close", "bars": rows[::-1]}
         reply = self._fit(reply, "bars", ONE_TOKEN_REPLY)
         reply["bars"].reverse()
         return reply
@@ -214,26 +202,26 @@ class MarketDataToolkit(Toolkit):
             bars.frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind
         )
         if define:
-            figure = figures.get(define.lower())
+            name, figure = define.lower(), figures.get(define.lower())
             if figure is None:
                 raise InvalidInput(
-                    f"There is no figure {clean_label(define, limit=40)!r}.", hint="Name one of the reply."
+                    f"There is no figure {clean_label(define, limit=40)!r}.", hint="Name one of a reply."
                 )
-            return _about(bars) | {define.lower(): _shown(figure), "definition": figure.definition}
-        known = bars.frame.dropna(subset=["close"])
-        reply = _about(bars)
-        if known.empty:
-            return reply | {"figures": {}, "absent": {"no_data": "all"}}
-        price = float(known["close"].iloc[-1])
-        signal = decide_signal(figures, price=price, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
-        reply |= {"bar_close": _stamp(moments(known)[-1]), "close": _digits(price, PRICE_DIGITS)}
-        reply["signal"] = {"action": signal.action, "reason": signal.reason}
+            return _about(bars) | {name: _shown(figure), "definition": figure.definition}
         absent: dict[str, list[str]] = {}
         for name, figure in figures.items():
             if figure.absent is not None:
                 absent.setdefault(figure.absent, []).append(name)
+        reply = _about(bars) | ({"absent": absent} if absent else {})
+        known = bars.frame.dropna(subset=["close"])
+        if known.empty:
+            return reply | {"figures": {}}
+        price = float(known["close"].iloc[-1])
+        signal = decide_signal(figures, price=price, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
         bridged = max(figure.gaps for figure in figures.values())
-        reply |= ({"absent": absent} if absent else {}) | ({"missing_bars_bridged": bridged} if bridged else {})
+        reply |= {"bar_close": _stamp(moments(known)[-1]), "close": _digits(price)}
+        reply |= {"signal": {"action": signal.action, "reason": signal.reason}}
+        reply |= {"missing_bars_bridged": bridged} if bridged else {}
         telling = [*(name for name in figures if name not in _TELLING), *_TELLING]  # what users added comes first
         rows = [(name, _shown(figures[name])) for name in telling if figures[name].value is not None]
         fitted = self._fit(reply | {"figures": rows}, "figures", ONE_TOKEN_REPLY)
@@ -261,8 +249,8 @@ class MarketDataToolkit(Toolkit):
             if fitting and spent > budget:
                 break
             fitting += 1
-        reply[key] = rows[:fitting]
-        return reply | ({f"{key}_not_shown": len(rows) - fitting} if fitting < len(rows) else {})
+        left_out = {f"{key}_not_shown": len(rows) - fitting} if fitting < len(rows) else {}
+        return reply | {key: rows[:fitting]} | left_out
 
     def _find(self, name: str) -> Token:
         """The token a name stands for, written as models write them: `$btc`, `BTC/USD`, `"AAPL"`."""
@@ -271,8 +259,6 @@ class MarketDataToolkit(Toolkit):
             raise InvalidInput("No symbol was named.", hint='Pass one, e.g. "BTC-USD".')
         try:
             return self.market.find(cleaned)
-        except UnknownToken:
-            raise
         except (ValueError, InvalidInput) as error:
             raise UnknownToken(
                 f"{clean_label(name, limit=24)!r} is not a token symbol.", hint="Symbols look like BTC-USD or AAPL."
@@ -376,7 +362,7 @@ def _shown(figure: Figure) -> float | None:
     return _digits(figure.value, PRICE_DIGITS if figure.unit == "price" else 4)
 
 
-def _digits(value: Any, significant: int = 6) -> float | None:
+def _digits(value: Any, significant: int = PRICE_DIGITS) -> float | None:
     """A number as short as a model needs it, not as it is stored. None stays None, and NaN becomes it."""
     if value is None:
         return None
