@@ -19,21 +19,21 @@ NEW_YORK = "America/New_York"
 
 
 def rows(starts, zone="UTC", **changes) -> Any:
-    """Rows as yfinance gives them: index of bar starts, prices that tell their position."""
+    """Rows as a chart holds them: index of bar starts, prices that tell their position."""
     index = pd.DatetimeIndex(starts, tz=zone)
     at = np.arange(1.0, len(index) + 1)
     frame = pd.DataFrame(
-        {"Open": at, "High": at + 0.5, "Low": at - 0.5, "Close": at, "Adj Close": at / 2, "Volume": 10 * at},
-        index=index,
-    )
+        {"open": at, "high": at + 0.5, "low": at - 0.5, "close": at, "adj_close": at / 2, "volume": 10 * at},
+        index=index.tz_convert("UTC"),
+    ).assign(split=0.0)
     for column, (position, value) in changes.items():
-        frame.iloc[position, frame.columns.get_loc(column)] = value
+        frame.iloc[position, frame.columns.get_loc(column.lower())] = value
     return frame
 
 
 def plain(starts, zone) -> Any:
     raw = rows(starts, zone)
-    return raw.assign(**{"Adj Close": raw["Close"]})
+    return raw.assign(**{"adj_close": raw["close"]})
 
 
 def days(first, count):
@@ -110,7 +110,7 @@ def test_coins_have_no_dividends():
 
 def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed():
     raw = rows(["2025-05-28", "2025-05-29", "2025-05-30", "2025-06-02"], NEW_YORK)
-    raw["Adj Close"] = raw["Close"] * [0.4, 0.8, 0.8, 1.0]  # a dividend goes ex on each of two days
+    raw["adj_close"] = raw["close"] * [0.4, 0.8, 0.8, 1.0]  # a dividend goes ex on each of two days
 
     chart = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
 
@@ -123,7 +123,7 @@ def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed(
 
 def test_a_split_later_than_the_moment_is_not_known():
     raw = rows(["2025-05-28", "2025-05-29", "2025-05-30", "2025-06-02"], NEW_YORK)
-    raw["Adj Close"], raw["Stock Splits"] = raw["Close"], [0.0, 0.0, 0.0, 10.0]
+    raw["adj_close"], raw["split"] = raw["close"], [0.0, 0.0, 0.0, 10.0]
     friday = datetime(2025, 5, 30, 21, tzinfo=UTC)
 
     before = to_bars(raw, kind="equity", interval="1d", moment=friday, limit=9)
@@ -198,7 +198,7 @@ def test_no_bar_is_later_than_the_moment_and_every_value_sits_where_it_belongs(k
     raw = rows(index.tz_localize(None), zone) if len(index) else rows([], zone)
     moment = closes[cut]
 
-    chart = to_bars(raw.assign(**{"Adj Close": raw["Close"]}), kind=kind, interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw.assign(**{"adj_close": raw["close"]}), kind=kind, interval=interval, moment=moment, limit=limit)
 
     frame: Any = chart.frame
     forming: Any = chart.forming

@@ -36,7 +36,7 @@ _NAMES = {
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [  # noqa: F822 - imported on first use, see below
+__all__ = [
     "Bars",
     "MarketDataToolkit",
     "MarketProvider",

@@ -6,14 +6,14 @@ them give no figure at all (`insufficient_history`): the recursive ones still ca
 Gaps. A bar that should exist and does not is skipped, as charts and TA-Lib do on the bars that exist: the bar after it
 follows the bar before it, and the move between the two is one move. `Figure.gaps` names how many bars are missing
 among those the figure rests on (`FigureSpec.run`: its window, or the bars that hold nine tenths of a recursion's
-weight; for the 52-week distances all 52 weeks). When more than one in five of them are missing, the figure is absent with
-`gap`. A return compares two closes at a given distance: it is absent with `gap` when there is no bar at that distance.
+weight; for the 52-week distances all 52 weeks). When more than one in five of them are missing, the figure is absent
+with `gap`. A return compares two closes at a given distance: it is absent with `gap` when there is no bar there.
 A session that most equities lack was none, and is nobody's gap. Bars missing after the last one are late, not a gap.
 
 TA-Lib's values for the same bars are met to rounding, from the first value on: recursions start with the same means.
 After 100 bars a recursion still remembers its start a little: RSI stands 0.03 points (0.2 at most) from where a long
-history puts it, ADX 0.2 (0.95), EMA 50 0.06 ATR (0.22); EMA 200 is 1.1 ATR off with 200 bars and 0.2 with 350, hence its
-own minimum.
+history puts it, ADX 0.2 (0.95), EMA 50 0.06 ATR (0.22); EMA 200 is 1.1 ATR off with 200 bars and 0.2 with 350, hence
+its own minimum.
 
 Flat prices: a ratio of moves has no meaning where next to nothing moved. RSI and ADX (14 bars), ATR (14 bars without
 any range), bands (20) and volatility (30) are absent with `flat_prices` when the price moved in fewer than half of the

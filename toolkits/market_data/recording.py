@@ -6,8 +6,8 @@ A file holds closed bars as they were delivered, oldest first, one line each:
     2005-02-25T21:00:00Z,89.62,89.91,88.19,88.99,32691900,5.850108
 
 `bar_close` is UTC. Bars that do not exist have no line. With the column `adj_close` the prices are as printed on the
-day; `adjust` scales them by `adj_close / close`, so that neither a split nor a dividend shows as a jump. `splits` in the
-manifest do the same for volumes.
+day; `adjust` scales them by `adj_close / close`, so that neither a split nor a dividend shows as a jump. `splits` in
+the manifest do the same for volumes.
 
 The manifest carries a SHA-256 of every file. Files are named by their content and the manifest is replaced last, in
 one step: a recording that is interrupted leaves the previous one whole.

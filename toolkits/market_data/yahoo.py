@@ -31,6 +31,7 @@ from functools import partial
 from itertools import batched
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.coins import coin_for_symbol
@@ -59,12 +60,14 @@ from . import yahoo_rows as rows_of
 from .calendar import expected_bar_close, next_bar_close
 from .plausibility import check_bars, require_plausible
 from .protocol import Bars, InThreads, QuoteBatch, Universe
-from .yahoo_client import Row
+from .yahoo_rows import Row
 
 LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
 DEAD = timedelta(days=30)
 """A symbol whose newest bar is older than this trades no more."""
+MAX_ROWS = 250  # of a screen; Yahoo's own limit
+LARGE_CAP = 1e10  # USD; where the equity screen begins
 SPARE = 1.6  # rows read for each token wanted: stablecoins, wrapped and refused ones fall away
 QUOTE_BATCH = 200
 QUOTE_MEMORY = timedelta(hours=1)
@@ -89,7 +92,8 @@ class YahooMarket(InThreads):
             breaker of their own. None: the session, limit and breaker that this process shares.
         bucket, breaker: replace those of a session that was passed in.
         timeout: seconds one call may take, whatever the network does; waiting for its turn does not count.
-        reference_prices: a second source of USD prices by CoinGecko id, asked once per universe; a token whose price disagrees is left out. Its failure is logged and leaves the check undone. None: as
+        reference_prices: a second source of USD prices by CoinGecko id, asked once per universe; a token whose price
+            disagrees is left out. Its failure is logged and leaves the check undone. None: as
             `settings.price_reference` says.
     """
 
@@ -171,14 +175,16 @@ class YahooMarket(InThreads):
 
     def _screened(self, top: int) -> list[Row]:
         wanted = self.settings.universe
-        screens = [("top coins", client.crypto_rows)] if wanted != "equity" else []
-        screens += [("top equities", client.equity_rows)] if wanted != "crypto" else []
+        screens = [("top coins", _coin_screen)] if wanted != "equity" else []
+        screens += [("top equities", _equity_screen)] if wanted != "crypto" else []
         rows: list[Row] = []
         for about, screen in screens:
-            for start in range(0, int(top * SPARE) + 1, client.MAX_ROWS):
-                page = self._ask(about, partial(screen, start=start))
+            for start in range(0, int(top * SPARE) + 1, MAX_ROWS):
+                page = self._ask(about, *screen(start))
+                if not page and start == 0:
+                    raise MalformedResponse(f"Yahoo's screen of {about} is empty.")
                 rows += page
-                if len(page) < client.MAX_ROWS:
+                if len(page) < MAX_ROWS:
                     break
         return rows
 
@@ -216,7 +222,7 @@ class YahooMarket(InThreads):
         for symbols in batched(wanted, QUOTE_BATCH):
             try:
                 with _typed(f"{len(symbols)} quotes"):
-                    rows = self._ask(f"{len(symbols)} quotes", partial(client.quote_rows, symbols=symbols))
+                    rows = self._ask(f"{len(symbols)} quotes", *_quote_question(symbols))
             except SourceError as error:
                 failures |= dict.fromkeys(symbols, error)
                 continue
@@ -278,17 +284,19 @@ class YahooMarket(InThreads):
         return bars
 
     def _fetch(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars:
-        work = partial(
-            client.history,
-            symbol=token.symbol,
-            zone=rows_of.ZONES[token.kind],
-            interval=interval,
-            start=rows_of.first_bar_start(token.kind, interval, moment, limit),
-            timeout=self._timeout,
-        )
-        raw, about = self._ask(f"{token.symbol} {interval}", work)
-        facts = (about.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
-        if reason := rows_of.foreign(*facts, token.kind):
+        start = rows_of.first_bar_start(token.kind, interval, moment, limit)
+        params = {
+            "period1": int(start.timestamp()),
+            "period2": int(now.timestamp()) + 86_400,
+            "interval": interval,
+            "includePrePost": "false",
+            "events": "div,splits",
+        }
+        path = f"/v8/finance/chart/{quote_plus(token.symbol)}"
+        about = f"{token.symbol} {interval}"
+        raw, facts = self._ask(about, path, params, partial(rows_of.chart_from, about=about))
+        kind, currency, zone = (facts.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
+        if reason := rows_of.foreign(kind, currency, zone, token.kind):
             raise UnknownToken(
                 f"{token.symbol} is not analysed: {reason}.", hint="Coins and US-listed shares in USD are."
             )
@@ -306,7 +314,7 @@ class YahooMarket(InThreads):
         forming = chart.forming
         if not live or next_bar_close(token.kind, interval, moment) <= now:
             forming = None  # what has been added to it since `moment` is later news
-        quote = self._quote_beside(token.symbol, about, now) if live else None
+        quote = self._quote_beside(token.symbol, facts, now) if live else None
         require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=forming))
         source = "Yahoo Finance chart"
         return Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
@@ -316,7 +324,7 @@ class YahooMarket(InThreads):
         seen = self._seen.get(symbol)
         if seen is not None and now - seen[1].as_of <= QUOTE_MEMORY:
             return seen[1]
-        headline = rows_of.quote_from(about, now)
+        headline = rows_of.quote_from({**about, "symbol": symbol}, now)
         return headline if headline and headline.as_of <= now + rows_of.CLOCK_SKEW else None
 
     def _waiting(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars | None:
@@ -387,7 +395,7 @@ class YahooMarket(InThreads):
             return self._seen[wanted][0]
         now = self._clock.now()
         with _typed(wanted):
-            rows = self._ask(wanted, partial(client.quote_rows, symbols=[wanted]))
+            rows = self._ask(wanted, *_quote_question([wanted]))
             row = next((row for row in rows if row["symbol"] == wanted), None)
             reason = "Yahoo does not know it" if row is None else rows_of.objection(row, now)
             if row is None or reason is not None:
@@ -403,10 +411,11 @@ class YahooMarket(InThreads):
 
     # Within
 
-    def _ask[Answer](self, about: str, work: Callable[[Any, Any], Answer]) -> Answer:
+    def _ask(self, about: str, path: str, params: Mapping[str, Any], read: Callable[[Any], Any], *query: Any) -> Any:
         connection = self._own or client.shared_connection(self._rate)
+        meter = {"seconds": self._timeout, "cache_dir": self._cache_dir, "counted": self._count}
         with self._places:
-            return connection.ask(about, work, seconds=self._timeout, cache_dir=self._cache_dir, counted=self._count)
+            return connection.ask(about, path, params, read, *query, **meter)
 
     def _count(self) -> None:
         with self._lock:
@@ -424,6 +433,31 @@ class YahooMarket(InThreads):
                 hint="Replay a recorded market for a past moment.",
             )
         return now
+
+
+_LOCALE = {"formatted": "false", "lang": "en-US", "region": "US"}
+
+
+def _coin_screen(start: int) -> tuple[Any, ...]:
+    """Coins by market cap from rank `start` on, stablecoins and wrapped ones among them."""
+    order = {"count": MAX_ROWS, "start": start, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    params = {**_LOCALE, "scrIds": "all_cryptocurrencies_us", **order}
+    return "/v1/finance/screener/predefined/saved", params, rows_of.screened_from
+
+
+def _equity_screen(start: int) -> tuple[Any, ...]:
+    """Companies on Nasdaq and the New York Stock Exchange by market cap, from rank `start` on."""
+    on = [{"operator": "eq", "operands": ["exchange", code]} for code in ("NMS", "NYQ")]
+    large = {"operator": "gt", "operands": ["intradaymarketcap", LARGE_CAP]}
+    us = {"operator": "eq", "operands": ["region", "us"]}
+    query = {"operator": "and", "operands": [us, {"operator": "or", "operands": on}, large]}
+    order = {"offset": start, "size": MAX_ROWS, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    posted = {**order, "quoteType": "EQUITY", "query": query, "userId": "", "userIdType": "guid"}
+    return "/v1/finance/screener", _LOCALE, rows_of.screened_from, posted
+
+
+def _quote_question(symbols: Sequence[str]) -> tuple[Any, ...]:
+    return "/v7/finance/quote", {**_LOCALE, "symbols": ",".join(symbols)}, rows_of.quotes_from
 
 
 class MissBook:
@@ -480,6 +514,7 @@ def _typed(about: str) -> Iterator[None]:
     except DeepTraderError:
         raise
     except Exception as error:
+        _log.warning("Yahoo's answer about %s cannot be used", about, exc_info=True)
         detail = f"{type(error).__name__}: {str(error)[:120]}"
         raise MalformedResponse(
             f"Yahoo's answer cannot be used ({about}): {detail}.", hint="It is asked again."

@@ -1,8 +1,8 @@
 """From Yahoo's rows to ours: which bars a chart holds, who may enter the universe, what a row's price is.
 
-A row passes the same questions whoever asked for it: is it an instrument we have a calendar for, priced in dollars and
-alive, what the reviewed list says it is, in agreement with itself and with a second source. A coin nobody reviewed comes
-in only when nothing speaks against it and Yahoo's own link confirms its name; symbols are never guessed from tickers.
+A row passes the same questions whoever asked for it: is it an instrument we have a calendar for, priced in dollars
+and alive, what the reviewed list says it is, in agreement with itself and with a second source. A coin nobody reviewed
+comes in only when nothing speaks against it and Yahoo's own link confirms its name; no symbol is guessed from a ticker.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ...core.errors import (
     SourceError,
     SourceUnreachable,
     TokenNotFound,
+    TooFewBars,
     UnknownToken,
 )
 from ...core.market import Quote
@@ -32,11 +33,12 @@ from ...core.token import Interval, Token, TokenKind, normalize_symbol
 from .calendar import FIRST_YEAR, bar_closes, closes_of_bars_from, next_bar_close
 from .panel import COLUMNS
 from .protocol import INTERVAL_LENGTH, Universe
-from .yahoo_client import Row
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+Row = Mapping[str, Any]
 
 ZONES: Mapping[TokenKind, str] = MappingProxyType({"crypto": "UTC", "equity": "America/New_York"})
 HOURLY_REACH = timedelta(days=729)
@@ -64,6 +66,51 @@ _COINGECKO = "https://api.coingecko.com/api/v3"
 _NO_PRICES: Mapping[str, float] = MappingProxyType({})
 
 Wanted = Literal["crypto", "equity", "both"]
+
+
+# Answers of Yahoo's endpoints
+
+
+def chart_from(answer: Any, about: str) -> tuple[pd.DataFrame, Row]:
+    """A chart's rows by the start of each bar (UTC), and what Yahoo says the symbol is.
+
+    Columns open to volume, `adj_close` (the close adjusted for dividends), `split` (new shares for one, else 0). Prices
+    are adjusted for every split that Yahoo lists.
+
+    Raises:
+        TooFewBars: it holds no bar.
+    """
+    import pandas as pd
+
+    part = (answer["chart"]["result"] or [{}])[0]
+    if not part.get("timestamp"):
+        raise TooFewBars(f"Yahoo sent no bars ({about}).", hint="A new or halted token may have none yet.")
+    quote = part["indicators"]["quote"][0]
+    adjusted = (part["indicators"].get("adjclose") or [{}])[0].get("adjclose") or quote["close"]
+    index = pd.to_datetime(part["timestamp"], unit="s", utc=True)
+    frame = pd.DataFrame({name: quote[name] for name in COLUMNS} | {"adj_close": adjusted}, index=index, dtype=float)
+    frame["split"] = 0.0
+    for event in ((part.get("events") or {}).get("splits") or {}).values():
+        frame.loc[pd.to_datetime(event["date"], unit="s", utc=True), "split"] = (
+            event["numerator"] / event["denominator"]
+        )
+    return frame[frame.index.notna()].sort_index(), part["meta"]
+
+
+def screened_from(answer: Any) -> list[Row]:
+    """The rows of a screen, largest first; none beyond its last page."""
+    return _rows(answer["finance"]["result"][0]["quotes"])
+
+
+def quotes_from(answer: Any) -> list[Row]:
+    """The rows of the symbols that were asked for, those Yahoo knows."""
+    return _rows(answer["quoteResponse"]["result"])
+
+
+def _rows(rows: Any) -> list[Row]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise MalformedResponse("Yahoo's answer is no list of rows.", hint="It is asked again later.")
+    return [row | {"symbol": str(row.get("symbol") or "").strip().upper()} for row in rows]
 
 
 # Bars
@@ -102,18 +149,16 @@ def to_bars(raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: d
     to `moment`: Yahoo's own adjustment for later splits is taken back.
 
     Args:
-        raw: what `Ticker.history(auto_adjust=False, keepna=True)` returns: index of bar starts with a timezone.
+        raw: as `chart_from` gives it.
     """
     import numpy as np
-    import pandas as pd
 
-    frame: Any = raw.rename(columns=str.lower)  # Any: the stubs lose track of frames below
-    starts = frame.index.tz_convert("UTC")
-    events = frame.get("stock splits", pd.Series(dtype=float))
-    splits = {start.to_pydatetime(): float(ratio) for start, ratio in zip(starts, events, strict=False) if ratio > 0}
+    frame: Any = raw  # Any: the stubs lose track of frames below
+    starts = frame.index
+    splits = {start.to_pydatetime(): float(ratio) for start, ratio in frame["split"].items() if ratio > 0}
     later = np.prod([ratio for at, ratio in splits.items() if at > moment])
-    factor = (frame["adj close"] / frame["close"]).to_numpy(float) if kind == "equity" else np.ones(len(frame))
-    frame = frame[list(COLUMNS)].astype("float64")
+    factor = (frame["adj_close"] / frame["close"]).to_numpy(float) if kind == "equity" else np.ones(len(frame))
+    frame = frame[list(COLUMNS)].copy()
     frame[list(COLUMNS[:4])] *= later
     frame["volume"] = frame["volume"].where(frame["volume"] >= 0) / later
     frame["factor"] = np.where(np.isfinite(factor) & (factor > 0), factor, np.nan)
