@@ -81,11 +81,11 @@ def test_a_level_is_always_where_the_last_close_does_not_stand(seed, seen, volat
         value = {name: figure.value or np.nan for name, figure in found.items()}
         assert rsi is not None
         return {
-            "the price at which RSI(14) would be 30": rsi > 30,
-            "the price at which RSI(14) would be 70": rsi > 70,
+            "RSI(14) at 30": rsi > 30,
+            "RSI(14) at 70": rsi > 70,
             "lower Bollinger band": price > value["bb_lower_20_2"],
             "upper Bollinger band": price > value["bb_upper_20_2"],
-            "EMA(200)": price > value["ema_200"],
+            "EMA 200": price > value["ema_200"],
         }
 
     now = state(close)
@@ -98,7 +98,7 @@ def test_a_level_is_always_where_the_last_close_does_not_stand(seed, seen, volat
     assert rsi is not None
     sides = {level.meaning: level.side for level in levels}
     for threshold, beyond in ((70, rsi > 70), (30, rsi > 30)):
-        side = sides.get(f"the price at which RSI(14) would be {threshold}")
+        side = sides.get(f"RSI(14) at {threshold}")
         assert side in (None, "below" if beyond else "above")
 
 
@@ -110,7 +110,7 @@ def test_triggers_come_nearest_first_and_on_the_right_side():
     distances = [abs(crossing.level - reference) for crossing in crossings]
     assert distances == sorted(distances)
     meanings = {crossing.meaning for crossing in crossings}
-    assert meanings >= {f"the price at which RSI(14) would be {threshold}" for threshold in (25, 75)}
+    assert meanings >= {f"RSI(14) at {threshold}" for threshold in (25, 75)}
     assert all((crossing.level > reference) == (crossing.side == "above") for crossing in crossings)
 
 
