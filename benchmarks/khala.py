@@ -191,7 +191,7 @@ def searching(khala: Khala) -> Iterator[Row]:
 
 def recall_at_5(khala: Khala) -> float:
     """Share of the five truly nearest analyses that Chroma returns; texts equally near count as well."""
-    table, index, _ = khala._searching()
+    table, index = khala._table, khala._index
     where = as_filter({"kinds": ("analysis",)})
     entries = table.newest(where, 10_000)
     vectors = embed_texts(khala.embedder, [entry.text for entry in entries])

@@ -43,7 +43,7 @@ def fill(khala: Khala, count: int = 12) -> None:
 
 
 def index_of(khala: Khala) -> ChromaIndex:
-    return khala._searching().index
+    return khala._index
 
 
 def in_chroma(khala: Khala) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ def in_journal(khala: Khala) -> dict[str, dict[str, Any]]:
             for key, value in {"kind": entry.kind, "as_of": entry.as_of, **entry.fields}.items()
             if value is not None
         }
-        for entry in khala._searching().table.newest(SearchFilter(), 10_000)
+        for entry in khala._table.newest(SearchFilter(), 10_000)
     }
 
 
@@ -337,7 +337,11 @@ def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     damaged: Callable[[Callable[[Path], None]], Khala], name: str
 ) -> None:
     what, how = DAMAGE[name]
-    khala = damaged(lambda folder: how(copy_of(folder, what)) and None)
+
+    def damage(folder: Path) -> None:
+        how(copy_of(folder, what))
+
+    khala = damaged(damage)
     assert khala.latest("T1-USD").usable
     assert khala.search("oversold", limit=3)
     health = khala.check()
