@@ -90,8 +90,8 @@ class Upkeep:
             )
         counts = self._table.counts()
         rows = {place: sum(counts.get(kind, 0) for kind in kinds) for place, kinds in PLACES.items()}
-        made = {"changed": changed, "embedded": report.embedded}
-        return RepairReport(entries=sum(counts.values()), rows=rows, was=was, **made)
+        total = sum(counts.values())
+        return RepairReport(entries=total, changed=changed, embedded=report.embedded, rows=rows, was=was)
 
     def check(self) -> HealthReport:
         """Look at everything: the whole journal file, every published record, both published copies in Chroma."""
