@@ -77,8 +77,9 @@ _MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question. `tokens` are symbols. Model tokens (None: not known), `seconds` and `model` are those of the whole
-    run, members included. `age_seconds` is the age of the oldest analysis it was answered from."""
+    """One question. `at` is set by the log that notes it, in real time. `tokens` are symbols. Model tokens (None: not
+    known), `seconds` and `model` are those of the whole run, members included. `age_seconds` is the age of the oldest
+    analysis it was answered from."""
 
     ask_id: str
     at: datetime
@@ -180,7 +181,7 @@ class AskLog:
 
     def note(self, ask: Ask) -> None:
         """Log an ask, or add to the one with its id what is known now. Never raises for what a model wrote."""
-        ask = _cleaned(ask)
+        ask = replace(_cleaned(ask), at=self.clock.now())  # in a replay the market's present is another moment
         with self._lock:
             before = self._waiting.get(ask.ask_id)
             self._waiting[ask.ask_id] = merged(before, ask) if before else ask

@@ -8,12 +8,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
@@ -25,7 +24,6 @@ from .report import Outcome, TokenOutcome
 
 if TYPE_CHECKING:
     from ..khala import Khala
-    from ..khala.journal import Journal
     from ..market_data.protocol import MarketProvider
     from ..token_security.protocol import SecurityProvider
     from .activity import QuietTime
@@ -128,8 +126,8 @@ class CycleContext:
         return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
 
     def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
-        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is waited
-        for nothing renews the lease, and the answer of a call that was given up on is dropped.
+        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is
+        waited for nothing renews the lease, and the answer of a call that was given up on is dropped.
 
         Raises:
             SourceUnreachable: it took too long.
@@ -155,14 +153,9 @@ class CycleContext:
         if self.lease is not None:
             self.lease.beat()
 
-    @contextmanager
-    def fenced(self) -> Iterator[None]:
+    def fenced(self) -> AbstractContextManager[None]:
         """Within the block each write of this thread is refused, in its transaction, once the lease is lost."""
-        if self.lease is None:
-            yield
-            return
-        with fenced(self.khala.journal, self.lease.check):
-            yield
+        return self.khala.journal.fenced(self.lease.check) if self.lease is not None else nullcontext()
 
     # What happened
 
@@ -264,32 +257,3 @@ def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
         raise SourceUnreachable(
             f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
         ) from error
-
-
-_check: ContextVar[Callable[[Any], None] | None] = ContextVar("deeptrader_fence", default=None)
-
-
-@contextmanager
-def fenced(journal: Journal, check: Callable[[Any], None]) -> Iterator[None]:
-    """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
-    own = getattr(journal, "fenced", None)
-    if own is not None:
-        with own(check):
-            yield
-        return
-    if "write" not in vars(journal):
-        journal.write = partial(_fenced_write, journal.write)  # type: ignore[method-assign]
-    mark = _check.set(check)
-    try:
-        yield
-    finally:
-        _check.reset(mark)
-
-
-@contextmanager
-def _fenced_write(write: Callable, *, durable: bool = True):
-    with write(durable=durable) as connection:
-        check = _check.get()
-        if check is not None:
-            check(connection)
-        yield connection
