@@ -106,12 +106,14 @@ def test_a_reading_becomes_an_ask(tmp_path: Path):
     with open_memory(tmp_path) as khala:
         btc, sol = khala.latest("BTC-USD"), khala.latest("SOL-USD")
 
-        def served(*recalls: Any, covered: bool, topic: str = "risk") -> Ask:
+        def served(*recalls: Any, covered: bool, topic: str = "risk", source: AskSource = "push") -> Ask:
             reading = SimpleNamespace(question=SimpleNamespace(topic=topic), recalls=recalls, covered=covered)
-            return ask_of(reading, ask_id="a", at=NOON, source="push")
+            return ask_of(reading, ask_id="a", at=NOON, source=source)
 
         assert served(btc, covered=True).served == "sleep"
         assert served(btc, covered=True).age_seconds == btc.age_seconds
+        assert served(btc, covered=True).tokens_in is None
+        assert served(btc, covered=True, source="command").tokens_in == 0
         assert served(btc, sol, covered=False).served == "partly"
         assert served(sol, covered=False).served == "none"
         assert served(sol, covered=False).age_seconds is None

@@ -37,6 +37,8 @@ Served = Literal["sleep", "partly", "scratch", "none", "refused", "empty"]
 """sleep: memory knew all that was asked about, fresh. partly: some of it. scratch: nothing, and the team worked it out.
 none: it was not about what memory holds. refused: memory said that it cannot tell. empty: no answer came."""
 
+ALONE: tuple[AskSource, ...] = ("command", "page", "rest")
+"""Where code answers by itself when no model does."""
 MARKET = ""
 """Stands for the token of an ask about no token in particular."""
 NOT_HELD = "not_held"
@@ -124,6 +126,7 @@ def ask_of(
     recalls, topic = reading.recalls, reading.question.topic
     fresh = any(recall.usable for recall in recalls)
     served: Served = "sleep" if reading.covered else "partly" if fresh else "none"
+    used = 0 if source in ALONE else None  # what a model took is added when its run ends
     ages = [recall.age_seconds for recall in recalls if recall.usable and recall.age_seconds is not None]
     return Ask(
         ask_id,
@@ -132,6 +135,8 @@ def ask_of(
         tokens=tuple(recall.symbol for recall in recalls),
         topic=topic or "state",
         served="refused" if topic == NOT_HELD else served,
+        tokens_in=used,
+        tokens_out=used,
         seconds=seconds,
         session=session,
         age_seconds=max(ages, default=None),
