@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,6 +15,7 @@ from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
 from ...core.settings import Settings
 from ...core.token import Interval
+from ..in_time import OutOfTime, in_time
 from ..khala.records import Recall
 from .budgets import Budget
 from .report import Outcome, TokenOutcome
@@ -227,33 +225,15 @@ Step = Callable[[CycleContext], object]
 """Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
 
 
-def in_background[T](work: Callable[[], T], *, inherit: bool = True) -> Future[T]:
-    """Start work in a thread of its own that no exit waits for; with this thread's meters and manners to `inherit`."""
-    future: Future[T] = Future()
-    context = copy_context() if inherit else Context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="deeptrader-work", daemon=True).start()
-    return future
-
-
 def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
     """What `work` gives, in a thread that is left to itself when it takes longer than so many seconds.
 
     Raises:
         SourceUnreachable: it took too long.
     """
-    future = in_background(work)
     try:
-        return future.result(timeout=seconds)
-    except TimeoutError as error:
-        if future.done():
-            raise  # the work's own
+        return in_time(work, lambda: seconds)
+    except OutOfTime as error:
         raise SourceUnreachable(
             f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
         ) from error
