@@ -67,7 +67,7 @@ def test_the_shipped_texts_are_short_and_bring_no_figure_of_their_own(name):
     text = load_instructions(name, settings=make_settings(max_position_percent=7.0))
 
     assert estimate_tokens(text) <= 250
-    assert set(re.findall(r"\d+", text)) == {"7"}
+    assert set(re.findall(r"\d+", text)) == {"7"}, "only what comes from settings"
     assert "JSON" not in text
 
 
