@@ -28,7 +28,7 @@ def measure(size: int) -> dict[str, Any]:
     from deeptrader.core.settings import load_settings
     from deeptrader.toolkits.khala import Khala
     from deeptrader.toolkits.market_data import SimulatedMarket
-    from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
+    from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 
     clock = ManualClock(START)
     with tempfile.TemporaryDirectory() as folder:

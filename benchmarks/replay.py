@@ -109,7 +109,8 @@ class Memory:
         assert quote is not None
         newest = max(close for close in self._tape.bar_closes if close <= now - self._rules.grace)
         atr, then, price = analysis.value("atr_14") or 0.0, analysis.reference_price, quote.price
-        crossed = any(min(then, price) < trigger.level < max(then, price) for trigger in analysis.triggers)
+        low, high = sorted((analysis.price, price))  # levels are those of the bar's close
+        crossed = any(low < trigger.level < high for trigger in analysis.triggers)
         return analysis.bar_close < newest or abs(price - then) > self._rules.band_atr * atr or crossed
 
 

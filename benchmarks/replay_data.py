@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from deeptrader.core.market import Quote
 from deeptrader.core.security import SecurityReport
+from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Interval, Token
-from deeptrader.toolkits.khala.records import MarketAnalysis, Provenance, Trigger
+from deeptrader.toolkits.khala.freshness import rules_of
+from deeptrader.toolkits.khala.records import MarketAnalysis, Provenance, core_figures
 from deeptrader.toolkits.market_data.indicators import compute_many
 from deeptrader.toolkits.market_data.signals import decide_signal, triggers
 
@@ -52,11 +54,7 @@ class Tape:
         newest = max(n for n, close in enumerate(self.bar_closes) if close <= now)
         found = self.analyses[newest][token]
         quote = Quote(symbol=found.token.symbol, price=price, as_of=now, fetched_at=now, source="replay")
-        sides = tuple(
-            Trigger(level=t.level, side="above" if t.level > price else "below", meaning=t.meaning)
-            for t in found.triggers
-        )
-        return found.model_copy(update={"quote": quote, "triggers": sides, "computed_at": now, "fetched_at": now})
+        return found.model_copy(update={"quote": quote, "computed_at": now, "fetched_at": now})
 
 
 def recorded_tape(count: int = 40, days: int = 45) -> Tape:
@@ -154,6 +152,7 @@ def _tape(
 
 def _analysis(token: Token, interval: Interval, close: datetime, length: timedelta, frame, figures) -> MarketAnalysis:
     price = float(frame["close"].iloc[-1])
+    rsi, bollinger, further = core_figures(figures)
     return MarketAnalysis(
         token=token,
         interval=interval,
@@ -162,12 +161,15 @@ def _analysis(token: Token, interval: Interval, close: datetime, length: timedel
         computed_at=close,
         next_bar_due=close + length,
         price=price,
-        figures=figures,
+        rsi=rsi,
+        bollinger=bollinger,
+        figures=further,
         signal=decide_signal(figures, price=price),
         triggers=triggers(figures, frame, reference_price=price),
         security=SecurityReport(
             symbol=token.symbol, verdict="not_applicable", checked_at=START, expires_at=START + timedelta(days=400)
         ),
+        rules=rules_of(load_settings()),
         provenance=Provenance(
             provider="replay", inputs_hash=f"{token.symbol}{close:%d%H}", code_version="replay", bars=len(frame)
         ),

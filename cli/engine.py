@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +10,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..toolkits.sleep_mode.anticipation.asked import AnticipationScore
-from ..toolkits.sleep_mode.ledger.records import LedgerSummary
+from ..core.formats import percent_text, time_text
+from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
+from ..toolkits.sleep_mode.ledger import LedgerSummary
+from ..toolkits.sleep_mode.topics import TOPICS
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, plain_table, print_json, stamp
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(plan)
-    app.command()(ledger)
+from .output import DASH, console, plain_table, print_json
 
 
 def plan(
@@ -29,40 +27,55 @@ def plan(
 ) -> None:
     """What the next cycle would do, in order, and why. Nothing is fetched but the universe."""
     with runtime_for(data_dir, market, as_of) as runtime:
-        made = runtime.engine.preview()
+        made, foreseen = runtime.engine.preview(), runtime.engine.foresight.standing()
         if json:
             items = [
                 {
                     "symbol": item.token.symbol,
                     "interval": item.interval,
                     "action": item.action,
-                    "deep": item.deep,
                     "priority": item.priority,
                     "reason": item.reason,
                     "terms": dict(item.terms),
                 }
                 for item in made.items
             ]
-            print_json({"schema_version": 1, "made_at": made.made_at, "notes": list(made.notes), "items": items})
+            document = {"schema_version": 2, "made_at": made.made_at, "notes": list(made.notes), "items": items}
+            print_json(document | {"foreseen": foreseen})
             return
         table = plain_table(">#", "Token", "Bars", "Action", ">Priority", "Why")
         for number, item in enumerate(made.items[:limit], 1):
-            action = item.action + (" +deep" if item.deep and item.action == "refresh" else "")
             style = "bold" if item.action == "refresh" else "dim"
             table.add_row(
                 str(number),
                 item.token.symbol,
                 item.interval,
-                Text(action, style=style),
+                Text(item.action, style=style),
                 f"{item.priority:.3g}",
                 Text(item.reason),
             )
-        console.print(f"The next cycle, planned at {stamp(made.made_at)} UTC")
+        console.print(f"The next cycle, planned at {time_text(made.made_at)}")
         console.print(table)
         if len(made.items) > limit:
             console.print(f"... and {len(made.items) - limit} more (--limit)", style="dim")
         for note in made.notes:
             console.print(Text(f"note: {note}"))
+        _print_foreseen(foreseen, limit)
+
+
+def _print_foreseen(foreseen: Sequence[Foreseen], limit: int) -> None:
+    """What is expected to be asked, why, and what stands ready for it."""
+    if not foreseen:
+        console.print("\nNo question is foreseen yet.")
+        return
+    console.print("\nForeseen questions, the likeliest first")
+    table = plain_table(">Chance", "Token", "Topic", "Prepared", "Why")
+    for pair in foreseen[:limit]:
+        cells = (percent_text(pair.chance), pair.symbol or "the market", TOPICS[pair.topic].label)
+        table.add_row(*(Text(cell) for cell in cells), Text(", ".join(pair.prepared) or DASH), Text(pair.why))
+    console.print(table)
+    if len(foreseen) > limit:
+        console.print(f"... and {len(foreseen) - limit} more (--limit)", style="dim")
 
 
 def ledger(
@@ -79,13 +92,13 @@ def ledger(
         window = timedelta(days=days)
         if plot is not None:
             ledger.plot(str(plot), window)
-        score = runtime.engine.anticipator.score(window)
+        score = runtime.engine.foresight.score(window)
         if json:
-            document = {"schema_version": 1, "ledger": ledger.as_json(window), "anticipation": score.as_dict()}
+            document = {"schema_version": 2, "ledger": ledger.as_json(window), "foresight": score.as_dict()}
             print_json(document | ({"plot": str(plot)} if plot else {}))
             return
         _print_ledger(ledger.summary(window), days)
-        _print_anticipation(score)
+        _print_foresight(score)
         if plot is not None:
             console.print(f"Plot: {plot}", markup=False)
 
@@ -93,7 +106,7 @@ def ledger(
 def _print_ledger(summary: LedgerSummary, days: float) -> None:
     cycles = summary.cycles
     younger = summary.until - summary.since < timedelta(days=days) - timedelta(minutes=1)
-    span = f"Since the ledger began, {stamp(summary.since)} UTC" if younger else f"The last {days:g} days"
+    span = f"Since the ledger began, {time_text(summary.since)}" if younger else f"The last {days:g} days"
     console.print(Text(span, style="bold"))
     money = f", {cycles.usd:.4f} USD" if cycles.usd else ""
     unpriced = f" ({cycles.unpriced_tokens:,.0f} of them without a known price)" if cycles.unpriced_tokens else ""
@@ -121,41 +134,48 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
     console.print(table if table.row_count else "No answer is on record yet.")
     saved = summary.savings
     if saved.compared:
+        rivals = ", ".join(f"{way} ({count})" for way, count in saved.rivals.items())
+        word = "saved" if saved.tokens >= 0 else "cost"
         console.print(
-            f"Against measured runs from scratch, {saved.compared} answers saved {saved.tokens:,.0f} tokens and "
-            f"{saved.seconds:.1f} s; net of what sleep spent {summary.net_tokens or 0:,.0f} tokens.",
-            markup=False,
+            Text(
+                f"Against the cheapest rival, {rivals}, {saved.compared} answers from sleep {word} "
+                f"{abs(saved.tokens):,.0f} input tokens; net of what sleep spent {summary.net_tokens or 0:,.0f}."
+            )
         )
-    if saved.not_measured:
-        console.print(f"{saved.not_measured} answers of kinds never measured from scratch count for nothing here.")
-    for worth in summary.tokens[:10]:
+    if saved.not_counted:
+        console.print(f"{saved.not_counted} answers without measured tokens count for nothing here.")
+    for worth in [token for token in summary.tokens if token.served][:10]:
         uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
         even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
         console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))
 
 
-def _print_anticipation(score: AnticipationScore) -> None:
-    """How well questions were foreseen: of those asked, and of those prepared."""
-    total = score.total
-    if not total.asked:
-        console.print(f"Foresight: {total.prepared} answers prepared, no question asked yet.")
+def _print_foresight(score: ForesightScore) -> None:
+    """How well questions were foreseen: of those asked, and of those predicted."""
+    if not score.asked:
+        console.print("Foresight: no question asked yet, so nothing to judge it by.")
         return
-    table = plain_table("Foresight", ">Asked", ">Foreseen", ">Recall", ">Prepared", ">Used", ">Precision")
-    for name, row in (("all kinds", total), *sorted(score.by_kind.items())):
-        cells = (row.asked, row.hits, _share(row.recall), row.prepared, row.used, _share(row.precision))
-        table.add_row(name, *(str(cell) for cell in cells))
+    console.print(
+        f"Foresight: {score.hits} of {score.asked} questions had been foreseen (recall {_share(score.recall)}); "
+        f"{score.came_true} of {score.predicted} predictions came true (precision {_share(score.precision)})."
+    )
+    table = plain_table("Topic", ">Asked", ">Foreseen")
+    for name, (asked, hits) in sorted((score.by_topic or {}).items(), key=lambda row: -row[1][0]):
+        table.add_row(TOPICS[name].label if name in TOPICS else name, str(asked), str(hits))
     console.print(table)
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.0f} %"
+    return DASH if value is None else percent_text(value)
 
 
 _SERVED = {
     "sleep": "from sleep",
     "partly": "partly from sleep",
     "scratch": "from scratch",
-    "none": "not about a market",
+    "none": "not in memory",
+    "refused": "refused: memory cannot tell",
+    "empty": "no answer came",
 }
 
 

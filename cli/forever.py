@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.cycle.cycle_report import CycleReport
+from ..toolkits.sleep_mode.report import CycleReport
 from .output import console
 from .sleep import print_report
 

@@ -8,16 +8,13 @@ import typer
 from rich.text import Text
 
 from ..core.security import SecurityReport
+from ..core.token import Contract
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_json, stamp
 
 _STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow", "not_applicable": "dim"}
 _VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(security)
 
 
 def security(
@@ -36,7 +33,7 @@ def security(
         now = runtime.khala.clock.now()  # opened first: a recorded market stands where it was last slept on
         if chain is not None:
             name, symbol = f"{token} on {chain}", None
-            report = runtime.security.check_contract(chain, token, now=now, refresh=refresh)
+            report = runtime.security.check(Contract(chain=chain, address=token), now=now, refresh=refresh)
         else:
             known = find_token(runtime, token, ask_market=True)
             name, symbol = known.symbol, known.symbol

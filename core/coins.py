@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 from .token import Token, TokenKind
 
+OLD_AFTER_DAYS = 180
+"""Half a year: about as long as it takes for a dozen of the largest hundred coins to change."""
+
 CoinCategory = Literal["coin", "stablecoin", "wrapped"]
 
 _NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
@@ -32,13 +35,14 @@ _STABLE_WORDS = re.compile(
 )
 _WRAPPED_WORDS = re.compile(
     r"\bwrapped\b|\bbridged\b|\bstaked\b|\brestaked\b|\bliquid staking\b|\bpegged\b|\bbep-?2\b"
-    r"|\bw?(?:st|re|ez|rs|cb)eth\b|\btokenized\b|\btokenised\b|\bgold\b",
+    r"|\bw?(?:st|re|ez|rs|cb)eth\b|\btokeni[sz]ed\b|\bgold\b|\bsilver\b|\bxstocks?\b|\bliquidity provider\b|\blp\b"
+    r"|\bheloc\b|\btreasur(?:y|ies)\b|\bt-?bills?\b|\bvault\b|\baave (?:ethereum|v\d)\b|\bderivative\b",
     re.IGNORECASE,
 )
 _STABLE_TICKER = re.compile(r"^(?:[A-Z]{0,4}USD[A-Z0-9]{0,2}|EUR[A-Z]|[A-Z]{1,2}DAI)$")
 _WRAPPED_TICKER = re.compile(
-    r"^(?:(?:W|CB|ST|WST|T|H|LB|SOLV|K|S|R|M|EZ|RS|WB|WE|OS|F)(?:BTC|ETH|EETH|STETH)"
-    r"|W(?:SOL|BNB|TRX|AVAX|POL|MATIC|DOGE|XRP)|(?:JITO|M|BN|B|J|JUP|S|ST)SOL)$"
+    r"^(?:[A-Z0-9]{1,6}(?:BTC|ETH)|W(?:SOL|BNB|TRX|AVAX|POL|MATIC|DOGE|XRP|HBAR|EOS)|(?:JITO|M|BN|B|BB|J|JUP|S|ST)SOL"
+    r"|A(?:ETH|POL|ARB|OPT|BAS|AVA)[A-Z]{3,}|V(?:BNB|USDT|USDC|CAKE))$"
 )
 
 
@@ -130,6 +134,18 @@ def fallback_equities(count: int = 50) -> tuple[Equity, ...]:
 def reviewed_on() -> datetime:
     """When the list was last reviewed (UTC): its order by size is of that day."""
     return datetime.fromisoformat(_file("coins")["reviewed"]).replace(tzinfo=UTC)
+
+
+def age_warning(now: datetime) -> str | None:
+    """One line when the list is old enough to miss large newcomers, None while it is not.
+
+    What is not on it is admitted by evidence only (name, link, price) or held back with its reason.
+    """
+    age = (now - reviewed_on()).days
+    if 0 <= age <= OLD_AFTER_DAYS:
+        return None
+    dated = f"The list of coins and equities is of {reviewed_on():%Y-%m-%d}"
+    return f"{dated}, {age} days old: large newcomers may be held back." if age > 0 else f"{dated}, in the future."
 
 
 def coin_for_symbol(symbol: str) -> Coin | None:

@@ -15,6 +15,8 @@ DeepTraderError
 │   ├── TokenNotFound            the source does not know the token
 │   ├── TokenDelisted            the source says the token no longer trades
 │   ├── TooFewBars               an answer came with too little in it to work on
+│   ├── ImplausiblePrices        an answer came, and its prices cannot be (a split half seen, another unit)
+│   ├── NotPublishedYet          what should exist by now is not there yet; ask again after `retry_after`
 │   └── CircuitOpen              the breaker is open after repeated failures
 ├── StoreError                 memory could not be read or written (exit code 4)
 │   ├── StoreUnavailable         the data directory is missing or unreadable
@@ -126,6 +128,22 @@ class TooFewBars(SourceError):
     pass
 
 
+class ImplausiblePrices(SourceError):
+    """`problems` are their kinds, one for each bar: see `check_bars` in market data."""
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
+
+
+class NotPublishedYet(SourceError):
+    """`retry_after` is how many seconds to leave the source alone about it."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
 class CircuitOpen(SourceError):
     pass
 
@@ -174,9 +192,9 @@ class Unforeseen(DeepTraderError):
     """What raised an exception that is none of ours, typed so that it costs one token or one step and not a cycle."""
 
     @classmethod
-    def of(cls, error: BaseException, what: str) -> Unforeseen:
-        """The typed error for `error`, raised while doing `what`; only its kind is told, its text may hold secrets."""
-        return cls(f"{what}: an unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+    def of(cls, error: BaseException) -> Unforeseen:
+        """The typed error for `error`. Only its kind is told: its text may hold secrets."""
+        return cls(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
 
 
 class InstallationError(DeepTraderError):

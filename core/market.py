@@ -40,6 +40,7 @@ class Figure(Record):
         default=None,
         description="why there is no value: insufficient_history, flat_prices, gap, no_volume, no_data, failed",
     )
+    gaps: int = Field(default=0, description="missing bars among those it rests on, which it bridges")
     forming: bool = Field(default=False, description="True when the bar that has not closed yet entered the figure")
 
     def model_post_init(self, _context: object) -> None:

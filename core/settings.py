@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     instructions_dir: Path | None = None
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
+    chroma_token: SecretStr | None = Field(default=None, repr=False, description="token that the server asks for")
+    chroma_basic: SecretStr | None = Field(default=None, repr=False, description="user:password that it asks for")
 
     # Market and universe
     market: MarketId = "yahoo"
@@ -113,8 +115,8 @@ class Settings(BaseSettings):
         description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
     )
     goplus_requests_per_minute: Positive = 25
-    goplus_app_key: str | None = Field(default=None, repr=False)
-    goplus_app_secret: str | None = Field(default=None, repr=False)
+    goplus_app_key: SecretStr | None = Field(default=None, repr=False)
+    goplus_app_secret: SecretStr | None = Field(default=None, repr=False)
     goplus_url: str = "https://api.gopluslabs.io"
     honeypot_is_url: str = "https://api.honeypot.is"
     rugcheck_url: str = "https://api.rugcheck.xyz"
@@ -206,8 +208,9 @@ def _validated(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
+        secret = re.search("key|secret|token|password", name, re.IGNORECASE) and "budget" not in name
         raise SettingsError(
-            f"Setting {name!r}: {first['msg']} (got {first.get('input')!r}).",
+            f"Setting {name!r}: {first['msg']}" + ("." if secret else f" (got {first.get('input')!r})."),
             hint=f"Correct DEEPTRADER_{name.partition('.')[0].upper()}, the settings file or the argument.",
         ) from error
     except SourceUnreadable as error:  # a variable that should hold JSON and does not

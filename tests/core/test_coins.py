@@ -1,10 +1,12 @@
 import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
 from deeptrader.core.coins import (
+    age_warning,
     aliases_for,
     base_ticker,
     coin_for_id,
@@ -20,6 +22,7 @@ from deeptrader.core.coins import (
     look_like_wrapped_or_stable,
     plain_name,
     reviewed_coins,
+    reviewed_on,
 )
 from deeptrader.core.token import normalize_symbol
 
@@ -145,3 +148,62 @@ def test_loading_the_list_pulls_in_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("TIA-USD", "Celestia"),
+        ("CC37263-USD", "Canton"),
+        ("WLFI33251-USD", "World Liberty Financial"),
+        ("PI35697-USD", "Pi"),
+        ("XPL-USD", "Plasma"),
+        ("NIGHT39064-USD", "Midnight"),
+        ("MON30495-USD", "Monad"),
+        ("ZRO26997-USD", "LayerZero"),
+        ("LIT39125-USD", "Lighter"),
+        ("FLR-USD", "Flare"),
+        ("HTX-USD", "HTX DAO"),
+        ("AERO29270-USD", "Aerodrome Finance"),
+        ("CFX-USD", "Conflux"),
+        ("ETHFI-USD", "ether.fi"),
+        ("SYRUP-USD", "Maple Finance"),
+        ("JST-USD", "JUST"),
+        ("SUN-USD", "Sun [New]"),
+    ],
+)
+def test_large_newcomers_are_known_by_symbol_and_name(symbol, name):
+    coin = coin_for_symbol(symbol)
+    assert coin is not None
+    assert coin.category == "coin"
+    assert coin.answers_to(f"{name} USD")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name", "category"),
+    [
+        ("AETHWETH-USD", "Aave Ethereum WETH", "wrapped"),
+        ("AETHUSDT-USD", "Aave Ethereum USDT", "wrapped"),
+        ("ABASCBBTC-USD", "Aave v3 cbBTC", "wrapped"),
+        ("JLP-USD", "Jupiter Perps LP", "wrapped"),
+        ("FIGRHELOC-USD", "Figure Heloc", "wrapped"),
+        ("CLBTC-USD", "clBTC", "wrapped"),
+        ("UNIBTC-USD", "Universal BTC", "wrapped"),
+        ("PUFETH-USD", "pufETH", "wrapped"),
+        ("TSLAX12345-USD", "Tesla xStock", "wrapped"),
+        ("BUIDL-USD", "Something Treasury Fund", "wrapped"),
+        ("GHO-USD", "GHO", "stablecoin"),
+    ],
+)
+def test_what_wraps_stakes_bridges_or_tokenises_another_is_told(symbol, name, category):
+    coin = coin_for_symbol(symbol)
+    guess = look_like_wrapped_or_stable(f"{name} USD", symbol)
+    assert (coin.category if coin else guess and guess[0]) == category
+    if category == "wrapped":
+        assert guess is not None  # as its kind is, whether or not it is on the list
+
+
+def test_an_old_list_says_so():
+    assert age_warning(reviewed_on() + timedelta(days=180)) is None
+    assert "181 days old" in (age_warning(reviewed_on() + timedelta(days=181)) or "")
+    assert "in the future" in (age_warning(reviewed_on() - timedelta(days=2)) or "")

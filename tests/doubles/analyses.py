@@ -11,27 +11,17 @@ from deeptrader.core.market import Action, Figure, Quote, Signal
 from deeptrader.core.security import SecurityCheck, SecurityReport, Verdict
 from deeptrader.core.settings import Settings
 from deeptrader.core.token import Interval, Token, TokenKind
-from deeptrader.toolkits.khala.records import Document, MarketAnalysis, Provenance, Trigger
+from deeptrader.toolkits.khala.freshness import rules_of
+from deeptrader.toolkits.khala.records import Document, MarketAnalysis, Provenance, Trigger, core_figures
 from deeptrader.toolkits.market_data.calendar import next_bar_close
+from deeptrader.toolkits.market_data.figures import SPECS
 
 BAR_CLOSE = datetime(2026, 3, 2, tzinfo=UTC)
 """Close of the daily bar that built analyses rest on, unless told otherwise: a Monday's midnight."""
 NOW = BAR_CLOSE + timedelta(minutes=6)
 """A moment at which a built analysis is FRESH: one minute after it was computed."""
 
-UNITS: dict[str, Any] = {
-    "rsi_14": "index",
-    "adx_14": "index",
-    "bb_percent_b_20_2": "ratio",
-    "bb_bandwidth_20_2": "ratio",
-    "volatility_30": "ratio",
-    "return_1": "ratio",
-    "return_7": "ratio",
-    "return_30": "ratio",
-    "distance_high_52w": "ratio",
-    "distance_low_52w": "ratio",
-    "volume_ratio_20": "ratio",
-}
+_UNKNOWN = {"unit": "price", "definition": "a figure that the catalogue does not have"}
 
 
 def make_token(symbol: str = "BTC-USD", *, name: str = "", kind: TokenKind | None = None) -> Token:
@@ -76,11 +66,12 @@ def make_figures(
     values.update(changes or {})
     figures = {}
     for name, value in values.items():
-        unit = UNITS.get(name, "price")
+        spec = SPECS.get(name)
+        about: dict[str, Any] = {"unit": spec.unit, "definition": spec.definition} if spec else _UNKNOWN
         if isinstance(value, str):
-            figures[name] = Figure(value=None, unit=unit, definition=name, absent=value)
+            figures[name] = Figure(value=None, absent=value, **about)
         elif value is not None:
-            figures[name] = Figure(value=float(value), unit=unit, definition=name)
+            figures[name] = Figure(value=float(value), **about)
     return figures
 
 
@@ -130,8 +121,10 @@ def make_analysis(
     security: SecurityReport | Verdict | None = "safe",
     triggers: tuple[Trigger, ...] = (),
     figures: Mapping[str, float | str | None] | None = None,
+    security_absent: str = "",
     report: str | None = None,
     simulated: bool = False,
+    settings: Settings | None = None,
 ) -> MarketAnalysis:
     """A complete analysis, FRESH one minute after it was computed (`NOW` for the default bar).
 
@@ -147,6 +140,7 @@ def make_analysis(
     built = make_figures(price, rsi=rsi, percent_b=percent_b, changes=figures)
     if action is None and rsi is not None:
         action = "buy" if rsi < 30 and percent_b <= 0 else "sell" if rsi > 70 and percent_b >= 1 else "hold"
+    own, bands, further = core_figures(built)
     inputs = f"{token.symbol}{interval}{bar_close}{price}{rsi}{percent_b}{figures}"
     return MarketAnalysis(
         token=token,
@@ -157,10 +151,14 @@ def make_analysis(
         next_bar_due=next_bar_close(token.kind, interval, bar_close),
         price=price,
         quote=quote,
-        figures=built,
+        rsi=own,
+        bollinger=bands,
+        figures=further,
         signal=Signal(action=action, rule="RSI and band", reason=f"RSI {rsi}"),
         triggers=triggers,
         security=security,
+        security_absent=security_absent,
+        rules=rules_of(settings or make_settings()),
         report=report if report is not None else f"{token.symbol} closed at {price:g}. RSI(14) is {rsi}.",
         provenance=Provenance(
             provider="test",

@@ -27,6 +27,11 @@ Behaviours of a symbol's chart (`behave(symbol, *names)`: one for each request t
     reset        closes the connection without a word
     frozen       bars that ended 40 days ago
     other_coin   bars at fifty times the price
+    split        bars as after a split of four for one that the quote has not seen
+    half_split   bars older than thirty days as before such a split
+    spike        one bar at a hundred times the price
+    outside      the newest closed bar's close lies above its high
+    late         the newest closed bar is not there yet
 Screens, quotes and cookie pages misbehave as a whole: `server.behave("screen", ...)`, "quotes", "cookie".
 A row's fields can be overridden: `server.listings["UNI7083-USD"].row["longName"] = "Unicorn USD"`.
 """
@@ -50,7 +55,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
@@ -77,6 +82,10 @@ class Listing:
     price: float = 100.0
     supply: float = 1e9
     row: dict[str, Any] = field(default_factory=dict)
+    dividends: dict[float, float] = field(default_factory=dict)
+    """Amount by the start of the bar (epoch seconds) on which the share goes ex dividend."""
+    splits: dict[float, float] = field(default_factory=dict)
+    """New shares for one, by the start of the first bar after the split. Prices are taken to be adjusted for it."""
     daily: list[list[float | None]] | None = None
     """Fixed daily rows [bar start in epoch seconds, open, high, low, close, volume] in place of the made-up ones."""
 
@@ -193,6 +202,19 @@ class YahooServer:
             rows[-4] = [rows[-4][0], None, None, None, None, None]
         if behaviour == "other_coin":
             rows = [[row[0], *(None if v is None else v * 50 for v in row[1:5]), row[5]] for row in rows]
+        if behaviour in ("split", "half_split"):
+            factor, until = (0.25, len(rows)) if behaviour == "split" else (4.0, -30)
+            rows[:until] = [
+                [row[0], *(None if v is None else v * factor for v in row[1:5]), row[5]] for row in rows[:until]
+            ]
+        if behaviour == "spike":
+            rows[-9] = [rows[-9][0], *(100 * (value or 0) for value in rows[-9][1:5]), rows[-9][5]]
+        if behaviour == "outside":
+            rows[-2] = [*rows[-2][:4], 2 * (rows[-2][2] or 0), rows[-2][5]]
+        if behaviour == "late":
+            starts = [datetime.fromtimestamp(row[0] or 0, UTC) for row in rows]
+            closed = [next_bar_close(listing.kind, interval, start) <= self.clock.now() for start in starts]
+            del rows[max(at for at, done in enumerate(closed) if done)]
         rows = [] if behaviour == "empty" else [row for row in rows if row[0] is not None and row[0] >= since]
         return _chart(listing, interval, rows, self.clock.now())
 
@@ -266,9 +288,9 @@ def _chart(listing: Listing, interval: Interval, rows: list[list[float | None]],
     meta = {
         "currency": listing.row.get("currency", "USD"),
         "symbol": listing.symbol,
-        "instrumentType": "CRYPTOCURRENCY" if listing.kind == "crypto" else "EQUITY",
+        "instrumentType": listing.row.get("quoteType", "CRYPTOCURRENCY" if listing.kind == "crypto" else "EQUITY"),
         "exchangeTimezoneName": listing.row.get("exchangeTimezoneName", zone),
-        "regularMarketPrice": listing.price,
+        "regularMarketPrice": listing.row.get("regularMarketPrice", listing.price),
         "regularMarketTime": int(now.timestamp()),
         "priceHint": 2,
         "dataGranularity": interval,
@@ -293,9 +315,28 @@ def _chart(listing: Listing, interval: Interval, rows: list[list[float | None]],
     result = {
         "meta": meta,
         "timestamp": [int(stamp or 0) for stamp in stamps],
-        "indicators": {"quote": [quote], "adjclose": [{"adjclose": columns[3]}]},
+        "indicators": {"quote": [quote], "adjclose": [{"adjclose": _adjusted(listing, stamps, columns[3])}]},
+        "events": {
+            "dividends": {str(int(at)): {"date": int(at), "amount": paid} for at, paid in listing.dividends.items()},
+            "splits": {
+                str(int(at)): {"date": int(at), "numerator": new, "denominator": 1, "splitRatio": f"{new:g}:1"}
+                for at, new in listing.splits.items()
+            },
+        },
     }
     return {"chart": {"result": [result], "error": None}}
+
+
+def _adjusted(listing: Listing, stamps: list[float | None], closes: list[float | None]) -> list[float | None]:
+    """Closes as Yahoo adjusts them: before each dividend lower by its share of the close before it."""
+    if not listing.dividends:
+        return closes
+    factors = [1.0] * len(closes)
+    for at, paid in listing.dividends.items():
+        before = [row for row, stamp in enumerate(stamps) if stamp is not None and stamp < at and closes[row]]
+        for row in before:
+            factors[row] *= 1 - paid / (closes[before[-1]] or 1)
+    return [None if close is None else close * factor for close, factor in zip(closes, factors, strict=True)]
 
 
 class _Server(ThreadingHTTPServer):
@@ -362,7 +403,7 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
                 routes[url.path]()
             elif url.path.startswith("/v8/finance/chart/"):
                 with server.busy():
-                    self._chart(url.path.rpartition("/")[2], query)
+                    self._chart(unquote(url.path.rpartition("/")[2]), query)
             elif not self._misbehave(server.behaviour("cookie")):  # the cookie and consent pages
                 self._send(b"<html></html>", kind="text/html")
 

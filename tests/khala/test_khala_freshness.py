@@ -66,6 +66,8 @@ def test_what_is_read_before_its_bar_closed_comes_from_the_future(
     recall = khala.latest("BTC-USD")
     assert (recall.freshness, codes(recall)) == (Freshness.STALE, ["not_yet"])
     clock.set(BAR_CLOSE)
+    assert codes(khala.latest("BTC-USD")) == ["from_future"]  # it was computed five minutes later
+    clock.set(BAR_CLOSE + timedelta(minutes=5))
     assert codes(khala.latest("BTC-USD")) == []
 
 
@@ -180,7 +182,7 @@ def test_the_same_finding_checked_again_holds_without_a_new_analysis(
     publish(make_analysis(security=make_security(checked_at=NOW - HOUR, ttl=2 * HOUR)))
     clock.set(NOW + HOUR)
     assert khala.set_security("BTC-USD", make_security(checked_at=clock.now())) is True
-    assert khala.set_security("BTC-USD", make_security(checked_at=clock.now() + HOUR)) is False
+    assert khala.set_security("BTC-USD", make_security(checked_at=clock.now() + timedelta(minutes=1))) is False
     assert codes(seen(khala, 100, clock.now())) == []
 
 
@@ -397,3 +399,76 @@ def test_without_an_atr_a_price_may_move_a_little_and_after_flat_prices_not_at_a
     recall = seen(khala, 100.1, NOW + timedelta(seconds=1), "FLAT-USD")
     assert codes(recall) == ["price_moved"]
     assert "no ATR" in recall.reasons[0].detail
+
+
+def test_what_was_made_under_other_rules_is_not_fresh(publish: Publish, open_khala: Callable[..., Khala]) -> None:
+    publish(make_analysis())
+    for changed in (
+        {"rsi_oversold": 25.0},
+        {"rsi_overbought": 80.0},
+        {"extra_indicators": ("sma(length=10)",)},
+        {"security_allowed_verdicts": ("safe",)},
+    ):
+        recall = open_khala(**changed).latest("BTC-USD")
+        assert (recall.freshness, codes(recall)) == (Freshness.STALE, ["rules_changed"])
+        assert "RSI 30/70" in recall.reasons[0].detail
+    assert open_khala(price_band_atr=0.7).latest("BTC-USD").usable  # decided at each read, nothing was made by it
+
+
+def test_without_anybody_to_ask_about_security_nothing_is_missing(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis(security=None, security_absent="no_provider"), make_analysis("ETH-USD", security=None))
+    assert khala.latest("BTC-USD").usable
+    assert khala.latest("ETH-USD").missing == ("security",)
+    khala.set_security("BTC-USD", make_security("danger", checked_at=NOW))  # somebody was asked after all
+    assert codes(khala.latest("BTC-USD")) == ["security_changed"]
+
+
+def test_a_threshold_crossed_between_the_bars_close_and_the_computation_counts(khala: Khala, publish: Publish) -> None:
+    """What was found about the bar was no longer so when it was computed: neither side may be called fresh."""
+    up = Trigger(level=100.5, side="above", meaning="RSI(14) at 70")
+    publish(make_analysis(price=100.0, quote=100.8, triggers=(up,)))
+    assert codes(khala.latest("BTC-USD")) == ["threshold_crossed"]
+    khala.observe([make_quote(price=100.4, as_of=NOW)])  # it has come back
+    assert codes(khala.latest("BTC-USD")) == []
+
+
+@pytest.mark.parametrize("what", ["fetched", "computed", "quote", "security", "finding"])
+def test_no_time_of_a_fresh_analysis_lies_in_the_future(khala: Khala, what: str) -> None:
+    ahead = NOW + timedelta(minutes=30)
+    analysis, evidence = make_analysis(), Evidence()
+    if what == "finding":
+        evidence = Evidence(security=make_security(checked_at=ahead))
+    else:
+        analysis = analysis.model_copy(
+            update={
+                "fetched": {"fetched_at": ahead},
+                "computed": {"computed_at": ahead},
+                "quote": {"quote": make_quote(as_of=ahead)},
+                "security": {"security": make_security(checked_at=ahead)},
+            }[what]
+        )
+    rules = Rules.of(khala.settings)
+    assert "from_future" in {reason.code for reason in judge(analysis, evidence, NOW, rules).reasons}
+    later = judge(analysis, evidence, ahead, rules)
+    assert "from_future" not in {reason.code for reason in later.reasons}
+
+
+def test_a_sighting_from_the_future_vouches_for_nothing_and_blocks_no_other(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis())
+    khala.observe([make_quote(price=300.0, as_of=NOW + 9 * HOUR)])
+    recall = khala.latest("BTC-USD")
+    assert recall.usable
+    assert recall.observed is not None
+    assert recall.observed.price == 100.0
+    assert khala.observe([make_quote(price=100.1, as_of=NOW)]) == 1
+    observed = khala.latest("BTC-USD").observed
+    assert observed is not None
+    assert observed.price == 100.1
+
+
+def test_a_danger_is_kept_whatever_its_date_and_a_finding_from_the_future_blocks_no_other(khala: Khala) -> None:
+    khala.set_security("BTC-USD", make_security(checked_at=NOW))
+    assert not khala.set_security("BTC-USD", make_security("caution", checked_at=NOW - HOUR))
+    assert khala.set_security("BTC-USD", make_security("danger", checked_at=NOW - HOUR))
+    khala.set_security("ETH-USD", make_security(checked_at=NOW + 40 * HOUR))
+    assert khala.set_security("ETH-USD", make_security("caution", checked_at=NOW))

@@ -15,7 +15,7 @@ from doubles.analyses import NOW, make_settings
 from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.khala import Khala, SearchFilter
 
 KILLS = 8
 TOKENS = 12
@@ -72,8 +72,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(folder: Path
                 assert any(int(text.split()[1]) >= documented for text in texts)
     with Khala.open(folder, clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
         report = khala.repair()
-        table, index = khala._search.get()[:2]
+        table, index = khala._table, khala._index
         assert report.changed == 0
-        held = {id_ for place in ("current", "archive") for id_ in index._collection(place).get(include=[])["ids"]}
-        assert held == {change.entry.id for page in table.changes(0) for change in page}
+        held = {id_ for place in ("current", "archive") for id_ in index._live(place).get(include=[])["ids"]}
+        assert held == {entry.id for entry in table.newest(SearchFilter(), 10_000)}
         assert khala.check().problems == ()

@@ -10,8 +10,8 @@ from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_figures, make_q
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
-from deeptrader.core.market import Figure
 from deeptrader.toolkits.khala import Freshness, Khala
+from deeptrader.toolkits.khala.records import core_figures
 
 
 def test_what_is_stored_is_not_visible_until_it_is_published(khala: Khala) -> None:
@@ -82,8 +82,7 @@ def test_many_are_published_in_one_transaction_each_for_itself(khala: Khala) -> 
         ({"bar_close": NOW + timedelta(days=2), "next_bar_due": NOW + timedelta(days=3)}, "future"),
         ({"computed_at": NOW + timedelta(hours=2)}, "future"),
         ({"next_bar_due": BAR_CLOSE}, "next bar"),
-        ({"figures": {}}, "none of its figures"),
-        ({"figures": {"rsi_14": Figure(value=None, unit="index", definition="x", absent="failed")}}, "figures"),
+        (dict(zip(("rsi", "bollinger", "figures"), core_figures({}), strict=True)), "none of its figures"),
     ],
 )
 def test_what_cannot_be_true_is_refused_and_the_last_good_version_stays(
@@ -99,9 +98,7 @@ def test_what_cannot_be_true_is_refused_and_the_last_good_version_stays(
 
 
 def test_a_new_coin_without_history_is_published_with_its_reasons(khala: Khala) -> None:
-    young = make_analysis(rsi=None).model_copy(
-        update={"figures": {"rsi_14": make_figures(rsi=None)["rsi_14"]}},
-    )
+    young = make_analysis(figures=dict.fromkeys(make_figures(), "insufficient_history"), rsi=None)
     assert not khala.publish(khala.store([young])).refused
 
 
@@ -154,13 +151,22 @@ async def test_the_async_twins_do_the_same(khala: Khala) -> None:
     assert await khala.ahistory("BTC-USD") == [analysis]
 
 
-def test_every_public_method_has_an_async_twin() -> None:
+def test_twins_have_the_arguments_of_their_methods() -> None:
     import inspect
 
-    exempt = {"open", "close", "embedder"}
-    public = {name for name in dir(Khala) if not name.startswith("_")} - exempt
-    sync = {name for name in public if not inspect.iscoroutinefunction(getattr(Khala, name))}
-    for name in sync - {"journal", "clock", "settings"}:
-        twin = getattr(Khala, f"a{name}")
-        assert inspect.iscoroutinefunction(twin)
-        assert list(inspect.signature(twin).parameters) == list(inspect.signature(getattr(Khala, name)).parameters)
+    twins = {name: twin for name, twin in vars(Khala).items() if inspect.iscoroutinefunction(twin)}
+    assert {"alatest", "alatest_many", "ahistory", "astore", "apublish", "asearch", "asimilar"} <= set(twins)
+    for name, twin in twins.items():
+        method = getattr(Khala, name[1:])
+        assert inspect.signature(twin) == inspect.signature(method)
+
+
+def test_an_analysis_from_a_clock_that_ran_ahead_does_not_stay_for_ever(khala: Khala, clock: ManualClock) -> None:
+    clock.set(NOW + timedelta(days=3))
+    khala.publish(khala.store([make_analysis(bar_close=BAR_CLOSE + timedelta(days=3))]))
+    clock.set(NOW)
+    assert {"not_yet"} <= {reason.code for reason in khala.latest("BTC-USD").reasons}
+    now = make_analysis()
+    assert not khala.publish(khala.store([now])).refused
+    assert khala.latest("BTC-USD").analysis == now
+    assert khala.latest("BTC-USD").usable

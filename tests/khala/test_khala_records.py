@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SchemaMismatch, StoreCorrupt
 from deeptrader.core.market import Figure
-from deeptrader.toolkits.khala import Freshness, Khala, MarketAnalysis, Trigger
+from deeptrader.toolkits.khala import Khala, MarketAnalysis, Trigger
 from deeptrader.toolkits.khala.codec import decode, encode
-from deeptrader.toolkits.khala.records import SCHEMA_VERSION
+from deeptrader.toolkits.khala.records import SCHEMA_VERSION, core_figures
+from deeptrader.toolkits.market_data.figures import SPECS
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 prices = st.floats(min_value=1e-12, max_value=1e15)
@@ -113,9 +114,9 @@ def test_no_record_holds_a_number_that_is_none(value: float) -> None:
 
 
 def old_body() -> dict:
-    body = json.loads(encode(make_analysis()))
-    del body["schema_version"], body["next_bar_due"]
-    return body
+    analysis = make_analysis()
+    body = analysis.model_dump(mode="json", exclude={"schema_version", "next_bar_due", "rsi", "bollinger", "rules"})
+    return body | {"figures": {name: f.model_dump(mode="json") for name, f in analysis.all_figures.items()}}
 
 
 def test_a_body_of_version_0_is_read_with_what_it_lacks_filled_in() -> None:
@@ -124,12 +125,14 @@ def test_a_body_of_version_0_is_read_with_what_it_lacks_filled_in() -> None:
     assert analysis.next_bar_due == analysis.bar_close + timedelta(days=1)
 
 
-def test_an_old_body_in_the_journal_is_recalled(khala: Khala, publish: Callable[..., list[str]]) -> None:
+def test_an_old_body_in_the_journal_is_recalled(
+    khala: Khala, open_khala: Callable[..., Khala], publish: Callable[..., list[str]]
+) -> None:
     [analysis_id] = publish(make_analysis())
     with khala.journal.write() as connection:
         connection.execute("UPDATE analyses SET body = ? WHERE id = ?", (json.dumps(old_body()), analysis_id))
-    recall = khala.latest("BTC-USD")
-    assert recall.freshness is Freshness.FRESH
+    recall = open_khala().latest("BTC-USD")
+    assert [reason.code for reason in recall.reasons] == ["rules_changed"]
     assert khala.check().problems == ()
 
 
@@ -144,3 +147,41 @@ def test_a_body_of_a_newer_version_is_refused_with_what_to_do() -> None:
 def test_a_body_that_does_not_parse_is_corrupt(body: str) -> None:
     with pytest.raises(StoreCorrupt):
         decode(MarketAnalysis, body)
+
+
+def test_figures_are_found_by_name_wherever_they_are_kept() -> None:
+    analysis = make_analysis(figures={"sma_50": 99.0, "adx_14": "gap", "ema_20": None})
+    assert analysis.rsi is analysis.figure("rsi_14")
+    assert analysis.bollinger.percent_b is analysis.figure("bb_percent_b_20_2")
+    assert (analysis.value("atr_14"), analysis.value("adx_14"), analysis.value("sma_50")) == (2.0, None, 99.0)
+    assert analysis.figure("ema_20") is analysis.figure("nonsense") is None
+    expected = [name for name in SPECS if name != "ema_20"] + ["sma_50"]
+    assert list(analysis.all_figures) == expected
+    assert all(analysis.all_figures[name] == analysis.figure(name) for name in expected)
+
+
+def test_a_figure_nobody_computed_is_absent_with_its_reason() -> None:
+    rsi, bands, further = core_figures({})
+    assert (rsi.value, rsi.absent, bands.upper.absent, further) == (None, "no_data", "no_data", {})
+
+
+def test_security_is_there_or_absent_with_a_reason() -> None:
+    assert make_analysis().security_absent == ""
+    assert make_analysis(security=None).security_absent == "not_checked"
+    assert make_analysis(security=None, security_absent="no_provider").security_absent == "no_provider"
+    assert make_analysis(security="safe", security_absent="no_provider").security_absent == ""
+
+
+def test_a_body_holds_no_definition_that_the_catalogue_has() -> None:
+    body = encode(make_analysis(figures={"own_figure": 3.0}))
+    assert body.count("definition") == 1
+    assert len(body) < 2_500
+    again = decode(MarketAnalysis, body)
+    assert again.rsi.definition == SPECS["rsi_14"].definition
+    assert again.figures["own_figure"].definition == make_figures(changes={"x": 1.0})["x"].definition
+
+
+def test_a_figure_that_is_defined_otherwise_keeps_its_own_definition() -> None:
+    own = Figure(value=40.0, unit="index", definition="Cutler's RSI")
+    again = decode(MarketAnalysis, encode(make_analysis().model_copy(update={"rsi": own})))
+    assert again.rsi == own

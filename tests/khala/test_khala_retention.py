@@ -11,7 +11,7 @@ from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.retention import Retention
+from deeptrader.toolkits.khala.upkeep import Retention
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

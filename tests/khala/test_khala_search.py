@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.khala import Freshness, Journal, Khala, SearchFilter, SearchHit
-from deeptrader.toolkits.khala.copies import PLACES
+from deeptrader.toolkits.khala.entries import as_filter
+from deeptrader.toolkits.khala.index import PLACES
 
 EMBEDDER = HashEmbedder()
 
@@ -54,8 +55,8 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
                 make_document(
                     "dips", text="Oversold with clean security: T01 and T05.", symbols=("T01-USD", "T05-USD")
                 ),
-                make_document("anticipated 1", kind="anticipated", text="Is T03 safe?", fields={"security": "safe"}),
-                make_document("odd", text="Fields of any name.", fields={"rsi": "not a number", "made_up": 3.0}),
+                make_document("judgement 1", kind="judgement", text="Is T03 safe?", fields={"security": "safe"}),
+                make_document("odd", text="Fields of any name.", fields={"rsi_14": "not a number", "made_up": 3.0}),
             ]
         )
         khala.remember("never buy on a Monday", tags=["rule", "calendar"], symbols=["T01-USD"])
@@ -65,7 +66,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
 
 
 CONDITIONS: dict[str, Any] = {
-    "kinds": st.lists(st.sampled_from(["analysis", "scenario", "anticipated", "memory"]), max_size=2).map(tuple),
+    "kinds": st.lists(st.sampled_from(["analysis", "scenario", "judgement", "memory"]), max_size=2).map(tuple),
     "symbols": st.lists(st.sampled_from(["T01-USD", "T05-USD", "T30-USD", "NONE-USD"]), max_size=2).map(tuple),
     "interval": st.sampled_from([None, "1d", "1h"]),
     "signal": st.sampled_from([None, None, "buy", "sell", "hold"]),
@@ -74,38 +75,36 @@ CONDITIONS: dict[str, Any] = {
     "rsi_above": st.one_of(st.none(), st.sampled_from([0.0, 2.5, 70.0])),
     "since": st.one_of(st.none(), st.integers(0, 40).map(lambda n: BAR_CLOSE - timedelta(hours=n))),
     "until": st.one_of(st.none(), st.integers(0, 40).map(lambda n: BAR_CLOSE - timedelta(hours=n))),
+    "below": st.sampled_from([{}, {}, {"bb_percent_b_20_2": 0.0}]),
+    "token_kind": st.sampled_from([None, None, "crypto", "equity"]),
     "tags": st.lists(st.sampled_from(["rule", "calendar"]), max_size=2).map(tuple),
 }
 
 
-def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[tuple[str, str]]:
+def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[str]:
     """What Chroma itself finds, before anything is asked again of the journal."""
-    index = market._search.get()[1]
-    return {key for place in PLACES for key in index.nearest(place, EMBEDDER.embed([text])[0], where, 100)}
+    index, vector = market._searching().index, EMBEDDER.embed([text])[0]
+    return {id_ for place in PLACES for id_, _ in index.nearest(place, vector, where, 100)}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({}, optional=CONDITIONS), st.sampled_from(["oversold", "safe token T03", "weather"]))
-def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, where: dict, text: str) -> None:
+def test_chroma_and_the_journal_agree_on_any_conditions(market: Khala, where: dict, text: str) -> None:
+    wanted = as_filter(where)
+    meeting = market._searching().table.newest(wanted, 100)
+    assert found_in_chroma(market, text, wanted) == {entry.id for entry in meeting}
     found = market.search(text, where=where, limit=50)
-    index = market._search.get()[1]
-    index.problems["current"] = index.problems["archive"] = "set aside by this test"
-    try:
-        exact = market.search(text, where=where, limit=50)
-    finally:
-        index.problems.clear()
-    assert {hit.found_by for hit in found} <= {"chroma", "words"}
-    assert {hit.found_by for hit in exact} <= {"exact", "words"}
-    assert [hit.key for hit in found] == [hit.key for hit in exact]
-    wanted = SearchFilter.model_validate(where)
-    mirror = market._search.get()[2]._mirror
-    assert found_in_chroma(market, text, wanted) == set(mirror.nearest(EMBEDDER.embed([text])[0], wanted, 100))
+    assert {f"{hit.kind}:{hit.key}" for hit in found} == {entry.id for entry in meeting}
+    assert {hit.found_by for hit in found} <= {"chroma"}
     for hit in found:
         assert not wanted.kinds or hit.kind in wanted.kinds
         assert not wanted.symbols or set(wanted.symbols) & set(hit.symbols)
         rsi = hit.analysis.value("rsi_14") if hit.analysis else None
         assert wanted.rsi_below is None or (rsi is not None and rsi < wanted.rsi_below)
         assert wanted.rsi_above is None or (rsi is not None and rsi > wanted.rsi_above)
+        band = hit.analysis.value("bb_percent_b_20_2") if hit.analysis else None
+        assert not wanted.below or (band is not None and band < wanted.below["bb_percent_b_20_2"])
+        assert wanted.token_kind is None or (hit.analysis and hit.analysis.token.kind == wanted.token_kind)
         assert wanted.since is None or hit.as_of >= wanted.since
         assert wanted.until is None or hit.as_of <= wanted.until
         assert wanted.signal is None or (hit.analysis and hit.analysis.signal.action == wanted.signal)
@@ -123,9 +122,11 @@ def test_chroma_and_the_exact_search_agree_under_any_conditions(market: Khala, w
         ({"kinds": ("memory",), "tags": ("rule", "calendar")}, 1),
         ({"kinds": ("memory",), "tags": ("rule",)}, 2),
         ({"kinds": ("scenario",), "symbols": ("T05-USD",)}, 1),
-        ({"kinds": ("anticipated",), "security": ("safe",)}, 1),
+        ({"kinds": ("judgement",), "security": ("safe",)}, 1),
         ({"since": BAR_CLOSE, "kinds": ("analysis",)}, 1),
         ({"interval": "1h"}, 8),
+        ({"above": {"bb_percent_b_20_2": 1.4}, "token_kind": "crypto"}, 1),
+        ({"below": {"atr_14": 2.0}}, 0),
     ],
 )
 def test_each_condition_means_what_it_says(market: Khala, where: dict, count: int) -> None:
@@ -169,13 +170,20 @@ def test_without_a_text_the_newest_come_first(market: Khala) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [{"rsi_under": 3}, {"rsi_below": "low"}, {"signal": "maybe"}, {"kinds": ("rumour",)}, {"since": "yesterday"}],
+    [
+        {"rsi_under": 3},
+        {"below": {"rsi_99": 3}},
+        {"rsi_below": "low"},
+        {"signal": "maybe"},
+        {"kinds": ("rumour",)},
+        {"since": "yesterday"},
+    ],
 )
 def test_a_condition_that_cannot_be_is_one_clear_error(market: Khala, where: dict) -> None:
     with pytest.raises(InvalidInput) as caught:
         market.search("x", where=where)
-    assert next(iter(where)) in caught.value.message
-    assert "rsi_below" in caught.value.hint
+    assert any(word in caught.value.message for word in (*where, "rsi_99"))
+    assert "rsi_" in caught.value.hint
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -252,5 +260,5 @@ def test_a_writer_in_the_way_stops_no_search(folder: Path, clock: ManualClock) -
     finally:
         other.close()
     assert hit.found_by == "words"
-    assert khala.search("penguins")[0].found_by == "exact"
+    assert khala.search("penguins")[0].found_by == "words"
     khala.close()

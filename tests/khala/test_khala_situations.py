@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.likeness import APART, HORIZONS
+from deeptrader.toolkits.khala.situations import APART, HORIZONS
 
 DAY = timedelta(days=1)
 Row = tuple[datetime, float, dict[str, float | None]]

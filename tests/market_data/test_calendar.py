@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
+import exchange_calendars
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -123,10 +124,19 @@ def test_a_moment_without_a_timezone_is_refused():
 
 
 def test_the_exchange_calendar_is_loaded_once_however_many_threads_ask():
-    calendar._load_sessions.cache_clear()
+    calendar._sessions.cache_clear()
     threads = [Thread(target=expected_bar_close, args=("equity", "1d", at("2026-01-14T12:00"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert calendar._load_sessions.cache_info().misses == 1
+    assert calendar._sessions.cache_info().currsize == 1
+
+
+def test_the_shipped_sessions_are_those_of_exchange_calendars():
+    oracle = exchange_calendars.get_calendar("XNYS", start="1990-01-01", end="2030-12-31").schedule
+    after, until = at("1990-01-03T00:00"), at("2031-01-01T00:00")
+    closes = bar_closes("equity", "1d", after, until)
+    assert list(closes) == list(oracle["close"].iloc[1:])
+    opens = [bar_open("equity", "1d", close.to_pydatetime()) for close in closes[-3000:]]
+    assert opens == list(oracle["open"].iloc[-3000:])

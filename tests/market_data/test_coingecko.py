@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from deeptrader.core.errors import MalformedResponse, RateLimited, SourceUnreachable
-from deeptrader.toolkits.market_data.coingecko import coingecko_prices
+from deeptrader.toolkits.market_data.yahoo_rows import coingecko_prices
 
 
 @pytest.fixture

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import talib
 from doubles.bars import random_bars
 
 from deeptrader.core.errors import InvalidInput
-from deeptrader.toolkits.market_data.extras import parse_extra
+from deeptrader.toolkits.market_data.extras import parse_extra, pinned
 from deeptrader.toolkits.market_data.figures import SPECS
 from deeptrader.toolkits.market_data.indicators import compute_indicators, compute_many
 
@@ -107,12 +112,12 @@ def test_values_of_every_kind_reach_the_indicator():
     assert extras("rsi(length=7)") != extras("rsi(length=8)")
 
 
-def test_extras_are_absent_on_short_and_broken_history():
+def test_extras_are_absent_on_short_history_and_run_over_the_bars_that_exist():
     assert extras("mfi", frame=random_bars(count=99))["mfi"].absent == "insufficient_history"
     assert extras("mfi", frame=random_bars(count=99).iloc[:0])["mfi"].absent == "no_data"
     broken = random_bars(count=400)
     broken.iloc[-50] = np.nan
-    assert extras("mfi", frame=broken)["mfi"].absent == "gap"
+    assert extras("mfi", frame=broken) == extras("mfi", frame=broken.dropna())
     assert extras("supertrend", frame=random_bars(24, 300))["supertrend_supertd"].value in (-1.0, 1.0)
 
 
@@ -126,3 +131,67 @@ def test_extras_come_along_when_many_tokens_are_computed_at_once():
 def test_pandas_ta_prints_nothing(capsys):
     extras("stoch", "mfi", "ad", "obv", "kdj", "aroon")
     assert capsys.readouterr().out == ""
+
+
+def in_a_process(before: str, after: str, **environment: str) -> None:
+    """Compute an indicator in a fresh interpreter and compare it with the one computed here."""
+    expected = extras("adx(length=14)")["adx_length_14_adx"].value
+    script = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent.parent)]!r}
+{before}
+from deeptrader.toolkits.market_data import compute_indicators
+from doubles.bars import random_bars
+figures = compute_indicators(random_bars(21, 400), interval="1d", extra=["adx(length=14)", "bbands"])
+{after}
+assert figures["adx_length_14_adx"].value == {expected!r}, figures
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_indicators_are_the_same_without_talib():
+    hide = "sys.modules['talib'] = None\nimport importlib.util as u; f = u.find_spec\n"
+    hide += "u.find_spec = lambda name, *a: None if name == 'talib' else f(name, *a)"
+    in_a_process(hide, "import pandas_ta; assert pandas_ta.Imports['talib'] is False")
+
+
+def test_pandas_tas_own_use_of_talib_is_left_as_it_was():
+    with pinned() as ta:
+        assert ta.Imports["talib"] is False
+    assert ta.Imports["talib"] is True
+    with pytest.raises(ZeroDivisionError), pinned():
+        raise ZeroDivisionError
+    assert ta.Imports["talib"] is True
+
+
+def test_importing_pandas_ta_changes_no_option_of_pandas_and_shows_no_warning():
+    before = "import pandas as pd, warnings; warnings.simplefilter('ignore'); pd.options.mode.copy_on_write = 'warn'\n"
+    before += "warnings.simplefilter('error'); warnings.filterwarnings('ignore', '.*copy_on_write')"
+    in_a_process(before, "assert pd.options.mode.copy_on_write == 'warn', 'copy_on_write'")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="permissions are POSIX's")
+def test_indicators_are_computed_when_neither_home_nor_site_packages_can_be_written(tmp_path):
+    # A superuser may write anywhere, so the check that numba itself makes is told what everybody else would see.
+    refuse = f"""
+from numba.core import caching
+genuine = caching._CacheLocator.ensure_cache_path
+def ensure_cache_path(self):
+    if not self.get_cache_path().startswith({str(tmp_path)!r}):
+        raise PermissionError(13, "read-only", self.get_cache_path())
+    genuine(self)
+caching._CacheLocator.ensure_cache_path = ensure_cache_path
+"""
+    after = "import numba; assert numba.config.CACHE_DIR == '', numba.config.CACHE_DIR"
+    in_a_process(refuse, after, TMPDIR=str(tmp_path), NUMBA_CACHE_DIR="")
+    (cache,) = tmp_path.iterdir()
+    assert cache.stat().st_mode & 0o077 == 0
+    assert list(cache.rglob("*.nbi"))

@@ -17,6 +17,7 @@ import pytest
 from doubles.yahoo_server import YahooServer, bars_of
 
 from deeptrader.core.errors import (
+    ImplausiblePrices,
     InvalidInput,
     MalformedResponse,
     RateLimited,
@@ -170,7 +171,7 @@ def test_a_bar_that_closed_since_as_of_is_not_given_as_forming(server, market):
         ("empty", TooFewBars),
         ("no_result", TooFewBars),
         ("frozen", TokenDelisted),
-        ("other_coin", MalformedResponse),
+        ("other_coin", ImplausiblePrices),
     ],
 )
 def test_each_failure_ends_in_its_type(server, tmp_path, behaviour, error):

@@ -12,23 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.toolkits.market_data.calendar import bar_closes, bar_open
-from deeptrader.toolkits.market_data.yahoo_frames import first_bar_start, to_bars
+from deeptrader.toolkits.market_data.yahoo_rows import first_bar_start, to_bars
 
 MONDAY = datetime(2025, 6, 2, 15, 30, tzinfo=UTC)
 NEW_YORK = "America/New_York"
 
 
 def rows(starts, zone="UTC", **changes) -> Any:
-    """Rows as yfinance gives them: index of bar starts, prices that tell their position."""
+    """Rows as a chart holds them: index of bar starts, prices that tell their position."""
     index = pd.DatetimeIndex(starts, tz=zone)
     at = np.arange(1.0, len(index) + 1)
     frame = pd.DataFrame(
-        {"Open": at, "High": at + 0.5, "Low": at - 0.5, "Close": at, "Adj Close": at / 2, "Volume": 10 * at},
-        index=index,
-    )
+        {"open": at, "high": at + 0.5, "low": at - 0.5, "close": at, "adj_close": at / 2, "volume": 10 * at},
+        index=index.tz_convert("UTC"),
+    ).assign(split=0.0)
     for column, (position, value) in changes.items():
-        frame.iloc[position, frame.columns.get_loc(column)] = value
+        frame.iloc[position, frame.columns.get_loc(column.lower())] = value
     return frame
+
+
+def plain(starts, zone) -> Any:
+    raw = rows(starts, zone)
+    return raw.assign(adj_close=raw["close"])
 
 
 def days(first, count):
@@ -36,11 +41,13 @@ def days(first, count):
 
 
 def crypto(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
-    return to_bars(raw, kind="crypto", interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw, kind="crypto", interval=interval, moment=moment, limit=limit)
+    return chart.frame, chart.forming
 
 
 def equity(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
-    return to_bars(raw, kind="equity", interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw, kind="equity", interval=interval, moment=moment, limit=limit)
+    return chart.frame, chart.forming
 
 
 def test_a_missing_day_becomes_a_row_of_nan():
@@ -53,13 +60,20 @@ def test_a_missing_day_becomes_a_row_of_nan():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"Close": (2, np.nan)}, {"Open": (2, 0.0)}, {"Low": (2, -1.0)}, {"High": (2, 0.1)}, {"High": (2, np.inf)}]
+    "wrong", [{"Close": (2, np.nan)}, {"Open": (2, 0.0)}, {"Low": (2, -1.0)}, {"High": (2, np.inf)}]
 )
 def test_a_row_without_four_sound_prices_is_a_gap(wrong):
     frame, _ = crypto(rows(days("2025-05-27", 6), **wrong))
 
     assert frame.iloc[2].isna().all()
     assert frame["close"].isna().sum() == 1
+
+
+def test_a_close_just_outside_its_range_widens_it_and_one_far_outside_stays_for_all_to_see():
+    frame, _ = crypto(rows(days("2025-05-27", 6), High=(1, 1.995), Low=(2, 3.01)))
+    assert (frame["high"].iloc[1], frame["low"].iloc[2]) == (2.0, 3.0)
+    frame, _ = crypto(rows(days("2025-05-27", 6), High=(1, 1.5)))
+    assert frame["high"].iloc[1] == 1.5
 
 
 def test_a_bar_missing_at_the_end_is_late_and_has_no_row():
@@ -94,23 +108,51 @@ def test_a_frame_never_begins_with_a_gap():
     assert frame["close"].notna().all()
 
 
-def test_adjusted_closes_are_not_used():
+def test_coins_have_no_dividends():
     frame, _ = crypto(rows(days("2025-05-27", 5)))
 
     assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
     assert list(frame["close"]) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed():
+    raw = rows(["2025-05-28", "2025-05-29", "2025-05-30", "2025-06-02"], NEW_YORK)
+    raw["adj_close"] = raw["close"] * [0.4, 0.8, 0.8, 1.0]  # a dividend goes ex on each of two days
+
+    chart = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
+
+    assert chart.adjusted
+    assert list(chart.frame["close"]) == pytest.approx([0.5, 2.0, 3.0])
+    assert list(chart.frame["high"]) == pytest.approx([0.75, 2.5, 3.5])
+    assert chart.forming is not None
+    assert chart.forming["close"] == 4.0
+
+
+def test_a_split_later_than_the_moment_is_not_known():
+    raw = rows(["2025-05-28", "2025-05-29", "2025-05-30", "2025-06-02"], NEW_YORK)
+    raw["adj_close"], raw["split"] = raw["close"], [0.0, 0.0, 0.0, 10.0]
+    friday = datetime(2025, 5, 30, 21, tzinfo=UTC)
+
+    before = to_bars(raw, kind="equity", interval="1d", moment=friday, limit=9)
+    since = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
+
+    assert list(before.frame["close"]) == [10.0, 20.0, 30.0]
+    assert list(before.frame["volume"]) == [1.0, 2.0, 3.0]
+    assert before.splits == {}
+    assert list(since.frame["close"]) == [1.0, 2.0, 3.0]
+    assert list(since.splits.values()) == [10.0]
+
+
 def test_a_row_for_a_holiday_or_a_weekend_is_dropped():
     starts = ["2025-05-23", "2025-05-24", "2025-05-26", "2025-05-27"]  # Friday, Saturday, Memorial Day, Tuesday
-    frame, _ = equity(rows(starts, NEW_YORK))
+    frame, _ = equity(plain(starts, NEW_YORK))
 
     assert list(frame.index) == [datetime(2025, 5, 23, 20, tzinfo=UTC), datetime(2025, 5, 27, 20, tzinfo=UTC)]
     assert list(frame["close"]) == [1.0, 4.0]
 
 
 def test_a_session_that_yahoo_lost_is_a_gap_and_a_closed_day_is_not():
-    frame, _ = equity(rows(["2025-05-22", "2025-05-27", "2025-05-28"], NEW_YORK))
+    frame, _ = equity(plain(["2025-05-22", "2025-05-27", "2025-05-28"], NEW_YORK))
 
     assert list(frame.index.strftime("%m-%d")) == ["05-22", "05-23", "05-27", "05-28"]
     assert list(frame["close"].isna()) == [False, True, False, False]
@@ -118,7 +160,7 @@ def test_a_session_that_yahoo_lost_is_a_gap_and_a_closed_day_is_not():
 
 def test_rows_outside_the_session_belong_to_no_hourly_bar():
     starts = ["2025-05-30 08:30", "2025-05-30 09:30", "2025-05-30 15:30", "2025-05-30 16:00", "2025-05-30 18:00"]
-    frame, _ = equity(rows(starts, NEW_YORK), interval="1h")
+    frame, _ = equity(plain(starts, NEW_YORK), interval="1h")
 
     assert frame.index[0] == datetime(2025, 5, 30, 14, 30, tzinfo=UTC)
     assert frame.index[-1] == datetime(2025, 5, 30, 20, tzinfo=UTC)
@@ -163,9 +205,10 @@ def test_no_bar_is_later_than_the_moment_and_every_value_sits_where_it_belongs(k
     raw = rows(index.tz_localize(None), zone) if len(index) else rows([], zone)
     moment = closes[cut]
 
-    answer: Any = to_bars(raw, kind=kind, interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw.assign(adj_close=raw["close"]), kind=kind, interval=interval, moment=moment, limit=limit)
 
-    frame, forming = answer
+    frame: Any = chart.frame
+    forming: Any = chart.forming
     assert len(frame) <= limit
     assert all(close <= moment for close in frame.index)
     assert frame.index.is_monotonic_increasing

@@ -20,7 +20,7 @@ from deeptrader.core.errors import (
 from deeptrader.core.limits import CircuitBreaker, TokenBucket
 from deeptrader.core.metering import metered
 from deeptrader.core.token import Token
-from deeptrader.toolkits.market_data.yahoo_misses import MissBook
+from deeptrader.toolkits.market_data.yahoo import MissBook
 
 
 @pytest.fixture
@@ -225,8 +225,8 @@ def test_a_damaged_book_of_misses_is_started_anew(server, tmp_path, content):
     path.write_text(content)
     book = MissBook(path)
 
-    assert book.add("X-USD", server.clock.now()).count == 1
-    assert json.loads(path.read_text())["X-USD"]["count"] == 1
+    assert book.add("X-USD", server.clock.now()) == (1, server.clock.now())
+    assert json.loads(path.read_text())["X-USD"][0] == 1
 
 
 def test_a_book_that_cannot_be_written_still_counts(server, tmp_path):
@@ -236,7 +236,6 @@ def test_a_book_that_cannot_be_written_still_counts(server, tmp_path):
 
     counts = []
     for _ in range(4):
-        counts.append(book.add("X-USD", server.clock.now()).count)
+        counts.append(book.add("X-USD", server.clock.now())[0])
         server.clock.advance(timedelta(hours=3))
     assert counts == [1, 2, 3, 4]
-    assert book.add("X-USD", server.clock.now()).is_evidence

@@ -6,8 +6,15 @@ import json
 
 import pytest
 
-from deeptrader.core.errors import MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound, TooFewBars
-from deeptrader.toolkits.market_data.yahoo_outcomes import Exchange, outcome_of, retry_after
+from deeptrader.core.errors import (
+    MalformedResponse,
+    RateLimited,
+    SourceError,
+    SourceUnreachable,
+    TokenNotFound,
+    TooFewBars,
+)
+from deeptrader.toolkits.market_data.yahoo_client import Exchange, answer_of, retry_after
 
 CHART = "https://query2.finance.yahoo.com/v8/finance/chart/BTC-USD"
 
@@ -15,6 +22,12 @@ CHART = "https://query2.finance.yahoo.com/v8/finance/chart/BTC-USD"
 def answer(status, body, **fields):
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Exchange(CHART, status=status, body=text, **fields)
+
+
+def outcome_of(*args) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        answer_of(*args)
+    return caught.value
 
 
 def chart_error(description):
@@ -29,8 +42,7 @@ def chart_error(description):
         (answer(503, b""), SourceUnreachable),
         (answer(200, b"<h1>Will be right back</h1>"), SourceUnreachable),
         (answer(200, b""), MalformedResponse),
-        (answer(200, [1, 2]), MalformedResponse),
-        (answer(200, {"chart": None}), MalformedResponse),
+        (answer(200, b"[" * 99_999), MalformedResponse),
         (answer(404, {}), TokenNotFound),
         (answer(404, b"<html>"), MalformedResponse),
         (answer(404, chart_error("No data found, symbol may be delisted")), TokenNotFound),

@@ -19,7 +19,7 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
-from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit, Unlimited
+from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.planner import (
     JUMP_PER_HOUR,
     Costs,
@@ -78,7 +78,7 @@ def state(*recalls: Recall) -> CycleState:
 
 def plan(*recalls: Recall, budget: Any = None, asks: AskLog | None = None, **options: Any) -> Plan:
     return SleepPlanner(make_settings(), asks.rates if asks else None, **options).plan(
-        state(*recalls), budget or Unlimited()
+        state(*recalls), budget or Budget()
     )
 
 

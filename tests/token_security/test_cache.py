@@ -19,8 +19,8 @@ from deeptrader.core.token import Contract, Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.token_security.cache import CachedSecurity, KhalaReports, MemoryReports
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.honeypot_is import HoneypotIs
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.second_opinions import HoneypotIs
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
 LINK_TOKEN = Token(symbol="LINK-USD", coin_id="chainlink")
@@ -75,8 +75,8 @@ def test_fifty_checks_stay_inside_the_rate_and_a_second_cycle_asks_nobody(cached
 async def test_the_async_check_is_kept_in_the_same_place(cached, server, clean, harbour):
     report = await cached.acheck(harbour)
     assert cached.check(harbour) == report
-    assert await cached.acheck_contract("eth", EVM_ADDRESS) == report
-    assert cached.check_contract("1", EVM_ADDRESS) == report
+    assert await cached.acheck(Contract(chain="eth", address=EVM_ADDRESS)) == report
+    assert cached.check(Contract(chain="1", address=EVM_ADDRESS)) == report
     assert server.count() == 2
 
 
@@ -138,9 +138,45 @@ def test_a_report_from_the_future_is_not_used_in_a_replay(cached, server, clock,
     assert server.count() == 4
 
 
+def test_a_report_from_the_future_is_not_fresh_and_stands_in_no_newer_ones_way(
+    composite, server, clock, clean, tmp_path
+):
+    server.goplus(goplus_answer(evm_payload(token_symbol="LINK"), LINK))
+    with Khala.open(tmp_path / "khala", clock=clock) as khala:
+        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        ahead = cached.check(LINK_TOKEN)
+        clock.set(clock.now() - timedelta(days=30))  # the clock had been ahead, and was corrected
+        asked, corrected = server.count(), clock.now()
+        now = cached.check(LINK_TOKEN)
+        assert (now.checked_at, server.count()) == (corrected, asked + 2)
+        assert cached.check(LINK_TOKEN) == now  # kept, although an older date stands in memory
+        assert server.count() == asked + 2
+        later = clock.set(ahead.checked_at + timedelta(days=2))
+        assert cached.check(LINK_TOKEN).checked_at == later
+        newest = khala.security("LINK-USD")
+        assert newest is not None
+        assert newest.checked_at == later
+
+
+@pytest.mark.parametrize("days", [-3, 3], ids=["from the future", "ran out"])
+def test_danger_is_never_dropped_for_its_date(composite, server, clock, clean, harbour, days):
+    cached = CachedSecurity(composite, clock=clock)
+    server.goplus(goplus_answer(evm_payload(is_honeypot="1")))
+    danger = cached.check(harbour)
+    clock.set(clock.now() + timedelta(days=days))
+    server.goplus(goplus_error(5000))
+    asked = server.count()
+    assert cached.check(harbour) == cached.check(harbour) == danger
+    assert server.count() == asked + 4  # three attempts and the second opinion, and not again within its quarter
+    clock.advance(timedelta(minutes=15))
+    server.goplus(goplus_answer(evm_payload()))
+    assert cached.check(harbour).verdict == "safe"  # only a newer finding takes its place
+
+
 def test_memory_keeps_the_most_recently_used(clock):
     store = MemoryReports(limit=2)
-    reports = {symbol: SimulatedSecurity(clock=clock).check(Token(symbol=symbol)) for symbol in ("A", "B", "C")}
+    simulated = SimulatedSecurity(clock=clock)
+    reports = {symbol: simulated.check(Token(symbol=symbol)) for symbol in ("A", "B", "C")}
     store.put("A", reports["A"])
     store.put("B", reports["B"])
     assert store.get("A") == reports["A"]
@@ -201,4 +237,4 @@ def test_the_hash_changes_with_a_finding_and_not_with_time_or_size(cached, serve
 
 def test_a_market_without_contracts_says_so(clock):
     with pytest.raises(InvalidInput, match="no contracts"):
-        CachedSecurity(SimulatedSecurity(clock=clock)).check_contract("1", EVM_ADDRESS)
+        CachedSecurity(SimulatedSecurity(clock=clock)).check(Contract(chain="1", address=EVM_ADDRESS))

@@ -11,30 +11,12 @@ from doubles.security_server import LINK
 from deeptrader.core.coins import coin_for_id, coin_for_symbol, reviewed_coins
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Contract
-from deeptrader.toolkits.token_security.chains import CHAINS, checked_contract, eip55, find_chain
-from deeptrader.toolkits.token_security.contracts import ContractBook
-from deeptrader.toolkits.token_security.keccak import keccak_256
+from deeptrader.toolkits.token_security.contracts import CHAINS, ContractBook, checked_contract, eip55, find_chain
 
 DATA = files("deeptrader.toolkits.token_security") / "data"
 CONTRACTS = json.loads((DATA / "contracts.json").read_text())["contracts"]
 NATIVES = json.loads((DATA / "native.json").read_text())["natives"]
 PAIRS = [(coin_id, chain, address) for coin_id, by_chain in CONTRACTS.items() for chain, address in by_chain.items()]
-
-
-@pytest.mark.parametrize(
-    ("data", "digest"),
-    [
-        (b"", "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"),
-        (b"abc", "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"),
-    ],
-)
-def test_keccak_gives_the_published_digests(data, digest):
-    assert keccak_256(data).hex() == digest
-
-
-@pytest.mark.parametrize("length", [135, 136, 137, 271, 272, 500])
-def test_keccak_takes_several_blocks(length):
-    assert keccak_256(b"a" * length) != keccak_256(b"a" * (length + 1))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Contract, Token
 from deeptrader.toolkits.token_security.checks import CHECK_IDS
 from deeptrader.toolkits.token_security.goplus import GoPlus
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
 
 SILENT = {"deadline": 0.2, "attempts": 2}
 
@@ -30,9 +31,18 @@ def _fee(now: str, *later: str) -> dict[str, Any]:
     return {"transfer_fee": {"current_fee_rate": {"fee_rate": now}, "scheduled_fee_rate": scheduled}}
 
 
+def alone(source: GoPlus) -> CompositeSecurity:
+    return CompositeSecurity([source], settings=source.settings, clock=source.clock)
+
+
+def keyed(http, clock, settings, secret="hush") -> CompositeSecurity:
+    settings = settings.with_changes(goplus_app_key="app", goplus_app_secret=secret)
+    return alone(GoPlus(http=http("GoPlus"), clock=clock, settings=settings))
+
+
 @pytest.fixture
 def goplus(http, clock, settings):
-    return GoPlus(http=http("GoPlus"), clock=clock, settings=settings)
+    return alone(GoPlus(http=http("GoPlus"), clock=clock, settings=settings))
 
 
 def test_a_clean_token_is_safe_and_every_check_is_there_with_source_and_time(goplus, server, harbour, clock):
@@ -201,7 +211,7 @@ def test_an_answer_that_is_none_is_unknown(goplus, server, harbour, answer):
 
 @pytest.mark.parametrize("answer", [Answer(silent=True), Answer(drip=True)], ids=["silent", "drip"])
 def test_a_socket_that_stays_silent_ends_at_the_deadline(http, server, harbour, clock, settings, answer):
-    goplus = GoPlus(http=http("GoPlus", **SILENT), clock=clock, settings=settings)
+    goplus = alone(GoPlus(http=http("GoPlus", **SILENT), clock=clock, settings=settings))
     server.goplus(answer)
     report = goplus.check(harbour)
     assert report.verdict == "unknown"
@@ -211,13 +221,13 @@ def test_a_socket_that_stays_silent_ends_at_the_deadline(http, server, harbour, 
 
 def test_a_source_that_is_not_there_is_unknown(http, clock, settings, harbour):
     away = http("GoPlus", "http://127.0.0.1:1")
-    report = GoPlus(http=away, clock=clock, settings=settings).check(harbour)
+    report = alone(GoPlus(http=away, clock=clock, settings=settings)).check(harbour)
     assert report.verdict == "unknown"
     assert "cannot be reached" in " ".join(report.reasons)
 
 
 def test_a_dead_source_is_left_alone_after_a_while(http, server, harbour, clock, settings):
-    goplus = GoPlus(http=http("GoPlus", attempts=1), clock=clock, settings=settings)
+    goplus = alone(GoPlus(http=http("GoPlus", attempts=1), clock=clock, settings=settings))
     server.goplus(Answer({}, 500))
     reports = [goplus.check(harbour) for _ in range(8)]
     assert server.count() == 5
@@ -248,7 +258,7 @@ def test_an_address_that_cannot_exist_is_refused_before_anybody_is_asked(goplus,
 
 
 def test_a_key_signs_for_a_token_that_is_kept_and_renewed(http, server, harbour, clock, settings):
-    goplus = GoPlus(http=http("GoPlus"), clock=clock, settings=settings, key="app", secret="hush")
+    goplus = keyed(http, clock, settings)
     server.on("/api/v1/token", Answer({"code": 1, "result": {"access_token": "ticket-1", "expires_in": 7200}}))
     server.goplus(goplus_answer(evm_payload()))
     goplus.check(harbour)
@@ -256,16 +266,22 @@ def test_a_key_signs_for_a_token_that_is_kept_and_renewed(http, server, harbour,
     login, *asked = server.requests
     moment = login.body["time"]
     assert login.body["sign"] == hashlib.sha1(f"app{moment}hush".encode()).hexdigest()
-    assert [seen.headers["authorization"] for seen in asked] == ["ticket-1", "ticket-1"]
+    assert [seen.headers["authorization"] for seen in asked] == ["Bearer ticket-1"] * 2
     clock.advance(7200)
     server.on("/api/v1/token", Answer({"code": 1, "result": {"access_token": "ticket-2", "expires_in": 7200}}))
     server.goplus(goplus_answer(evm_payload()))
     goplus.check(harbour)
-    assert server.requests[-1].headers["authorization"] == "ticket-2"
+    assert server.requests[-1].headers["authorization"] == "Bearer ticket-2"
+
+
+def test_a_key_without_a_secret_is_shown_as_it_is(http, server, harbour, clock, settings):
+    server.goplus(goplus_answer(evm_payload()))
+    keyed(http, clock, settings, secret=None).check(harbour)
+    assert [seen.headers["authorization"] for seen in server.requests] == ["Bearer app"]
 
 
 def test_a_ticket_refused_is_replaced_once_and_no_secret_is_told(http, server, harbour, clock, settings):
-    goplus = GoPlus(http=http("GoPlus"), clock=clock, settings=settings, key="app", secret="hush-hush")
+    goplus = keyed(http, clock, settings, "hush-hush")
     server.on("/api/v1/token", Answer({"code": 1, "result": {"access_token": "ticket", "expires_in": 7200}}))
     server.goplus(goplus_error(4022), goplus_answer(evm_payload()))
     assert goplus.check(harbour).verdict == "safe"

@@ -13,10 +13,9 @@ from deeptrader.core.security import SecurityCheck
 from deeptrader.core.text import has_control_characters, is_plain
 from deeptrader.core.token import Token
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.honeypot_is import HoneypotIs
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
-from deeptrader.toolkits.token_security.policy import may_recommend
-from deeptrader.toolkits.token_security.summary import summarise
+from deeptrader.toolkits.token_security.policy import checks_of, may_recommend, told
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.second_opinions import HoneypotIs
 from deeptrader.toolkits.token_security.toolkit import TokenSecurityToolkit
 
 NAMES = [
@@ -90,8 +89,8 @@ def test_nor_on_a_terminal(composite, server, harbour, name):
     report = hostile_report(composite, server, harbour, name)
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=500)
-    for row in summarise(report)["failed"]:
-        console.print(row["detail"], highlight=False)  # not even escaped by the place that shows it
+    for check in checks_of(report, "fail"):
+        console.print(told(check), highlight=False)  # not even escaped by the place that shows it
     console.print(may_recommend(report).reason, highlight=False)
     assert "\x1b" not in out.getvalue()
     assert "\u202e" not in out.getvalue()

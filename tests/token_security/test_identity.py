@@ -10,9 +10,8 @@ from doubles.security_server import BONK, EVM_ADDRESS, LINK, MINT
 from deeptrader.core.coins import reviewed_coins
 from deeptrader.core.security import SecurityCheck
 from deeptrader.core.token import Contract
-from deeptrader.toolkits.token_security.contracts import ContractBook
-from deeptrader.toolkits.token_security.evidence import Labels, Subject
-from deeptrader.toolkits.token_security.identity import identity_checks
+from deeptrader.toolkits.token_security.contracts import ContractBook, identity
+from deeptrader.toolkits.token_security.evidence import Subject
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
 BOOK = ContractBook.shipped()
@@ -21,8 +20,8 @@ WBTC = "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"
 
 
 def found(subject: Subject, *labels: tuple[str | None, str | None]) -> dict[str, SecurityCheck]:
-    named = [Labels(symbol, name) for symbol, name in labels]
-    return {check.id: check for check in identity_checks(subject, named, BOOK, at=AT)}
+    assert subject.contract is not None
+    return identity(subject, subject.contract, labels, BOOK, AT).checks
 
 
 def look_alike(symbol: str | None, name: str | None, contract: Contract = SOMEWHERE, **subject) -> SecurityCheck:

@@ -9,17 +9,16 @@ import pytest
 from doubles.security_server import evm_payload, goplus_answer
 
 from deeptrader.core.clock import ManualClock, ReplayClock
-from deeptrader.core.errors import InvalidInput, MalformedResponse
+from deeptrader.core.errors import InvalidInput
 from deeptrader.core.security import SecurityReport
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.recorded import RecordedMarket
 from deeptrader.toolkits.market_data.simulated import SimulatedMarket
-from deeptrader.toolkits.token_security import build_security
+from deeptrader.toolkits.token_security.cache import build_security
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
-from deeptrader.toolkits.token_security.recorded import RecordedSecurity
-from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.simulated import RecordedSecurity, SimulatedSecurity
 
 
 def test_fifty_simulated_tokens_show_every_verdict_and_say_that_they_are_simulated(clock):
@@ -47,13 +46,15 @@ async def test_a_simulated_report_depends_on_seed_and_symbol_alone(clock):
 
 def test_a_report_from_a_real_source_is_not_simulated(http, server, clock, settings, harbour):
     server.goplus(goplus_answer(evm_payload()))
-    assert not GoPlus(http=http(), clock=clock, settings=settings).check(harbour).simulated
+    goplus = GoPlus(http=http(), clock=clock, settings=settings)
+    assert not CompositeSecurity([goplus], clock=clock).check(harbour).simulated
 
 
 @pytest.fixture
 def kept(http, server, clock, settings, harbour) -> SecurityReport:
     server.goplus(goplus_answer(evm_payload()))
-    return GoPlus(http=http(), clock=clock, settings=settings).check(harbour)
+    goplus = GoPlus(http=http(), clock=clock, settings=settings)
+    return CompositeSecurity([goplus], clock=clock).check(harbour)
 
 
 async def test_what_was_recorded_is_replayed_as_it_was(tmp_path, kept, clock, harbour):
@@ -90,8 +91,7 @@ def test_a_recording_under_another_name_is_refused(tmp_path, kept, clock):
     recorded = RecordedSecurity(tmp_path, clock=clock)
     path = recorded.save(kept)
     path.rename(path.with_name(path.name.replace("HRB", "SAFE")))
-    with pytest.raises(MalformedResponse, match="another token"):
-        recorded.find("SAFE-USD", by=clock.now())
+    assert "another token" in recorded.check(Token(symbol="SAFE-USD")).reasons[0]
 
 
 def test_stray_files_and_missing_folders_are_no_recordings(tmp_path, kept, clock, harbour):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock, ReplayClock
 from deeptrader.core.errors import (
-    InvalidInput,
     RateLimited,
     SourceError,
     SourceUnreachable,
@@ -26,10 +25,8 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data.calendar import bar_closes
 from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch
 from deeptrader.toolkits.market_data.recorded import RecordedMarket
-from deeptrader.toolkits.token_security.checks import RULES
-from deeptrader.toolkits.token_security.equity import EquitySecurity
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
-from deeptrader.toolkits.token_security.native import NativeSecurity
+from deeptrader.toolkits.token_security.checks import CHECKS
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
 
 NOW = datetime(2026, 10, 8, 22, 0, tzinfo=UTC)  # a Thursday, after the close
 SHARE = Token(symbol="ACME", kind="equity")
@@ -83,14 +80,17 @@ def bars(*, closes=(50.0,), volumes=(1e6,), missed: int = 0, count: int = 30, **
 
 
 def share(answer: Bars | SourceError | None):
-    return EquitySecurity(Market(bars=answer), clock=ManualClock(NOW)).check(SHARE)  # type: ignore[arg-type]
+    market: Any = Market(bars=answer)
+    return CompositeSecurity(market=market, clock=ManualClock(NOW)).check(SHARE)
 
 
 def test_an_ordinary_share_is_safe_and_contract_checks_do_not_apply():
     report = share(bars())
     assert (report.verdict, report.score) == ("safe", 100)
     states = {check.id: check.state for check in report.checks}
-    assert {check_id for check_id, state in states.items() if state == "pass"} == set(RULES["equity"])
+    assert {check_id for check_id, state in states.items() if state == "pass"} == {
+        check.id for check in CHECKS.values() if "equity" in check.rules
+    }
     assert states["honeypot"] == states["mintable"] == "not_applicable"
     assert seen(report, "liquid").value == 50e6
 
@@ -129,7 +129,7 @@ def test_a_market_that_fails_is_asked_again_soon():
 
 
 def test_without_a_market_a_share_is_unknown():
-    assert EquitySecurity(None, clock=ManualClock(NOW)).check(SHARE).verdict == "unknown"
+    assert CompositeSecurity(clock=ManualClock(NOW)).check(SHARE).verdict == "unknown"
 
 
 @settings(max_examples=60, deadline=None)
@@ -183,7 +183,8 @@ def quote(volume: float | None = 3e10) -> Quote:
 
 
 def coin(answer: Quote | SourceError | None):
-    return NativeSecurity(Market(quote=answer), clock=ManualClock(NOW)).check(BTC)  # type: ignore[arg-type]
+    market: Any = Market(quote=answer)
+    return CompositeSecurity(market=market, clock=ManualClock(NOW)).check(BTC)
 
 
 def test_bitcoin_is_not_refused_for_want_of_a_contract():
@@ -214,19 +215,19 @@ def test_what_a_quote_tells_about_a_native_coin(answer, verdict, check_id, state
 
 
 def test_without_a_market_the_reviewed_list_answers_what_it_can():
-    report = NativeSecurity(clock=ManualClock(NOW)).check(BTC)
+    report = CompositeSecurity(clock=ManualClock(NOW)).check(BTC)
     assert report.verdict == "safe"
     assert report.score == 80
     assert seen(report, "liquidity_depth").state == "unknown"
 
 
 def test_a_coin_is_only_native_by_the_list():
-    with pytest.raises(InvalidInput):
-        NativeSecurity(clock=ManualClock(NOW)).check(Token(symbol="LINK-USD", coin_id="chainlink"))
     report = CompositeSecurity(clock=ManualClock(NOW)).check(Token(symbol="NOBODY-USD"))
     assert report.verdict == "unknown"
 
 
 def test_before_its_chain_began_a_coin_has_no_age():
     early = ManualClock(datetime(2012, 1, 1, tzinfo=UTC))
-    assert seen(NativeSecurity(clock=early).check(Token(symbol="ETH-USD", coin_id="ethereum")), "age").state == "fail"
+    assert (
+        seen(CompositeSecurity(clock=early).check(Token(symbol="ETH-USD", coin_id="ethereum")), "age").state == "fail"
+    )

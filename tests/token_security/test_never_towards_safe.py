@@ -36,17 +36,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.security import SecurityReport, moves_towards_safe
+from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Contract
-from deeptrader.toolkits.token_security import goplus_fields, honeypot_is, rugcheck
-from deeptrader.toolkits.token_security.contracts import ContractBook
-from deeptrader.toolkits.token_security.evidence import Evidence, Labels, Sheet, Subject
-from deeptrader.toolkits.token_security.provider import Lifetimes, contract_report
+from deeptrader.toolkits.token_security.contracts import ContractBook, find_chain, identity
+from deeptrader.toolkits.token_security.evidence import Answer, Labels, Sheet, Subject
+from deeptrader.toolkits.token_security.goplus import read_evm, read_solana
+from deeptrader.toolkits.token_security.protocol import Provider
+from deeptrader.toolkits.token_security.second_opinions import read_honeypot_is, read_rugcheck
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
 BOOK = ContractBook.shipped()
+REPORTER = Provider(load_settings())
 GONE = object()
-JUNK: tuple[Any, ...] = (None, "junk", [], {"a": 1})
-MORE_JUNK: tuple[Any, ...] = (*JUNK, "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)
+JUNK: tuple[Any, ...] = (None, "junk", {"a": 1})
+MORE_JUNK: tuple[Any, ...] = (*JUNK, [], "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)
 
 MAY_BE_EMPTY = {"transfer_fee", "transfer_hook", "creators", "scheduled_fee_rate", "risks"}
 MAY_BE_NULL = {"mintAuthority", "freezeAuthority", "risks", "creators"}
@@ -73,22 +76,19 @@ class Case:
 
     def report(self, payload: Any) -> SecurityReport:
         answers = [(self.source, self.read, payload), *self.others]
-        return contract_report(
-            Subject(contract=self.contract, listed_as=self.listed_as),
-            [_evidence(source, read, answer) for source, read, answer in answers],
-            book=BOOK,
-            at=AT,
-            lifetimes=Lifetimes(),
-        )
+        found = [_evidence(source, read, answer) for source, read, answer in answers]
+        subject = Subject(contract=self.contract, listed_as=self.listed_as)
+        own = identity(subject, self.contract, [e.labels for e in found if e.labels], BOOK, AT)
+        return REPORTER.report(subject, [own, *found], find_chain(self.contract.chain).family, AT)
 
 
-def _evidence(source: str, read: Read, payload: Any) -> Evidence:
+def _evidence(source: str, read: Read, payload: Any) -> Sheet:
     sheet = Sheet(source, AT)
-    labels = read(payload, sheet)
-    return Evidence(source, sheet.checks, labels)
+    sheet.labels = read(Answer(payload), sheet)
+    return sheet
 
 
-EVM, SOL = goplus_fields.read_evm, goplus_fields.read_solana
+EVM, SOL = read_evm, read_solana
 SOLANA = Contract(chain="solana", address=MINT)
 _POWER = {"authority": [{"address": "x", "malicious_address": 0}], "status": "1"}
 _FEE = {"current_fee_rate": {"fee_rate": "0.8"}, "scheduled_fee_rate": [{"epoch": "700", "fee_rate": "0.01"}]}
@@ -109,6 +109,7 @@ EVM_CASES = [
     Case("thirty percent", EVM, evm_payload(sell_tax="0.3", is_mintable="1", is_proxy="1")),
     Case("closed source", EVM, evm_payload(is_open_source="0")),
     Case("owner", EVM, evm_payload(owner_address="0xowner", owner_percent="0.4", owner_change_balance="1")),
+    Case("warnings", EVM, evm_payload(honeypot_with_same_creator="3", anti_whale_modifiable="1")),
     Case("powers", EVM, evm_payload(hidden_owner="1", transfer_pausable="1", is_blacklisted="1", selfdestruct="1")),
     Case("personal tax", EVM, evm_payload(personal_slippage_modifiable="1")),
     Case("hoard", EVM, evm_payload(holders=_HOARD)),
@@ -146,23 +147,25 @@ SOLANA_CASES = [
     }.items()
 ]
 _GOPLUS = (("goplus", EVM, evm_payload()),)
-_HONEYPOT = (("honeypot.is", honeypot_is.read, honeypot_payload()),)
-_RUGCHECK = (("rugcheck", rugcheck.read, rugcheck_payload()),)
+_HONEYPOT = (("honeypot.is", read_honeypot_is, honeypot_payload()),)
+_RUGCHECK = (("rugcheck", read_rugcheck, rugcheck_payload()),)
 _GOPLUS_SOLANA = (("goplus", SOL, solana_payload()),)
 HONEYPOT_CASES = [
-    Case(f"honeypot.is: {name}", honeypot_is.read, honeypot_payload(**changes), "honeypot.is", others=_GOPLUS)
+    Case(f"honeypot.is: {name}", read_honeypot_is, honeypot_payload(**changes), "honeypot.is", others=_GOPLUS)
     for name, changes in {
         "clean": {},
         "honeypot": {"honeypotResult": {"isHoneypot": True, "honeypotReason": "TRANSFER_FAILED"}},
         "no simulation": {"simulationSuccess": False},
         "tax": {"simulationResult": {"buyTax": 3, "sellTax": 70, "transferTax": 0}},
+        "transfer tax": {"simulationResult": {"buyTax": 0, "sellTax": 0, "transferTax": 100}},
+        "its own verdict": {"summary": {"risk": "honeypot", "riskLevel": 100}},
         "closed": {
             "contractCode": {"openSource": True, "rootOpenSource": False, "isProxy": True, "hasProxyCalls": False}
         },
     }.items()
 ]
 RUGCHECK_CASES = [
-    Case(f"rugcheck: {name}", rugcheck.read, rugcheck_payload(**changes), "rugcheck", SOLANA, others)
+    Case(f"rugcheck: {name}", read_rugcheck, rugcheck_payload(**changes), "rugcheck", SOLANA, others)
     for others in (_GOPLUS_SOLANA, (("goplus", SOL, solana_payload(trusted_token=None)),))
     for name, changes in {
         "clean": {},
@@ -175,7 +178,7 @@ RUGCHECK_CASES = [
 ] + [
     Case(
         "rugcheck: copycat",
-        rugcheck.read,
+        read_rugcheck,
         rugcheck_payload(risks=[{"name": "Copycat token", "level": "danger"}]),
         "rugcheck",
         Contract(chain="solana", address=MINT),

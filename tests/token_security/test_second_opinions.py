@@ -21,11 +21,10 @@ from doubles.security_server import (
 
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Contract, Token
-from deeptrader.toolkits.token_security.coingecko import PlatformList
+from deeptrader.toolkits.token_security.contracts import PlatformList
 from deeptrader.toolkits.token_security.goplus import GoPlus
-from deeptrader.toolkits.token_security.honeypot_is import HoneypotIs
-from deeptrader.toolkits.token_security.merged import CompositeSecurity
-from deeptrader.toolkits.token_security.rugcheck import RugCheck
+from deeptrader.toolkits.token_security.protocol import CompositeSecurity
+from deeptrader.toolkits.token_security.second_opinions import HoneypotIs, RugCheck
 
 
 @pytest.fixture
@@ -171,12 +170,12 @@ def test_a_symbol_is_checked_by_its_reviewed_contract(composite, server):
 def test_a_bare_contract_can_be_checked(composite, server):
     server.goplus(goplus_answer(evm_payload()))
     server.honeypot_is(Answer(honeypot_payload()))
-    report = composite.check_contract("eth", EVM_ADDRESS.upper().replace("0X", "0x"))
+    report = composite.check(Contract(chain="eth", address=EVM_ADDRESS.upper().replace("0X", "0x")))
     assert report.symbol is None
     assert report.contract == Contract(chain="1", address=EVM_ADDRESS)
     assert report.verdict == "safe"
     with pytest.raises(InvalidInput):
-        composite.check_contract("eth", MINT)
+        composite.check(Contract(chain="eth", address=MINT))
 
 
 # -- CoinGecko's list -------------------------------------------------------------------------------------------------
@@ -276,19 +275,18 @@ def test_without_any_list_the_token_is_unknown_with_the_reason(looked_up, server
     assert report.expires_at - report.checked_at == timedelta(minutes=15)
 
 
-def test_a_damaged_copy_on_disk_is_asked_for_again(looked_up, server, tmp_path):
+def test_a_damaged_copy_on_disk_is_asked_for_again(looked_up, server, http, clock, tmp_path):
     looked_up.check(Token(symbol="OWN-USD"))
     [file] = tmp_path.glob("coingecko*.json")
     file.write_text('{"coins": [')
-    fresh = looked_up._platforms
-    fresh._index = None
-    assert "nobody reviewed it" in " ".join(looked_up.check(Token(symbol="OWN-USD")).reasons)
+    again = CompositeSecurity(platforms=PlatformList(http=http(), cache_dir=tmp_path, clock=clock), clock=clock)
+    assert "nobody reviewed it" in " ".join(again.check(Token(symbol="OWN-USD")).reasons)
     assert server.count("/api/v3/") == 2
 
 
 def test_when_nobody_vouches_for_a_clean_contract_it_is_unknown(looked_up, server):
     server.goplus(goplus_answer(evm_payload(trust_list=None), "0x" + "d" * 40))
     server.honeypot_is(Answer(honeypot_payload()))
-    report = looked_up.check_contract("1", "0x" + "d" * 40)
+    report = looked_up.check(Contract(chain="1", address="0x" + "d" * 40))
     assert report.verdict == "unknown"
     assert report.check("true_token").state == "unknown"

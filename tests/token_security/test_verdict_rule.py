@@ -11,13 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.security import SAFETY, CheckState, SecurityCheck, Verdict, moves_towards_safe
-from deeptrader.toolkits.token_security.checks import CHECK_IDS, RULES, TITLES, Profile
-from deeptrader.toolkits.token_security.evidence import Evidence
-from deeptrader.toolkits.token_security.opinions import merge
-from deeptrader.toolkits.token_security.verdict import LOWEST_SCORE, SAFE_SCORE, SCORE_RULE, judge
+from deeptrader.toolkits.token_security.checks import (
+    CHECK_IDS,
+    CHECKS,
+    LOWEST_SCORE,
+    SAFE_SCORE,
+    SCORE_RULE,
+    Profile,
+    judge,
+    merge,
+)
+from deeptrader.toolkits.token_security.evidence import Sheet
 
 AT = datetime(2026, 10, 11, tzinfo=UTC)
-TAXES = ("sell_tax", "buy_tax")
+RULES = {
+    profile: {check.id: check.rules[profile] for check in CHECKS.values() if profile in check.rules}
+    for profile in get_args(Profile)
+}
+TAXES = tuple(check.id for check in CHECKS.values() if "share" in {rule.grade for rule in check.rules.values()})
 
 
 def check(check_id: str, state: CheckState, value: float | None = None, source: str = "test") -> SecurityCheck:
@@ -98,8 +109,10 @@ def test_the_rule_is_written_down_with_its_thresholds():
     assert moves_towards_safe("unknown", "safe")
 
 
-def test_every_rule_is_about_a_check_that_has_a_title():
-    assert {check_id for rules in RULES.values() for check_id in rules} == set(TITLES)
+def of_source(checks: list[SecurityCheck]) -> Sheet:
+    sheet = Sheet("source", AT)
+    sheet.checks = {check.id: check for check in checks}
+    return sheet
 
 
 states = st.sampled_from(["pass", "fail", "unknown"])
@@ -140,6 +153,6 @@ def test_a_further_opinion_never_moves_a_verdict_towards_safe_unless_it_answers_
         check(i, data.draw(states), 0.9 if i in TAXES else None, "second")
         for i in data.draw(st.sets(st.sampled_from(ids)))
     ]
-    alone = judge(merge([Evidence("first", tuple(first))]).checks, profile, at=AT)
-    both = judge(merge([Evidence("first", tuple(first)), Evidence("second", tuple(second))]).checks, profile, at=AT)
+    alone = judge(merge([of_source(first)])[0], profile, at=AT)
+    both = judge(merge([of_source(first), of_source(second)])[0], profile, at=AT)
     assert not moves_towards_safe(alone.verdict, both.verdict)

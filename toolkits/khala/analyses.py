@@ -1,4 +1,9 @@
-"""Versions of analyses and the pointers to the published ones, in the journal."""
+"""Versions of analyses, the pointers to the published ones, and digests of the days on which something turned.
+
+A digest lets the past be searched without keeping all of it: when the pointer of a daily analysis moves on to a later
+bar, the bar it leaves becomes one if its state (signal, security, RSI and band against their limits) differs from that
+of the digest before. A quiet month is one digest.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +13,46 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ...core.errors import StoreError, VerificationFailed
-from ...core.token import Interval
-from .codec import decode, decode_all, encode
-from .digests import keep_digest
-from .entries import analysis_entry, put_entries
+from ...core.clock import Clock
+from ...core.errors import StoreCorrupt, StoreError, VerificationFailed
+from ...core.settings import Settings
+from ...core.token import Interval, Token
+from .codec import decode, decode_all, encode, encode_analysis, plain
+from .entries import analysis_entry, document_entry, fields_of, put_entries
 from .journal import Journal
-from .packing import plain
-from .records import MarketAnalysis, PublishReport
+from .recall import Recaller
+from .records import Document, MarketAnalysis, PublishReport
 from .schema import bump, epoch
+from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
 """Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
 
 
-class AnalysisTable:
-    """Store, publish, read back. What is stored is never changed."""
+class Analyses:
+    """Store, publish, read back, as a part of `Khala`. What is stored is never changed."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._written: dict[str, tuple[MarketAnalysis, str]] = {}
+    journal: Journal
+    clock: Clock
+    settings: Settings
+    _recaller: Recaller
+    _written: dict[str, tuple[MarketAnalysis, str]]
 
     def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
-        """Commit analyses; returns their ids in order.
+        """Commit analyses to the journal, not yet visible to `latest`; returns their ids in order.
 
-        Findings that are already there (the same id) are not stored again and keep their dates: only the moment of
-        their last verification is noted.
+        When this returns they survive a kill. Findings that are already there (the same id) are not stored again and
+        keep their dates: only the moment of their last verification is noted.
         """
         given = list(analyses)
         rows = []
         for analysis in given:
-            computed = epoch(analysis.computed_at)
-            rows.append(
-                (
-                    analysis.analysis_id,
-                    analysis.token.symbol,
-                    analysis.interval,
-                    epoch(analysis.bar_close),
-                    computed,
-                    computed,
-                    encode(analysis),
-                )
-            )
+            analysis_id, body = encode_analysis(analysis)
+            bar_close, computed = _moments(analysis)
+            rows.append((analysis_id, analysis.token.symbol, analysis.interval, bar_close, computed, computed, body))
         if not rows:
             return []
-        with self._journal.write() as connection:
+        with self.journal.write() as connection:
             before = connection.total_changes
             connection.executemany(
                 "INSERT INTO analyses (id, symbol, interval, bar_close, computed_at, verified_at, body) "
@@ -69,17 +69,17 @@ class AnalysisTable:
             self._written.pop(next(iter(self._written)))
         return ids
 
-    def publish(self, ids: Sequence[str], now: datetime) -> tuple[PublishReport, dict[str, MarketAnalysis]]:
-        """Flip the pointers of those versions that pass verification, all in one transaction.
+    def publish(self, analysis_ids: Sequence[str]) -> PublishReport:
+        """Make stored versions the ones that are read, those that pass verification, all in one transaction.
 
         Each is read back from the journal: it must be what was computed, come from the past, carry a usable figure or
-        an honest reason why not, and be no older than what it replaces. Returns what became of each, and the published
-        ones as they stand in the journal.
+        an honest reason why not, and be no older than what it replaces.
         """
+        now = self.clock.now()
         published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
-        ids = list(dict.fromkeys(ids))
-        with self._journal.write() as connection:
+        ids = list(dict.fromkeys(analysis_ids))
+        with self.journal.write() as connection:
             bodies = {
                 analysis_id: plain(connection, body)
                 for analysis_id, body in _select(connection, "SELECT id, body FROM analyses WHERE id IN", ids)
@@ -103,14 +103,59 @@ class AnalysisTable:
                     continue
                 published[analysis_id] = analysis
                 if before is None or before[2] != analysis_id:
-                    _point(connection, analysis_id, analysis, before[2] if before else None, now)
+                    self._point(connection, analysis_id, analysis, before[2] if before else None, now)
                     current[analysis.token.symbol, analysis.interval] = [*_moments(analysis), analysis_id]
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
         for analysis_id in published:
             self._written.pop(analysis_id, None)
-        return PublishReport(published=tuple(published), refused=refused, at=now), published
+        self._recaller.remember(published)
+        return PublishReport(published=tuple(published), refused=refused, at=now)
+
+    def _point(
+        self,
+        connection: sqlite3.Connection,
+        analysis_id: str,
+        analysis: MarketAnalysis,
+        previous: str | None,
+        now: datetime,
+    ) -> None:
+        connection.execute(
+            "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
+            "token = excluded.token",
+            (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
+        )
+        if previous is not None and analysis.interval == "1d":
+            self._keep_digest(connection, previous, analysis)
+        connection.execute(
+            "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
+            (analysis_id, previous, epoch(now)),
+        )
+
+    def _keep_digest(self, connection: sqlite3.Connection, previous_id: str, newer: MarketAnalysis) -> None:
+        """Digest the version that `newer` replaces, if it says something new."""
+        row = connection.execute("SELECT body, bar_close FROM analyses WHERE id = ?", (previous_id,)).fetchone()
+        if row is None or row[1] >= epoch(newer.bar_close):
+            return
+        try:
+            past = decode(MarketAnalysis, plain(connection, row[0]))
+        except StoreCorrupt:
+            return  # unreadable, so there is nothing to digest; the new version replaces it all the same
+        digest = digest_of(past, self.settings.rsi_oversold, self.settings.rsi_overbought)
+        prefix = f"{past.token.symbol}:{past.interval}:"
+        last = connection.execute(
+            "SELECT body FROM documents WHERE kind = 'digest' AND key >= ? AND key < ? ORDER BY key DESC LIMIT 1",
+            (prefix, prefix[:-1] + ";"),
+        ).fetchone()
+        if last is not None and decode(Document, last[0]).facts.get("state") == digest.facts["state"]:
+            return
+        connection.execute(
+            "INSERT OR REPLACE INTO documents (kind, key, created_at, dies_at, body) VALUES ('digest', ?, ?, NULL, ?)",
+            (digest.key, epoch(digest.created_at), encode(digest)),
+        )
+        put_entries(connection, [document_entry(digest)])
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
         """The analysis in a stored body.
@@ -129,29 +174,52 @@ class AnalysisTable:
             raise VerificationFailed("what was written is not what was computed")
         return analysis
 
-    def get(self, analysis_id: str) -> MarketAnalysis | None:
-        """One version by its id, published or not; None when it is not (or no longer) there."""
-        with self._journal.read() as connection:
+    def analysis(self, analysis_id: str) -> MarketAnalysis | None:
+        """One stored version by its id, published or not; None when it is not (or no longer) there."""
+        with self.journal.read() as connection:
             row = connection.execute("SELECT body FROM analyses WHERE id = ?", (analysis_id,)).fetchone()
             return decode(MarketAnalysis, plain(connection, row[0])) if row else None
 
     def history(
-        self, symbol: str, interval: Interval, since: datetime | None, until: datetime | None, limit: int
+        self,
+        token: Token | str,
+        *,
+        interval: Interval = "1d",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
     ) -> list[MarketAnalysis]:
-        """Stored versions of a token, newest bar and newest computation first."""
-        with self._journal.read() as connection:
+        """Stored versions of a token by `bar_close` in [since, until], newest first, `limit` at most."""
+        span = (epoch(since) if since else float("-inf"), epoch(until) if until else float("inf"))
+        with self.journal.read() as connection:
             rows = connection.execute(
                 "SELECT body FROM analyses WHERE symbol = ? AND interval = ? AND bar_close >= ? AND bar_close <= ? "
                 "ORDER BY bar_close DESC, computed_at DESC LIMIT ?",
-                (
-                    symbol,
-                    interval,
-                    epoch(since) if since else float("-inf"),
-                    epoch(until) if until else float("inf"),
-                    limit,
-                ),
+                (symbol_of(token), interval_of(interval), *span, limit_of(limit)),
             ).fetchall()
             return decode_all(MarketAnalysis, (row[0] for row in rows), plain=partial(plain, connection))
+
+
+def digest_of(past: MarketAnalysis, oversold: float, overbought: float) -> Document:
+    """A day of a token: its report, with the figures and states it can be searched by."""
+
+    def side(name: str, low: float, high: float) -> str | None:
+        value = past.value(name)
+        return None if value is None else "low" if value < low else "high" if value > high else "between"
+
+    verdict = past.security.verdict if past.security else None
+    state = [past.signal.action, verdict, side("rsi_14", oversold, overbought), side("bb_percent_b_20_2", 0.0, 1.0)]
+    return Document(
+        kind="digest",
+        key=f"{past.token.symbol}:{past.interval}:{past.bar_close:%Y%m%d}",
+        title=f"{past.token.symbol} on the bar of {past.bar_close:%Y-%m-%d}",
+        text=past.report,
+        symbols=(past.token.symbol,),
+        created_at=past.computed_at,
+        facts={"state": state, "bar_close": past.bar_close.isoformat(), "price": past.price}
+        | {"rsi_14": past.value("rsi_14")},
+        fields={name: value for name, value in fields_of(past).items() if value is not None},
+    )
 
 
 def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:
@@ -164,31 +232,16 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
         raise VerificationFailed("it comes from the future")
     if analysis.next_bar_due <= analysis.bar_close:
         raise VerificationFailed("its next bar is due before its own")
-    absent = [figure.absent for figure in analysis.figures.values() if figure.value is None]
-    if len(absent) == len(analysis.figures) and (not absent or {"failed", "no_data"} & set(absent)):
+    absent = [figure.absent for figure in analysis.all_figures.values() if figure.value is None]
+    if len(absent) == len(analysis.all_figures) and {"failed", "no_data"} & set(absent):
         raise VerificationFailed("none of its figures could be computed")
-    if before is not None and _moments(analysis) < before[:2]:
+    # What a clock that ran ahead has published gives way to anything.
+    if before is not None and max(before[:2]) <= epoch(now) and _moments(analysis) < before[:2]:
         raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
 
 
 def _moments(analysis: MarketAnalysis) -> list[float]:
     return [epoch(analysis.bar_close), epoch(analysis.computed_at)]
-
-
-def _point(
-    connection: sqlite3.Connection, analysis_id: str, analysis: MarketAnalysis, previous: str | None, now: datetime
-) -> None:
-    connection.execute(
-        "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
-        "token = excluded.token",
-        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
-    )
-    if previous is not None:
-        keep_digest(connection, previous, analysis)
-    connection.execute(
-        "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)", (analysis_id, previous, epoch(now))
-    )
 
 
 def _select(connection: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable, StoreCorrupt
+from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,7 @@ BATCH = 64
 class Embedder(Protocol):
     """Texts to vectors. `id` names model and weights: vectors of different ids are never compared.
 
-    An embedder that treats questions differently from stored texts may also have `embed_query(text)`; one that needs no
-    network and no time may say `instant = True`, and then a search embeds what is new by itself.
+    An embedder that treats questions differently from stored texts may also have `embed_query(text)`.
     """
 
     @property
@@ -39,6 +39,9 @@ class Embedder(Protocol):
         ...
 
 
+_loading = threading.Lock()
+
+
 class WordLlamaEmbedder:
     """256 dimensions, weights inside the PyPI package, about 10,000 texts a second on one core, no download.
 
@@ -47,75 +50,53 @@ class WordLlamaEmbedder:
 
     id = "wordllama:l2_supercat:256"
     dimension = 256
-    instant = True
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return _wordllama().embed(list(texts), norm=False)
-
-
-_loading = threading.Lock()
-
-
-def _wordllama() -> Any:
-    with _loading:  # two threads that ask at once load it once
-        return _load_wordllama()
+        with _loading:  # two threads that ask at once load it once
+            model = _load_wordllama()
+        return model.embed(list(texts), norm=False)
 
 
 @cache
 def _load_wordllama() -> Any:
     from pathlib import Path
 
-    import wordllama
+    import wordllama  # half a second, and not needed to read a token
 
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
 
-class AgnoEmbedder:
-    """Any agno embedder (an object with `get_embedding`)."""
+class WrappedEmbedder:
+    """Any agno embedder (`get_embedding`) or Chroma embedding function (called with texts), as an `Embedder`."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
+        one, query = getattr(inner, "get_embedding", None), getattr(inner, "embed_query", None)
+        if callable(one):
+            self.id = f"agno:{type(inner).__name__}:{getattr(inner, 'id', None) or ''}"
+            self._embed = lambda texts: [one(text) for text in texts]
+        else:
+            name = inner.name() if callable(getattr(inner, "name", None)) else type(inner).__name__
+            model = getattr(inner, "model_name", None) or getattr(inner, "_model_name", "")
+            self.id = f"chroma:{name}:{model}"
+            self._embed = inner
+        self._ask = query if callable(query) and not callable(one) else self._embed
         self._dimension: int | None = getattr(inner, "dimensions", None) or None
-        self.id = f"agno:{type(inner).__name__}:{getattr(inner, 'id', None) or ''}"
 
     @property
     def dimension(self) -> int:
         if self._dimension is None:
-            self._dimension = len(self._inner.get_embedding("dimension"))
+            self._dimension = self.embed(["dimension"]).shape[1]
         return self._dimension
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
-        return np.array([self._inner.get_embedding(text) for text in texts], dtype=np.float32)
-
-
-class ChromaEmbedder:
-    """Any Chroma embedding function: called with a list of texts, and by `embed_query` for questions if it has that."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        name = inner.name() if callable(getattr(inner, "name", None)) else type(inner).__name__
-        model = next((getattr(inner, key) for key in ("model_name", "_model_name") if hasattr(inner, key)), "")
-        self._dimension: int | None = None
-        self.id = f"chroma:{name}:{model}"
-
-    @property
-    def dimension(self) -> int:
-        if self._dimension is None:
-            self._dimension = len(self._inner(["dimension"])[0])
-        return self._dimension
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import numpy as np
-
-        return np.array(self._inner(list(texts)), dtype=np.float32)
+        return np.array(self._embed(list(texts)), dtype=np.float32)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         import numpy as np
 
-        ask = getattr(self._inner, "embed_query", self._inner)
-        return np.array(ask([text]), dtype=np.float32)[0]
+        return np.array(self._ask([text]), dtype=np.float32)[0]
 
 
 def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
@@ -133,12 +114,11 @@ def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
         if given == "wordllama":
             return WordLlamaEmbedder()
         given = _imported(given)
-    if callable(getattr(given, "get_embedding", None)):
-        return AgnoEmbedder(given)
-    if callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
+    agno = callable(getattr(given, "get_embedding", None))
+    if not agno and callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
         return given
-    if callable(given):
-        return ChromaEmbedder(given)
+    if agno or callable(given):
+        return WrappedEmbedder(given)
     raise SettingsError(
         f"{type(given).__name__} is no embedder.",
         hint="Pass an object with `embed`, an agno embedder or a Chroma embedding function.",
@@ -196,36 +176,15 @@ def _unit(vectors: NDArray[np.float32], count: int, embedder: Embedder) -> NDArr
     return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
 
 
-class _failures:
+@contextmanager
+def _failures(embedder: Embedder) -> Iterator[None]:
     """Turn whatever an embedder raises into our own error: it may be a network client we know nothing of."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, DeepTraderError):
-            raise SourceUnreachable(
-                f"The embedder {self._embedder.id} failed ({type(error).__name__}: {error}).",
-                hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
-            ) from error
-
-
-def to_blob(vector: NDArray[np.float32]) -> bytes:
-    """Little-endian float32, as kept in the journal."""
-    return vector.astype("<f4").tobytes()
-
-
-def from_blobs(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
-    """Vectors out of the journal, shape (n, dimension).
-
-    Raises:
-        StoreCorrupt: one of them has another length.
-    """
-    import numpy as np
-
-    if any(len(blob) != dimension * 4 for blob in blobs):
-        raise StoreCorrupt("A stored vector has the wrong length.", hint="Run `deeptrader repair --reembed`.")
-    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dimension)
+    try:
+        yield
+    except DeepTraderError:
+        raise
+    except Exception as error:
+        raise SourceUnreachable(
+            f"The embedder {embedder.id} failed ({type(error).__name__}: {error}).",
+            hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
+        ) from error

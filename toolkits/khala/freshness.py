@@ -3,14 +3,17 @@
 Every reason is collected, in a fixed order, so that a reader sees all of them:
 
 0. `not_yet`: its bar has not closed at the moment of reading, which lies before what memory knows (a replay of an
-   earlier day, a clock set back). What came later must not answer.
+   earlier day, a clock set back). What came later must not answer. `from_future`: another of its times lies ahead of
+   that moment. A sighting from the future vouches for nothing, a security finding from the future counts all the same.
 1. `newer_bar`: a later bar has closed (plus grace). Until `next_bar_due` plus grace nothing newer can exist, so the
    usual case is one comparison; after it the market's calendar decides.
 2. `price_moved`: the last seen price left the band of `price_band_atr` ATRs around the price it was made at.
-3. `threshold_crossed`: the last seen price passed a trigger that the reference price had not passed.
+3. `threshold_crossed`: the price seen since, also that of the analysis itself, passed a trigger that the bar's close
+   had not passed: what was found about the bar is no longer so.
 4. `price_unobserved`: nobody looked at the price for too long, so 2 and 3 can vouch for nothing. While an equity market
    is closed, a sighting at or after its last close is enough.
 5. `security_changed`, `security_expired`: the newest finding is not the one embedded, or it ran out.
+   `rules_changed`: it was made under other thresholds, further indicators or policy than today's.
 6. `left_universe`: the token left the top of the market after this was made, so no cycle keeps it up any more. An
    analysis that somebody asked for later is judged like any other.
 7. `ttl`: the last resort. It counts from the last time the same findings were computed again, since an unchanged
@@ -19,32 +22,19 @@ Every reason is collected, in a fixed order, so that a reader sees all of them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ...core.formats import age_text, time_text
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..market_data import calendar
-from .records import Document, Freshness, MarketAnalysis, StaleReason, age_text
+from ..market_data.figures import SPECS
+from .records import Document, Freshness, MarketAnalysis, StaleReason
 
-CORE_FIGURES = (
-    "rsi_14",
-    "bb_lower_20_2",
-    "bb_middle_20_2",
-    "bb_upper_20_2",
-    "bb_percent_b_20_2",
-    "macd_12_26_9",
-    "macd_signal_12_26_9",
-    "macd_histogram_12_26_9",
-    "atr_14",
-    "adx_14",
-    "ema_20",
-    "ema_50",
-    "ema_200",
-)
 CURABLE = frozenset({"failed", "no_data"})
 """Reasons for an absent figure that another fetch may cure. A gap in the bars is not one: it leaves with time."""
 
@@ -52,21 +42,31 @@ BAND_WITHOUT_ATR = 0.02
 """A young token has no ATR yet; its price may move two percent, about half an ATR of a lively coin."""
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""A text written by another machine may be this far ahead of this one's clock."""
+"""What another machine wrote may be this far ahead of this one's clock."""
 
 RECHECK_CLOSED_MARKET = timedelta(minutes=1)
 """How long a judgement about a market with sessions may be kept, since it may open or close meanwhile."""
 
 
+def rules_of(settings: Settings) -> str:
+    """What an analysis is made under, beside the bars: RSI thresholds, further indicators, security policy."""
+    return (
+        f"RSI {settings.rsi_oversold:g}/{settings.rsi_overbought:g}"
+        f"; extra {', '.join(settings.extra_indicators) or 'none'}"
+        f"; security {', '.join(sorted(settings.security_allowed_verdicts))}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The thresholds of freshness, from settings."""
+    """The thresholds of freshness, from settings; `made_under` is what analyses are made under today."""
 
     band_atr: float
     observation_max_age: timedelta
     grace: timedelta
     ttl_daily: timedelta
     ttl_hourly: timedelta
+    made_under: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
@@ -76,6 +76,7 @@ class Rules:
             grace=timedelta(minutes=settings.bar_grace_minutes),
             ttl_daily=timedelta(hours=settings.ttl_hours_daily),
             ttl_hourly=timedelta(hours=settings.ttl_hours_hourly),
+            made_under=rules_of(settings),
         )
 
 
@@ -101,12 +102,10 @@ class Judgement:
     valid_until: datetime
 
 
-def last_seen(analysis: MarketAnalysis, observed: Quote | None) -> Quote | None:
-    """The newest sighting of the price: an observation, or the quote the analysis was made at."""
-    quote = analysis.quote
-    if observed is None or (quote is not None and quote.as_of > observed.as_of):
-        return quote
-    return observed
+def last_seen(analysis: MarketAnalysis, observed: Quote | None, now: datetime | None = None) -> Quote | None:
+    """The newest sighting of the price, an observation or the quote the analysis was made at; none from after `now`."""
+    seen = [q for q in (analysis.quote, observed) if q is not None and (now is None or q.as_of <= now + CLOCK_SKEW)]
+    return max(seen, key=lambda quote: quote.as_of, default=None)
 
 
 def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Rules) -> Judgement:
@@ -118,8 +117,13 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
         reasons.append(StaleReason(code=code, detail=detail))  # pyright: ignore[reportArgumentType]
 
     if analysis.bar_close > now:
-        stale("not_yet", f"it rests on {_at(analysis)}, which has not closed at {now:%Y-%m-%d %H:%M} UTC")
+        stale("not_yet", f"it rests on {_at(analysis)}, which has not closed at {time_text(now)}")
         until.append(analysis.bar_close)
+    else:
+        when, what = max(_moments(analysis, evidence.security))
+        if when > now:
+            stale("from_future", f"its {what} is dated {time_text(when)}, and it is {time_text(now)}")
+            until.append(when)
 
     due = analysis.next_bar_due + rules.grace
     if now < due:
@@ -127,13 +131,14 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
     else:
         expected = calendar.expected_bar_close(analysis.token.kind, analysis.interval, now, grace=rules.grace)
         if expected > analysis.bar_close:
-            stale("newer_bar", f"a bar closed at {expected:%Y-%m-%d %H:%M} UTC, this rests on {_at(analysis)}")
+            stale("newer_bar", f"a bar closed at {time_text(expected)}, this rests on {_at(analysis)}")
         else:
             until.append(now + RECHECK_CLOSED_MARKET)
 
-    observed = last_seen(analysis, evidence.observed)
+    observed = last_seen(analysis, evidence.observed, now)
     if observed is not None:
         _judge_price(analysis, observed.price, rules, stale)
+    until += [q.as_of - CLOCK_SKEW for q in (evidence.observed, analysis.quote) if q and q.as_of - CLOCK_SKEW > now]
     seen_at = observed.as_of if observed is not None else analysis.bar_close
     if now - seen_at <= rules.observation_max_age:
         until.append(seen_at + rules.observation_max_age)
@@ -143,12 +148,14 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
         until.append(now + RECHECK_CLOSED_MARKET)
 
     _judge_security(analysis, evidence.security, now, stale, until)
+    if rules.made_under is not None and analysis.rules != rules.made_under:
+        stale("rules_changed", f"it was made under {analysis.rules or 'unrecorded rules'}, today's: {rules.made_under}")
     left = evidence.left_universe_at
     if left is not None and analysis.computed_at < left:
         stale("left_universe", f"{analysis.token.symbol} left the universe on {left:%Y-%m-%d}")
 
     ttl = rules.ttl_hourly if analysis.interval == "1h" else rules.ttl_daily
-    verified = max(analysis.computed_at, evidence.verified_at or analysis.computed_at)
+    verified = max(analysis.computed_at, min(evidence.verified_at or analysis.computed_at, now))
     if now - verified > ttl:
         stale("ttl", f"computed {age_text(verified, now)} ago, kept for {ttl.total_seconds() / 3600:g} h at most")
     else:
@@ -157,6 +164,17 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
     missing, absent = _parts(analysis, evidence.security)
     verdict = Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH
     return Judgement(verdict, tuple(reasons), missing, absent, now, min(until))
+
+
+def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterator[tuple[datetime, str]]:
+    """When everything was found. Sightings and findings come from other clocks, which may run a little ahead."""
+    yield analysis.fetched_at, "fetch"
+    yield analysis.computed_at, "computation"
+    if analysis.quote is not None:
+        yield analysis.quote.as_of - CLOCK_SKEW, "quote"
+    for report in (analysis.security, current):
+        if report is not None:
+            yield report.checked_at - CLOCK_SKEW, "security check"
 
 
 def judge_document(
@@ -169,11 +187,9 @@ def judge_document(
     """
     reasons: list[StaleReason] = []
     if document.created_at > now + CLOCK_SKEW:
-        reasons.append(
-            StaleReason(code="not_yet", detail=f"it was written at {document.created_at:%Y-%m-%d %H:%M} UTC")
-        )
+        reasons.append(StaleReason(code="not_yet", detail=f"it was written at {time_text(document.created_at)}"))
     if document.dies_at is not None and now >= document.dies_at:
-        reasons.append(StaleReason(code="ttl", detail=f"it was good until {document.dies_at:%Y-%m-%d %H:%M} UTC"))
+        reasons.append(StaleReason(code="ttl", detail=f"it was good until {time_text(document.dies_at)}"))
     for analysis_id in document.rests_on:
         symbol = analysis_id.split(":", 1)[0]
         verdict = versions.get(analysis_id)
@@ -197,14 +213,14 @@ def _judge_price(analysis: MarketAnalysis, price: float, rules: Rules, stale) ->
     for trigger in analysis.triggers:
         above = trigger.side == "above"
         passed = price > trigger.level if above else price < trigger.level
-        passed_before = reference > trigger.level if above else reference < trigger.level
+        passed_before = analysis.price > trigger.level if above else analysis.price < trigger.level
         if passed and not passed_before:
             stale("threshold_crossed", f"price {price:g} is {trigger.side} {trigger.level:g}: {trigger.meaning}")
 
 
 def _band_without_atr(analysis: MarketAnalysis) -> float:
     """How far the price may go, as a fraction, when ATR is absent: not at all after flat prices, else a little."""
-    atr = analysis.figures.get("atr_14")
+    atr = analysis.figure("atr_14")
     return 0.0 if atr is not None and atr.absent == "flat_prices" else BAND_WITHOUT_ATR
 
 
@@ -219,7 +235,7 @@ def _judge_security(
         before = embedded.verdict if embedded else "not checked"
         stale("security_changed", f"security was {before} then, is {current.verdict} now")
     if now >= newest.expires_at:
-        stale("security_expired", f"the security check of {newest.checked_at:%Y-%m-%d %H:%M} UTC ran out")
+        stale("security_expired", f"the security check of {time_text(newest.checked_at)} ran out")
     else:
         until.append(newest.expires_at)
 
@@ -227,18 +243,15 @@ def _judge_security(
 def _parts(analysis: MarketAnalysis, current: SecurityReport | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     missing: list[str] = []
     absent: list[str] = []
-    for name in CORE_FIGURES:
-        if name not in analysis.figures:
-            missing.append(name)
-    for name, figure in analysis.figures.items():
-        if figure.absent is None:
-            continue
-        curable = figure.absent in CURABLE and name in CORE_FIGURES
-        (missing if curable else absent).append(name)
+    figures = analysis.all_figures
+    missing += [name for name in SPECS if name not in figures]
+    for name, figure in figures.items():
+        if figure.absent is not None:
+            (missing if figure.absent in CURABLE and name in SPECS else absent).append(name)
     report = analysis.security or current
     if report is None:
-        # An equity has no contract to check.
-        if analysis.token.kind == "crypto":
+        # An equity has no contract to check, and nobody to ask is nothing that a refresh would bring.
+        if analysis.token.kind == "crypto" and analysis.security_absent != "no_provider":
             missing.append("security")
     elif report.verdict == "unknown" and not any(check.state in ("pass", "fail") for check in report.checks):
         missing.append("security")
@@ -256,4 +269,4 @@ def closed_since(kind: TokenKind, seen_at: datetime, now: datetime) -> bool:
 
 
 def _at(analysis: MarketAnalysis) -> str:
-    return f"the bar of {analysis.bar_close:%Y-%m-%d %H:%M}"
+    return f"the bar of {time_text(analysis.bar_close)}"

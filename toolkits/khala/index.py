@@ -1,70 +1,81 @@
-"""The copy of the journal's entries in Chroma: structured fields as metadata, texts embedded by us.
+"""The copies of the journal's entries in Chroma: texts embedded by us, every figure and state as metadata.
 
 What measuring Chroma taught, and what is done about it:
 
+- Nothing protects its folder from a second process, and a reader beside a writer fails. So whoever indexes takes a
+  lock, works on a copy of its own, closes it, and publishes it: a whole new folder, to which a row in the journal
+  points once it is complete. Everybody searches the published copy, which nobody writes.
 - Its vector index is damaged when the process is killed while the index is written to disk, so it is written only while
-  a copy is built, in a folder beside the live one, to which a row in the journal points once it is whole. After that
-  `sync_threshold` is raised out of reach: further changes go to Chroma's own log and into memory, and a copy that has
-  taken in many of them is built anew (which also frees the dead slots that rewriting leaves behind).
+  a copy is built. After that `sync_threshold` is raised out of reach: further changes go to Chroma's own log, and a
+  copy that has taken in many is built anew (which also frees the dead slots that rewriting leaves behind).
+- A damaged copy may hold a sparse file of terabytes: sizes are looked at before one is opened or copied. A copy whose
+  writing was cut short, or that does not hold or find what it should, is not mended but built anew.
 - It holds the interpreter lock while it writes, so batches are small and end with a yield.
-- Nothing protects its folder from a second process, so one process owns it, under a lock. Others search exactly, over
-  the vectors in the journal.
-- `upsert` merges metadata, drops NaN and compares integers and floats as different: every key is written every time,
-  None where there is no value, numbers as floats.
-- A copy whose writing was cut short, whose files are out of proportion or that cannot find what it holds is not mended
-  but built anew.
+- `upsert` merges metadata and drops NaN: every key is written every time, None where there is no value.
+
+A Chroma server (`chroma_url`) serves readers and a writer at once: there the working copy is the published one.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ...core.errors import StoreError, StoreUnavailable
+from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from .chroma import (
-    NEVER,
-    ChromaErrors,
-    Place,
-    batches,
-    chroma_where,
-    collection_name,
-    collection_options,
-    http_client,
-    persistent_client,
-    update_fields,
-    upsert,
-)
-from .copies import PLACES, CopyLog, CopyState
-from .entries import LAST, REMEMBERED_REVISIONS, EntryTable, place_of
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect
+from .embedder import Embedder, embed_texts
+from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
+from .files import lock_file
 from .journal import Journal
-from .records import SearchFilter
+from .records import IndexReport, SearchFilter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Place = Literal["current", "archive"]
+PLACES: dict[Place, tuple[str, ...]] = {
+    "current": ("analysis",),
+    "archive": ("scenario", "judgement", "anticipated", "digest", "memory"),
+}
+"""Which kinds of entry each copy holds: a filter over published analyses must not wade through the past."""
+
 BATCH = 40
-"""Rows handed to Chroma at once: 20 ms in which nothing else runs here, and as long as the disk takes to sync once.
-That comes with every call, so fewer rows would not make a pause much shorter, and would make the work much longer."""
-REBUILD_AFTER = 2_000
-"""Changes a copy takes in before it is built anew; reopening replays them, at a quarter of a millisecond each."""
-NOT_BUILT = "it was not built yet"
-MOSTLY = "most of it has changed"
-MOSTLY_NEW = 200
-"""New vectors from which on a copy that is mostly new is built anew: overwriting one costs five times building it."""
+"""Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
+REBUILD_AFTER = 500
+"""Changes a copy takes in before it is built anew; opening one replays them, at a quarter of a millisecond each."""
 PROBES = 3
-RETRY_SECONDS = 60.0
-"""How long a Chroma server that failed is left alone by searches."""
 MAX_BYTES_PER_ROW = 200_000
-"""A vector file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
+"""A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
+LOCK_SECONDS = 5.0
+"""How long another process at the same work is waited for."""
+RETRY_SECONDS = 60.0
+"""How long a server, or a copy, that failed is left alone by searches."""
+TEXT_HASH = "text_hash"
+
+
+class _Damaged(Exception):
+    """A copy is not to be opened; says why."""
+
+
+class CopyState(NamedTuple):
+    """A copy: the one worked on, the published one, and how far it has come (revision, and number within it)."""
+
+    work: str = ""
+    live: str = ""
+    revision: int = 0
+    number: int = LAST
+    writes: int = 0
 
 
 def yield_to_others() -> None:
@@ -74,310 +85,404 @@ def yield_to_others() -> None:
 
 
 class ChromaIndex:
-    """Two collections (published analyses; everything else), each in a folder of its own or on one Chroma server.
-
-    Args:
-        folder: where the copies live.
-        url: `http://host:port` of a Chroma server instead.
-    """
+    """Two collections (published analyses; everything else), each in folders of its own or on one Chroma server."""
 
     def __init__(
         self,
         folder: Path,
         table: EntryTable,
         journal: Journal,
+        embedder: Embedder,
         *,
-        url: str | None = None,
+        server: Server | None = None,
         breathe: Callable[[], None] = yield_to_others,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.embedder = embedder
+        self.problems: dict[Place, str] = {}
         self._folder = folder
         self._table = table
-        self._copies = CopyLog(journal, url)
-        self._url = url
+        self._journal = journal
+        self._server = server
         self._breathe = breathe
         self._timer = timer
         self._retry_at = 0.0
-        self._lock: int | None = None
+        self._locks: dict[Place, threading.RLock] = {place: threading.RLock() for place in PLACES}
+        self._open: dict[Place, tuple[str, Any, Any]] = {}
+        self._private: dict[Place, TemporaryDirectory[str]] = {}
         self._writing = threading.RLock()
-        self._swapping = threading.RLock()
-        self._clients: dict[str, Any] = {}
-        self._collections: dict[Place, Any] = {}
-        self.problems: dict[Place, str] = {}
-
-    # -- ownership ------------------------------------------------------------------------------------------------
-
-    def own(self) -> bool:
-        """Become the process that writes the copies; False while another one is.
-
-        Raises:
-            StoreUnavailable: their folder cannot be written.
-        """
-        if self._lock is not None:
-            return True
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The search index {self._folder} cannot be written ({error}).",
-                hint="Reading goes on without it; check space and rights of the data directory.",
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return False
-        self._lock = handle
-        return True
-
-    @property
-    def owner(self) -> bool:
-        return self._lock is not None
-
-    def ready(self, place: Place) -> bool:
-        """True when this process has the copy open and it holds everything the journal does."""
-        if self._url and self._timer() >= self._retry_at:
-            self.problems.clear()  # a server that was away may be back
-        if place in self.problems or (place not in self._collections and not self._url):
-            return False
-        state = self._copies.get(place)
-        return (state.revision, state.number) == (self._table.revision(), LAST)
-
-    def close(self) -> None:
-        """Close Chroma and give up the ownership."""
-        self._collections.clear()
-        while self._clients:
-            self._clients.popitem()[1].close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     # -- searching ------------------------------------------------------------------------------------------------
 
     def nearest(
         self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
-    ) -> list[tuple[str, str]]:
-        """(kind, key) of the entries nearest to a vector among those that meet a filter.
+    ) -> list[tuple[str, float]]:
+        """(id, cosine) of the entries nearest to a vector among those that meet a filter; none without a copy.
 
         Raises:
-            StoreError: Chroma failed; the copy counts as damaged until it is built anew.
+            StoreError: Chroma failed, or did so a moment ago. The next `update` builds a damaged copy anew.
         """
-        with self._swapping, ChromaErrors(place, self._note):
-            found = self._collection(place).query(
-                query_embeddings=[vector.tolist()], n_results=limit, where=chroma_where(where), include=[]
-            )
-        return [(kind, key) for kind, _, key in (id_.partition(":") for id_ in found["ids"][0])]
+        with self._locks[place]:
+            if place in self.problems and self._timer() < self._retry_at:
+                raise StoreError(f"The search index ({place}) failed: {self.problems[place]}.", hint=_GOES_ON)
+            live = self.state(place).live
+            try:
+                found = self._query(place, vector, where, limit)
+            except StoreError:
+                if self.state(place).live == live:
+                    raise
+                found = self._query(place, vector, where, limit)  # it was replaced under our eyes
+            self.problems.pop(place, None)
+        return found
+
+    def _query(
+        self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
+    ) -> list[tuple[str, float]]:
+        with self._failures(place):
+            collection = self._live(place)
+            if collection is None:
+                return []
+            asked = {"query_embeddings": [vector.tolist()], "n_results": limit, "include": ["distances"]}
+            found = collection.query(where=chroma_where(where), **asked)
+            return [(id_, round(1 - far, 4)) for id_, far in zip(found["ids"][0], found["distances"][0], strict=True)]
 
     def behind(self, place: Place) -> int:
-        """Entries that the copy does not have in their present form."""
-        return self._copies.behind(place)
+        """Entries that the published copy does not have in their present form."""
+        state = self.state(place)
+        return self._table.behind(state.revision, state.number, PLACES[place])
+
+    def state(self, place: Place) -> CopyState:
+        """How a copy stands; an empty state when there is none."""
+        with self._journal.read() as connection:
+            row = connection.execute(
+                "SELECT work, live, revision, number, writes FROM index_copies WHERE name = ?", (self._name(place),)
+            ).fetchone()
+        return CopyState(*row) if row else CopyState()
+
+    def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
+        """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are.
+
+        Raises:
+            EmbedderMismatch: the copies hold vectors of another one.
+        """
+        with self._journal.read() as connection:
+            rows = connection.execute("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')")
+            facts = dict(rows.fetchall())
+        held, own = facts.get("embedder", self.embedder.id), self.embedder.id
+        if held != own:
+            said = f"This memory was embedded by {held}, but the embedder now is {own}."
+        elif dimension is not None and int(facts.get("dimension", dimension)) != dimension:
+            said = f"This memory holds vectors of {facts['dimension']} dimensions, but {own} makes {dimension}."
+        else:
+            if keep and not facts:
+                values = [("embedder", own), ("dimension", str(dimension))]
+                with self._journal.write() as connection:
+                    connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", values)
+            return
+        raise EmbedderMismatch(said, hint="Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`.")
+
+    def close(self) -> None:
+        """Close what is open for searching."""
+        for place, lock in self._locks.items():
+            with lock:
+                self._forget(place)
 
     # -- bringing up to date --------------------------------------------------------------------------------------
 
-    def update(self, *, proceed: Callable[[], bool] = lambda: True) -> tuple[int, int, list[str]]:
-        """Write what changed since the last time: (written, removed, what was built anew and why).
+    def update(self, *, proceed: Callable[[], bool] = lambda: True, rebuild: bool = False) -> IndexReport:
+        """Embed and write what changed since the last time, and publish it; with `rebuild` everything.
 
         Raises:
             StoreError: Chroma failed.
+            SourceUnreachable: the embedder failed.
+            EmbedderMismatch: the vectors that are there are another embedder's.
         """
-        written = removed = 0
-        mended: list[str] = []
+        self.check_embedder()
         with self._writing:
-            for place in PLACES:
-                if not proceed():
-                    break
-                reason = self._why_rebuild(place)
-                if reason:
-                    if reason not in (NOT_BUILT, MOSTLY):
-                        mended.append(f"{place}: {reason}")
-                    written += self.rebuild(place)
-                    continue
-                new, gone = self._follow(place, proceed)
-                written, removed = written + new, removed + gone
-        return written, removed, mended
-
-    def rebuild(self, place: Place) -> int:
-        """Build a copy from the journal beside the live one, then turn to it; returns its number of rows.
-
-        The one that is replaced is neither copied nor read: a damaged one may hold a sparse file of terabytes.
-        """
-        with self._writing:
-            return self._build(place, uuid.uuid4().hex[:12])
-
-    def _build(self, place: Place, generation: str) -> int:
-        if self._url:
-            with ChromaErrors(place, self._note):
-                rows, state = self._fill(place, self._new_collection(place, generation), generation)
-                self._copies.put(place, state)
-            self.problems.pop(place, None)
-            return rows
-        with ChromaErrors(place, self._note):
-            self._remove_all_but(place, self._copies.get(place).generation)
-            client = persistent_client(self._path(place, generation))
+            handle = self._own()
+            if handle is None:
+                return IndexReport(owner=False, remaining=sum(map(self.behind, PLACES)))
             try:
-                collection = client.create_collection(
-                    collection_name(place), **collection_options(self._table.embedder, generation)
-                )
-                rows, state = self._fill(place, collection, generation)
-                collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
+                counts = {"embedded": 0, "written": 0, "removed": 0}
+                mended: list[str] = []
+                for place in PLACES:
+                    if proceed():
+                        reason = NOT_BUILT if rebuild else self._followed(place, proceed, counts)
+                        if reason is not None:
+                            mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
+                            with self._failures(place):
+                                self._build(place, counts)
+                        self.problems.pop(place, None)
+                return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
             finally:
-                client.close()
-            with self._swapping:
-                self._close(place)
-                self._copies.put(place, state)
-                self._collection(place)
-            self._remove_all_but(place, generation)
-            self._marker(place).unlink(missing_ok=True)
-        self.problems.pop(place, None)
-        return rows
+                os.close(handle)
 
-    def damage(self, place: Place, *, look_inside: bool) -> str | None:
-        """What is wrong with a copy, None when nothing is. Sizes and marks are looked at before Chroma opens it."""
-        with self._writing:
-            if place in self.problems:
-                return self.problems[place]
-            generation = self._copies.get(place).generation
-            if not generation:
-                return NOT_BUILT
-            if not self._url:
-                live = self._path(place, generation)
-                if not (live / "chroma.sqlite3").is_file():
-                    return "its files are gone"
-                if self.owner and self._marker(place).exists():
-                    return "its writing was cut short"
-                allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * max(1, self._rows(place)))
-                for path in live.glob("*/*.bin"):
-                    if path.stat().st_size > allowed:
-                        return f"{path.name} is out of proportion"
-            if not look_inside:
-                return None
+    def damage(self, place: Place) -> str | None:
+        """What is wrong with the published copy, None when nothing is. Sizes are looked at before Chroma opens it."""
+        if not self.state(place).live:
+            return NOT_BUILT
+        with self._locks[place]:
             try:
-                finding = self._look_inside(place, generation)
+                with self._failures(place):
+                    return self.problems.get(place) or self._lacks(
+                        place, self._live(place), complete=not self.behind(place)
+                    )
             except StoreError as error:
-                finding = error.message
-            if finding:
-                self._note(place, finding)
-            return finding
+                return self.problems.get(place, error.message)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _why_rebuild(self, place: Place) -> str | None:
-        damage = self.damage(place, look_inside=place not in self._collections)
-        if damage:
-            return damage
-        state = self._copies.get(place)
-        if self._table.revision() - state.revision > REMEMBERED_REVISIONS:
-            return "it was too far behind"
-        if not self._url and state.writes > max(REBUILD_AFTER, self._rows(place)):
+    def _followed(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
+        finding = self.problems.get(place)
+        try:
+            with self._failures(place):
+                return finding or self._follow(place, proceed, counts)
+        except StoreError as error:
+            if type(error) is not StoreError:
+                raise  # the journal's
+            return self.problems[place]
+
+    def _follow(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
+        """Write what changed into the working copy and publish it; or the reason why it must be built anew."""
+        state, target = self.state(place), self._table.revision()
+        if not state.live:
+            return NOT_BUILT
+        finding = self._unfit(place, state.work) or self._unfit(place, state.live)
+        if finding is not None:
+            return finding
+        if target - state.revision > REMEMBERED_REVISIONS or target < state.revision:
+            return "it belongs to another state of the journal"
+        gone = self._table.dropped(state.revision, PLACES[place])
+        if not gone and not self.behind(place):
+            return None
+        if state.writes > max(REBUILD_AFTER, self._rows(place) // 2):
             return "it had taken in many changes"
-        if self._copies.new_vectors(place) > max(MOSTLY_NEW, self._rows(place) // 2):
-            return MOSTLY
-        return None
-
-    def _look_inside(self, place: Place, generation: str) -> str | None:
-        with ChromaErrors(place, None):
-            collection = self._collection(place)
-            about = collection.metadata or {}
-            if about.get("generation") != generation:
-                return "it is not the copy that was written"
-            if about.get("embedder") != self._table.embedder.id:
-                return "it was embedded by another embedder"
-            if self._copies.behind(place) == 0 and collection.count() != self._table.embedded(PLACES[place]):
-                return f"it holds {collection.count()} rows instead of {self._table.embedded(PLACES[place])}"
-            held = collection.get(limit=PROBES, include=["embeddings"])
-            for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
-                found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
-                near = found["distances"][0]
-                if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
-                    return "it cannot find what it holds"
-        return None
-
-    def _follow(self, place: Place, proceed: Callable[[], bool]) -> tuple[int, int]:
-        state = self._copies.get(place)
-        target = self._table.revision()
-        if (state.revision, state.number) == (target, LAST):
-            return 0, 0
         position, written = (state.revision, state.number), 0
-        with ChromaErrors(place, self._note):
-            collection = self._collection(place)
-            self._marker(place).touch()
-            gone = [f"{kind}:{key}" for kind, key in self._table.dropped(state.revision) if place_of(kind) == place]
+        with self._working(place, state.work) as collection:
+            if (collection.metadata or {}).get("copy") != state.work:
+                return "it is not the copy that was written"
             for at in range(0, len(gone), BATCH):
                 collection.delete(ids=gone[at : at + BATCH])
                 self._breathe()
-            for batch in batches(self._table.changes(*position, kinds=PLACES[place]), BATCH):
+            while entries := self._table.changes(*position, PLACES[place], BATCH):
                 if not proceed():
                     break
-                upsert(collection, [change for change in batch if not state.holds_vector_of(change)])
-                update_fields(collection, [change for change in batch if state.holds_vector_of(change)])
-                written += len(batch)
-                position = (batch[-1].revision, batch[-1].number)
-                self._breathe()
+                self._write(collection, entries, counts, known=collection)
+                position, written = (entries[-1].revision, entries[-1].number), written + len(entries)
             else:
+                lacks = self._lacks(place, collection, complete=self._table.revision() == target)
+                if lacks is not None:
+                    return lacks
                 position = (target, LAST)
-            self._copies.put(place, CopyState(state.generation, *position, state.writes + written + len(gone)))
-            self._marker(place).unlink(missing_ok=True)
-        return written, len(gone)
+        # What was changed or removed since it began comes again the next time.
+        position = min(position, (target, LAST))
+        counts["removed"] += len(gone)
+        self._publish(place, CopyState(state.work, state.live, *position, state.writes + written + len(gone)))
+        return None
 
-    def _fill(self, place: Place, collection: Any, generation: str) -> tuple[int, CopyState]:
-        target = self._table.revision()
-        rows = 0
-        for batch in batches(self._table.changes(0, kinds=PLACES[place]), BATCH):
-            upsert(collection, batch)
-            rows += len(batch)
-            self._breathe()
-        return rows, CopyState(generation, target, LAST, 0)
+    def _build(self, place: Place, counts: dict[str, int]) -> None:
+        """Build a working copy from the journal beside the old one, and publish it.
 
-    def _collection(self, place: Place) -> Any:
-        if place not in self._collections:
-            client = self._client(place)
-            name = collection_name(place, self._copies.store_id() if self._url else "")
-            self._collections[place] = client.get_collection(name, embedding_function=None)
-        return self._collections[place]
+        What is replaced is not copied: a damaged one may hold a sparse file of terabytes.
+        """
+        target, name = self._table.revision(), f"{place}-work-{uuid.uuid4().hex[:12]}"
+        position = (0, LAST)
+        with self._working(place, name, create=True) as collection:
+            while entries := self._table.changes(*position, PLACES[place], BATCH):
+                self._write(collection, entries, counts, known=None)
+                position = (entries[-1].revision, entries[-1].number)
+            collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
+        self._publish(place, CopyState(name, "", target, LAST, 0))
 
-    def _new_collection(self, place: Place, generation: str) -> Any:
-        client, name = self._client(place), collection_name(place, self._copies.store_id())
-        if name in [collection.name for collection in client.list_collections()]:
-            client.delete_collection(name)
-        options = collection_options(self._table.embedder, generation)
-        self._collections[place] = client.create_collection(name, **options)
-        return self._collections[place]
+    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], *, known: Any) -> None:
+        """Upsert entries; a text that the copy has a vector of already is not embedded again."""
+        import numpy as np
 
-    def _client(self, place: Place) -> Any:
-        key = "server" if self._url else place
-        if key not in self._clients:
-            self._clients[key] = (
-                http_client(self._url)
-                if self._url
-                else persistent_client(self._path(place, self._copies.get(place).generation))
+        hashes = {entry.id: hashlib.sha256(entry.text.encode()).hexdigest()[:16] for entry in entries}
+        vectors: dict[str, Any] = {}
+        if known is not None:
+            held = known.get(ids=list(hashes), include=["embeddings", "metadatas"])
+            for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
+                if about.get(TEXT_HASH) == hashes[id_]:
+                    vectors[id_] = vector
+        new = [entry for entry in entries if entry.id not in vectors]
+        if new:
+            made = embed_texts(self.embedder, [entry.text or "(empty)" for entry in new])
+            self.check_embedder(made.shape[1], keep=True)
+            vectors |= {entry.id: vector for entry, vector in zip(new, made, strict=True)}
+        collection.upsert(
+            ids=list(hashes),
+            embeddings=np.array([vectors[id_] for id_ in hashes], dtype=np.float32),
+            metadatas=[
+                {"kind": entry.kind, "as_of": entry.as_of, TEXT_HASH: hashes[entry.id], **entry.fields}
+                for entry in entries
+            ],
+        )
+        counts["embedded"] += len(new)
+        counts["written"] += len(entries)
+        self._breathe()
+
+    def _lacks(self, place: Place, collection: Any, *, complete: bool) -> str | None:
+        """What a copy does not hold or find, None when nothing: its count (when complete), and some by their vector."""
+        if complete and collection.count() != self._rows(place):
+            return f"it holds {collection.count()} rows instead of {self._rows(place)}"
+        held = collection.get(limit=PROBES, include=["embeddings"])
+        for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
+            found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
+            near = found["distances"][0]
+            if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
+                return "it cannot find what it holds"
+        return None
+
+    def _publish(self, place: Place, state: CopyState) -> None:
+        if self._server is None:
+            state = state._replace(live=f"{place}-{uuid.uuid4().hex[:12]}")
+            finding = self._unfit(place, state.work)
+            if finding is not None:
+                raise _Damaged(f"what was just written: {finding}")
+            unfinished = self._folder / f"{state.live}.unfinished"
+            shutil.copytree(self._folder / state.work, unfinished)
+            unfinished.rename(self._folder / state.live)
+        else:
+            state = state._replace(live=state.work)
+        before = self.state(place)
+        with self._journal.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO index_copies (name, work, live, revision, number, writes) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (self._name(place), *state),
             )
-        return self._clients[key]
+        # The one that was published before stays for those who are just opening it.
+        self._remove_all_but(place, {state.work, state.live, before.live})
 
-    def _close(self, place: Place) -> None:
-        self._collections.pop(place, None)
-        client = self._clients.pop(place, None)
-        if client is not None:
+    def _remove_all_but(self, place: Place, names: set[str]) -> None:
+        if self._server is not None:
+            with self._client() as client:
+                for collection in client.list_collections():
+                    own = collection.name.startswith(f"khala-{self._store_id()}-{place}-")
+                    if own and collection.name.rpartition(f"{self._store_id()}-")[2] not in names:
+                        client.delete_collection(collection.name)
+            return
+        for path in self._folder.glob(f"{place}-*"):
+            if path.name.removesuffix(".writing") not in names:
+                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+
+    def _unfit(self, place: Place, name: str) -> str | None:
+        """What is to be seen of a copy from outside: gone, cut short, or out of proportion."""
+        if self._server is not None:
+            return None
+        folder = self._folder / name
+        if not (folder / "chroma.sqlite3").is_file():
+            return "its files are gone"
+        if (self._folder / f"{name}.writing").exists():
+            return "its writing was cut short"
+        allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * self._rows(place))
+        large = next((path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > allowed), None)
+        return f"{large.name} is out of proportion" if large else None
+
+    @contextmanager
+    def _working(self, place: Place, name: str, *, create: bool = False) -> Iterator[Any]:
+        """The collection that is worked on, closed at the end, marked as long as it is not."""
+        marker = self._folder / f"{name}.writing"
+        if self._server is None:
+            if create:
+                (self._folder / name).mkdir(parents=True)
+            marker.touch()
+        named = self._collection(name)
+        try:
+            with self._client(name) as client:
+                if create:
+                    hnsw = HNSW | {"sync_threshold": BUILD_SYNC}
+                    options = {"metadata": {"copy": name}, "configuration": {"hnsw": hnsw}}
+                    yield client.create_collection(named, embedding_function=None, **options)
+                else:
+                    yield client.get_collection(named, embedding_function=None)
+        except DeepTraderError:  # the embedder's or the journal's: the copy is whole
+            marker.unlink(missing_ok=True)
+            raise
+        marker.unlink(missing_ok=True)
+
+    def _live(self, place: Place) -> Any:
+        """The published collection, opened when it is a new one; None when there is none yet."""
+        name = self.state(place).live
+        if not name:
+            return None
+        held = self._open.get(place)
+        if held is None or held[0] != name or place in self.problems:
+            self._forget(place)
+            finding = self._unfit(place, name)
+            if finding is not None:
+                raise _Damaged(finding)
+            folder = self._folder / name
+            if self._journal.read_only and self._server is None:  # Chroma writes when it opens, so it gets its own
+                self._private[place] = TemporaryDirectory(prefix="deeptrader-")
+                folder = Path(shutil.copytree(folder, f"{self._private[place].name}/copy"))
+                for path in (folder, *folder.rglob("*")):
+                    path.chmod(0o700)
+            client = connect(folder, self._server)
+            held = (name, client, client.get_collection(self._collection(name), embedding_function=None))
+            self._open[place] = held
+        return held[2]
+
+    def _forget(self, place: Place) -> None:
+        held = self._open.pop(place, None)
+        if held is not None:
+            held[1].close()
+        private = self._private.pop(place, None)
+        if private is not None:
+            private.cleanup()
+
+    @contextmanager
+    def _client(self, name: str = "") -> Iterator[Any]:
+        client = connect(self._folder / name, self._server)
+        try:
+            yield client
+        finally:
             client.close()
 
-    def _note(self, place: Place, problem: str) -> None:
-        self.problems[place] = problem
-        if self._url:
-            self._collections.clear()  # they may have been built anew by the process that writes them
-        self._retry_at = self._timer() + RETRY_SECONDS
+    def _collection(self, name: str) -> str:
+        """A collection's name. On a server many memories live side by side; in a folder it is alone."""
+        return f"khala-{self._store_id()}-{name}" if self._server is not None else "khala"
 
-    def _path(self, place: Place, generation: str) -> Path:
-        """Each copy has a folder of its own name: Chroma remembers, by path, what once failed to open."""
-        return self._folder / f"{place}-{generation}"
+    def _store_id(self) -> str:
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()
+        if row is None:
+            with self._journal.write() as connection:
+                connection.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (uuid.uuid4().hex[:12],))
+            return self._store_id()
+        return row[0]
 
-    def _remove_all_but(self, place: Place, generation: str) -> None:
-        for path in self._folder.glob(f"{place}-*"):
-            if path != self._path(place, generation):
-                shutil.rmtree(path, ignore_errors=True)
-
-    def _marker(self, place: Place) -> Path:
-        return self._folder / f"{place}.writing"
+    def _name(self, place: Place) -> str:
+        return f"{place}@{self._server.name}" if self._server is not None else place
 
     def _rows(self, place: Place) -> int:
         counts = self._table.counts()
         return sum(counts.get(kind, 0) for kind in PLACES[place])
+
+    def _own(self) -> int | None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return lock_file(self._folder / "owner.lock", seconds=LOCK_SECONDS)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The search index {self._folder} cannot be written ({error}).",
+                hint="Reading goes on without it; check space and rights of the data directory.",
+            ) from error
+
+    @contextmanager
+    def _failures(self, place: Place) -> Iterator[None]:
+        """Chroma raises its own errors, SQLite's, httpx's and panics of its Rust core: all become one `StoreError`."""
+        try:
+            yield
+        except (DeepTraderError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # a panic of its Rust core is no Exception
+            problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            self.problems[place] = problem
+            self._retry_at = self._timer() + RETRY_SECONDS
+            raise StoreError(f"The search index ({place}) failed: {problem}.", hint=_GOES_ON) from error
+
+
+NOT_BUILT = "it was not built yet"
+_GOES_ON = "Reading goes on without it; `deeptrader repair` builds it anew from the journal."

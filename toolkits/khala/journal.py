@@ -5,32 +5,36 @@ writer and always see whole transactions. `synchronous=FULL` for what is acknowl
 millisecond here, and survives a power cut as well as a kill); `write(durable=False)` drops to NORMAL for what may be
 lost with the last second before a power cut (a price sighting, a demand count) and costs thirty times less. Neither
 can damage the file.
+
+A writer may stand behind a fence: whoever lost a lease, and does not know it yet, writes nothing. A file that is
+deleted, replaced, set back or robbed of its log under a running process is noticed before the next write and read,
+and said. Every wait is bounded (`busy_seconds`) and names what it waited for.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
-from ...core.errors import (
-    SchemaMismatch,
-    StoreBusy,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
-    StoreUnavailable,
-)
+from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
+from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
 
-APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
+JOURNAL_FILE = "journal.db"
+MIGRATED_WITH_BACKUP = "khala"
+"""The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
+
+Fence = Callable[[sqlite3.Connection], object]
+"""Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
+
+_fences: ContextVar[dict[str, Fence]] = ContextVar("deeptrader_journal_fences", default={})  # noqa: B039 - never changed
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -64,28 +68,38 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unavailable(self.path, error) from error
-        self._commits = _commits.setdefault(str(self.path.resolve()), [0])
+            raise unavailable(self.path, error) from error
+        self._file = str(self.path.resolve())
+        self._commits = _commits.setdefault(self._file, [0])
+        self._identity: tuple[int, int] | None = None
+        self._logged = False
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
         """True where this process may read the file but not write it: every `write` raises `StoreReadOnly`."""
-        with nullcontext() if self.read_only else _file_lock(self.path.with_suffix(".lock")), self._translated():
+        with nullcontext() if self.read_only else self._file_lock(), self._translated():
             self._prepare()
+        self._identity = self._seen()
         _open_journals.add(self)
 
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one."""
+    def write(self, *, durable: bool = True, fence: Fence | None = None) -> Iterator[sqlite3.Connection]:
+        """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one.
+
+        `fence`, or else the one of `fenced`, is asked first, inside the transaction; what it raises undoes it.
+        """
         self.require_writable()
         with self._lock:
             if self._depth:
                 self._depth += 1
                 try:
+                    if fence is not None:
+                        fence(self._live_writer())
                     yield self._live_writer()
                 finally:
                     self._depth -= 1
                 return
+            self.require_same_file()
             with self._translated():
                 connection = self._live_writer()
                 connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -93,8 +107,13 @@ class Journal:
             self._depth = 1
             try:
                 with self._translated():
+                    check = fence or _fences.get().get(self._file)
+                    if check is not None:
+                        check(connection)
                     yield connection
+                    written = self._count_write(connection)
                     connection.execute("COMMIT")
+                self._written = written
                 self._commits[0] += 1
             except BaseException:
                 if connection.in_transaction:
@@ -102,6 +121,49 @@ class Journal:
                 raise
             finally:
                 self._depth = 0
+
+    @contextmanager
+    def fenced(self, fence: Fence) -> Iterator[None]:
+        """Every write to this file in this block, by this thread or task, stands behind a fence.
+
+        A thread that is started inside does not inherit it: run it in a copy of the context.
+        """
+        before = _fences.set({**_fences.get(), self._file: fence})
+        try:
+            yield
+        finally:
+            _fences.reset(before)
+
+    def require_same_file(self) -> None:
+        """Raises StoreUnavailable when the file was deleted or replaced, or its log removed, since it was opened."""
+        if self._identity is None or self._closed:
+            return
+        try:
+            seen = self._seen()
+        except FileNotFoundError:
+            raise self._taken("was deleted") from None
+        if seen != self._identity:
+            raise self._taken("was replaced by another file")
+        if self._written and self._logged and not os.path.exists(f"{self.path}-wal"):
+            raise self._taken("lost its write-ahead log")
+
+    def _seen(self) -> tuple[int, int]:
+        status = os.stat(self.path)
+        return status.st_dev, status.st_ino
+
+    def _taken(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The journal {self.path} {what} while it was open; nothing more is written to it.",
+            hint="Restore it, then restart this process; what was written last may be missing.",
+        )
+
+    def _count_write(self, connection: sqlite3.Connection) -> int:
+        """A number in the file that grows with every write: one that was set back to an earlier state has a smaller."""
+        count = connection.execute("PRAGMA user_version").fetchone()[0] + 1
+        if count <= self._written:
+            raise self._taken("was set back to an earlier state")
+        connection.execute(f"PRAGMA user_version={count}")
+        return count
 
     def require_writable(self) -> None:
         """Raises StoreReadOnly where this process may only read: for what would fail half-way otherwise."""
@@ -159,17 +221,21 @@ class Journal:
         """How many transactions this process has committed to this file, by any `Journal` object."""
         return self._commits[0]
 
-    def data_version(self) -> int:
-        """A number that changes when another connection has committed (SQLite's own; about 3 microseconds)."""
+    def backup(self, target: Path) -> Path:
+        """A whole copy of the journal in a new file, while others read and write; returns `target`.
+
+        Raises:
+            StoreUnavailable: there is such a file already, or it cannot be written. What there is stays as it is.
+        """
         with self._translated():
-            return self.reader().execute("PRAGMA data_version").fetchone()[0]
+            return back_up(self.reader(), target)
 
     # -- schema ---------------------------------------------------------------------------------------------------
 
     def ensure(self, component: str, migrations: Sequence[str]) -> None:
         """Bring a component's tables up to date: `migrations[n]` (SQL, many statements) leads to version n + 1.
 
-        All missing steps run in one transaction.
+        All missing steps run in one transaction, after a backup of what was there for the component "khala".
 
         Raises:
             SchemaMismatch: the tables were written by a newer version than this code knows.
@@ -177,7 +243,10 @@ class Journal:
         version = self._component_version(component)
         if version == len(migrations):
             return
-        with _file_lock(self.path.with_suffix(".lock")), self.write() as connection:
+        if version and component == MIGRATED_WITH_BACKUP and version < len(migrations):
+            self.require_writable()
+            self.backup(backup_name(self.path, version))
+        with self._file_lock(), self.write() as connection:
             version = self._component_version(component)
             if version > len(migrations):
                 raise SchemaMismatch(
@@ -230,10 +299,12 @@ class Journal:
         with self._lock:
             self._closed = True
             with self._readers_lock:
-                for held in list(self._readers):
-                    held.connection.close()
-            if self._writer is not None:
-                self._writer.close()
+                open_ones = [held.connection for held in self._readers]
+            for connection in (*open_ones, *((self._writer,) if self._writer is not None else ())):
+                # The last to close folds the log into the file; a writer elsewhere is not worth waiting for.
+                with suppress(sqlite3.Error):  # closed already
+                    connection.execute("PRAGMA busy_timeout=200")
+                connection.close()
             self._forget_connections()
             self._closed = True
         _open_journals.discard(self)
@@ -246,6 +317,7 @@ class Journal:
         self._readers_lock = threading.Lock()
         self._local = threading.local()
         self._depth = 0
+        self._written = 0
         self._closed = False
 
     def _after_fork(self) -> None:
@@ -301,7 +373,7 @@ class Journal:
         if not tables:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if not self.read_only:
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            self._logged = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
         if not tables:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(
@@ -310,7 +382,25 @@ class Journal:
         elif self.size_bytes() <= QUICK_CHECK_LIMIT:
             finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if finding != "ok":
-                raise _corrupt(self.path, finding)
+                raise corrupt(self.path, finding)
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
+        """Keep two processes from creating or migrating one file at once. Released by the system if we are killed."""
+        path = self.path.with_suffix(".lock")
+        try:
+            handle = lock_file(path, seconds=self._busy_ms / 1000)
+        except OSError as error:
+            raise unavailable(self.path, error) from error
+        if handle is None:
+            raise StoreBusy(
+                f"Another process has kept {path} locked for {self._busy_ms / 1000:g} s.",
+                hint="It is opening or migrating this memory: wait for it, or stop it.",
+            )
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -318,49 +408,6 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
-
-
-def translate(error: sqlite3.Error, path: Path) -> StoreError:
-    """The typed error for what SQLite said about the file at `path`."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _corrupt(path, str(error))
-    if primary == sqlite3.SQLITE_FULL:
-        return StoreFull(
-            f"No space is left for the journal {path}; nothing of this write was kept.",
-            hint="Free some space, then run the command again.",
-        )
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(
-            f"Another process kept the journal {path} locked for too long.",
-            hint="Wait for it to finish, or stop it.",
-        )
-    if primary in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_IOERR,
-    ):
-        return _unavailable(path, error)
-    if "closed" in str(error):
-        return StoreUnavailable(f"The journal {path} is closed.", hint="Open Khala again.")
-    return StoreError(f"The journal {path} refused a query: {error}.", hint="Run `deeptrader doctor`.")
-
-
-def _corrupt(path: Path, finding: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"The journal {path} is damaged ({finding.splitlines()[0]}).",
-        hint="Move it aside and restore a backup, or start with an empty data directory; nothing was changed.",
-    )
-
-
-def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"The journal {path} cannot be opened ({error}).",
-        hint="Check that the data directory is a folder and is yours to read and write, or set DEEPTRADER_DATA_DIR.",
-    )
 
 
 def _writable(path: Path) -> bool:
@@ -376,20 +423,6 @@ def _statements(script: str) -> Iterator[str]:
             if pending.strip(" \n;"):
                 yield pending
             pending = ""
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Keep two processes from creating or migrating one file at once. Released by the system if we are killed."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unavailable(path.with_suffix(".db"), error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _after_fork_in_child() -> None:

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection, Iterable, Sequence
+import os
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ...core.clock import Clock, SystemClock
-from ...core.errors import InvalidInput
-from ...core.market import Quote
-from ...core.security import SecurityReport
+from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.errors import InvalidInput, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from .aio import AsyncKhala
-from .analyses import AnalysisTable
-from .arguments import interval_of, limit_of, symbol_of
+from .aio import in_thread
+from .analyses import Analyses
+from .chroma import Server
+from .embedder import Embedder, resolve_embedder
+from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .freshness import Rules, judge_document
+from .index import ChromaIndex
+from .journal import JOURNAL_FILE as JOURNAL_FILE
 from .journal import Journal
 from .names import Lexicon
 from .recall import Recaller
-from .records import Document, Freshness, MarketAnalysis, Memory, PublishReport, Recall, StaleReason, UniverseEvent
-from .schema import COMPONENT, MIGRATIONS, counter
-from .searching import Searching, SearchParts
-from .shelves import Shelves
-from .situations import SituationTable
+from .records import (
+    Document,
+    Freshness,
+    Recall,
+    SearchFilter,
+    SearchHit,
+    SimilarSituations,
+    StaleReason,
+)
+from .schema import COMPONENT, MIGRATIONS, counter, moment
+from .search import Found, Searcher
+from .shelves import Shelves, interval_of, limit_of, symbol_of
+from .upkeep import Upkeep
 
-JOURNAL_FILE = "journal.db"
+if TYPE_CHECKING:
+    from .situations import SituationTable
+
+CHROMA_FOLDER = "chroma"
 
 
-class Khala(Searching, AsyncKhala):
+@dataclass(frozen=True, slots=True)
+class _Search:
+    table: EntryTable
+    index: ChromaIndex
+    searcher: Searcher
+
+
+class Khala(Analyses, Shelves, Upkeep):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
-    that cannot be right. Each has an async twin with an `a` in front.
+    that cannot be right. The most used have an async twin with an `a` in front; `aio.in_thread` makes one
+    of any other.
     """
 
     def __init__(self, journal: Journal, *, clock: Clock, settings: Settings, embedder: Any = None) -> None:
@@ -42,12 +65,17 @@ class Khala(Searching, AsyncKhala):
         self.journal = journal
         self.clock = clock
         self.settings = settings
-        self._analyses = AnalysisTable(journal)
-        self._shelves = Shelves(journal)
-        self._search = SearchParts(journal, settings, embedder)
-        self._situations = SituationTable(journal)
+        self._written = {}
+        self._situation_table: SituationTable | None = None
         self._recaller = Recaller(journal, clock, Rules.of(settings))
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
+        self._embedder = embedder
+        self._parts: _Search | None = None
+        self._building = threading.Lock()
+        with journal.read() as connection:
+            derived = connection.execute("SELECT 1 FROM facts WHERE name = ?", (DERIVED,)).fetchone()
+        if not derived and not journal.read_only:
+            derive_entries(journal)
 
     @classmethod
     def open(
@@ -62,7 +90,8 @@ class Khala(Searching, AsyncKhala):
 
         Only the journal is opened: Chroma and the embedder are on first use, and reading a token needs neither. So a
         memory that another embedder made vectors for opens and answers too; searching and indexing it is refused with
-        an `EmbedderMismatch` until the embedder is set back or `repair(reembed=True)` has run.
+        an `EmbedderMismatch` until the embedder is set back or `repair(reembed=True)` has run. A memory of an earlier
+        version is migrated, after a backup of its journal beside it.
 
         Args:
             data_dir: folder of this memory; made if missing.
@@ -73,10 +102,18 @@ class Khala(Searching, AsyncKhala):
 
         Raises:
             StoreUnavailable: the folder cannot be made, read or written.
-            StoreCorrupt: the journal is damaged or no journal.
+            StoreCorrupt: the journal is damaged, no journal, or empty beside a search index.
             SchemaMismatch: it was written by a newer version.
+            StoreBusy: another process has kept its lock for too long.
         """
-        journal = Journal(Path(data_dir) / JOURNAL_FILE)
+        path = Path(data_dir) / JOURNAL_FILE
+        whole = os.path.isfile(path) and os.path.getsize(path)
+        if not whole and any((path.parent / CHROMA_FOLDER).glob("*-*")):
+            raise StoreCorrupt(
+                f"The journal {path} is empty or gone, and a search index made from it lies beside it.",
+                hint=f"Restore a backup; or remove {path.parent / CHROMA_FOLDER} to start anew.",
+            )
+        journal = Journal(path)
         try:
             return cls(journal, clock=clock or SystemClock(), settings=settings or load_settings(), embedder=embedder)
         except BaseException:
@@ -85,7 +122,10 @@ class Khala(Searching, AsyncKhala):
 
     def close(self) -> None:
         """Release files and locks. Reading afterwards raises `StoreUnavailable`."""
-        self._search.close()
+        with self._building:
+            if self._parts is not None:
+                self._parts.index.close()
+                self._parts = None
         self.journal.close()
 
     def __enter__(self) -> Self:
@@ -111,22 +151,6 @@ class Khala(Searching, AsyncKhala):
         recalls = (self.latest(token, interval=interval) for token in tokens)
         return {recall.symbol: recall for recall in recalls}
 
-    def analysis(self, analysis_id: str) -> MarketAnalysis | None:
-        """One stored version by its id, published or not."""
-        return self._analyses.get(analysis_id)
-
-    def history(
-        self,
-        token: Token | str,
-        *,
-        interval: Interval = "1d",
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 100,
-    ) -> list[MarketAnalysis]:
-        """Stored versions of a token by `bar_close` in [since, until], newest first, `limit` at most."""
-        return self._analyses.history(symbol_of(token), interval_of(interval), since, until, limit_of(limit))
-
     def symbols(self) -> tuple[Token, ...]:
         """Tokens that have a published analysis, by symbol."""
         return self._known()[1]
@@ -146,114 +170,150 @@ class Khala(Searching, AsyncKhala):
         with self.journal.read() as connection:
             generation = counter(connection, "names")
         if self._names is None or self._names[0] != generation:
-            published = self._shelves.tokens(published_only=True)
-            self._names = generation, published, Lexicon(self._shelves.tokens(published_only=False))
+            published = self._tokens(published_only=True)
+            self._names = generation, published, Lexicon(self._tokens(published_only=False))
         return self._names
 
-    # -- writing --------------------------------------------------------------------------------------------------
-
-    def store(self, analyses: Iterable[MarketAnalysis]) -> list[str]:
-        """Commit analyses to the journal, not yet visible to `latest`; returns their ids.
-
-        When this returns they survive a kill. Findings that are there already keep their dates.
-        """
-        return self._analyses.store(analyses)
-
-    def publish(self, analysis_ids: Sequence[str]) -> PublishReport:
-        """Make stored versions the ones that are read: each is verified, then all pointers move in one transaction."""
-        report, published = self._analyses.publish(analysis_ids, self.clock.now())
-        self._recaller.remember(published)
-        return report
-
-    def observe(self, quotes: Iterable[Quote]) -> int:
-        """Note prices seen now; only those newer than the last are kept. Returns how many."""
-        return self._shelves.observe(quotes)
-
-    def set_security(self, symbol: str, report: SecurityReport) -> bool:
-        """Keep the newest security report of a token; True when its finding is a new one."""
-        return self._shelves.set_security(symbol_of(symbol), report)
-
-    def security(self, symbol: str) -> SecurityReport | None:
-        """The newest security report of a token, None if it was never checked."""
-        return self._shelves.security(symbol_of(symbol))
-
-    def security_history(self, symbol: str, *, limit: int = 20) -> list[SecurityReport]:
-        """Security findings of a token, newest first, one for each change."""
-        return self._shelves.security_history(symbol_of(symbol), limit_of(limit))
-
     # -- prepared texts -------------------------------------------------------------------------------------------
-
-    def put_documents(self, documents: Sequence[Document]) -> None:
-        """Keep prepared texts; each replaces the one of its kind and key."""
-        self._shelves.put_documents(documents)
 
     def documents(
         self, kind: str, *, key: str | None = None
     ) -> list[tuple[Document, Freshness, tuple[StaleReason, ...]]]:
         """Prepared texts of a kind, newest first, each judged now by its own end and by what it rests on."""
-        return [(document, *self._judged(document)) for document in self._shelves.documents(kind, key)]
+        return [(document, *self._judged(document)) for document in self._documents(kind, key)]
 
     def _judged(self, document: Document) -> tuple[Freshness, tuple[StaleReason, ...]]:
         versions = {analysis_id: self._recaller.version(analysis_id) for analysis_id in document.rests_on}
         return judge_document(document, versions, self.clock.now())
 
-    def drop_documents(self, kind: str, keys: Iterable[str]) -> int:
-        """Forget prepared texts; returns how many there were."""
-        return self._shelves.drop_documents(kind, keys)
+    # -- searching ------------------------------------------------------------------------------------------------
 
-    # -- notes ----------------------------------------------------------------------------------------------------
+    def search(
+        self, text: str, *, where: SearchFilter | Mapping[str, Any] | None = None, limit: int = 5
+    ) -> list[SearchHit]:
+        """What memory holds that is nearest to a text in meaning and words, within conditions, best first.
 
-    def remember(
+        Without a text: the newest that meet the conditions. States ("oversold", "honeypot") are conditions, since an
+        embedder takes opposites for alike. What is newer than the last `index` is found by its words.
+
+        Raises:
+            EmbedderMismatch: the stored vectors are another embedder's.
+        """
+        condition = as_filter(where)
+        named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
+        found = self._searching().searcher.search(text, condition, limit_of(limit), named=named)
+        return [hit for hit in map(self._hit, found) if hit is not None]
+
+    def _hit(self, found: Found) -> SearchHit | None:
+        entry = found.entry
+        hit: dict[str, Any] = {
+            "kind": entry.kind,
+            "key": entry.key,
+            "similarity": found.similarity,
+            "text": entry.text,
+            "symbols": tuple(entry.fields["symbols"] or ()),
+            "as_of": moment(entry.as_of),
+            "found_by": found.engine,
+        }
+        if entry.kind == "analysis":
+            symbol, _, interval = entry.key.rpartition(":")
+            recall = self.latest(symbol, interval=interval_of(interval))
+            hit |= {"freshness": recall.freshness, "analysis": recall.analysis}
+        elif entry.kind == "memory":
+            hit["memory"] = self._memory(entry.key)
+        else:
+            found_documents = self._documents(entry.kind, entry.key)
+            if not found_documents:
+                return None
+            [document] = found_documents
+            freshness = None if document.kind == "digest" else self._judged(document)[0]
+            hit |= {"document": document, "freshness": freshness}
+        return SearchHit(**hit)
+
+    def similar(
+        self, token: Token | str, *, interval: Interval = "1d", limit: int = 10, as_of: datetime | None = None
+    ) -> SimilarSituations:
+        """Past situations (of any token) most like this one's at `as_of`, with what followed after 1, 7 and 30 bars.
+
+        `as_of` None means now. Nothing later than it is looked at. An answer without situations says why in `note`.
+        """
+        symbol, interval = symbol_of(token), interval_of(interval)
+        at = ensure_utc(as_of) if as_of else self.clock.now()
+        analysis = self.latest(symbol, interval=interval).analysis
+        if analysis is not None and max(analysis.bar_close, analysis.computed_at) > at:
+            analysis = None
+        return self._situations.similar(symbol, interval, at, limit_of(limit), analysis)
+
+    def add_situations(
         self,
-        text: str,
-        *,
-        tags: Iterable[str] = (),
-        importance: float = 0.5,
-        symbols: Iterable[str] = (),
-        source: str = "",
-    ) -> Memory:
-        """Keep a free-text note. `importance` runs from 0 to 1; `source` says who wrote it."""
-        text = text.strip()
-        if not text:
-            raise InvalidInput("A note without text cannot be kept.")
-        if not 0 <= importance <= 1:
-            raise InvalidInput(f"Importance runs from 0 to 1, not {importance}.")
-        memory = Memory(
-            memory_id=uuid.uuid4().hex[:12],
-            text=text,
-            tags=tuple(dict.fromkeys(tag.strip().lower() for tag in tags if tag.strip())),
-            importance=importance,
-            symbols=tuple(dict.fromkeys(symbol_of(symbol) for symbol in symbols)),
-            source=source,
-            created_at=self.clock.now(),
-        )
-        self._shelves.put_memory(memory)
-        return memory
+        token: Token | str,
+        interval: Interval,
+        rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]],
+    ) -> int:
+        """Keep the past for `similar`: (bar_close, close, figures by name) of closed bars. Returns how many changed.
 
-    def memories(self, *, tag: str | None = None, symbol: str | None = None, limit: int = 100) -> list[Memory]:
-        """Notes, the most important first, then the newest."""
-        wanted = symbol_of(symbol) if symbol else None
-        found = [
-            memory
-            for memory in self._shelves.memories()
-            if (tag is None or tag.strip().lower() in memory.tags) and (wanted is None or wanted in memory.symbols)
-        ]
-        return found[: limit_of(limit)]
+        The figures of a bar must come from bars up to it. Adding a row again changes nothing; another one for the same
+        bar replaces it (bars that were adjusted for a split should be added again, all of them).
+        """
+        return self._situations.add(symbol_of(token), interval_of(interval), rows)
 
-    def forget(self, memory_id: str) -> bool:
-        """Drop a note; False when there is none of that id."""
-        return self._shelves.drop_memory(memory_id)
+    def situations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
+        """The newest bar of a token that `similar` knows, None when it knows none."""
+        return self._situations.until(symbol_of(token), interval_of(interval))
 
-    # -- universe -------------------------------------------------------------------------------------------------
+    @property
+    def _situations(self) -> SituationTable:
+        from .situations import SituationTable  # imports numpy, which reading a token needs not
 
-    def record_universe(self, tokens: Sequence[Token], at: datetime) -> list[UniverseEvent]:
-        """Note who is in the universe, largest first; returns who entered and who left since the last time."""
-        return self._shelves.record_universe(tokens, at)
+        if self._situation_table is None:
+            self._situation_table = SituationTable(self.journal)
+        return self._situation_table
 
-    def universe(self) -> tuple[str, ...]:
-        """Symbols in the universe as last recorded, largest first."""
-        return self._shelves.universe()
+    @property
+    def embedder(self) -> Embedder:
+        """What turns text into vectors here."""
+        return self._searching().index.embedder
 
-    def universe_events(self, *, since: datetime | None = None, limit: int = 100) -> list[UniverseEvent]:
-        """Entries and exits, newest first."""
-        return self._shelves.universe_events(since, limit_of(limit))
+    @property
+    def _table(self) -> EntryTable:
+        return self._searching().table
+
+    @property
+    def _index(self) -> ChromaIndex:
+        return self._searching().index
+
+    def _searching(self) -> _Search:
+        """Embedder, entries, Chroma and searcher, built on first use: an embedder's module may be slow to import."""
+        with self._building:
+            if self._parts is None:
+                table = EntryTable(self.journal)
+                index = ChromaIndex(
+                    self.journal.path.parent / CHROMA_FOLDER,
+                    table,
+                    self.journal,
+                    resolve_embedder(self._embedder, default=self.settings.embedder),
+                    server=Server.of(self.settings),
+                )
+                self._parts = _Search(table, index, Searcher(table, index))
+            return self._parts
+
+    # -- the async way --------------------------------------------------------------------------------------------
+
+    async def alatest(self, token: Token | str, *, interval: Interval = "1d") -> Recall:
+        """`latest`: microseconds, so it needs no thread."""
+        return self.latest(token, interval=interval)
+
+    alatest_many = in_thread(latest_many)
+    aanalysis = in_thread(Analyses.analysis)
+    ahistory = in_thread(Analyses.history)
+    astore = in_thread(Analyses.store)
+    apublish = in_thread(Analyses.publish)
+    aobserve = in_thread(Shelves.observe)
+    aset_security = in_thread(Shelves.set_security)
+    aput_documents = in_thread(Shelves.put_documents)
+    adocuments = in_thread(documents)
+    aremember = in_thread(Shelves.remember)
+    amemories = in_thread(Shelves.memories)
+    asearch = in_thread(search)
+    asimilar = in_thread(similar)
+    aindex = in_thread(Upkeep.index)

@@ -36,7 +36,7 @@ def unlinked_numbers(text: str, analysis: MarketAnalysis, *, thresholds: Iterabl
 
 def _facts(analysis: MarketAnalysis) -> set[float]:
     facts = {analysis.price, analysis.reference_price}
-    for figure in analysis.figures.values():
+    for figure in analysis.all_figures.values():
         if figure.value is not None:
             facts |= {figure.value, 100 * figure.value} if figure.unit == "ratio" else {figure.value}
     facts |= {trigger.level for trigger in analysis.triggers}

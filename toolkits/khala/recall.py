@@ -22,19 +22,18 @@ from ...core.errors import StoreCorrupt
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.token import Interval, Token, normalize_symbol
-from .codec import decode
+from .codec import decode, plain
+from .files import translate
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
-from .journal import Journal, translate
-from .packing import plain
+from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import counter, moment
 
 POLL_SECONDS = 0.005
 """Another process's publication is seen this late at most; its own process sees it at once."""
-KEPT = 4096
-"""Recalls and parsed analyses kept in memory, each about 60 kB."""
 VERSIONS_KEPT = 6
-"""Parsed versions kept of one token and interval: the published one, and some that prepared texts still rest on."""
+"""Parsed versions kept of one token and interval: the published one, and some that prepared texts still rest on. What
+is kept in all grows with the universe, and with nothing else: about 60 kB for each version."""
 
 _logger = logging.getLogger("deeptrader.khala")
 
@@ -122,14 +121,10 @@ class Recaller:
         for analysis_id, analysis in analyses.items():
             self._keep(analysis_id, analysis)
 
-    def generation(self) -> int:
-        """A number that changes when anything a recall rests on has changed."""
-        self._notice()
-        return self._generation
-
     def _notice(self) -> None:
         """Drop the kept recalls if the journal moved in a way that matters to them."""
         self._next_poll = self._timer() + self._poll_seconds
+        self._journal.require_same_file()
         commits = self._journal.commits
         local = self._journal.thread_state()
         try:
@@ -141,6 +136,9 @@ class Recaller:
         except sqlite3.Error as error:
             raise translate(error, self._journal.path) from error
         local.data_version = version
+        if generation < self._generation:
+            _logger.error("The journal %s was set back to an earlier state; it is read anew.", self._journal.path)
+            self._parsed, self._versions = {}, {}
         if generation != self._generation:
             self._kept = {}
             self._generation = generation
@@ -165,8 +163,6 @@ class Recaller:
             # older: whoever reads them next must not go back in time.
             self._kept = kept = {}
             self._generation = generation
-        if len(kept) >= KEPT:
-            kept.pop(next(iter(kept)), None)
         kept[symbol, interval] = _Kept(recall, now, verdict.valid_until)
         return recall
 
@@ -187,8 +183,6 @@ class Recaller:
         return parsed
 
     def _keep(self, analysis_id: str, analysis: MarketAnalysis) -> None:
-        while len(self._parsed) >= KEPT:
-            self._parsed.pop(next(iter(self._parsed)), None)
         self._parsed[analysis_id] = analysis
         versions = self._versions.setdefault((analysis.token.symbol, analysis.interval), deque())
         if analysis_id in versions:
@@ -217,7 +211,7 @@ def _recall(analysis: MarketAnalysis, evidence: Evidence, verdict: Judgement, no
         missing=verdict.missing,
         absent=verdict.absent,
         analysis=analysis,
-        observed=last_seen(analysis, evidence.observed),
+        observed=last_seen(analysis, evidence.observed, now),
         read_at=now,
     )
 

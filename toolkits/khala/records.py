@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ...core.formats import age_text as age_text
 from ...core.market import Figure, Quote, Signal, Trigger, UtcDatetime
 from ...core.security import SecurityReport
 from ...core.token import Interval, Record, Symbol, Token
+from ..market_data.figures import SPECS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+RSI = "rsi_14"
+BANDS = {
+    "lower": "bb_lower_20_2",
+    "middle": "bb_middle_20_2",
+    "upper": "bb_upper_20_2",
+    "percent_b": "bb_percent_b_20_2",
+    "bandwidth": "bb_bandwidth_20_2",
+}
+"""The figures that have fields of their own in an analysis: by field, the name in the catalogue."""
 
 
 class Provenance(Record):
@@ -29,11 +41,36 @@ class Provenance(Record):
     gaps: Annotated[int, Field(ge=0)] = 0
 
 
-class MarketAnalysis(Record):
-    """One immutable analysis of one token on one interval at one moment.
+class Bollinger(Record):
+    """The Bollinger bands (20, 2) of the last closed bar: bands as prices, %B as a ratio, bandwidth in percent."""
 
-    `price` is the close of the last closed bar, `quote` the price seen when it was computed. All prices in USD.
-    `next_bar_due` is when the bar after `bar_close` closes: from then on this analysis can be out of date.
+    lower: Figure
+    middle: Figure
+    upper: Figure
+    percent_b: Figure
+    bandwidth: Figure
+
+
+def core_figures(figures: Mapping[str, Figure]) -> tuple[Figure, Bollinger, dict[str, Figure]]:
+    """RSI, bands and all further figures out of one mapping by name; what is not in it is absent (no_data)."""
+
+    def take(name: str) -> Figure:
+        spec = SPECS[name]
+        return figures.get(name) or Figure(value=None, unit=spec.unit, definition=spec.definition, absent="no_data")
+
+    own = {RSI, *BANDS.values()}
+    bands = Bollinger(**{field: take(name) for field, name in BANDS.items()})
+    return take(RSI), bands, {name: figure for name, figure in figures.items() if name not in own}
+
+
+class MarketAnalysis(Record):
+    """One immutable analysis of one token on one interval at one moment. All prices in USD.
+
+    `price` is the close of the last closed bar, `quote` the price seen when it was computed. `next_bar_due` is when
+    the bar after `bar_close` closes: from then on this analysis can be out of date. `figures` are those beside RSI and
+    bands. Without a `security` report `security_absent` says why: no_provider (none is configured: nothing is
+    missing), not_checked, failed. `rules` are the thresholds, further indicators and policy it was made under
+    (`freshness.rules_of`).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -45,21 +82,50 @@ class MarketAnalysis(Record):
     next_bar_due: UtcDatetime
     price: Annotated[float, Field(gt=0)]
     quote: Quote | None = None
-    figures: dict[str, Figure]
+    rsi: Figure
+    bollinger: Bollinger
+    figures: dict[str, Figure] = Field(default_factory=dict)
     signal: Signal
     triggers: tuple[Trigger, ...] = ()
     security: SecurityReport | None = None
+    security_absent: str = ""
+    rules: str = ""
     report: str = ""
     report_author: str = "computed"
     provenance: Provenance
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reason_for_no_security(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            absent = "" if given.get("security") is not None else given.get("security_absent") or "not_checked"
+            return given | {"security_absent": absent}
+        return given
+
     @property
     def analysis_id(self) -> str:
         """Content address: the same findings from the same inputs have the same id, whenever they were computed."""
-        body = self.model_dump_json(
-            exclude={"fetched_at": True, "computed_at": True, "quote": {"as_of", "fetched_at"}, "security": True}
+        return self.id_of(self.findings_json())
+
+    def findings_json(self) -> str:
+        """What was found, as JSON without the moments it was found at; definitions the catalogue has are left out."""
+        known = {"definition", "unit"}
+        return self.model_dump_json(
+            exclude={
+                **dict.fromkeys(("schema_version", "fetched_at", "computed_at", "quote", "security"), True),
+                "rsi": known if in_catalogue(RSI, self.rsi) else set(),
+                "bollinger": {
+                    field: known for field, name in BANDS.items() if in_catalogue(name, getattr(self.bollinger, field))
+                },
+                "figures": {name: known for name, figure in self.figures.items() if in_catalogue(name, figure)},
+            },
+            exclude_defaults=True,
         )
-        body += self.security.report_hash if self.security else ""
+
+    def id_of(self, findings: str) -> str:
+        """`analysis_id`, for whoever has the findings as JSON already."""
+        quote = self.quote.model_dump_json(exclude={"as_of", "fetched_at"}) if self.quote else ""
+        body = findings + quote + (self.security.report_hash if self.security else "")
         digest = hashlib.sha256(body.encode()).hexdigest()[:12]
         return f"{self.token.symbol}:{self.interval}:{self.bar_close:%Y%m%dT%H%M}:{digest}"
 
@@ -68,10 +134,33 @@ class MarketAnalysis(Record):
         """The price this analysis was made at: the quote's if one was seen, else the bar's close."""
         return self.quote.price if self.quote else self.price
 
+    @property
+    def all_figures(self) -> dict[str, Figure]:
+        """Every figure by name: those of the catalogue in its order, then the others."""
+        every = {RSI: self.rsi, **{name: getattr(self.bollinger, field) for field, name in BANDS.items()}}
+        every |= self.figures
+        return {name: every[name] for name in SPECS if name in every} | every
+
+    def figure(self, name: str) -> Figure | None:
+        """A figure by its name, wherever it is kept; None when it was not computed at all."""
+        field = _FIELD_OF.get(name)
+        if field is None:
+            return self.figures.get(name)
+        return self.rsi if field == RSI else getattr(self.bollinger, field)
+
     def value(self, name: str) -> float | None:
         """A figure's value, or None when it is absent or not computed at all."""
-        figure = self.figures.get(name)
+        figure = self.figure(name)
         return figure.value if figure else None
+
+
+_FIELD_OF = {RSI: RSI, **{name: field for field, name in BANDS.items()}}
+
+
+def in_catalogue(name: str, figure: Figure) -> bool:
+    """True when the catalogue says of this figure what the figure says of itself."""
+    spec = SPECS.get(name)
+    return spec is not None and spec.definition == figure.definition and spec.unit == figure.unit
 
 
 class Freshness(StrEnum):
@@ -85,12 +174,14 @@ class Freshness(StrEnum):
 
 StaleCode = Literal[
     "not_yet",
+    "from_future",
     "newer_bar",
     "price_moved",
     "threshold_crossed",
     "price_unobserved",
     "security_expired",
     "security_changed",
+    "rules_changed",
     "left_universe",
     "ttl",
 ]
@@ -137,11 +228,11 @@ class Recall(Record):
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
 
 
-DocumentKind = Literal["scenario", "anticipated", "digest"]
+DocumentKind = Literal["scenario", "judgement", "digest", "anticipated"]
 
 
 class Document(Record):
-    """A prepared text beside the analyses: a cross-token scenario, an anticipated answer, a digest of the past.
+    """A prepared text beside the analyses: a cross-token scenario, a sleeping model's judgement, a digest of the past.
 
     `key` is stable across cycles (a newer document of the same kind and key replaces the older one when recalled).
     `rests_on` are analysis ids; when one of their tokens is no longer fresh, the document is not either.
@@ -175,23 +266,27 @@ class Memory(Record):
     created_at: UtcDatetime
 
 
-HitKind = Literal["analysis", "scenario", "anticipated", "digest", "memory"]
+HitKind = Literal["analysis", DocumentKind, "memory"]
 
 
 class SearchFilter(Record):
     """Conditions a search hit must meet, all of them. States are filters, since embedders do not see opposites.
 
-    Of several kinds, symbols or security verdicts one must fit; of several tags every one. `since` and `until` include
-    their moment and look at when it was true: the bar's close of an analysis, the creation of a text.
+    Of several kinds, symbols or security verdicts one must fit; of several tags every one. `below` and `above` bound
+    figures by their names in the catalogue, `rsi_below` and `rsi_above` are short for RSI(14). `since` and `until`
+    include their moment and look at when it was true: the bar's close of an analysis, the creation of a text.
     """
 
     kinds: tuple[HitKind, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     interval: Interval | None = None
+    token_kind: Literal["crypto", "equity"] | None = None
     signal: Literal["buy", "sell", "hold"] | None = None
     security: tuple[str, ...] = ()
     rsi_below: float | None = None
     rsi_above: float | None = None
+    below: dict[str, float] = Field(default_factory=dict)
+    above: dict[str, float] = Field(default_factory=dict)
     since: UtcDatetime | None = None
     until: UtcDatetime | None = None
     tags: tuple[str, ...] = ()
@@ -200,7 +295,7 @@ class SearchFilter(Record):
 class SearchHit(Record):
     """One found record. `similarity` is cosine, 1 is equal. Analyses and documents come with their freshness.
 
-    `found_by` says how: "chroma" or "exact" (by meaning), "words" (only by its words), "newest" (no text was given).
+    `found_by` says how: "chroma" (by meaning), "words" (only by its words), "newest" (no text was given).
     A digest is about the past it is dated with and has no freshness.
     """
 
@@ -263,8 +358,8 @@ class PublishReport(Record):
 class IndexReport(Record):
     """What bringing the search index up to the journal did.
 
-    `mended` says which copies were built anew and why. With `owner` False another process keeps the index, and only
-    vectors were made. `remaining` counts entries still to be written (the budget ran out).
+    `mended` says which copies were built anew and why. With `owner` False another process was at it, and nothing was
+    done. `remaining` counts entries still to be written (the budget ran out).
     """
 
     owner: bool
@@ -276,19 +371,24 @@ class IndexReport(Record):
 
 
 class RepairReport(Record):
-    """What a repair built anew from the journal: searchable entries, vectors, and rows in the index by collection."""
+    """What a repair did: entries derived anew, texts embedded, rows in the index by collection.
+
+    `salvaged` counts the rows saved out of a damaged journal by table (empty: it was whole), `was` what was wrong.
+    """
 
     entries: int
     changed: int
     embedded: int
     rows: dict[str, int]
     was: tuple[str, ...] = ()
+    salvaged: dict[str, int] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         before = f" Before: {'; '.join(self.was)}." if self.was else " Nothing was wrong before."
+        saved = f" {sum(self.salvaged.values())} rows were saved out of the damaged journal." if self.salvaged else ""
         return (
             f"Built the search index anew from the journal: {sum(self.rows.values())} rows, "
-            f"{self.embedded} texts embedded, {self.changed} entries put right.{before}"
+            f"{self.embedded} texts embedded, {self.changed} entries put right.{saved}{before}"
         )
 
 
@@ -330,12 +430,3 @@ class CompactReport(Record):
     packed: int = 0
     size_before: int
     size_after: int
-
-
-def age_text(moment: datetime, now: datetime) -> str:
-    """`"4 min"`, `"3 h"`, `"12 days"`: how long ago a moment was, for people."""
-    seconds = max(0.0, (now - moment).total_seconds())
-    for size, unit in ((86_400 * 2, "days"), (7_200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -90,11 +90,24 @@ MIGRATIONS = (
         figures BLOB NOT NULL,       -- float64, in the order of SITUATION_FIGURES, NaN where absent
         PRIMARY KEY (symbol, interval, bar_close)
     ) WITHOUT ROWID;
+
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    -- The body of a version that is no longer published is a BLOB: the number of a dictionary, then zlib's stream.
+    CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
+    CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';
     """,
+    *("",) * 4,  # steps before 0.1.0, whose memories are version 5
     """
-    -- What can be searched: one row for each published analysis, prepared text, digest and note, with its words, the
-    -- fields that filters look at, and its vector once it is embedded. `revision` grows with every change, so whoever
-    -- keeps a copy (Chroma, a process's memory) reads on from where it stopped.
+    -- What can be searched: one row for each published analysis, prepared text, digest and note, with its words and the
+    -- fields that filters look at. `revision` grows with every change, so that a copy in Chroma reads on from where it
+    -- stopped. Vectors are in Chroma alone. Anticipated texts are no more.
+    DROP TABLE IF EXISTS index_state;
+    DROP TABLE IF EXISTS entries_words;
+    DROP TABLE IF EXISTS entries;
+    DROP TABLE IF EXISTS entries_dropped;
+    DELETE FROM documents WHERE kind = 'anticipated';
+    DELETE FROM facts WHERE name IN ('embedder', 'dimension');
     CREATE TABLE entries (
         number INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
@@ -103,37 +116,35 @@ MIGRATIONS = (
         text TEXT NOT NULL,
         fields TEXT NOT NULL,
         revision INTEGER NOT NULL,
-        embedding BLOB,
         UNIQUE (kind, key)
     );
     CREATE INDEX entries_by_revision ON entries (revision);
-    CREATE INDEX entries_to_embed ON entries (number) WHERE embedding IS NULL;
     CREATE TABLE entries_dropped (
         kind TEXT, key TEXT, revision INTEGER NOT NULL, PRIMARY KEY (kind, key)
     ) WITHOUT ROWID;
     CREATE INDEX entries_dropped_by_revision ON entries_dropped (revision);
-    CREATE VIRTUAL TABLE entries_words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
+    CREATE VIRTUAL TABLE entries_words USING fts5 (
+        text, content = 'entries', content_rowid = 'number', tokenize = 'porter unicode61 remove_diacritics 2'
+    );
+    CREATE TRIGGER entries_added AFTER INSERT ON entries BEGIN
+        INSERT INTO entries_words (rowid, text) VALUES (new.number, new.text);
+        DELETE FROM entries_dropped WHERE kind = new.kind AND key = new.key;
+    END;
+    CREATE TRIGGER entries_removed AFTER DELETE ON entries BEGIN
+        INSERT INTO entries_words (entries_words, rowid, text) VALUES ('delete', old.number, old.text);
+        INSERT OR REPLACE INTO entries_dropped
+        SELECT old.kind, old.key, 1 + coalesce(max(value), 0) FROM counters WHERE name = 'entries';
+    END;
+    CREATE TRIGGER entries_reworded AFTER UPDATE OF text ON entries WHEN old.text != new.text BEGIN
+        INSERT INTO entries_words (entries_words, rowid, text) VALUES ('delete', old.number, old.text);
+        INSERT INTO entries_words (rowid, text) VALUES (new.number, new.text);
+    END;
 
-    -- How far each copy in Chroma has come.
-    CREATE TABLE index_state (
-        name TEXT PRIMARY KEY, generation TEXT NOT NULL, revision INTEGER NOT NULL, writes INTEGER NOT NULL
+    -- The copies in Chroma: the one that is worked on, the published one that is searched, and how far each has come.
+    CREATE TABLE index_copies (
+        name TEXT PRIMARY KEY, work TEXT NOT NULL, live TEXT NOT NULL, revision INTEGER NOT NULL,
+        number INTEGER NOT NULL, writes INTEGER NOT NULL
     ) WITHOUT ROWID;
-
-    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    """
-    -- Within a revision, so that work cut short by a budget goes on where it stopped.
-    ALTER TABLE index_state ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
-    """,
-    """
-    -- When the vector last changed, so that a copy which has it need not write it again with every other field.
-    ALTER TABLE entries ADD COLUMN vector_revision INTEGER NOT NULL DEFAULT 0;
-    UPDATE entries SET vector_revision = revision;
-    """,
-    """
-    -- The body of a version that is no longer published is a BLOB: the number of a dictionary, then zlib's stream.
-    CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
-    CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';
     """,
 )
 

@@ -12,40 +12,35 @@ if TYPE_CHECKING:
     from .calendar import bar_closes, expected_bar_close, next_bar_close
     from .history import figure_history
     from .indicators import compute_indicators, compute_many, live_figures
+    from .plausibility import Problem, check_bars
     from .protocol import Bars, MarketProvider, QuoteBatch, Universe
     from .recorded import RecordedMarket
-    from .recorder import RecordReport, record
+    from .recording import RecordReport, record
     from .signals import decide_signal, triggers
     from .simulated import SimulatedMarket
     from .toolkit import MarketDataToolkit
     from .yahoo import YahooMarket
 
-_HOME = {
-    "Bars": "protocol",
-    "MarketDataToolkit": "toolkit",
-    "MarketProvider": "protocol",
-    "QuoteBatch": "protocol",
-    "RecordReport": "recorder",
-    "RecordedMarket": "recorded",
-    "SimulatedMarket": "simulated",
-    "Universe": "protocol",
-    "YahooMarket": "yahoo",
-    "bar_closes": "calendar",
-    "compute_indicators": "indicators",
-    "compute_many": "indicators",
-    "decide_signal": "signals",
-    "expected_bar_close": "calendar",
-    "figure_history": "history",
-    "live_figures": "indicators",
-    "next_bar_close": "calendar",
-    "record": "recorder",
-    "triggers": "signals",
+_NAMES = {
+    "calendar": "bar_closes expected_bar_close next_bar_close",
+    "history": "figure_history",
+    "indicators": "compute_indicators compute_many live_figures",
+    "plausibility": "Problem check_bars",
+    "protocol": "Bars MarketProvider QuoteBatch Universe",
+    "recorded": "RecordedMarket",
+    "recording": "RecordReport record",
+    "signals": "decide_signal triggers",
+    "simulated": "SimulatedMarket",
+    "toolkit": "MarketDataToolkit",
+    "yahoo": "YahooMarket",
 }
+_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Bars",
     "MarketDataToolkit",
     "MarketProvider",
+    "Problem",
     "QuoteBatch",
     "RecordReport",
     "RecordedMarket",
@@ -53,6 +48,7 @@ __all__ = [
     "Universe",
     "YahooMarket",
     "bar_closes",
+    "check_bars",
     "compute_indicators",
     "compute_many",
     "decide_signal",

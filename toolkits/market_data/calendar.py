@@ -3,17 +3,20 @@
 A daily crypto bar closes at midnight UTC, an hourly one on the hour. A daily equity bar closes with its session (early
 closes included); hourly equity bars close every hour from the opening bell, and the last one with the session.
 
-The exchange calendar (`exchange_calendars`, XNYS) is loaded on the first question about an equity and kept as plain
-integers: after that an answer costs microseconds, so a read path may ask.
+The exchange's closed days and unusual hours ship with the package (`scripts/build_sessions.py` writes them from
+exchange_calendars). They are laid out once, on the first question about an equity, as plain integers: after that an
+answer costs microseconds, so a read path may ask. Neither pandas nor a calendar library is needed for it.
 """
 
 from __future__ import annotations
 
-import threading
+import json
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
 
 from ...core.clock import ensure_utc
 from ...core.errors import InvalidInput
@@ -24,23 +27,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-EXCHANGE = "XNYS"
-FIRST_YEAR = 1990
-LAST_YEAR = 2028
-"""The calendar reaches at least to the end of this year, and always a year past the moment that is asked about."""
+ZONE = "America/New_York"
+FIRST_YEAR, LAST_YEAR = 1990, 2050
+"""The calendar covers these years."""
+SESSIONS_FILE = "data/sessions.json"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_AHEAD = timedelta(days=370)
 _NO_GRACE = timedelta(0)
-_loading = threading.Lock()
 
 
 def expected_bar_close(kind: TokenKind, interval: Interval, now: datetime, *, grace: timedelta = _NO_GRACE) -> datetime:
     """Close of the newest bar that should exist at `now` (UTC), when a bar may be published up to `grace` late.
 
     Raises:
-        InvalidInput: an equity before the calendar begins (1990).
+        InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: `now` has no timezone.
     """
     moment = _micros(ensure_utc(now) - grace)
@@ -55,7 +56,7 @@ def next_bar_close(kind: TokenKind, interval: Interval, after: datetime) -> date
     """First bar close strictly later than `after` (UTC): when the bar being formed at that moment ends.
 
     Raises:
-        InvalidInput: an equity before the calendar begins (1990).
+        InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: `after` has no timezone.
     """
     moment = _micros(ensure_utc(after))
@@ -72,7 +73,7 @@ def bar_closes(kind: TokenKind, interval: Interval, after: datetime, until: date
     What a provider lays its rows against, so that a bar which should exist and does not becomes a row of NaN.
 
     Raises:
-        InvalidInput: an equity before the calendar begins (1990).
+        InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: a moment has no timezone.
     """
     import numpy as np
@@ -91,7 +92,7 @@ def closes_of_bars_from(kind: TokenKind, interval: Interval, starts: pd.Datetime
     Sources stamp a bar with its start, or a session with its midnight; here a bar is known by its close.
 
     Raises:
-        InvalidInput: an equity before the calendar begins (1990).
+        InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: the index has no timezone.
     """
     import numpy as np
@@ -120,67 +121,58 @@ def bar_open(kind: TokenKind, interval: Interval, close: datetime) -> datetime:
         if moment % length == 0:
             return _datetime(moment - length)
     else:
-        sessions = _sessions(_horizon(moment))
-        at = bisect_right(sessions.closes, moment - 1)
-        if interval == "1d" and sessions.closes[at] == moment:
-            return _datetime(sessions.opens[at])
-        closes = _equity_closes(interval, moment)
-        position = bisect_right(closes, moment) - 1
-        if interval == "1h" and closes[position] == moment:
-            return _datetime(max(closes[position - 1], sessions.opens[at]))
+        closes, sessions = _equity_closes(interval, moment), _sessions()
+        position, at = bisect_right(closes, moment) - 1, bisect_right(sessions.closes, moment - 1)
+        if closes[position] == moment:
+            began = sessions.opens[at]
+            return _datetime(began if interval == "1d" else max(closes[position - 1], began))
     raise InvalidInput(f"No {interval} {kind} bar closes at {ensure_utc(close).isoformat()}.")
 
 
-class _Sessions:
+class _Sessions(NamedTuple):
     """Openings and closings of the exchange, and the hourly closes between them, in microseconds since 1970."""
 
-    def __init__(self, opens: list[int], closes: list[int]) -> None:
-        self.opens = opens
-        self.closes = closes
-        hour = _length("1h")
-        self.hourly = [
-            min(start + step * hour, end)
-            for start, end in zip(opens, closes, strict=True)
-            for step in range(1, -(-(end - start) // hour) + 1)
-        ]
+    opens: list[int]
+    closes: list[int]
+    hourly: list[int]
+
+
+@cache
+def _sessions() -> _Sessions:
+    table = json.loads(resources.files(__package__).joinpath(SESSIONS_FILE).read_text("utf-8"))
+    closed, other, zone = set(table["closed"]), table["other_hours"], ZoneInfo(ZONE)
+    hours = {span: [_minutes(text) for text in span] for span in {tuple(table["usual"]), *map(tuple, other.values())}}
+    usual = tuple(table["usual"])
+    laid = _Sessions([], [], [])
+    minute, hour = _length("1h") // 60, _length("1h")
+    for number in range((date(LAST_YEAR + 1, 1, 1) - date(FIRST_YEAR, 1, 1)).days):
+        day = date(FIRST_YEAR, 1, 1) + timedelta(days=number)
+        text = day.isoformat()
+        if day.weekday() > 4 or text in closed:
+            continue
+        noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone)  # clocks change at night
+        midnight = _micros(noon) - 12 * hour
+        start, end = (midnight + minutes * minute for minutes in hours[tuple(other.get(text, usual))])
+        laid.opens.append(start)
+        laid.closes.append(end)
+        laid.hourly.extend([*range(start + hour, end, hour), end])
+    return laid
 
 
 def _equity_closes(interval: Interval, first: int, last: int | None = None) -> list[int]:
-    sessions = _sessions(_horizon(max(first, first if last is None else last)))
-    closes = sessions.closes if interval == "1d" else sessions.hourly
-    if first < closes[0]:
-        raise InvalidInput(
-            f"{_datetime(first).isoformat()} is before the exchange calendar begins ({FIRST_YEAR}).",
-            hint="Ask about a later moment.",
-        )
+    closes = _sessions().closes if interval == "1d" else _sessions().hourly
+    if not closes[0] <= first <= (first if last is None else last) < closes[-1]:
+        outside = first if first < closes[0] else last or first
+        side = f"before the exchange calendar begins ({FIRST_YEAR})" if first < closes[0] else "after it ends"
+        raise InvalidInput(f"{_datetime(outside).isoformat()} is {side}.", hint="Ask about another moment.")
     return closes
 
 
-def _horizon(moment: int) -> int:
-    """Year at whose end the calendar must not stop before: coarse, so that a running process rarely reloads."""
-    return max((_datetime(moment) + _AHEAD).year, LAST_YEAR)
+def _minutes(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])
 
 
-def _sessions(year: int) -> _Sessions:
-    with _loading:  # so that two threads asking at once load it once
-        return _load_sessions(year)
-
-
-@lru_cache(maxsize=4)
-def _load_sessions(year: int) -> _Sessions:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it uses what newer pandas deprecates; not the reader's concern
-        import exchange_calendars
-
-        calendar = exchange_calendars.get_calendar(EXCHANGE, start=f"{FIRST_YEAR}-01-01", end=f"{year}-12-31")
-        schedule = calendar.schedule
-    opens, closes = (schedule[column].astype("datetime64[us, UTC]").astype("int64") for column in ("open", "close"))
-    return _Sessions(opens.tolist(), closes.tolist())
-
-
-@lru_cache(maxsize=2)
+@cache
 def _length(interval: Interval) -> int:
     return INTERVAL_LENGTH[interval] // _MICROSECOND
 

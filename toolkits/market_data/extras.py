@@ -1,13 +1,15 @@
 """Further pandas-ta indicators by name, as users write them in settings: `cci(length=20)`, `stoch(k=14, d=3)`.
 
-The text is read as literals only and never evaluated. pandas-ta swallows arguments it does not know, and answers those
-it cannot use (`length="x"`, `length=-3`) with its defaults, so names and values are checked against the signature.
+pandas-ta is loaded for these alone. The text is read as literals only and never evaluated. pandas-ta swallows arguments
+it does not know, and answers those it cannot use (`length="x"`, `length=-3`) with its defaults, so names and values are
+checked against the signature. Left to itself it switches to TA-Lib when that happens to be installed, and some of its
+functions do so inside themselves when told not to; TA-Lib is switched off in its own table while our call runs.
 
 Figures are named after the text: `cci(length=20)` gives `cci_length_20`, `stoch(k=14, d=3)` one per column, as in
-`stoch_k_14_d_3_stochk`. They are computed on the unbroken run of bars that ends at the last one, at least 100 of them.
+`stoch_k_14_d_3_stochk`. They are computed on the bars that exist, at least 100 of them.
 
-Without TA-Lib two of pandas-ta's own implementations lack a part of their formula: `cci` a pair of brackets, `wcp` the
-division by four. Both are put together from their definitions here, and tests hold them against TA-Lib.
+Without TA-Lib two of its implementations lack a part of their formula: `cci` a pair of brackets, `wcp` the division by
+four. Both are put together from their definitions here, and tests hold them against TA-Lib.
 """
 
 from __future__ import annotations
@@ -16,9 +18,16 @@ import ast
 import inspect
 import logging
 import re
+import sys
+import tempfile
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -26,7 +35,6 @@ import numpy as np
 from ...core.errors import InvalidInput
 from ...core.market import Figure
 from .figures import MINIMUM_BARS
-from .pandas_ta_bridge import load, pinned, version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +49,7 @@ _RESERVED = frozenset({"talib", "offset"})
 # Candle patterns need TA-Lib, and print that.
 _REFUSED = frozenset({"cdl_pattern"})
 _SHAPE = re.compile(r"[^a-z0-9]+")
+_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -77,35 +86,30 @@ def parse_extra(text: str) -> Extra:
     parameters = inspect.signature(function).parameters
     options = [
         key
-        for key, parameter in parameters.items()
-        if key not in _BARS and key not in _RESERVED and parameter.kind is not parameter.VAR_KEYWORD
+        for key, entry in parameters.items()
+        if key not in _BARS and key not in _RESERVED and entry.kind is not entry.VAR_KEYWORD
     ]
-    unknown = [key for key in arguments if key not in options]
-    if unknown:
-        raise InvalidInput(f"{name} takes no argument {unknown[0]!r}.", hint=f"It takes {', '.join(options)}.")
     for key, value in arguments.items():
-        _check_value(name, key, value, parameters[key].annotation)
+        if key not in options:
+            raise InvalidInput(f"{name} takes no argument {key!r}.", hint=f"It takes {', '.join(options)}.")
+        if not _fits(key, value, parameters[key].annotation):
+            raise InvalidInput(f"{name} cannot work with {key}={value!r}.", hint="See pandas-ta on its arguments.")
     ordered = tuple((key, arguments[key]) for key in options if key in arguments)
     # Optional columns change what an indicator means (`ad` with an open is another line), so they are left out.
-    inputs = tuple(
-        (key, _BARS[key]) for key, entry in parameters.items() if key in _BARS and entry.default is entry.empty
-    )
+    inputs = tuple((key, _BARS[key]) for key in _needed(function))
     shown = ", ".join(f"{key}={value!r}" for key, value in ordered)
     return Extra(text=f"{name}({shown})", indicator=name, inputs=inputs, arguments=ordered)
 
 
-def compute_extra(extra: Extra, run: pd.DataFrame, *, closed: int, scale: float) -> dict[str, Figure]:
-    """Last values of one indicator over an unbroken run of bars (in prices divided by `scale`).
+def compute_extra(extra: Extra, bars: pd.DataFrame) -> dict[str, Figure]:
+    """Last values of one indicator over bars that all exist.
 
-    Absent with `insufficient_history`, with `gap`, with `no_data` when the indicator has no number for the last bar (as
-    a stop that is on the other side), or with `failed` when pandas-ta raises; then there is one figure, under the stem.
+    Absent with `insufficient_history`, with `no_data` when there is no bar or the indicator has no number for the last
+    one (as a stop that is on the other side), or with `failed` when pandas-ta raises; then there is one figure, under
+    the stem.
     """
-    if len(run) < MINIMUM_BARS:
-        reason = "no_data" if closed == 0 else "insufficient_history" if closed < MINIMUM_BARS else "gap"
-        return {extra.name: _figure(extra, None, reason)}
-    columns = {
-        name: run[name] * (1.0 if name == "volume" else scale) for name in ("open", "high", "low", "close", "volume")
-    }
+    if len(bars) < MINIMUM_BARS:
+        return {extra.name: _figure(extra, None, "insufficient_history" if len(bars) else "no_data")}
     with pinned() as ta, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         function = _CORRECTED.get(extra.indicator, getattr(ta, extra.indicator))
@@ -113,7 +117,7 @@ def compute_extra(extra: Extra, run: pd.DataFrame, *, closed: int, scale: float)
         if "talib" in inspect.signature(function).parameters:
             options["talib"] = False
         try:
-            result = function(**{key: columns[name].copy() for key, name in extra.inputs}, **options)
+            result = function(**{key: bars[name].copy() for key, name in extra.inputs}, **options)
         except Exception as error:  # noqa: BLE001 - any of 150 foreign functions: its failure is this figure's alone
             log.warning("pandas-ta's %s failed: %r", extra.text, error)
             return {extra.name: _figure(extra, None, "failed")}
@@ -129,18 +133,63 @@ def compute_extra(extra: Extra, run: pd.DataFrame, *, closed: int, scale: float)
     }
 
 
-def _check_value(indicator: str, key: str, value: Literal, annotation: Any) -> None:
+@contextmanager
+def pinned() -> Iterator[ModuleType]:
+    """pandas-ta without TA-Lib, one caller at a time."""
+    with _lock:
+        ta = _load()
+        imports: dict[str, bool] = ta.Imports
+        before = imports["talib"]
+        imports["talib"] = False
+        try:
+            yield ta
+        finally:
+            imports["talib"] = before
+
+
+@cache
+def _load() -> ModuleType:
+    """Import pandas-ta and leave no trace of it in pandas' options. Takes a second the first time.
+
+    Its compiled functions want a cache folder: where neither site-packages nor the home is writable, a private one is
+    used for the time of the import.
+    """
+    import pandas as pd
+
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = pd.options.mode.copy_on_write
+        try:
+            import pandas_ta
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            import numba
+
+            for name in [name for name in sys.modules if name.partition(".")[0] == "pandas_ta"]:
+                del sys.modules[name]  # half imported
+            config: Any = numba.config
+            config.CACHE_DIR, folder = tempfile.mkdtemp(prefix="deeptrader-compiled-"), config.CACHE_DIR
+            try:
+                import pandas_ta
+            finally:
+                config.CACHE_DIR = folder
+        finally:
+            pd.options.mode.copy_on_write = before
+    return pandas_ta
+
+
+def _fits(key: str, value: Literal, annotation: Any) -> bool:
     kinds: tuple[Any, ...] = get_args(annotation) or (annotation,)
+    if annotation is inspect.Parameter.empty:
+        return True
     if isinstance(value, bool):
-        fits = bool in kinds
-    elif isinstance(value, int):
-        fits = (int in kinds or float in kinds) and (value > 0 or (value == 0 and key == "ddof"))
-    elif isinstance(value, float):
-        fits = float in kinds
-    else:
-        fits = str in kinds and (not key.endswith("mamode") or value in load().ma())
-    if not fits and annotation is not inspect.Parameter.empty:
-        raise InvalidInput(f"{indicator} cannot work with {key}={value!r}.", hint="See pandas-ta on its arguments.")
+        return bool in kinds
+    if isinstance(value, int):
+        return (int in kinds or float in kinds) and (value > 0 or (value == 0 and key == "ddof"))
+    if isinstance(value, float):
+        return float in kinds
+    return str in kinds and (not key.endswith("mamode") or value in _load().ma())
 
 
 def _split(text: str) -> tuple[str, dict[str, Literal]]:
@@ -169,23 +218,25 @@ def _split(text: str) -> tuple[str, dict[str, Literal]]:
     return node.func.id, arguments
 
 
-@lru_cache(maxsize=1)
+@cache
 def _indicators() -> dict[str, Any]:
     """pandas-ta's own indicators whose required inputs are columns of a bar."""
-    ta = load()
-    found: dict[str, Any] = {}
-    for name in sorted(name for names in ta.Category.values() for name in names):
-        function = getattr(ta, name, None)
-        if not inspect.isfunction(function):
-            continue
-        needed = [
-            key
-            for key, parameter in inspect.signature(function).parameters.items()
-            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        if needed and all(key in _BARS for key in needed) and name not in _REFUSED:
-            found[name] = function
-    return found
+    ta = _load()
+    names = sorted({name for names in ta.Category.values() for name in names} - _REFUSED)
+    functions = {name: getattr(ta, name, None) for name in names}
+    return {
+        name: function
+        for name, function in functions.items()
+        if inspect.isfunction(function) and (needed := _needed(function)) and all(key in _BARS for key in needed)
+    }
+
+
+def _needed(function: Any) -> list[str]:
+    return [
+        key
+        for key, entry in inspect.signature(function).parameters.items()
+        if entry.default is entry.empty and entry.kind is not entry.VAR_KEYWORD
+    ]
 
 
 def _cci(high: pd.Series, low: pd.Series, close: pd.Series, length: int = 14, c: float = 0.015) -> pd.Series:
@@ -212,7 +263,7 @@ def _column_names(columns: list[str]) -> list[str]:
 
 
 def _figure(extra: Extra, value: Any, reason: str, column: str = "") -> Figure:
-    definition = f"pandas-ta {version()} {extra.text}{f', {column}' if column else ''}"
+    definition = f"pandas-ta {version('pandas-ta')} {extra.text}{f', {column}' if column else ''}"
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,32 +1,24 @@
 """Which figures there are: names, units, exact definitions, and how many bars each one needs.
 
-Every figure is worked out from closed bars, the last of which is "the last bar" below. Fewer than 100 closed bars
-give no figure at all (`insufficient_history`): the recursive ones still carry their starting value then.
+Every figure is worked out from closed bars with a price, the newest of which is "the last bar" below. Fewer than 100 of
+them give no figure at all (`insufficient_history`): the recursive ones still carry their starting value then.
 
-How far back a gap (a bar that should exist and does not) matters:
+Gaps. A bar that should exist and does not is skipped, as charts and TA-Lib do on the bars that exist: the bar after it
+follows the bar before it, and the move between the two is one move. `Figure.gaps` names how many bars are missing
+among those the figure rests on (`FigureSpec.run`: its window, or the bars that hold nine tenths of a recursion's
+weight; for the 52-week distances all 52 weeks). When more than one in five of them are missing, the figure is absent
+with `gap`. A return compares two closes at a given distance: it is absent with `gap` when there is no bar there.
+A session that most equities lack was none, and is nobody's gap. Bars missing after the last one are late, not a gap.
 
-| figures | what must be unbroken |
-|---|---|
-| RSI, MACD, ATR, ADX, EMA 20 and 50 | the last 100 bars; computed on the unbroken run that ends at the last bar |
-| EMA 200 | the last 350 bars, likewise |
-| Bollinger bands | the 20 bars of the window |
-| volatility | the 31 closes of the window |
-| returns | the two closes at the ends; in between does not enter |
-| volume ratio | the last bar and the 20 before it |
-| 52-week distances | all 52 weeks: the missing bar may have held the extreme |
+TA-Lib's values for the same bars are met to rounding, from the first value on: recursions start with the same means.
+After 100 bars a recursion still remembers its start a little: RSI stands 0.03 points (0.2 at most) from where a long
+history puts it, ADX 0.2 (0.95), EMA 50 0.06 ATR (0.22); EMA 200 is 1.1 ATR off with 200 bars and 0.2 with 350, hence
+its own minimum.
 
-Otherwise the figure is absent with `gap`. Where the recursive figures stand after 100 bars, against the same figures
-over a long history (mean and largest difference on daily AAPL and NVDA, 40 moments each): RSI 0.03 and 0.19 points;
-ADX 0.2 and 0.95 points; MACD 0.001 and 0.006 ATR; ATR 0.05 % and 0.1 % of itself; EMA 20 0.0001 and 0.0005 ATR; EMA 50
-0.06 and 0.22 ATR. EMA 200 is still 1.1 and 4.7 ATR off with 200 bars, 0.2 and 0.99 with 350 and 0.13 and 0.49 with
-400, hence its own minimum.
-
-TA-Lib's values for the same bars are met to 1e-6 of themselves after 150 bars by MACD, 200 by ATR, 250 by RSI and 300
-by ADX, and from the first value on by bands and EMAs; `benchmarks/indicators.py` has the differences before that.
-
-Flat prices: nothing moved over a figure's window, so a ratio of moves has no meaning: RSI and ADX (14 bars), ATR (14
-bars without any range), bands and volatility are absent with `flat_prices`. Averages, MACD and returns stay: they are
-defined there. No volume in the last bar or in the 20 before it: the volume ratio is absent with `no_volume`.
+Flat prices: a ratio of moves has no meaning where next to nothing moved. RSI and ADX (14 bars), ATR (14 bars without
+any range), bands (20) and volatility (30) are absent with `flat_prices` when the price moved in fewer than half of the
+steps of their window, so that one tick after a halt is no signal. Averages, MACD and returns stay: they are defined
+there. No volume in the last bar or in the 20 before it: the volume ratio is absent with `no_volume`.
 """
 
 from __future__ import annotations
@@ -37,12 +29,14 @@ from types import MappingProxyType
 from typing import Literal
 
 from ...core.formats import Format, value_text
-from ...core.market import Figure, Unit
+from ...core.market import Unit
 
 MINIMUM_BARS = 100
 MINIMUM_BARS_EMA_200 = 350
 YEAR_DAYS = 364
 """52 weeks."""
+ONE_MISSING_IN = 5
+"""One bar in so many may be missing among those a figure rests on."""
 
 Absence = Literal["insufficient_history", "flat_prices", "gap", "no_volume", "no_data", "failed"]
 
@@ -52,7 +46,7 @@ class FigureSpec:
     """One entry of the catalogue.
 
     `label` is what people call the figure, `form` how its value is written, `words` other names for it in a question.
-    `run`: unbroken bars needed up to the last one. `bars`: closed bars needed at all, gaps or not.
+    `run`: the expected bars up to the last one that it rests on. `bars`: closed bars needed at all.
     """
 
     unit: Unit
@@ -68,9 +62,9 @@ _BANDS = "of 20 closes, 2 population standard deviations (ddof 0)"
 _MACD = "MACD(12, 26, 9) of closes, EMAs started with their simple mean"
 _YEAR = "over the bars of the last 52 weeks"
 _EMA = "exponential mean of closes, span {}, started with their simple mean"
-_RSI = "Wilder's RSI of 14 closes: 100 x gain / (gain + loss), both averaged with weight 1/14"
+_RSI = "Wilder's RSI of 14 closes: 100 x gain / (gain + loss), both averaged with weight 1/14 from a simple mean of 14"
 _ATR = "Wilder's average true range: weight 1/14, started with the simple mean of 14"
-_ADX = "Wilder's average directional index of 14 bars, every average with weight 1/14"
+_ADX = "Wilder's average directional index of 14 bars, every average with weight 1/14 from a simple mean"
 _VOLATILITY = (
     "sample standard deviation (ddof 1) of 30 log returns x square root of bars in a year: 365 daily or 8,760 "
     "hourly around the clock, 252 daily or 1,764 hourly by exchange sessions"
@@ -85,7 +79,7 @@ def _return(bars: int, *words: str) -> FigureSpec:
 
 SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
-        "rsi_14": FigureSpec("index", _RSI, 100, "RSI(14)", "index", ("rsi", "relative strength index")),
+        "rsi_14": FigureSpec("index", _RSI, 31, "RSI(14)", "index", ("rsi", "relative strength index")),
         "bb_lower_20_2": FigureSpec(
             "price", f"lower Bollinger band {_BANDS}", 20, "lower Bollinger band", "price", ("lower band",)
         ),
@@ -104,20 +98,20 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             ("bandwidth",),
         ),
         "macd_12_26_9": FigureSpec(
-            "price", f"{_MACD}: EMA 12 - EMA 26", 100, "MACD(12, 26, 9)", "signed_price", ("macd",)
+            "price", f"{_MACD}: EMA 12 - EMA 26", 40, "MACD(12, 26, 9)", "signed_price", ("macd",)
         ),
         "macd_signal_12_26_9": FigureSpec(
-            "price", f"{_MACD}: EMA 9 of the MACD line", 100, "MACD signal line", "signed_price", ("macd signal",)
+            "price", f"{_MACD}: EMA 9 of the MACD line", 40, "MACD signal line", "signed_price", ("macd signal",)
         ),
         "macd_histogram_12_26_9": FigureSpec(
-            "price", f"{_MACD}: line - signal", 100, "MACD histogram", "signed_price"
+            "price", f"{_MACD}: line - signal", 40, "MACD histogram", "signed_price"
         ),
-        "atr_14": FigureSpec("price", _ATR, 100, "ATR(14)", "price", ("atr", "average true range")),
-        "adx_14": FigureSpec("index", _ADX, 100, "ADX(14)", "index", ("adx", "trend strength")),
-        "ema_20": FigureSpec("price", _EMA.format(20), 100, "EMA(20)", "price", ("20 day average", "20 day ma")),
-        "ema_50": FigureSpec("price", _EMA.format(50), 100, "EMA(50)", "price", ("50 day average", "50 day ma")),
+        "atr_14": FigureSpec("price", _ATR, 31, "ATR(14)", "price", ("atr", "average true range")),
+        "adx_14": FigureSpec("index", _ADX, 45, "ADX(14)", "index", ("adx", "trend strength")),
+        "ema_20": FigureSpec("price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma")),
+        "ema_50": FigureSpec("price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma")),
         "ema_200": FigureSpec(
-            "price", _EMA.format(200), MINIMUM_BARS_EMA_200, "EMA(200)", "price", ("200 day average", "200 day ma"),
+            "price", _EMA.format(200), 231, "EMA(200)", "price", ("200 day average", "200 day ma"),
             MINIMUM_BARS_EMA_200,
         ),
         "volatility_30": FigureSpec(
@@ -134,14 +128,14 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             "ratio", f"close / lowest low {_YEAR} - 1", 0, "distance from the 52-week low", "signed_percent",
             ("52 week low", "year low"),
         ),
-        "volume_ratio_20": FigureSpec("ratio", _VOLUME, 0, "volume against its 20-bar mean", "ratio", ("volume",)),
+        "volume_ratio_20": FigureSpec("ratio", _VOLUME, 21, "volume against its 20-bar mean", "ratio", ("volume",)),
     }
 )  # fmt: skip
 
 LIVE_SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
         "rsi_14_live": FigureSpec(
-            "index", "Wilder's RSI of 14 closes, the price seen now taken as the next close", 100, "live RSI(14)",
+            "index", "Wilder's RSI of 14 closes, the price seen now taken as the next close", 31, "live RSI(14)",
             "index",
         ),
         "bb_percent_b_live": FigureSpec(
@@ -162,15 +156,3 @@ def figure_text(name: str, value: float) -> str:
     """A figure's value as it is written everywhere, without its label."""
     spec = SPECS.get(name) or LIVE_SPECS.get(name)
     return value_text(value, spec.form) if spec else f"{value:,.4g}"
-
-
-def present(name: str, value: float) -> Figure:
-    """A figure with its value, stated to 12 significant digits: below that, the order of summation shows."""
-    spec = SPECS[name]
-    return Figure(value=float(f"{value:.12g}"), unit=spec.unit, definition=spec.definition)
-
-
-def absent(name: str, reason: str) -> Figure:
-    """A figure that cannot be stated, and why."""
-    spec = SPECS[name]
-    return Figure(value=None, unit=spec.unit, definition=spec.definition, absent=reason)

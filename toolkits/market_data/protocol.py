@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from ...core.errors import SourceError
+from ...core.errors import InvalidInput, SourceError
 from ...core.market import Quote
 from ...core.token import Interval, Token
 
@@ -50,7 +51,10 @@ class Bars:
     `frame` holds closed bars only: float columns open, high, low, close, volume; index named `bar_close`, UTC,
     increasing, without duplicates. A bar that should exist and does not is a row of NaN (a gap stays a gap; a token
     that trades by a calendar has no rows for closed sessions). `forming` is the bar whose interval has not ended, if
-    any was delivered. `stale_seconds` is the age of the answer when the source failed and the last good one stands in.
+    any was delivered. `adjusted` says that prices before the last bar are scaled for dividends (or splits) up to it:
+    then only the last bar shows prices as they were printed. `stale_seconds` is the age of the answer when an earlier
+    one stands in, and `problem` says why; with `NotPublishedYet` the bars are sound and the newest expected one is not
+    among them, whether they are new or remembered.
     """
 
     token: Token
@@ -73,6 +77,34 @@ class Bars:
     def gaps(self) -> int:
         """How many expected bars are missing (rows without a close)."""
         return int(self.frame["close"].isna().to_numpy().sum())
+
+
+class InThreads:
+    """Async twins of a market's methods, each in a thread: an event loop waits neither for arithmetic nor for Yahoo."""
+
+    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        """`universe` for callers on an event loop."""
+        return await asyncio.to_thread(self.universe, top=top, as_of=as_of)  # type: ignore[attr-defined]
+
+    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
+        """`quotes` for callers on an event loop."""
+        return await asyncio.to_thread(self.quotes, tokens, as_of=as_of)  # type: ignore[attr-defined]
+
+    async def abars(
+        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
+    ) -> Bars:
+        """`bars` for callers on an event loop."""
+        return await asyncio.to_thread(self.bars, token, interval=interval, limit=limit, as_of=as_of)  # type: ignore[attr-defined]
+
+    def requests_made(self) -> int:
+        """0: a market that touches no network."""
+        return 0
+
+
+def require_positive(name: str, value: int) -> None:
+    """Refuse a count below one, with the argument's name in the message."""
+    if value < 1:
+        raise InvalidInput(f"{name} must be at least 1, got {value}.")
 
 
 class MarketProvider(Protocol):

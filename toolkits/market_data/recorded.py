@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock, ensure_utc
-from ...core.errors import InvalidInput, MalformedResponse, SourceError, TokenNotFound, TooFewBars, UnknownToken
+from ...core.errors import (
+    ImplausiblePrices,
+    InvalidInput,
+    MalformedResponse,
+    SourceError,
+    TokenNotFound,
+    TooFewBars,
+    UnknownToken,
+)
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
-from .offline import OfflineMarket, require_positive
 from .panel import moments, rows_until
-from .protocol import Bars, QuoteBatch, Universe
-from .recording import Manifest, RecordedFile, read_bars, read_manifest
+from .plausibility import check_bars, require_plausible
+from .protocol import Bars, InThreads, QuoteBatch, Universe, require_positive
+from .recording import Manifest, RecordedFile, Split, adjust, read_bars, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +34,7 @@ RANKING_BARS = 20
 RECENT = timedelta(days=7)
 
 
-class RecordedMarket(OfflineMarket):
+class RecordedMarket(InThreads):
     """Bars from a folder (see `recording`), replayed.
 
     Without a folder the market that ships with the package is used: real daily bars of five equities, 2000 to 2013.
@@ -34,8 +42,9 @@ class RecordedMarket(OfflineMarket):
     With a clock, the present is the clock's, but never later than the last recorded bar; without one it is the last
     recorded bar. Quotes are the close of the newest closed bar on any interval, dated with that bar.
 
-    Prices are adjusted within the recording when it says so: returns are right across splits and dividends, and the
-    last bar has the price that was printed; earlier levels are lower than the ones people saw on the day.
+    Prices recorded as printed are adjusted up to the moment that is replayed: returns are right across the splits and
+    dividends that had happened, none that came later is known, and the last bar has the price that was printed
+    (`Bars.adjusted`). Quotes are printed prices.
 
     Raises:
         InvalidInput: the folder is missing or holds no recording.
@@ -102,19 +111,19 @@ class RecordedMarket(OfflineMarket):
         Raises:
             InvalidInput: `top` is below 1.
             TooFewBars: nothing had been recorded by then.
-            MalformedResponse: every file with bars by then is damaged; fewer only put their tokens into `excluded`.
+            SourceError: every file with bars by then is damaged; fewer only put their tokens into `excluded`.
         """
         require_positive("top", top)
         moment = self._moment(as_of)
         quotes: dict[str, Quote] = {}
         excluded: dict[str, str] = {}
         traded: dict[str, float] = {}
-        damage: MalformedResponse | None = None
+        damage: SourceError | None = None
         for symbol, token in self._tokens.items():
             try:
                 past = self._newest(token, moment)
-            except MalformedResponse as error:
-                damage, excluded[symbol] = error, "damaged"
+            except (MalformedResponse, ImplausiblePrices) as error:
+                damage, excluded[symbol] = error, error.code if isinstance(error, ImplausiblePrices) else "damaged"
                 continue
             if past is None:
                 excluded[symbol] = "not_listed_yet"
@@ -164,7 +173,7 @@ class RecordedMarket(OfflineMarket):
             InvalidInput: `limit` is below 1.
             TokenNotFound: the token was not recorded, or not on this interval.
             TooFewBars: it had no bar by then.
-            MalformedResponse: its file is damaged.
+            MalformedResponse, ImplausiblePrices: its file is damaged, or its prices cannot be.
         """
         require_positive("limit", limit)
         known = self._known(token)
@@ -174,13 +183,13 @@ class RecordedMarket(OfflineMarket):
                 f"{known} has no {interval} bars in the recording.", hint=f"It holds {', '.join(self.intervals)}."
             )
         moment = self._moment(as_of)
-        past = self._past(known, interval, moment).iloc[-limit:]
+        past = self._past(known, interval, moment, limit)
         if past.empty:
             raise TooFewBars(f"{known} has no bar by {moment.isoformat()}.", hint=self._coverage())
         return Bars(
             token=known,
             interval=interval,
-            frame=past.copy(),
+            frame=past,
             fetched_at=self._fetched_at(),
             provider=self.id,
             source=self.manifest.source or self.manifest.name,
@@ -213,16 +222,20 @@ class RecordedMarket(OfflineMarket):
                 self._frames[key] = read_bars(self.folder, self._files[key], token)
             return self._frames[key]
 
-    def _past(self, token: Token, interval: Interval, moment: datetime) -> pd.DataFrame:
-        return rows_until(self._frame(token, interval), moment)
+    def _past(self, token: Token, interval: Interval, moment: datetime, limit: int) -> pd.DataFrame:
+        """The last bars by a moment, adjusted up to it; held to what a price can be, as live bars are."""
+        entry = self._files[token.symbol, interval]
+        past = adjust(rows_until(self._frame(token, interval), moment), entry.splits).iloc[-limit:].copy()
+        require_plausible(token.symbol, check_bars(past))
+        return past
 
     def _newest(self, token: Token, moment: datetime) -> pd.DataFrame | None:
         """Closed bars by `moment` on the interval whose last bar is the newest and has a price."""
         pasts = [
-            past[past["close"].notna()]
+            past.dropna(subset=["close"])
             for interval in self.intervals
             if (token.symbol, interval) in self._files
-            for past in [self._past(token, interval, moment).iloc[-4 * RANKING_BARS :]]
+            for past in [self._past(token, interval, moment, 4 * RANKING_BARS)]
         ]
         return max((past for past in pasts if not past.empty), key=lambda past: past.index[-1], default=None)
 
@@ -230,6 +243,9 @@ class RecordedMarket(OfflineMarket):
         closes = past["close"]
         price = float(closes.iloc[-1])
         units = self.manifest.units.get(token.symbol)
+        for split in self._splits(token) if units is not None else ():
+            if units is not None and past.index[-1] < split.at:
+                units /= split.ratio  # there were fewer shares then
         return Quote(
             symbol=token.symbol,
             price=price,
@@ -239,6 +255,11 @@ class RecordedMarket(OfflineMarket):
             volume=float(past["volume"].iloc[-1]),
             change_percent=(price / float(closes.iloc[-2]) - 1) * 100 if len(closes) > 1 else None,
             source=f"{self.id}: {self.manifest.name}",
+        )
+
+    def _splits(self, token: Token) -> tuple[Split, ...]:
+        return next(
+            (entry.splits for entry in self.manifest.files if entry.symbol == token.symbol and entry.splits), ()
         )
 
     def _coverage(self) -> str:

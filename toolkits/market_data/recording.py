@@ -1,4 +1,4 @@
-"""A recorded market on disk: one `manifest.json`, and one gzipped CSV file per token and interval.
+"""A recorded market on disk, and how one is written: one `manifest.json`, one gzipped CSV file per token and interval.
 
 A file holds closed bars as they were delivered, oldest first, one line each:
 
@@ -6,8 +6,8 @@ A file holds closed bars as they were delivered, oldest first, one line each:
     2005-02-25T21:00:00Z,89.62,89.91,88.19,88.99,32691900,5.850108
 
 `bar_close` is UTC. Bars that do not exist have no line. With the column `adj_close` the prices are as printed on the
-day; reading scales them by `adj_close / close`, so that neither a split nor a dividend shows as a jump, and so that
-the last recorded bar keeps its printed price. `splits` in the manifest do the same for volumes.
+day; `adjust` scales them by `adj_close / close`, so that neither a split nor a dividend shows as a jump. `splits` in
+the manifest do the same for volumes.
 
 The manifest carries a SHA-256 of every file. Files are named by their content and the manifest is replaced last, in
 one step: a recording that is interrupted leaves the previous one whole.
@@ -20,25 +20,38 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from ...core.errors import InvalidInput, MalformedResponse
+from ...core.clock import Clock, SystemClock
+from ...core.errors import (
+    DeepTraderError,
+    InvalidInput,
+    MalformedResponse,
+    SourceError,
+    StoreUnavailable,
+    VerificationFailed,
+)
 from ...core.market import UtcDatetime
-from ...core.token import Interval, Record, Symbol, Token
+from ...core.token import INTERVALS, Interval, Record, Symbol, Token
 from .calendar import bar_closes
-from .panel import moments
+from .panel import COLUMNS, moments
+from .plausibility import check_bars, require_plausible
+from .protocol import Bars, MarketProvider, require_positive
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 MANIFEST = "manifest.json"
-COLUMNS = ("open", "high", "low", "close", "volume")
 _HINT = "Record the market again with `deeptrader record`, or name another folder in DEEPTRADER_RECORDED_DIR."
+_PRICES = list(COLUMNS[:4])
+_TOLERANCE = 1e-6
 
 
 class Split(Record):
@@ -77,6 +90,9 @@ class Manifest(Record):
     files: tuple[RecordedFile, ...]
 
 
+# Reading
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a recorded market.
 
@@ -86,15 +102,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidInput(f"{folder} holds no recorded market: {MANIFEST} is missing.", hint=_HINT) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint=_HINT) from error
     except UnicodeDecodeError as error:
         raise MalformedResponse(f"{path} is damaged: it is not UTF-8 text.", hint=_HINT) from error
-    try:
-        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the text"
@@ -108,7 +122,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
-    """Bars of one file on the token's calendar, adjusted; a bar that should exist and does not is a row of NaN.
+    """Lines of one file on the token's calendar, as recorded: not yet adjusted, with the column `adj_close` if it has
+    one. A bar that should exist and does not is a row of NaN.
 
     Raises:
         MalformedResponse: the file is missing, not the one that was recorded, or has a bad row (file and line named).
@@ -121,7 +136,7 @@ def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
         where = f"{folder / entry.file}, line {stray[0] + 2}"
         moment = closes[int(stray[0])].isoformat()
         raise MalformedResponse(f"{where}: no {entry.interval} bar closes at {moment}.", hint=_HINT)
-    return adjust(rows, entry.splits).reindex(expected)
+    return rows.reindex(expected)
 
 
 def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
@@ -130,6 +145,7 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     Raises:
         MalformedResponse: as `read_bars`.
     """
+    import numpy as np
     import pandas as pd
 
     path = folder / entry.file
@@ -147,38 +163,65 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     if list(table.columns) not in (header, [*header, "adj_close"]) or table.empty:
         raise MalformedResponse(f"{path}, line 1: expected the columns {','.join(header)}[,adj_close].", hint=_HINT)
     closes = pd.to_datetime(table["bar_close"], format="ISO8601", utc=True, errors="coerce")
-    numbers = {name: _numbers(table[name].to_numpy(dtype=object)) for name in table.columns[1:]}
-    rows = pd.DataFrame(numbers, index=pd.DatetimeIndex(closes, name="bar_close").as_unit("us"))
-    problem = _first_bad_row(rows)
-    if problem is not None:
-        line, what = problem
+    index = pd.DatetimeIndex(closes, name="bar_close").as_unit("us")
+    try:  # to the last digit, which pandas' own parser does not promise
+        numbers = {name: table[name].to_numpy(dtype=object).astype(float) for name in table.columns[1:]}
+    except ValueError:
+        numbers = {name: np.asarray(pd.to_numeric(table[name], errors="coerce"), float) for name in table.columns[1:]}
+    rows = pd.DataFrame(numbers, index=index)
+    values = rows.to_numpy()
+    faults: dict[str, Any] = {
+        "not a moment in time": np.asarray(index.isna()),
+        "not a number": ~np.isfinite(values).all(axis=1),
+        "a price is not positive": (rows.drop(columns="volume").to_numpy() <= 0).any(axis=1),
+        "the volume is negative": rows["volume"].to_numpy() < 0,
+        "not later than the line before": np.append(False, ~(np.diff(index.asi8) > 0)),
+    }
+    found = [(int(bad.argmax()) + 2, what) for what, bad in faults.items() if bad.any()]
+    if found:
+        line, what = min(found, key=lambda item: item[0])
         raise MalformedResponse(f"{path}, line {line}: {what}.", hint=_HINT)
     return rows
 
 
-def adjust(rows: pd.DataFrame, splits: tuple[Split, ...]) -> pd.DataFrame:
-    """Scale printed prices by `adj_close / close` relative to the last row, and volumes by the splits after them.
+def adjust(rows: pd.DataFrame, splits: Sequence[Split]) -> pd.DataFrame:
+    """Scale printed prices by `adj_close / close` relative to the last row, and volumes by the splits up to it.
 
-    Rows without `adj_close` come back as they are.
+    Nothing after the last row enters: cut the rows at a moment first, and no later dividend is known. Rows without
+    `adj_close` come back as they are.
     """
     import pandas as pd
 
-    if "adj_close" not in rows:
+    if "adj_close" not in rows or rows.empty:
         return rows
-    factor = (rows["adj_close"] / rows["close"]).to_numpy()
-    columns = {name: rows[name].to_numpy() * (factor / factor[-1]) for name in ("open", "high", "low", "close")}
+    factor = (rows["adj_close"] / rows["close"]).ffill().to_numpy()
+    columns = {name: rows[name].to_numpy() * (factor / factor[-1]) for name in _PRICES}
     volume = rows["volume"].to_numpy(copy=True)
     for split in splits:
-        volume[rows.index < pd.Timestamp(split.at)] *= split.ratio
+        if (at := pd.Timestamp(split.at)) <= rows.index[-1]:
+            volume[rows.index < at] *= split.ratio
     return pd.DataFrame(columns | {"volume": volume}, index=rows.index)
 
 
-def pack_rows(rows: pd.DataFrame) -> bytes:
-    """Rows (index `bar_close`) as the gzipped CSV text of a recorded file; equal rows give equal bytes."""
+# Writing
+
+
+def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFrame, **about: object) -> RecordedFile:
+    """Write one file under a name made of its content, equal rows to equal bytes; `about` fills the rest of the
+    manifest's entry."""
     lines = rows.reset_index()
     lines["bar_close"] = lines["bar_close"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     lines["volume"] = [f"{volume:.0f}" if volume == int(volume) else repr(volume) for volume in lines["volume"]]
-    return gzip.compress(lines.to_csv(index=False, lineterminator="\n").encode(), mtime=0)
+    packed = gzip.compress(lines.to_csv(index=False, lineterminator="\n").encode(), mtime=0)
+    digest = hashlib.sha256(packed).hexdigest()
+    safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in token.symbol)
+    name = f"{safe}.{interval}.{digest[:10]}.csv.gz"
+    temporary = folder / f".{name}.new"
+    temporary.write_bytes(packed)
+    temporary.replace(folder / name)
+    first, *_, last = moments(rows) * 2
+    entry = {"symbol": token.symbol, "interval": interval, "file": name, "sha256": digest, "rows": len(rows)}
+    return RecordedFile.model_validate({**entry, "first_bar": first, "last_bar": last, **about})
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -192,56 +235,155 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             path.unlink()
 
 
-def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFrame, **about: object) -> RecordedFile:
-    """Write one file under a name made of its content; `about` fills the rest of the manifest's entry."""
-    packed = pack_rows(rows)
-    digest = hashlib.sha256(packed).hexdigest()
-    safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in token.symbol)
-    name = f"{safe}.{interval}.{digest[:10]}.csv.gz"
-    temporary = folder / f".{name}.new"
-    temporary.write_bytes(packed)
-    temporary.replace(folder / name)
-    return RecordedFile.model_validate(
-        {
-            "symbol": token.symbol,
-            "interval": interval,
-            "file": name,
-            "sha256": digest,
-            "rows": len(rows),
-            "first_bar": rows.index[0].to_pydatetime(),
-            "last_bar": rows.index[-1].to_pydatetime(),
-            **about,
-        }
-    )
+@dataclass(frozen=True)
+class RecordOutcome:
+    """What became of one token on one interval. `rows` are in the file now, `added` of them were not before."""
+
+    symbol: str
+    interval: Interval
+    status: Literal["recorded", "unchanged", "failed"]
+    rows: int = 0
+    added: int = 0
+    error: str = ""
+    message: str = ""
 
 
-def _numbers(texts: np.ndarray) -> np.ndarray:
-    """The numbers to their last digit, which pandas' own parser does not promise; NaN where there is none."""
-    import numpy as np
-    import pandas as pd
+@dataclass(frozen=True)
+class RecordReport:
+    """What `record` did, token by token. Plain values, so that `asdict` of it is JSON."""
 
+    folder: str
+    outcomes: tuple[RecordOutcome, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> int:
+        """How many token and interval pairs are up to date in the folder."""
+        return len(self.outcomes) - len(self.failed)
+
+    @property
+    def failed(self) -> tuple[RecordOutcome, ...]:
+        """The ones that are not; what was recorded of them before is kept."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
+
+    def __str__(self) -> str:
+        """For people: one line, and one more per failure."""
+        done = [outcome for outcome in self.outcomes if outcome.status != "failed"]
+        tokens, asked = (len({outcome.symbol for outcome in some}) for some in (done, self.outcomes))
+        rows, added = sum(outcome.rows for outcome in done), sum(outcome.added for outcome in done)
+        lines = [f"{tokens} of {asked} tokens recorded in {self.folder}: {rows:,} bars, {added:,} of them new."]
+        lines += [f"{bad.symbol} {bad.interval} failed: {bad.error}: {bad.message}" for bad in self.failed]
+        return "\n".join(lines)
+
+
+def record(
+    market: MarketProvider,
+    folder: Path | str,
+    *,
+    tokens: Sequence[Token] | None = None,
+    top: int | None = None,
+    intervals: Iterable[Interval] = INTERVALS,
+    limit: int = 400,
+    clock: Clock | None = None,
+) -> RecordReport:
+    """Fetch closed bars and write them into `folder`, adding to what is already recorded there.
+
+    Either `tokens` or the `top` of the market's universe. New bars replace recorded ones of the same moment; older
+    ones stay. Adjusted prices restate the past, so recorded ones are rescaled where the two overlap, and bars that do
+    not overlap them are refused. What is recorded can be replayed: implausible bars are a failure of their token. One
+    token's failure does not stop the others. The folder changes in one step at the end: interrupted, it is as it was.
+
+    Raises:
+        InvalidInput: neither or both of `tokens` and `top`, a count below 1, or no interval the market has.
+        StoreUnavailable: the folder cannot be written.
+        MalformedResponse: it holds a recording that is damaged.
+        SourceError: the universe could not be fetched.
+    """
+    folder = Path(folder)
+    if (tokens is None) == (top is None):
+        raise InvalidInput("Name either tokens or how many of the top to record.", hint="Pass one of tokens and top.")
+    require_positive("limit", limit)
+    asked = set(intervals) & set(market.intervals)
+    wanted: list[Interval] = [interval for interval in INTERVALS if interval in asked]
+    if not wanted:
+        raise InvalidInput(f"The {market.id} market has none of these intervals.", hint=f"It has {market.intervals}.")
+    before = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if before is not None and before.simulated != market.simulated:
+        raise InvalidInput(f"{folder} holds a recording of another market.", hint="Record into another folder.")
+    moment = (clock or SystemClock()).now()
+    universe = market.universe(top=top) if top is not None else None
+    chosen = list(universe.tokens) if universe is not None else list(tokens or ())
+    units = dict(before.units) if before else {}
+    for quote in universe.quotes.values() if universe is not None else ():
+        if quote.market_cap:
+            units[quote.symbol] = quote.market_cap / quote.price
+    files = {(entry.symbol, entry.interval): entry for entry in (before.files if before else ())}
+    outcomes: list[RecordOutcome] = []
+    sources: list[str] = [before.source] if before else []
     try:
-        return texts.astype(float)
-    except ValueError:
-        return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=float)
+        folder.mkdir(parents=True, exist_ok=True)
+        for token, interval in product(chosen, wanted):
+            old = files.get((token.symbol, interval))
+            try:
+                bars = market.bars(token, interval=interval, limit=limit)
+                files[token.symbol, interval], outcome = _write(folder, bars, old)
+                sources.append(bars.source or bars.provider)
+            except DeepTraderError as error:
+                rows = old.rows if old else 0
+                outcome = RecordOutcome(token.symbol, interval, "failed", rows, 0, error.code, error.message)
+            outcomes.append(outcome)
+        if any(outcome.status == "recorded" for outcome in outcomes):
+            held = {symbol for symbol, _ in files}
+            every = {token.symbol: token for token in (*(before.tokens if before else ()), *chosen)}
+            manifest = Manifest(
+                name=before.name if before else f"recorded from {market.id}",
+                provider=market.id,
+                source="; ".join(dict.fromkeys(source for source in sources if source)),
+                licence=before.licence if before else "",
+                simulated=market.simulated,
+                recorded_at=moment,
+                tokens=tuple(token for symbol, token in every.items() if symbol in held),
+                units={symbol: value for symbol, value in units.items() if symbol in held},
+                files=tuple(files[key] for key in sorted(files)),
+            )
+            write_manifest(folder, manifest)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{folder} cannot be written: {error.strerror or error}.", hint="Name a folder you may write to."
+        ) from error
+    return RecordReport(str(folder), tuple(outcomes), dict(universe.excluded) if universe is not None else {})
 
 
-def _first_bad_row(rows: pd.DataFrame) -> tuple[int, str] | None:
-    """Line number (the header is line 1) and fault of the first row that cannot be a bar."""
-    import numpy as np
+def _write(folder: Path, bars: Bars, old: RecordedFile | None) -> tuple[RecordedFile, RecordOutcome]:
+    """Recorded and new rows of one token in one file."""
     import pandas as pd
 
-    assert isinstance(rows.index, pd.DatetimeIndex)
-    later = np.diff(rows.index.asi8) > 0
-    traded = rows[["open", "high", "low", "close"]].to_numpy()
-    high, low = traded[:, 1], traded[:, 2]
-    faults: dict[str, Any] = {
-        "not a moment in time": np.asarray(rows.index.isna()),
-        "not a number": np.isinf(rows.to_numpy()).any(axis=1) | np.isnan(rows.to_numpy()).any(axis=1),
-        "a price is not positive": (rows.drop(columns="volume").to_numpy() <= 0).any(axis=1),
-        "the volume is negative": rows["volume"].to_numpy() < 0,
-        "high and low do not enclose open and close": (high < traded.max(axis=1)) | (low > traded.min(axis=1)),
-        "not later than the line before": np.append(False, ~later),
-    }
-    found = [(int(bad.argmax()) + 2, what) for what, bad in faults.items() if bad.any()]
-    return min(found, key=lambda item: item[0]) if found else None
+    if isinstance(bars.problem, SourceError) and bars.stale_seconds is not None:
+        raise bars.problem
+    fresh = bars.frame.dropna(subset=_PRICES).fillna({"volume": 0.0})
+    if fresh.empty:
+        raise VerificationFailed(f"{bars.token} has no {bars.interval} bar with a price.", hint="Try a larger limit.")
+    rows, added = fresh, len(fresh)
+    if old is not None:
+        kept = read_rows(folder, old)
+        if "adj_close" in kept.columns or old.adjusted != bars.adjusted:
+            raise VerificationFailed(
+                f"{bars.token} is recorded with prices adjusted in another way.", hint="Record into another folder."
+            )
+        shared = kept.index.intersection(fresh.index)
+        older = kept.loc[~kept.index.isin(fresh.index)]
+        if bars.adjusted and len(older):
+            if not len(shared):
+                raise VerificationFailed(
+                    f"New bars of {bars.token} do not overlap the recorded ones: an adjustment between them is unseen.",
+                    hint="Record again with a larger limit.",
+                )
+            ratio = float(fresh.loc[shared[0], "close"]) / float(kept.loc[shared[0], "close"])
+            if abs(ratio - 1) > _TOLERANCE:
+                older = older.assign(**{name: older[name] * ratio for name in _PRICES})
+        rows, added = pd.concat([older, fresh]).sort_index(), len(fresh) - len(shared)
+        rows.index.name = "bar_close"
+    require_plausible(bars.token.symbol, check_bars(rows))
+    entry = write_bars(folder, bars.token, bars.interval, rows, adjusted=bars.adjusted)
+    status = "unchanged" if old is not None and old.sha256 == entry.sha256 else "recorded"
+    return entry, RecordOutcome(bars.token.symbol, bars.interval, status, len(rows), added)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ...core.errors import InvalidInput
+from ...core.formats import threshold_text
 from ...core.market import Figure, Signal, Trigger
 from . import wide
-from .panel import build_panel, check_frame, interval_of
+from .panel import build_panel, interval_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,63 +52,73 @@ def triggers(
     figures: Mapping[str, Figure],
     bars: pd.DataFrame,
     *,
-    reference_price: float,
+    reference_price: float | None = None,
     oversold: float = 30.0,
     overbought: float = 70.0,
 ) -> tuple[Trigger, ...]:
-    """Prices at which the forming bar, if it closed there, would cross a threshold; nearest first.
+    """Prices at which the forming bar, if it closed there, would cross a threshold; nearest to the last close first.
 
-    Thresholds: the bands, EMA(200), and the RSI at `oversold` and `overbought` (Wilder's step solved for the close). A
-    threshold above `reference_price` is crossed upwards, one at or below it downwards. Absent figures and prices that
-    are not positive (an RSI no price can bring about) give none.
+    Thresholds: the bands, EMA(200), and the RSI at `oversold` and `overbought` (Wilder's step solved for the close).
+    The side is where the last closed bar does not stand, by the same comparison as the figures' own reading: who reads
+    "overbought" is never told that a price further up would change it. Absent figures and prices that are not positive
+    (an RSI no price can bring about) give none.
+
+    Args:
+        figures: of the last closed bar, from `compute_indicators`.
+        bars: the bars they were computed from.
+        reference_price: has no influence; the price seen since the bar closed says nothing about its side.
 
     Raises:
-        InvalidInput: the reference price is not positive, or `bars` are no bars.
+        InvalidInput: a threshold is out of range, or `bars` are no bars.
     """
-    if not reference_price > 0 or not np.isfinite(reference_price):
-        raise InvalidInput(f"A price must be positive, got {reference_price}.")
-    levels: list[tuple[float, str]] = []
-    for name, meaning in (
-        ("bb_lower_20_2", "lower Bollinger band"),
-        ("bb_upper_20_2", "upper Bollinger band"),
-        ("ema_200", "EMA 200"),
-    ):
-        figure = figures.get(name)
-        if figure is not None and figure.value is not None:
-            levels.append((figure.value, meaning))
-    rsi = figures.get("rsi_14")
-    if rsi is not None and rsi.value is not None:
-        for threshold in (oversold, overbought):
-            levels.append((rsi_price(bars, threshold), f"RSI(14) at {threshold:g}"))
-    crossed = [
-        Trigger(level=level, side="above" if level > reference_price else "below", meaning=meaning)
-        for level, meaning in levels
-        if level > 0 and np.isfinite(level)
-    ]
-    return tuple(sorted(crossed, key=lambda trigger: abs(trigger.level - reference_price)))
+    gain, loss, close = _state(bars)
+    levels: list[Trigger] = []
+
+    def add(level: float, side: Literal["above", "below"], meaning: str) -> None:
+        if level > 0 and np.isfinite(level):
+            levels.append(Trigger(level=level, side=side, meaning=meaning))
+
+    value = {name: figure.value for name, figure in figures.items() if figure.value is not None}
+    if "bb_lower_20_2" in value:
+        lower, upper = value["bb_lower_20_2"], value["bb_upper_20_2"]
+        add(lower, "above" if close <= lower else "below", "lower Bollinger band")
+        add(upper, "below" if close >= upper else "above", "upper Bollinger band")
+    if "ema_200" in value:
+        add(value["ema_200"], "below" if close > value["ema_200"] else "above", "EMA 200")
+    if "rsi_14" in value:
+        rsi = value["rsi_14"]
+        for threshold, beyond in ((oversold, rsi < oversold), (overbought, rsi <= overbought)):
+            meaning = f"RSI(14) at {threshold_text(threshold)}"
+            add(_solve(gain, loss, close, threshold), "above" if beyond else "below", meaning)
+    return tuple(sorted(levels, key=lambda trigger: abs(trigger.level - close)))
 
 
 def rsi_price(bars: pd.DataFrame, threshold: float) -> float:
     """The close of the next bar at which Wilder's RSI(14) is exactly `threshold` (between 0 and 100).
 
-    With average gain G and loss L after the last bar, a next move up by u gives 100 (13G + u) / (13G + u + 13L), a move
-    down by d gives 100 * 13G / (13G + 13L + d). One of the two has a solution, unless nothing has moved (NaN). May be
-    negative: then no price brings that RSI about.
+    May be negative: then no price brings that RSI about. NaN with too few bars, or when nothing has moved.
 
     Raises:
         InvalidInput: the threshold is out of range, or `bars` are no bars.
     """
+    return _solve(*_state(bars), threshold)
+
+
+def _state(bars: pd.DataFrame) -> tuple[float, float, float]:
+    """Average gain and loss after the last bar, and its close."""
+    panel = build_panel([bars], interval_of(bars))
+    gain, loss = (float(side[-1, 0]) for side in wide.rsi_state(panel))
+    return gain, loss, float(panel.close[-1, 0])
+
+
+def _solve(gain: float, loss: float, close: float, threshold: float) -> float:
+    """With average gain G and loss L, a next move up by u gives an RSI of 100 (13G + u) / (13G + u + 13L), a move down
+    by d gives 100 * 13G / (13G + 13L + d). One of the two has a solution, unless nothing has moved."""
     if not 0 < threshold < 100:
         raise InvalidInput(f"An RSI threshold lies between 0 and 100, got {threshold}.")
-    check_frame(bars)
-    panel = build_panel([bars], interval_of(bars))
-    if panel.run[0] <= 14:
+    gain, loss, share = 13 * gain, 13 * loss, threshold / 100
+    if not gain + loss > 0:
         return float("nan")
-    gain, loss = (13 * float(side[0]) for side in wide.rsi_state(panel))
-    if gain + loss == 0:
-        return float("nan")
-    close, scale = float(panel.close[-1, 0]), float(panel.scale[0])
-    share = threshold / 100
-    if 100 * gain / (gain + loss) < threshold:
-        return (close + share * loss / (1 - share) - gain) * scale
-    return (close - (gain * (1 - share) / share - loss)) * scale
+    if gain / (gain + loss) < share:
+        return close + share * loss / (1 - share) - gain
+    return close - (gain * (1 - share) / share - loss)

@@ -5,40 +5,38 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import wraps
+from math import isfinite
 from typing import Annotated, Any
 
 from agno.tools import Toolkit
 from pydantic import BeforeValidator
 
 from ...core.clock import Clock, SystemClock
-from ...core.errors import DeepTraderError, InvalidInput, SourceError, UnknownToken
+from ...core.errors import DeepTraderError, InvalidInput, MalformedResponse, SourceError, UnknownToken
+from ...core.market import Figure, Quote
 from ...core.model_tokens import estimate_tokens
 from ...core.settings import Settings, load_settings
 from ...core.text import clean_label
-from ...core.token import Token
+from ...core.token import INTERVALS, Interval, Token
 from .panel import moments
-from .protocol import MarketProvider
-from .replies import (
-    PRICE_DIGITS,
-    about_bars,
-    as_count,
-    as_interval,
-    digits,
-    figure_row,
-    hoisted,
-    quote_row,
-    staleness,
-    stamp,
-    to_json,
-)
+from .protocol import Bars, MarketProvider
 
 log = logging.getLogger(__name__)
 
 MOST_SYMBOLS = 50
-MOST_ROWS = 60
 HISTORY_BARS = 400
+ONE_TOKEN_REPLY = 240
+"""Model tokens a reply about one token may cost: bars and figures beyond that are left out, least telling first."""
+PRICE_DIGITS = 6
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
-SIMULATED_NOTE = "SIMULATED market: every figure is made up, none is real"
+SIMULATED = "every figure is made up, none is real"
+# Most telling first: what does not fit a reply is cut from the end.
+_TELLING = (
+    "rsi_14", "bb_lower_20_2", "bb_upper_20_2", "macd_histogram_12_26_9", "atr_14", "adx_14", "ema_20", "ema_50",
+    "ema_200", "return_7", "return_30", "volatility_30", "volume_ratio_20", "distance_high_52w", "distance_low_52w",
+    "bb_percent_b_20_2", "return_1", "macd_12_26_9", "macd_signal_12_26_9", "bb_middle_20_2", "bb_bandwidth_20_2",
+)  # fmt: skip
 
 INSTRUCTIONS = """\
 These tools read the market now. Every number in their replies was computed from market data: quote it as it stands,
@@ -65,16 +63,20 @@ def _names(value: Any) -> list[str]:
     return [_text(value)] if value is not None else []
 
 
+Text = Annotated[str, BeforeValidator(_text)]
+Names = Annotated[list[str], BeforeValidator(_names)]
+
+
 class MarketDataToolkit(Toolkit):
     """Quotes, price history, indicators and the top of the market, as JSON with as-of times and source.
 
-    Every tool answers with one JSON object. What goes wrong comes back as `{"error", "message", "hint"}`; a simulated
-    market says so in every reply, errors included.
+    Every tool answers with one JSON object, and has an async twin (`aget_quotes` and so on). What goes wrong, foreseen
+    or not, comes back as `{"error", "message", "hint"}`; a simulated market says so in every reply, errors included.
 
     Args:
         market: where the data come from.
         clock: decides what lies in the future; by default the machine's.
-        settings: signal thresholds, extra indicators, and how long a reply may be (`reply_budget_tokens`).
+        settings: signal thresholds, extra indicators, and how long a list may be (`reply_budget_tokens`).
         toolkit_options: passed on to agno's `Toolkit`.
     """
 
@@ -89,21 +91,12 @@ class MarketDataToolkit(Toolkit):
         self.market = market
         self._clock = clock or SystemClock()
         self._settings = settings
-        super().__init__(
-            **{
-                "name": "market_data",
-                "tools": [self.get_quotes, self.get_history, self.get_indicators, self.get_universe],
-                "async_tools": [
-                    (self.aget_quotes, "get_quotes"),
-                    (self.aget_history, "get_history"),
-                    (self.aget_indicators, "get_indicators"),
-                    (self.aget_universe, "get_universe"),
-                ],
-                "instructions": INSTRUCTIONS,
-                "add_instructions": True,
-            }
-            | toolkit_options
-        )
+        tools = [self.get_quotes, self.get_history, self.get_indicators, self.get_universe]
+        twins = [(_in_thread(tool), tool.__name__) for tool in tools]
+        for twin, name in twins:
+            setattr(self, f"a{name}", twin)
+        options = {"name": "market_data", "tools": tools, "async_tools": twins, "instructions": INSTRUCTIONS}
+        super().__init__(**{**options, "add_instructions": True} | toolkit_options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MarketDataToolkit":
         """Itself: AgentOS copies toolkits for each request, and request budgets and caches are for all of them."""
@@ -116,74 +109,34 @@ class MarketDataToolkit(Toolkit):
             self._settings = load_settings()
         return self._settings
 
-    def get_quotes(self, symbols: Annotated[list[str], BeforeValidator(_names)]) -> str:
-        """Last prices of some tokens in USD, with the time each was seen in the market, change and market cap.
+    def get_quotes(self, symbols: Names) -> str:
+        """Last prices in USD, with the time each was seen in the market.
 
         Args:
-            symbols (list[str]): Symbols or tickers, e.g. ["BTC-USD", "ETH", "AAPL"]. At most 50.
+            symbols (list[str]): Symbols or tickers, at most 50.
         """
         return self._safely(lambda: self._quotes(_names(symbols)))
 
-    async def aget_quotes(self, symbols: Annotated[list[str], BeforeValidator(_names)]) -> str:
-        return await asyncio.to_thread(self.get_quotes, symbols)
-
-    aget_quotes.__doc__ = get_quotes.__doc__
-
-    def get_history(
-        self,
-        symbol: Annotated[str, BeforeValidator(_text)],
-        interval: Annotated[str, BeforeValidator(_text)] = "1d",
-        bars: int = 30,
-        until: Annotated[str, BeforeValidator(_text)] = "",
-    ) -> str:
-        """Closed price bars of one token: a summary of the span, and its newest bars, oldest of them first.
+    def get_history(self, symbol: Text, interval: Text = "1d", bars: int = 30, until: Text = "") -> str:
+        """Closed price bars of one token: a summary of the span and its newest bars.
 
         Args:
-            symbol (str): Symbol or ticker, e.g. "BTC-USD".
+            symbol (str): Symbol or ticker.
             interval (str): "1d" for daily bars, "1h" for hourly ones.
-            bars (int): How many bars the span has, 1 to 400. At most the newest 60 of them are listed.
-            until (str): Last day or moment of the span, e.g. "2026-03-31" (that day included) or "2026-03-31T12:00Z".
-                Empty for now.
+            bars (int): How many bars the span has, 1 to 400.
+            until (str): Last day (included) or moment of the span, in ISO format. Empty for now.
         """
         return self._safely(lambda: self._history(_text(symbol), _text(interval), bars, _text(until)))
 
-    async def aget_history(
-        self,
-        symbol: Annotated[str, BeforeValidator(_text)],
-        interval: Annotated[str, BeforeValidator(_text)] = "1d",
-        bars: int = 30,
-        until: Annotated[str, BeforeValidator(_text)] = "",
-    ) -> str:
-        return await asyncio.to_thread(self.get_history, symbol, interval, bars, until)
-
-    aget_history.__doc__ = get_history.__doc__
-
-    def get_indicators(
-        self,
-        symbol: Annotated[str, BeforeValidator(_text)],
-        interval: Annotated[str, BeforeValidator(_text)] = "1d",
-        definitions: bool = False,
-    ) -> str:
-        """Technical indicators of one token as of its last closed bar, and the signal with its rule.
-
-        RSI, Bollinger bands, MACD, ATR, ADX, EMAs, volatility, returns, distance from 52-week high and low, volume.
+    def get_indicators(self, symbol: Text, interval: Text = "1d", define: Text = "") -> str:
+        """Technical indicators of one token as of its last closed bar, and the signal with its reason.
 
         Args:
-            symbol (str): Symbol or ticker, e.g. "BTC-USD".
+            symbol (str): Symbol or ticker.
             interval (str): "1d" for daily bars, "1h" for hourly ones.
-            definitions (bool): True to get the exact definition of every figure as well.
+            define (str): Name of one figure to have its exact definition and value. Empty for all figures.
         """
-        return self._safely(lambda: self._indicators(_text(symbol), _text(interval), definitions))
-
-    async def aget_indicators(
-        self,
-        symbol: Annotated[str, BeforeValidator(_text)],
-        interval: Annotated[str, BeforeValidator(_text)] = "1d",
-        definitions: bool = False,
-    ) -> str:
-        return await asyncio.to_thread(self.get_indicators, symbol, interval, definitions)
-
-    aget_indicators.__doc__ = get_indicators.__doc__
+        return self._safely(lambda: self._indicators(_text(symbol), _text(interval), _text(define)))
 
     def get_universe(self, top: int = 10) -> str:
         """The largest tokens of the market with their last prices, largest first.
@@ -193,17 +146,10 @@ class MarketDataToolkit(Toolkit):
         """
         return self._safely(lambda: self._universe(top))
 
-    async def aget_universe(self, top: int = 10) -> str:
-        return await asyncio.to_thread(self.get_universe, top)
-
-    aget_universe.__doc__ = get_universe.__doc__
-
     def _quotes(self, names: list[str]) -> dict[str, Any]:
         names = list(dict.fromkeys(names))
-        if not names:
-            raise InvalidInput("No symbols were named.", hint='Pass symbols, e.g. ["BTC-USD", "AAPL"].')
-        if len(names) > MOST_SYMBOLS:
-            raise InvalidInput(f"{len(names):,} symbols were named.", hint=f"Ask for at most {MOST_SYMBOLS} at a time.")
+        if not 0 < len(names) <= MOST_SYMBOLS:
+            raise InvalidInput(f"{len(names):,} symbols were named.", hint=f"Name 1 to {MOST_SYMBOLS} at a time.")
         failures: dict[str, dict[str, str]] = {}
         tokens: dict[str, Token] = {}
         for name in names:
@@ -218,96 +164,97 @@ class MarketDataToolkit(Toolkit):
             )
         batch = self.market.quotes(list(tokens.values()))
         failures |= {symbol: error.as_dict() for symbol, error in batch.failures.items()}
-        rows = [{"symbol": symbol} | quote_row(quote) for symbol, quote in batch.quotes.items()]
-        reply = {"currency": "USD"} | hoisted(rows) | {"quotes": rows}
+        rows = [{"symbol": symbol} | _quote_row(quote) for symbol, quote in batch.quotes.items()]
+        reply = {"currency": "USD"} | _hoisted(rows) | {"quotes": rows}
         return self._fit(reply | ({"failures": failures} if failures else {}), "quotes")
 
     def _history(self, symbol: str, interval: str, count: int, until: str) -> dict[str, Any]:
-        count = as_count("bars", count, HISTORY_BARS)
+        count = _count("bars", count, HISTORY_BARS)
         as_of = self._moment(until)
-        bars = self.market.bars(self._find(symbol), interval=as_interval(interval), limit=count, as_of=as_of)
-        frame = bars.frame
-        known = frame.dropna(subset=["close"])
-        reply = about_bars(bars)
+        bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=count, as_of=as_of)
+        known = bars.frame.dropna(subset=["close"])
         if known.empty:
-            return reply | {"summary": None, "bars": []}
-        first, last = known.iloc[0], known.iloc[-1]
-        closed_at = moments(known)
-        reply["summary"] = {
+            return _about(bars) | {"summary": None, "bars": []}
+        closes, table = moments(known), known[["open", "high", "low", "close"]].to_numpy()
+        rows = [[_stamp(at), *map(_digits, prices)] for at, prices in zip(closes, table, strict=True)]
+        top, bottom = int(table[:, 1].argmax()), int(table[:, 2].argmin())
+        summary = {
             "bars": len(known),
             "missing_bars": bars.gaps,
-            "from": stamp(closed_at[0]),
-            "to": stamp(closed_at[-1]),
-            "first_close": digits(first["close"], PRICE_DIGITS),
-            "last_close": digits(last["close"], PRICE_DIGITS),
-            "change_percent": digits((last["close"] / first["close"] - 1) * 100),
-            "high": digits(known["high"].max(), PRICE_DIGITS),
-            "high_at": stamp(closed_at[int(known["high"].to_numpy().argmax())]),
-            "low": digits(known["low"].min(), PRICE_DIGITS),
-            "low_at": stamp(closed_at[int(known["low"].to_numpy().argmin())]),
-            "mean_volume": digits(known["volume"].mean()),
+            "from": rows[0][0],
+            "to": rows[-1][0],
+            "first_close": rows[0][4],
+            "last_close": rows[-1][4],
+            "change_percent": _digits((table[-1, 3] / table[0, 3] - 1) * 100, 4),
+            "high": rows[top][2],
+            "high_at": rows[top][0],
+            "low": rows[bottom][3],
+            "low_at": rows[bottom][0],
         }
-        shown = known.iloc[-MOST_ROWS:]
-        reply["columns"] = ["bar_close", "open", "high", "low", "close", "volume"]
-        closes = [stamp(moment) for moment in closed_at[-MOST_ROWS:]]
-        values = shown[["open", "high", "low", "close", "volume"]].to_numpy()
-        rows = [
-            [close, *(digits(price, PRICE_DIGITS) for price in row[:4]), digits(row[4])]
-            for close, row in zip(closes, values, strict=True)
-        ]
-        reply["bars"] = rows[::-1]
-        reply = self._fit(reply, "bars", already=len(known) - len(rows))
+        reply = _about(bars) | {"summary": summary, "columns": "bar_close,open,high,low,close", "bars": rows[::-1]}
+        reply = self._fit(reply, "bars", ONE_TOKEN_REPLY)
         reply["bars"].reverse()
         return reply
 
-    def _indicators(self, symbol: str, interval: str, definitions: bool) -> dict[str, Any]:
+    def _indicators(self, symbol: str, interval: str, define: str) -> dict[str, Any]:
         from .indicators import compute_indicators
         from .signals import decide_signal
 
         settings = self.settings
-        bars = self.market.bars(self._find(symbol), interval=as_interval(interval), limit=HISTORY_BARS)
+        bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=HISTORY_BARS)
         figures = compute_indicators(
             bars.frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind
         )
+        if define:
+            name, figure = define.lower(), figures.get(define.lower())
+            if figure is None:
+                raise InvalidInput(
+                    f"There is no figure {clean_label(define, limit=40)!r}.", hint="Name one of a reply."
+                )
+            return _about(bars) | {name: _shown(figure), "definition": figure.definition}
+        absent: dict[str, list[str]] = {}
+        for name, figure in figures.items():
+            if figure.absent is not None:
+                absent.setdefault(figure.absent, []).append(name)
+        reply = _about(bars) | ({"absent": absent} if absent else {})
         known = bars.frame.dropna(subset=["close"])
-        reply = about_bars(bars)
         if known.empty:
-            return reply | {"figures": {}, "absent": {name: figure.absent for name, figure in figures.items()}}
+            return reply | {"figures": {}}
         price = float(known["close"].iloc[-1])
         signal = decide_signal(figures, price=price, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
-        reply["bar_close"] = stamp(moments(known)[-1])
-        reply["close"] = digits(price, PRICE_DIGITS)
-        reply["signal"] = {"action": signal.action, "reason": signal.reason, "rule": signal.rule}
-        reply["figures"] = {name: figure_row(figure) for name, figure in figures.items() if figure.value is not None}
-        reply["absent"] = {name: figure.absent for name, figure in figures.items() if figure.value is None}
-        if definitions:
-            reply["definitions"] = {name: figure.definition for name, figure in figures.items()}
-        return reply
+        bridged = max(figure.gaps for figure in figures.values())
+        reply |= {"bar_close": _stamp(moments(known)[-1]), "close": _digits(price)}
+        reply |= {"signal": {"action": signal.action, "reason": signal.reason}}
+        reply |= {"missing_bars_bridged": bridged} if bridged else {}
+        telling = [*(name for name in figures if name not in _TELLING), *_TELLING]  # what users added comes first
+        rows = [(name, _shown(figures[name])) for name in telling if figures[name].value is not None]
+        fitted = self._fit(reply | {"figures": rows}, "figures", ONE_TOKEN_REPLY)
+        return fitted | {"figures": dict(fitted["figures"])}
 
     def _universe(self, top: int) -> dict[str, Any]:
-        universe = self.market.universe(top=as_count("top", top, MOST_SYMBOLS))
+        universe = self.market.universe(top=_count("top", top, MOST_SYMBOLS))
         rows = [
             {"symbol": token.symbol, "name": token.name, "kind": token.kind}
-            | (quote_row(quote) if (quote := universe.quotes.get(token.symbol)) else {})
+            | (_quote_row(quote) if (quote := universe.quotes.get(token.symbol)) else {})
             for token in universe.tokens
         ]
-        reply = {"universe_as_of": stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
-        reply |= hoisted(rows) | {"tokens": rows}
-        return self._fit(reply | staleness(universe.stale_seconds, universe.problem), "tokens")
+        reply = {"universe_as_of": _stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
+        reply |= _hoisted(rows) | {"tokens": rows}
+        return self._fit(reply | _staleness(universe.stale_seconds, universe.problem), "tokens")
 
-    def _fit(self, reply: dict[str, Any], key: str, *, already: int = 0) -> dict[str, Any]:
+    def _fit(self, reply: dict[str, Any], key: str, budget: int | None = None) -> dict[str, Any]:
         """Shorten the list under `key` from its end until the reply keeps to its budget; say how many are missing."""
         rows: list[Any] = reply[key]
-        whole = len(rows) + already
-        spent = estimate_tokens(to_json(reply | {key: []}))
+        budget = min(budget or self.settings.reply_budget_tokens, self.settings.reply_budget_tokens)
+        spent = estimate_tokens(_json(self._mark() | reply | {key: [], f"{key}_not_shown": len(rows)}))
         fitting = 0
         for row in rows:
-            spent += estimate_tokens(to_json(row)) + 1
-            if fitting and spent > self.settings.reply_budget_tokens:
+            spent += estimate_tokens(_json(row)) + 1
+            if fitting and spent > budget:
                 break
             fitting += 1
-        reply[key] = rows[:fitting]
-        return reply | ({f"{key}_not_shown": whole - fitting} if fitting < whole else {})
+        left_out = {f"{key}_not_shown": len(rows) - fitting} if fitting < len(rows) else {}
+        return reply | {key: rows[:fitting]} | left_out
 
     def _find(self, name: str) -> Token:
         """The token a name stands for, written as models write them: `$btc`, `BTC/USD`, `"AAPL"`."""
@@ -316,8 +263,6 @@ class MarketDataToolkit(Toolkit):
             raise InvalidInput("No symbol was named.", hint='Pass one, e.g. "BTC-USD".')
         try:
             return self.market.find(cleaned)
-        except UnknownToken:
-            raise
         except (ValueError, InvalidInput) as error:
             raise UnknownToken(
                 f"{clean_label(name, limit=24)!r} is not a token symbol.", hint="Symbols look like BTC-USD or AAPL."
@@ -340,14 +285,116 @@ class MarketDataToolkit(Toolkit):
             raise InvalidInput(f"{until} lies in the future.", hint="Leave `until` empty for the newest bars.")
         return moment + timedelta(days=1) if len(until) <= len("2026-03-31") else moment
 
+    def _mark(self) -> dict[str, Any]:
+        note = {"simulated": True, "note": f"SIMULATED market: {SIMULATED}"} if self.market.simulated else {}
+        return {"market": self.market.id} | note
+
     def _safely(self, answer: Callable[[], dict[str, Any]]) -> str:
         """The answer, or a typed error, as JSON that no text inside can turn into markup."""
-        mark: dict[str, Any] = {"market": self.market.id}
-        if self.market.simulated:
-            mark |= {"simulated": True, "note": SIMULATED_NOTE}
         try:
             reply = answer()
         except DeepTraderError as error:
             log.info("market data: %s", error)
             reply = error.as_dict()
-        return to_json(mark | reply).replace("<", "\\u003c").replace(">", "\\u003e")
+        except Exception as error:  # a provider is anybody's code: a model is told by type, whatever went wrong
+            log.exception("market data: the provider failed in a way nobody foresaw")
+            reply = MalformedResponse(
+                f"The market's answer cannot be used ({type(error).__name__}).", hint="Try another token, or later."
+            ).as_dict()
+        return _json(self._mark() | reply).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _in_thread(tool: Callable[..., str]) -> Callable[..., Any]:
+    @wraps(tool)
+    async def twin(*args: Any, **options: Any) -> str:
+        return await asyncio.to_thread(tool, *args, **options)
+
+    return twin
+
+
+def _json(value: Any) -> str:
+    """Compact JSON; NaN is an error, not a word."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _about(bars: Bars) -> dict[str, Any]:
+    """Whose bars, from where, fetched when, and what is wrong with them."""
+    about = {
+        "symbol": bars.token.symbol,
+        "interval": bars.interval,
+        "currency": "USD",
+        "source": clean_label(bars.source or bars.provider, limit=48),
+        "fetched_at": _stamp(bars.fetched_at),
+    }
+    return about | ({"adjusted": True} if bars.adjusted else {}) | _staleness(bars.stale_seconds, bars.problem)
+
+
+def _staleness(seconds: float | None, problem: SourceError | None) -> dict[str, Any]:
+    """Age of an answer that stands in for one the source failed to give, and why; nothing for a live one."""
+    if seconds is None and problem is None:
+        return {}
+    because = problem.message if problem else "the source failed"
+    return {"stale": {"age_seconds": round(seconds or 0), "because": because}}
+
+
+def _quote_row(quote: Quote) -> dict[str, Any]:
+    """A quote without its symbol."""
+    return {
+        "price": _digits(quote.price, 8),
+        "as_of": _stamp(quote.as_of),
+        "fetched_at": _stamp(quote.fetched_at),
+        "change_percent": _digits(quote.change_percent),
+        "market_cap": _digits(quote.market_cap),
+        "volume": _digits(quote.volume, 8),
+        "source": quote.source,
+    }
+
+
+def _hoisted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Takes out of the rows, and returns, what all of them share: source and times need saying once."""
+    shared: dict[str, Any] = {}
+    for name in ("source", "fetched_at", "as_of"):
+        values = {row.get(name) for row in rows}
+        if len(values) == 1 and None not in values:
+            shared[name] = values.pop()
+            for row in rows:
+                del row[name]
+    return shared
+
+
+def _shown(figure: Figure) -> float | None:
+    return _digits(figure.value, PRICE_DIGITS if figure.unit == "price" else 4)
+
+
+def _digits(value: Any, significant: int = PRICE_DIGITS) -> float | None:
+    """A number as short as a model needs it, not as it is stored. None stays None, and NaN becomes it."""
+    if value is None:
+        return None
+    number = float(f"{float(value):.{significant}g}")
+    if not isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+def _stamp(moment: datetime) -> str:
+    """`2026-11-22T00:00Z`; seconds only where there are any."""
+    return f"{moment:{'%Y-%m-%dT%H:%M:%SZ' if moment.second else '%Y-%m-%dT%H:%MZ'}}"
+
+
+def _count(name: str, value: Any, most: int) -> int:
+    """A whole number from 1 to `most`, out of whatever a model sent."""
+    try:
+        count = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} must be a whole number.", hint=f"1 to {most}.") from error
+    if not 1 <= count <= most:
+        raise InvalidInput(f"{name} must be 1 to {most}, got {count}.", hint=f"Ask for at most {most}.")
+    return count
+
+
+def _interval(text: str) -> Interval:
+    """`1d` or `1h`, in any case."""
+    for interval in INTERVALS:
+        if text.lower() == interval:
+            return interval
+    raise InvalidInput(f"There are no {clean_label(text, limit=16)!r} bars.", hint=f"Use {' or '.join(INTERVALS)}.")

@@ -5,32 +5,44 @@ What is asked, and how often:
 - `universe`: one screener request for up to 150 tokens of a kind, one more for each further 150. Its rows bring price,
   market cap and volume, so that a whole cycle's price moves are seen for one request.
 - `quotes`: one request for up to 200 tokens.
-- `bars`: one request per token and interval.
+- `bars`: one request per token and interval. While a bar that should exist is not there yet, the token is left alone
+  for 5 minutes, then 10, 20, 40, 60: Yahoo's daily bar comes late, sometimes by hours.
 - A cookie and a crumb (three requests) come on top, once per process and again when Yahoo wants new ones.
 
-Prices are split-adjusted and not dividend-adjusted (`Bars.adjusted` is False): history adjusted for dividends is
-rewritten with each of them, so that two fetches would not compare. Hourly bars reach back two years.
+Prices are split-adjusted; those of equities are adjusted for dividends too, up to the last closed bar, which shows the
+price as printed (`Bars.adjusted`). Hourly bars reach back two years.
 
 Tests pass `session=`, a curl_cffi or requests session that leads to a loopback server; yfinance is not patched.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.coins import coin_for_symbol
 from ...core.errors import (
     BudgetExceeded,
     CircuitOpen,
+    DeepTraderError,
+    ImplausiblePrices,
     InvalidInput,
     MalformedResponse,
+    NotPublishedYet,
     RateLimited,
     SourceError,
     SourceUnreachable,
@@ -43,47 +55,34 @@ from ...core.limits import CircuitBreaker, TokenBucket
 from ...core.market import Quote
 from ...core.settings import Settings, load_settings
 from ...core.token import INTERVALS, Interval, Token
-from . import yahoo_requests as requests
-from .calendar import next_bar_close
-from .coingecko import coingecko_prices
-from .protocol import Bars, QuoteBatch, Universe
-from .yahoo_directory import known_token, static_universe
-from .yahoo_frames import first_bar_start, to_bars
-from .yahoo_http import new_connection, shared_connection
-from .yahoo_memory import LastGood
-from .yahoo_misses import MissBook
-from .yahoo_threads import InThreads
-from .yahoo_universe import (
-    MAX_ROWS,
-    Row,
-    Selection,
-    ids_of,
-    objection,
-    quote_from,
-    quote_or_failure,
-    select,
-    token_from,
-)
+from . import yahoo_client as client
+from . import yahoo_rows as rows_of
+from .calendar import expected_bar_close, next_bar_close
+from .plausibility import check_bars, require_plausible
+from .protocol import Bars, InThreads, QuoteBatch, Universe
+from .yahoo_rows import Row
 
 LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
-
 DEAD = timedelta(days=30)
 """A symbol whose newest bar is older than this trades no more."""
-
+MAX_ROWS = 250  # of a screen; Yahoo's own limit
+LARGE_CAP = 1e10  # USD; where the equity screen begins
 SPARE = 1.6  # rows read for each token wanted: stablecoins, wrapped and refused ones fall away
 QUOTE_BATCH = 200
 QUOTE_MEMORY = timedelta(hours=1)
-CHART_TOLERANCE = 1.5  # chart and quote of one symbol further apart than this ratio are not one token
+REMEMBERED_BARS = 1_500  # tokens x intervals; at 400 bars about 16 kB each
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=1)
+ENOUGH_MISSES, ENOUGH_TIME, SPACING = 4, timedelta(hours=6), timedelta(minutes=20)
+"""One miss is a miss; so many, spread over so long, are evidence. Misses closer together than the spacing are one."""
 
-_PASSING = (CircuitOpen, RateLimited, SourceUnreachable, MalformedResponse)  # says nothing about the token asked for
+# These say nothing about the token asked for, or nothing about what it was before: the last good bars stand in.
+_PASSING = (CircuitOpen, RateLimited, SourceUnreachable, MalformedResponse, ImplausiblePrices)
 _log = logging.getLogger(__name__)
 
 
 class YahooMarket(InThreads):
     """The live market. Meets `MarketProvider`; safe to use from several threads.
-
-    The async twins (`auniverse`, `aquotes`, `abars`, `afind`) run at most `settings.fetch_concurrency` at once.
 
     Args:
         settings: universe, exclusions, request rate, concurrency; read from the environment when None.
@@ -98,6 +97,10 @@ class YahooMarket(InThreads):
             `settings.price_reference` says.
     """
 
+    id: str = "yahoo"
+    simulated: bool = False
+    intervals: tuple[Interval, ...] = INTERVALS
+
     def __init__(
         self,
         *,
@@ -111,32 +114,22 @@ class YahooMarket(InThreads):
         reference_prices: Callable[[Sequence[str]], Mapping[str, float]] | None = None,
     ) -> None:
         self.settings = settings or load_settings()
-        super().__init__(self.settings.fetch_concurrency)
         self._clock = clock or SystemClock()
         self._cache_dir = Path(cache_dir) if cache_dir else self.settings.data_dir / "cache"
         self._rate = self.settings.yahoo_requests_per_minute
-        self._own = new_connection(session, self._rate, bucket=bucket, breaker=breaker) if session is not None else None
+        self._own = client.Connection(session, self._rate, bucket=bucket, breaker=breaker) if session else None
         self._timeout = timeout
         if reference_prices is None and self.settings.price_reference == "coingecko":
-            reference_prices = coingecko_prices
+            reference_prices = rows_of.coingecko_prices
         self._reference_prices = reference_prices
         self._misses = MissBook(self._cache_dir / "yahoo-misses.json")
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(self.settings.fetch_concurrency)
         self._requests = 0
-        self._last = LastGood()
-
-    @property
-    def id(self) -> str:
-        return "yahoo"
-
-    @property
-    def simulated(self) -> bool:
-        return False
-
-    @property
-    def intervals(self) -> tuple[Interval, ...]:
-        """Daily and hourly."""
-        return INTERVALS
+        self._screen: tuple[list[Row], Mapping[str, float], datetime] | None = None
+        self._seen: dict[str, tuple[Token, Quote]] = {}
+        self._kept: OrderedDict[tuple[str, Interval], tuple[Bars, int]] = OrderedDict()
+        self._late: dict[tuple[str, Interval], tuple[datetime, timedelta, datetime]] = {}
 
     def present(self) -> datetime:
         """The clock's now."""
@@ -162,37 +155,42 @@ class YahooMarket(InThreads):
             raise InvalidInput(f"top must be at least 1, got {top}.")
         now = self._live(as_of)
         try:
-            rows = self._screen(top)
-            reference = self._second_prices(rows)
-            chosen = self._select(rows, top, now, reference)
+            with _typed("the universe"):
+                rows = self._screened(top)
+                reference = self._second_prices(rows)
+                chosen = self._select(rows, top, now, reference)
         except SourceError as error:
-            return self._universe_instead(top, now, error)
-        self._last.keep_screen(rows, reference, now)
-        self._last.notice(chosen.tokens, chosen.quotes)
+            last = self._screen
+            if last is not None:
+                rows, reference, then = last
+                chosen = self._select(rows, top, then, reference)
+                age = (now - then).total_seconds()
+                return Universe(then, tuple(chosen.tokens), chosen.quotes, chosen.excluded, age, error)
+            if isinstance(error, MalformedResponse | TokenNotFound):
+                return rows_of.static_universe(self.settings.universe, top, now, error)
+            raise
+        self._screen = (rows, reference, now)
+        self._notice(chosen.tokens, chosen.quotes)
         return Universe(now, tuple(chosen.tokens), chosen.quotes, chosen.excluded)
 
-    def _screen(self, top: int) -> list[Row]:
+    def _screened(self, top: int) -> list[Row]:
         wanted = self.settings.universe
-        screens = [("top coins", requests.crypto_rows)] if wanted != "equity" else []
-        screens += [("top equities", requests.equity_rows)] if wanted != "crypto" else []
+        screens = [("top coins", _coin_screen)] if wanted != "equity" else []
+        screens += [("top equities", _equity_screen)] if wanted != "crypto" else []
         rows: list[Row] = []
         for about, screen in screens:
             for start in range(0, int(top * SPARE) + 1, MAX_ROWS):
-                page = self._ask(about, partial(screen, start=start))
+                page = self._ask(about, *screen(start))
+                if not page and start == 0:
+                    raise MalformedResponse(f"Yahoo's screen of {about} is empty.")
                 rows += page
                 if len(page) < MAX_ROWS:
                     break
         return rows
 
-    def _select(self, rows: list[Row], top: int, now: datetime, reference: Mapping[str, float]) -> Selection:
-        chosen = select(
-            rows,
-            top=top,
-            now=now,
-            include_stablecoins=self.settings.include_stablecoins,
-            include_wrapped=self.settings.include_wrapped,
-            reference=reference,
-        )
+    def _select(self, rows: list[Row], top: int, now: datetime, reference: Mapping[str, float]) -> rows_of.Selection:
+        also = {name: getattr(self.settings, name) for name in ("include_stablecoins", "include_wrapped")}
+        chosen = rows_of.select(rows, top=top, now=now, reference=reference, **also)
         if not chosen.tokens:
             reasons = ", ".join(f"{symbol} {why}" for symbol, why in list(chosen.excluded.items())[:3])
             raise MalformedResponse(f"None of Yahoo's {len(rows)} rows can be used ({reasons}).")
@@ -202,21 +200,11 @@ class YahooMarket(InThreads):
         if self._reference_prices is None:
             return {}
         try:
-            return self._reference_prices(ids_of(rows))
+            coins = (coin_for_symbol(row["symbol"]) for row in rows)
+            return self._reference_prices([coin.id for coin in coins if coin is not None])
         except (SourceError, BudgetExceeded) as error:
             _log.warning("prices could not be compared with a second source: %s", error)
             return {}
-
-    def _universe_instead(self, top: int, now: datetime, error: SourceError) -> Universe:
-        last = self._last.screen()
-        if last is not None:
-            rows, reference, then = last
-            chosen = self._select(rows, top, then, reference)
-            age = (now - then).total_seconds()
-            return Universe(then, tuple(chosen.tokens), chosen.quotes, chosen.excluded, age, error)
-        if isinstance(error, MalformedResponse | TokenNotFound):
-            return static_universe(self.settings.universe, top, now, error)
-        raise error
 
     # Quotes
 
@@ -233,18 +221,23 @@ class YahooMarket(InThreads):
         failures: dict[str, SourceError] = {}
         for symbols in batched(wanted, QUOTE_BATCH):
             try:
-                rows = self._ask(f"{len(symbols)} quotes", partial(requests.quote_rows, symbols=symbols))
+                with _typed(f"{len(symbols)} quotes"):
+                    rows = self._ask(f"{len(symbols)} quotes", *_quote_question(symbols))
             except SourceError as error:
                 failures |= dict.fromkeys(symbols, error)
                 continue
-            answered = {str(row.get("symbol", "")).upper(): row for row in rows}
+            answered = {row["symbol"]: row for row in rows}
             for symbol in symbols:
-                outcome = quote_or_failure(symbol, answered.get(symbol), now)
+                try:
+                    with _typed(symbol):
+                        outcome = rows_of.quote_or_failure(symbol, answered.get(symbol), now)
+                except SourceError as error:
+                    outcome = error
                 if isinstance(outcome, Quote):
                     found[symbol] = outcome
                 else:
                     failures[symbol] = outcome
-        self._last.notice([wanted[symbol] for symbol in found], found)
+        self._notice([wanted[symbol] for symbol in found], found)
         return QuoteBatch(found, failures)
 
     # Bars
@@ -252,78 +245,134 @@ class YahooMarket(InThreads):
     def bars(self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
         """The last `limit` closed bars of one token, and the forming one when `as_of` is the present.
 
-        When Yahoo fails, the last good bars of this process stand in (`stale_seconds`, `problem`).
+        When Yahoo fails or its prices cannot be, the last good bars of this process stand in (`stale_seconds`,
+        `problem`). When the newest bar that should exist is not there yet, `problem` is `NotPublishedYet`; until its
+        `retry_after` has passed the same bars are given again, without a request.
 
         Raises:
             InvalidInput: unknown interval or `limit` below 1.
-            UnknownToken: the symbol does not trade in USD, or not by the New York Stock Exchange's sessions.
+            UnknownToken: no instrument we have a calendar for, or not priced in USD.
             TokenNotFound: Yahoo does not know it (a single miss proves no more than that).
             TokenDelisted: it has missed many times over hours and has no quote either, or its bars ended long ago.
             TooFewBars: it has no closed bar.
+            ImplausiblePrices: what `check_bars` finds wrong with them, and nothing can stand in.
             RateLimited, SourceUnreachable, MalformedResponse, CircuitOpen: Yahoo failed and nothing can stand in.
         """
         if interval not in INTERVALS or limit < 1:
             raise InvalidInput(f"Yahoo has no {limit!r} bars of {interval!r}.", hint=f"Intervals: {INTERVALS}.")
         now = self._clock.now()
         moment = min(ensure_utc(as_of), now) if as_of else now
+        live = now - moment <= LIVE
+        waiting = self._waiting(token, interval, limit, moment, now) if live else None
+        if waiting is not None:
+            return waiting
         try:
-            bars = self._fetch(token, interval, limit, moment, now)
+            with _typed(f"{token.symbol} {interval}"):
+                bars = self._fetch(token, interval, limit, moment, now)
         except _PASSING as error:
-            return self._last.bars_instead(token, interval, limit, moment=moment, now=now, problem=error)
+            return self._instead(token, interval, limit, moment, now, error)
         except TokenNotFound as error:
             raise self._missing(token, now, error) from error
-        if now - moment <= LIVE:
-            self._last.keep_bars(bars)
+        if not live:
+            return bars
+        bars = self._unless_late(bars, moment, now)
+        with self._lock:
+            self._kept[token.symbol, interval] = (bars, limit)
+            self._kept.move_to_end((token.symbol, interval))
+            while len(self._kept) > REMEMBERED_BARS:
+                self._kept.popitem(last=False)
         return bars
 
     def _fetch(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars:
-        work = partial(
-            requests.history,
-            symbol=token.symbol,
-            kind=token.kind,
-            interval=interval,
-            start=first_bar_start(token.kind, interval, moment, limit),
-            timeout=self._timeout,
-        )
-        raw = self._ask(f"{token.symbol} {interval}", work)
+        start = rows_of.first_bar_start(token.kind, interval, moment, limit)
+        params = {
+            "period1": int(start.timestamp()),
+            "period2": int(now.timestamp()) + 86_400,
+            "interval": interval,
+            "includePrePost": "false",
+            "events": "div,splits",
+        }
+        path = f"/v8/finance/chart/{quote_plus(token.symbol)}"
+        about = f"{token.symbol} {interval}"
+        raw, facts = self._ask(about, path, params, partial(rows_of.chart_from, about=about))
+        kind, currency, zone = (facts.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
+        if reason := rows_of.foreign(kind, currency, zone, token.kind):
+            raise UnknownToken(
+                f"{token.symbol} is not analysed: {reason}.", hint="Coins and US-listed shares in USD are."
+            )
         self._misses.clear(token.symbol)
-        frame, forming = to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
-        if frame.empty:
+        chart = rows_of.to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
+        if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
         live = now - moment <= LIVE
-        newest: datetime = frame.index[-1].to_pydatetime()
+        newest: datetime = chart.frame.index[-1].to_pydatetime()  # type: ignore[union-attr]
         if live and now - newest > DEAD:
             raise TokenDelisted(
                 f"{token.symbol} no longer trades: its last bar closed {newest.date().isoformat()}.",
                 hint="Its symbol may have changed.",
             )
+        forming = chart.forming
         if not live or next_bar_close(token.kind, interval, moment) <= now:
             forming = None  # what has been added to it since `moment` is later news
-        if forming is not None:
-            self._require_one_token(token, float(forming.at["close"]), now)
-        return Bars(token, interval, frame, now, self.id, source="Yahoo Finance chart", forming=forming)
+        quote = self._quote_beside(token.symbol, facts, now) if live else None
+        require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=forming))
+        source = "Yahoo Finance chart"
+        return Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
 
-    def _require_one_token(self, token: Token, price: float, now: datetime) -> None:
-        """The chart's price must be the quote's, or the symbol means two coins at Yahoo."""
-        seen = self._last.seen(token.symbol)
-        if seen is None or now - seen[1].as_of > QUOTE_MEMORY:
-            return
-        quote = seen[1]
-        if max(price, quote.price) > CHART_TOLERANCE * min(price, quote.price):
-            raise MalformedResponse(
-                f"{token.symbol}: the chart says {price:g}, the quote {quote.price:g}; they are not one token.",
-                hint="Nothing is computed from it.",
-            )
+    def _quote_beside(self, symbol: str, about: Row, now: datetime) -> Quote | None:
+        """The price seen elsewhere than in the bars: the last quote, if it is recent, else the chart's own headline."""
+        seen = self._seen.get(symbol)
+        if seen is not None and now - seen[1].as_of <= QUOTE_MEMORY:
+            return seen[1]
+        headline = rows_of.quote_from({**about, "symbol": symbol}, now)
+        return headline if headline and headline.as_of <= now + rows_of.CLOCK_SKEW else None
+
+    def _waiting(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars | None:
+        """The remembered bars while a late one is given its time; None when Yahoo is to be asked."""
+        expected, _, until = self._late.get((token.symbol, interval), (None, None, now))
+        with self._lock:
+            kept, asked = self._kept.get((token.symbol, interval), (None, 0))
+        due = expected_bar_close(token.kind, interval, moment)
+        if kept is None or expected != due or now >= until or asked < limit or now < kept.fetched_at:
+            return None
+        return self._instead(token, interval, limit, moment, now, _not_yet(token, due, until, now))
+
+    def _unless_late(self, bars: Bars, moment: datetime, now: datetime) -> Bars:
+        """The same bars, with the problem named when the newest expected one is not among them."""
+        key = (bars.token.symbol, bars.interval)
+        due = expected_bar_close(bars.token.kind, bars.interval, moment)
+        if bars.closes_at(-1) >= due:
+            self._late.pop(key, None)
+            return bars
+        expected, wait, _ = self._late.get(key, (None, FIRST_WAIT / 2, now))
+        wait = min(2 * wait if expected == due else FIRST_WAIT, LONGEST_WAIT)
+        self._late[key] = (due, wait, now + wait)
+        return replace(bars, problem=_not_yet(bars.token, due, now + wait, now))
+
+    def _instead(
+        self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime, problem: SourceError
+    ) -> Bars:
+        """The remembered bars up to `moment`, with their age and the problem; the problem itself when there are none.
+
+        Their forming bar is gone: it went on forming unseen.
+        """
+        with self._lock:
+            kept, _ = self._kept.get((token.symbol, interval), (None, 0))
+        frame = kept.frame.loc[:moment].iloc[-limit:] if kept is not None else None  # type: ignore[misc]
+        if kept is None or frame is None or frame.empty:
+            raise problem
+        age = max(0.0, (now - kept.fetched_at).total_seconds())
+        return replace(kept, frame=frame, forming=None, stale_seconds=age, problem=problem)
 
     def _missing(self, token: Token, now: datetime, error: TokenNotFound) -> SourceError:
         """What a miss amounts to: enough of them over hours, and no quote either, is a delisting."""
-        miss = self._misses.add(token.symbol, now)
-        if not miss.is_evidence:
+        count, since = self._misses.add(token.symbol, now)
+        if count < ENOUGH_MISSES or now - since < ENOUGH_TIME:
             return error
         if not isinstance(self.quotes([token]).failures.get(token.symbol), TokenNotFound):
             return error
         return TokenDelisted(
-            f"{token.symbol} is gone from Yahoo: unknown {miss.count} times since {miss.since.isoformat()}.",
+            f"{token.symbol} is gone from Yahoo: unknown {count} times since {since.isoformat()}.",
             hint="Its symbol may have changed.",
         )
 
@@ -338,33 +387,43 @@ class YahooMarket(InThreads):
             UnknownToken: nothing answers to it, or what does is not what its ticker promises.
             SourceError: Yahoo had to be asked and failed.
         """
-        token = known_token(symbol, self.settings.universe)
+        token = rows_of.known_token(symbol, self.settings.universe)
         if token is not None:
             return token
         wanted = symbol.strip().upper()
-        seen = self._last.seen(wanted)
-        if seen is not None:
-            return seen[0]
+        if wanted in self._seen:
+            return self._seen[wanted][0]
         now = self._clock.now()
-        rows = self._ask(wanted, partial(requests.quote_rows, symbols=[wanted]))
-        row = next((row for row in rows if str(row.get("symbol", "")).upper() == wanted), None)
-        reason = "Yahoo does not know it" if row is None else objection(row, now)
-        if row is None or reason is not None:
-            raise UnknownToken(f"{wanted} cannot be used: {reason}.", hint="Check the symbol: BTC-USD, AAPL.")
-        token, quote = token_from(row), quote_from(row, now)
+        with _typed(wanted):
+            rows = self._ask(wanted, *_quote_question([wanted]))
+            row = next((row for row in rows if row["symbol"] == wanted), None)
+            reason = "Yahoo does not know it" if row is None else rows_of.objection(row, now)
+            if row is None or reason is not None:
+                raise UnknownToken(f"{wanted} cannot be used: {reason}.", hint="Check the symbol: BTC-USD, AAPL.")
+            token, quote = rows_of.token_from(row), rows_of.quote_from(row, now)
         if quote is not None:
-            self._last.notice([token], {wanted: quote})
+            self._notice([token], {wanted: quote})
         return token
+
+    async def afind(self, symbol: str) -> Token:
+        """`find` for callers on an event loop."""
+        return await asyncio.to_thread(self.find, symbol)
 
     # Within
 
-    def _ask[Answer](self, about: str, work: Callable[[Any, Any], Answer]) -> Answer:
-        connection = self._own or shared_connection(self._rate)
-        return connection.ask(about, work, seconds=self._timeout, cache_dir=self._cache_dir, counted=self._count)
+    def _ask(self, about: str, path: str, params: Mapping[str, Any], read: Callable[[Any], Any], *query: Any) -> Any:
+        connection = self._own or client.shared_connection(self._rate)
+        meter = {"seconds": self._timeout, "cache_dir": self._cache_dir, "counted": self._count}
+        with self._places:
+            return connection.ask(about, path, params, read, *query, **meter)
 
     def _count(self) -> None:
         with self._lock:
             self._requests += 1
+
+    def _notice(self, tokens: Sequence[Token], quotes: Mapping[str, Quote]) -> None:
+        with self._lock:
+            self._seen |= {token.symbol: (token, quotes[token.symbol]) for token in tokens}
 
     def _live(self, as_of: datetime | None) -> datetime:
         now = self._clock.now()
@@ -374,3 +433,97 @@ class YahooMarket(InThreads):
                 hint="Replay a recorded market for a past moment.",
             )
         return now
+
+
+_LOCALE = {"formatted": "false", "lang": "en-US", "region": "US"}
+
+
+def _coin_screen(start: int) -> tuple[Any, ...]:
+    """Coins by market cap from rank `start` on, stablecoins and wrapped ones among them."""
+    order = {"count": MAX_ROWS, "start": start, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    params = {**_LOCALE, "scrIds": "all_cryptocurrencies_us", **order}
+    return "/v1/finance/screener/predefined/saved", params, rows_of.screened_from
+
+
+def _equity_screen(start: int) -> tuple[Any, ...]:
+    """Companies on Nasdaq and the New York Stock Exchange by market cap, from rank `start` on."""
+    on = [{"operator": "eq", "operands": ["exchange", code]} for code in ("NMS", "NYQ")]
+    large = {"operator": "gt", "operands": ["intradaymarketcap", LARGE_CAP]}
+    us = {"operator": "eq", "operands": ["region", "us"]}
+    query = {"operator": "and", "operands": [us, {"operator": "or", "operands": on}, large]}
+    order = {"offset": start, "size": MAX_ROWS, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    posted = {**order, "quoteType": "EQUITY", "query": query, "userId": "", "userIdType": "guid"}
+    return "/v1/finance/screener", _LOCALE, rows_of.screened_from, posted
+
+
+def _quote_question(symbols: Sequence[str]) -> tuple[Any, ...]:
+    return "/v7/finance/quote", {**_LOCALE, "symbols": ",".join(symbols)}, rows_of.quotes_from
+
+
+class MissBook:
+    """Since when, and how often, Yahoo has not known a symbol, in a small file: a process that is started once an hour
+    remembers what the one before it saw. Without a usable file it lasts as long as the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._misses: dict[str, tuple[int, datetime, datetime]] = {}
+        try:
+            for symbol, (count, first, last) in json.loads(path.read_text(encoding="utf-8")).items():
+                self._misses[symbol] = (int(count), datetime.fromisoformat(first), datetime.fromisoformat(last))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            _log.warning("what was noted about missing symbols is lost: %s (%s)", path, error)
+
+    def add(self, symbol: str, now: datetime) -> tuple[int, datetime]:
+        """Note a miss; returns how many there are in a row, and since when. None of them lies in the future."""
+        with self._lock:
+            count, first, last = self._misses.get(symbol, (0, now, now))
+            if now < last:
+                count, first = 0, now
+            if count == 0 or now - last >= SPACING:
+                self._misses[symbol] = (count + 1, first, now)
+                self._save()
+            return self._misses[symbol][:2]
+
+    def clear(self, symbol: str) -> None:
+        """The symbol answered: whatever was noted against it is void."""
+        with self._lock:
+            if self._misses.pop(symbol, None) is not None:
+                self._save()
+
+    def _save(self) -> None:
+        fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
+        table = {
+            name: (count, first.isoformat(), last.isoformat()) for name, (count, first, last) in self._misses.items()
+        }
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(table), encoding="utf-8")
+            fresh.replace(self._path)
+        except OSError as error:
+            _log.debug("misses are kept in memory only: %s", error)
+
+
+@contextmanager
+def _typed(about: str) -> Iterator[None]:
+    """Whatever an answer of a shape that nobody foresaw raises is a `MalformedResponse`."""
+    try:
+        yield
+    except DeepTraderError:
+        raise
+    except Exception as error:
+        _log.warning("Yahoo's answer about %s cannot be used", about, exc_info=True)
+        detail = f"{type(error).__name__}: {str(error)[:120]}"
+        raise MalformedResponse(
+            f"Yahoo's answer cannot be used ({about}): {detail}.", hint="It is asked again."
+        ) from error
+
+
+def _not_yet(token: Token, due: datetime, until: datetime, now: datetime) -> NotPublishedYet:
+    return NotPublishedYet(
+        f"{token.symbol}: the bar that closed {due:%Y-%m-%d %H:%M} UTC is expected and not there yet.",
+        hint=f"Yahoo is asked again from {until:%H:%M} UTC on.",
+        retry_after=(until - now).total_seconds(),
+    )

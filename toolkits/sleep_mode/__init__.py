@@ -1,22 +1,22 @@
 """Sleep mode: the cycle that works while nobody is asking, and the tool that answers from what it left.
 
-Names are imported on first use, so that importing the package costs nothing.
+Names are imported on first use: the toolkit brings agno along, the cycle pandas and Chroma.
 """
-
-from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .activity import Activity
-    from .asks import Ask, AskLog
-    from .context import CycleContext, Step
-    from .cycle import SleepCycle, analyse_tokens
-    from .engine import Engine
-    from .report import CycleReport
-    from .scheduler import SleepScheduler
-    from .toolkit import SleepModeToolkit
+    from .activity import Activity as Activity
+    from .asks import Ask as Ask
+    from .asks import AskLog as AskLog
+    from .context import CycleContext as CycleContext
+    from .cycle import SleepCycle as SleepCycle
+    from .cycle import analyse_tokens as analyse_tokens
+    from .engine import Engine as Engine
+    from .report import CycleReport as CycleReport
+    from .scheduler import SleepScheduler as SleepScheduler
+    from .toolkit import SleepModeToolkit as SleepModeToolkit
 
 _HOME = {
     "Activity": "activity",
@@ -28,31 +28,12 @@ _HOME = {
     "SleepCycle": "cycle",
     "SleepModeToolkit": "toolkit",
     "SleepScheduler": "scheduler",
-    "Step": "context",
     "analyse_tokens": "cycle",
 }
-
-__all__ = [
-    "Activity",
-    "Ask",
-    "AskLog",
-    "CycleContext",
-    "CycleReport",
-    "Engine",
-    "SleepCycle",
-    "SleepModeToolkit",
-    "SleepScheduler",
-    "Step",
-    "analyse_tokens",
-]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

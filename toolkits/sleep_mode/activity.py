@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,65 +159,65 @@ class BusyMark:
 
     def put(self, at: datetime) -> None:
         """This process is answering, as of `at` (UTC). Again to give a sign of life."""
-        try:
-            if self._handle is None:
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-                try:
-                    self._handle = handle if self._locked(handle, fcntl.LOCK_SH) else None  # else somebody is looking
-                finally:
-                    if self._handle is None:
-                        os.close(handle)
-                if self._handle is None:
-                    return
-            os.utime(self._handle, (at.timestamp(), at.timestamp()))
-        except OSError as error:
-            self._tell(error)
+        with self._open(os.O_RDWR | os.O_CREAT) if self._handle is None else self._kept() as handle:
+            if handle is not None and (self._handle is not None or _locked(handle, fcntl.LOCK_SH)):
+                self._handle = handle  # else somebody is looking
+                os.utime(handle, (at.timestamp(), at.timestamp()))
 
     def take_away(self, at: datetime) -> None:
         """It has answered."""
-        handle, self._handle = self._handle, None
-        if handle is None:
-            return
-        try:
-            os.utime(handle, (at.timestamp(), at.timestamp()))
-            fcntl.flock(handle, fcntl.LOCK_UN)  # not only closed: a fork may have inherited it
-        except OSError as error:
-            self._tell(error)
-        finally:
-            os.close(handle)
+        with self._kept() as handle:
+            self._handle = None
+            if handle is not None:
+                os.utime(handle, (at.timestamp(), at.timestamp()))
+                fcntl.flock(handle, fcntl.LOCK_UN)  # not only closed: a fork may have inherited it
 
     def seen(self) -> tuple[bool, datetime | None]:
         """Whether anybody is answering, and when answering last began or ended (None: never)."""
-        try:
-            handle = os.open(self.path, os.O_RDWR)
-        except FileNotFoundError:
-            return False, None
-        except OSError as error:
-            self._tell(error)
-            return False, None
-        try:
-            busy = not self._locked(handle, fcntl.LOCK_EX)
-            return busy, datetime.fromtimestamp(os.fstat(handle).st_mtime, UTC)
-        except OSError as error:
-            self._tell(error)
-            return False, None
-        finally:
-            os.close(handle)
+        with self._open(os.O_RDWR) as handle:
+            if handle is not None:
+                return not _locked(handle, fcntl.LOCK_EX), datetime.fromtimestamp(os.fstat(handle).st_mtime, UTC)
+        return False, None
 
-    @staticmethod
-    def _locked(handle: int, how: int) -> bool:
-        for _ in range(LOCK_TRIES):
-            try:
-                fcntl.flock(handle, how | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                continue
-        return False
+    def _kept(self) -> AbstractContextManager[int | None]:
+        return self._closing(self._handle)
+
+    @contextmanager
+    def _open(self, flags: int) -> Iterator[int | None]:
+        try:
+            handle = os.open(self.path, flags, 0o644)
+        except OSError as error:
+            if flags & os.O_CREAT or not isinstance(error, FileNotFoundError):
+                self._tell(error)
+            handle = None
+        with self._closing(handle):
+            yield handle
+
+    @contextmanager
+    def _closing(self, handle: int | None) -> Iterator[int | None]:
+        """Closed at the end of the block, unless it is the one that this process keeps."""
+        try:
+            yield handle
+        except OSError as error:
+            self._tell(error)
+        finally:
+            if handle is not None and handle != self._handle:
+                os.close(handle)
 
     def _tell(self, error: OSError) -> None:
         if not self._told:
             self._told = True
             log.warning("Other processes cannot be told when the team is at work: %s (%s).", self.path, error)
+
+
+def _locked(handle: int, how: int) -> bool:
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            continue
+    return False
 
 
 _trackers: weakref.WeakKeyDictionary[Khala, Activity] = weakref.WeakKeyDictionary()

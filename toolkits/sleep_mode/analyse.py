@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from ...core.giving_way import give_way
 from ...core.market import Figure, Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
-from ..khala.records import MarketAnalysis, Provenance
+from ..khala.freshness import rules_of
+from ..khala.records import MarketAnalysis, Provenance, core_figures
 from ..market_data.calendar import next_bar_close
 from ..market_data.indicators import compute_many, live_figures
 from ..market_data.protocol import Bars
@@ -28,6 +30,8 @@ from .briefs import report_text
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 MAX_QUOTE_RATIO = 5.0
 """A quote this many times above or below the last close is another token's price or another unit, not a move."""
 
@@ -35,11 +39,12 @@ MAX_QUOTE_RATIO = 5.0
 @dataclass(frozen=True)
 class Material:
     """What one analysis is made of. `quote` is the price seen now, if any: live figures and the freshness band stand
-    on it."""
+    on it. `security_absent` says why there is no security report: no_provider, not_checked, failed."""
 
     bars: Bars
     quote: Quote | None = None
     security: SecurityReport | None = None
+    security_absent: str = "not_checked"
 
 
 def build_analyses(
@@ -52,7 +57,7 @@ def build_analyses(
         places = [place for place, material in enumerate(many) if material.bars.interval == interval]
         try:
             figures = _figures([many[place].bars for place in places], settings)
-        except Exception as error:  # one frame that is no bars fails the whole call: each by itself, then
+        except Exception as error:  # noqa: BLE001 - one frame that is no bars fails the whole call: each by itself
             if len(places) > 1:
                 for place in places:
                     found[place] = build_analyses([many[place]], settings=settings, now=now)[0]
@@ -63,7 +68,7 @@ def build_analyses(
             give_way()
             try:
                 found[place] = _analysis(many[place], own, settings, now)
-            except Exception as error:  # typed, and one token's alone
+            except Exception as error:  # noqa: BLE001 - typed and logged, and one token's alone
                 found[place] = _typed(error, many[place])
     return [found[place] for place in range(len(many))]
 
@@ -96,9 +101,8 @@ def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]
 def _typed(error: Exception, material: Material) -> DeepTraderError:
     if isinstance(error, DeepTraderError):
         return error
-    typed = Unforeseen.of(error, f"The analysis of {material.bars.token.symbol}")
-    typed.__cause__ = error
-    return typed
+    log.error("The analysis of %s failed unexpectedly.", material.bars.token, exc_info=error)
+    return Unforeseen.of(error)
 
 
 def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:
@@ -111,9 +115,10 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
     price = float(frame["close"].iloc[closed[-1]])
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
     signal = decide_signal(figures, price=price, **thresholds)
-    crossings = triggers(figures, frame, reference_price=quote.price if quote else price, **thresholds)
+    crossings = triggers(figures, frame, **thresholds)
     if quote is not None:
         figures = figures | live_figures(frame, quote.price, interval=bars.interval)
+    rsi, bollinger, further = core_figures(figures)
     analysis = MarketAnalysis(
         token=bars.token,
         interval=bars.interval,
@@ -123,10 +128,14 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
         next_bar_due=next_bar_close(bars.token.kind, bars.interval, bar_close),
         price=price,
         quote=quote,
-        figures=figures,
+        rsi=rsi,
+        bollinger=bollinger,
+        figures=further,
         signal=signal,
         triggers=crossings,
         security=material.security,
+        security_absent=material.security_absent,
+        rules=rules_of(settings),
         provenance=Provenance(
             provider=bars.provider,
             source=bars.source,
@@ -157,7 +166,7 @@ def verify_analysis(analysis: MarketAnalysis, *, now: datetime) -> None:
     band = [analysis.value(f"bb_{part}_20_2") for part in ("lower", "middle", "upper")]
     if None not in band and not band[0] <= band[1] <= band[2]:  # type: ignore[operator]
         raise VerificationFailed(f"{symbol}: Bollinger bands out of order {band}.")
-    if any(f.value is not None and not math.isfinite(f.value) for f in analysis.figures.values()):
+    if any(f.value is not None and not math.isfinite(f.value) for f in analysis.all_figures.values()):
         raise VerificationFailed(f"{symbol}: a figure is not a finite number.")
     if analysis.quote is not None:
         ratio = analysis.quote.price / analysis.price

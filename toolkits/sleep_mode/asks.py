@@ -4,19 +4,20 @@ Every question is logged once, whoever asks: tool, gate, push, command line, pag
 from memory several times (pushed, then read by the tool, then by the gate) is one ask, under the run's id. Demand, the
 score of foresight and the ledger are read off this log, so they cannot disagree.
 
-Noting an ask takes microseconds; a background thread writes batches into the journal. A clean `close()` loses nothing,
-a killed process loses five seconds at most.
+Noting an ask takes microseconds; it is written a few seconds later, with others. A clean `close()` loses nothing, a
+killed process loses five seconds at most.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -36,6 +37,8 @@ Served = Literal["sleep", "partly", "scratch", "none", "refused", "empty"]
 """sleep: memory knew all that was asked about, fresh. partly: some of it. scratch: nothing, and the team worked it out.
 none: it was not about what memory holds. refused: memory said that it cannot tell. empty: no answer came."""
 
+ALONE: tuple[AskSource, ...] = ("command", "page", "rest")
+"""Where code answers by itself when no model does."""
 MARKET = ""
 """Stands for the token of an ask about no token in particular."""
 NOT_HELD = "not_held"
@@ -53,17 +56,12 @@ REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
 """Older asks weigh less than a hundredth."""
 KEEP = 20_000
 FLUSH_SECONDS = 5.0
-FLUSH_SIZE = 256
-OVERFLOW = 20 * FLUSH_SIZE
+OVERFLOW = 5_000
 """Asks that wait for a store that cannot be written before the oldest are dropped."""
 
 _MIGRATIONS = (
     """
-    CREATE TABLE asks (
-        number INTEGER PRIMARY KEY, ask_id TEXT NOT NULL UNIQUE, at REAL NOT NULL, source TEXT NOT NULL,
-        session TEXT NOT NULL, tokens TEXT NOT NULL, topic TEXT NOT NULL, served TEXT NOT NULL, tokens_in INTEGER,
-        tokens_out INTEGER, seconds REAL, age_seconds REAL, model TEXT NOT NULL
-    );
+    CREATE TABLE asks (number INTEGER PRIMARY KEY, ask_id TEXT NOT NULL UNIQUE, at REAL NOT NULL, body TEXT NOT NULL);
     CREATE INDEX asks_by_time ON asks (at);
     -- Logs of version 0.1.0, kept by kinds of question that are no more.
     DROP TABLE IF EXISTS demand_asks;
@@ -77,13 +75,13 @@ _MIGRATIONS = (
     DELETE FROM components WHERE name IN ('demand', 'anticipation');
     """,
 )
-_COLUMNS = "ask_id, at, source, session, tokens, topic, served, tokens_in, tokens_out, seconds, age_seconds, model"
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question. `tokens` are symbols. Model tokens (None: not known), `seconds` and `model` are those of the whole
-    run, members included. `age_seconds` is the age of the oldest analysis it was answered from."""
+    """One question. `at` is set by the log that notes it, in real time. `tokens` are symbols. Model tokens (None: not
+    known), `seconds` and `model` are those of the whole run, members included. `age_seconds` is the age of the oldest
+    analysis it was answered from."""
 
     ask_id: str
     at: datetime
@@ -128,6 +126,7 @@ def ask_of(
     recalls, topic = reading.recalls, reading.question.topic
     fresh = any(recall.usable for recall in recalls)
     served: Served = "sleep" if reading.covered else "partly" if fresh else "none"
+    used = 0 if source in ALONE else None  # what a model took is added when its run ends
     ages = [recall.age_seconds for recall in recalls if recall.usable and recall.age_seconds is not None]
     return Ask(
         ask_id,
@@ -136,6 +135,8 @@ def ask_of(
         tokens=tuple(recall.symbol for recall in recalls),
         topic=topic or "state",
         served="refused" if topic == NOT_HELD else served,
+        tokens_in=used,
+        tokens_out=used,
         seconds=seconds,
         session=session,
         age_seconds=max(ages, default=None),
@@ -172,11 +173,11 @@ class AskLog:
         self._waiting: dict[str, Ask] = {}
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._full = threading.Event()
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._timer: threading.Timer | None = None
+        self._written = 0
         self._kept: tuple[object, list[Ask]] = (None, [])
         journal.ensure("asks", _MIGRATIONS)
+        atexit.register(_write_at_exit, weakref.ref(self))
 
     def __deepcopy__(self, _memo: dict[int, object]) -> AskLog:
         return self  # AgentOS copies hooks and toolkits per request; the log behind them is one
@@ -185,21 +186,17 @@ class AskLog:
 
     def note(self, ask: Ask) -> None:
         """Log an ask, or add to the one with its id what is known now. Never raises for what a model wrote."""
-        ask = _cleaned(ask)
+        ask = replace(_cleaned(ask), at=self.clock.now())  # in a replay the market's present is another moment
         with self._lock:
             before = self._waiting.get(ask.ask_id)
             self._waiting[ask.ask_id] = merged(before, ask) if before else ask
             if len(self._waiting) > OVERFLOW:
                 del self._waiting[next(iter(self._waiting))]
                 self.lost += 1
-            if self._background and self._thread is None and not self._closed.is_set():
-                # Held weakly by its thread: a log that nobody uses any more takes its thread along.
-                me = weakref.ref(self)
-                self._thread = threading.Thread(target=_write_later, args=(me,), name="deeptrader-asks", daemon=True)
-                self._thread.start()
-                atexit.register(_write_at_exit, me)
-        if len(self._waiting) >= FLUSH_SIZE:
-            self._full.set()
+            if self._background and self._timer is None:
+                self._timer = threading.Timer(FLUSH_SECONDS, self._write_later)
+                self._timer.daemon = True
+                self._timer.start()
 
     def find(self, ask_id: str) -> Ask | None:
         """The ask as it is known now."""
@@ -233,11 +230,11 @@ class AskLog:
             return len(batch)
 
     def close(self) -> None:
-        """Write what waits and end the background thread. Asks noted afterwards need an explicit `flush`."""
-        self._closed.set()
-        self._full.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        """Write what waits in memory."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         self.flush()
 
     def try_flush(self) -> None:
@@ -246,6 +243,11 @@ class AskLog:
             self.flush()
         except DeepTraderError as error:
             log.warning("%d asks wait, they could not be written: %s", len(self._waiting), error)
+
+    def _write_later(self) -> None:
+        with self._lock:
+            self._timer = None
+        self.try_flush()
 
     # Reading
 
@@ -330,8 +332,7 @@ class AskLog:
 
     def _window(self) -> list[Ask]:
         """Asks that still weigh something, oldest first; read anew only when there are others."""
-        self.try_flush()
-        key = (self._journal.data_version(), self._journal.commits)
+        key = (self.newest(), self._written)
         if self._kept[0] != key:
             since = (self.clock.now() - REMEMBERED).timestamp()
             self._kept = (key, self._select("WHERE at >= ? ORDER BY at, number", (since,)))
@@ -353,20 +354,21 @@ class AskLog:
 
     def _select(self, rest: str, values: tuple) -> list[Ask]:
         with self._journal.read() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM asks {rest}", values).fetchall()
-        return [_ask_of(row) for row in rows]
+            rows = connection.execute(f"SELECT body FROM asks {rest}", values).fetchall()
+        return [_decoded(body) for (body,) in rows]
 
     def _write(self, asks: Iterable[Ask]) -> None:
+        self._written += 1
         with self._journal.write(durable=False) as connection:
             for ask in asks:
-                row = connection.execute(f"SELECT {_COLUMNS} FROM asks WHERE ask_id = ?", (ask.ask_id,)).fetchone()
-                values = _row_of(merged(_ask_of(row), ask) if row else ask)
-                if row:
-                    names = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", ")[1:])
-                    connection.execute(f"UPDATE asks SET {names} WHERE ask_id = ?", (*values[1:], values[0]))
-                else:
-                    marks = ", ".join("?" * len(values))
-                    connection.execute(f"INSERT INTO asks ({_COLUMNS}) VALUES ({marks})", values)
+                row = connection.execute("SELECT body FROM asks WHERE ask_id = ?", (ask.ask_id,)).fetchone()
+                whole = merged(_decoded(row[0]), ask) if row else ask
+                body = json.dumps(asdict(whole) | {"at": whole.at.timestamp()})
+                connection.execute(
+                    "INSERT INTO asks (ask_id, at, body) VALUES (?, ?, ?) "
+                    "ON CONFLICT (ask_id) DO UPDATE SET body = excluded.body",
+                    (whole.ask_id, whole.at.timestamp(), body),
+                )
             connection.execute("DELETE FROM asks WHERE number <= (SELECT max(number) FROM asks) - ?", (KEEP,))
 
 
@@ -425,16 +427,9 @@ def _weight(ask: Ask, now: datetime) -> float:
     return math.exp(-max(0.0, (now - ask.at).total_seconds()) / 3_600 / TAU)
 
 
-def _row_of(ask: Ask) -> tuple:
-    head = (ask.ask_id, ask.at.timestamp(), ask.source, ask.session, " ".join(ask.tokens), ask.topic, ask.served)
-    return (*head, ask.tokens_in, ask.tokens_out, ask.seconds, ask.age_seconds, ask.model)
-
-
-def _ask_of(row: tuple) -> Ask:
-    ask_id, at, source, session, tokens, topic, served, tokens_in, tokens_out, seconds, age, model = row
-    when = datetime.fromtimestamp(at, UTC)
-    symbols = tuple(tokens.split())
-    return Ask(ask_id, when, source, symbols, topic, served, tokens_in, tokens_out, seconds, model, session, age)
+def _decoded(body: str) -> Ask:
+    values = json.loads(body)
+    return Ask(**(values | {"at": datetime.fromtimestamp(values["at"], UTC), "tokens": tuple(values["tokens"])}))
 
 
 class AskHook:
@@ -494,22 +489,7 @@ def _seconds(run: Any) -> float | None:
     return duration if duration is not None else timer.elapsed if timer is not None else None
 
 
-def _write_later(reference: weakref.ref[AskLog]) -> None:
-    asks = reference()
-    if asks is None:
-        return
-    full, closed = asks._full, asks._closed
-    while not closed.is_set():
-        del asks
-        full.wait(FLUSH_SECONDS)
-        full.clear()
-        asks = reference()
-        if asks is None:
-            return
-        asks.try_flush()
-
-
 def _write_at_exit(reference: weakref.ref[AskLog]) -> None:
     asks = reference()
-    if asks is not None and not asks._closed.is_set():
+    if asks is not None and asks._waiting:
         asks.try_flush()

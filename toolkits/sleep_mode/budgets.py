@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, InvalidInput
@@ -25,15 +25,6 @@ KINDS: tuple[BudgetKind, ...] = ("requests", "security_calls", "model_tokens", "
 KEEP_DAYS = 400
 _DUST = 1e-9
 """Sums of fractions of a cent may miss a limit by this much without having crossed it."""
-
-_NAMES: dict[BudgetKind, str] = {
-    "requests": "requests",
-    "security_calls": "security calls",
-    "model_tokens": "model tokens",
-    "usd": "US dollars",
-    "seconds": "seconds",
-}
-
 _MIGRATIONS = (
     """
     CREATE TABLE budget_days (
@@ -41,47 +32,6 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
-
-
-class Budget(Protocol):
-    """Hard limits of one cycle and of the day. Asking never spends; spending past a limit is refused."""
-
-    spent: dict[BudgetKind, float]
-    refusals: dict[BudgetKind, str]
-    """Which limits were run into, each in a sentence."""
-
-    def left(self, kind: BudgetKind) -> float:
-        """What may still be spent, in the kind's own unit (calls, tokens, US dollars, seconds); never negative."""
-        ...
-
-    def spend(self, kind: BudgetKind, amount: float = 1) -> None:
-        """Reserve `amount` before it is used.
-
-        Raises:
-            BudgetExceeded: it would cross a limit; nothing is reserved.
-        """
-        ...
-
-    def record(self, kind: BudgetKind, amount: float) -> None:
-        """Settle a reservation: book what was used beyond it, even past the limit, or give back what was not (< 0)."""
-        ...
-
-
-class Unlimited:
-    """A budget without limits that still counts: for one-off commands and tests."""
-
-    def __init__(self) -> None:
-        self.spent: dict[BudgetKind, float] = {}
-        self.refusals: dict[BudgetKind, str] = {}
-
-    def left(self, kind: BudgetKind) -> float:
-        return float("inf")
-
-    def spend(self, kind: BudgetKind, amount: float = 1) -> None:
-        self.record(kind, amount)
-
-    def record(self, kind: BudgetKind, amount: float) -> None:
-        self.spent[kind] = self.spent.get(kind, 0) + amount
 
 
 @dataclass(frozen=True)
@@ -108,8 +58,7 @@ class BudgetBook:
 
     Args:
         limits: by kind; a kind that is not named is not limited. See `limits_of(settings)`.
-        clock: tells the day and the seconds of a cycle; real time unless a whole simulation runs on another clock,
-            since real money is spent in real time.
+        clock: tells the day and the seconds of a cycle; real time, since real money is spent in it.
     """
 
     def __init__(self, journal: Journal, limits: Mapping[BudgetKind, Limit], *, clock: Clock | None = None) -> None:
@@ -118,9 +67,9 @@ class BudgetBook:
         self._clock: Clock = clock or SystemClock()
         journal.ensure("budgets", _MIGRATIONS)
 
-    def open(self) -> CycleBudget:
+    def open(self) -> Budget:
         """The budget of one cycle. Opening it spends nothing."""
-        return CycleBudget(self, self._clock)
+        return Budget(self, self._clock)
 
     def limit(self, kind: BudgetKind) -> Limit:
         """The limits of one kind."""
@@ -139,73 +88,84 @@ class BudgetBook:
             BudgetExceeded: `limited`, and the day's limit would be crossed; nothing is booked.
         """
         limit, today = self.limit(kind).per_day, self._today()
+        oldest = (self._clock.now() - timedelta(days=KEEP_DAYS)).date().isoformat()
         with self._journal.write(durable=False) as connection:
-            row = connection.execute(
-                "SELECT used FROM budget_days WHERE day = ? AND kind = ?", (today, kind)
-            ).fetchone()
+            place = (today, kind)
+            row = connection.execute("SELECT used FROM budget_days WHERE day = ? AND kind = ?", place).fetchone()
             used = row[0] if row else 0.0
             if limited and used + amount > limit + _DUST:
                 raise _exceeded("day", kind, amount, used, limit)
             if row is None:
-                oldest = (self._clock.now() - timedelta(days=KEEP_DAYS)).date().isoformat()
                 connection.execute("DELETE FROM budget_days WHERE day < ?", (oldest,))
             now_used = max(0.0, used + amount)  # what is given back after midnight was spent on another day
-            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (today, kind, now_used))
+            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (*place, now_used))
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()
 
 
-class CycleBudget:
-    """What one cycle may spend; see `Budget`. Thread-safe."""
+class Budget:
+    """What one cycle may spend. Thread-safe. Without a book nothing is limited, only counted.
 
-    def __init__(self, book: BudgetBook, clock: Clock) -> None:
+    `spent` is by kind in its own unit (calls, tokens, US dollars); `refusals` says which limits were run into.
+    """
+
+    def __init__(self, book: BudgetBook | None = None, clock: Clock | None = None) -> None:
         self._book = book
-        self._clock = clock
+        self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._begun = clock.monotonic()
+        self._begun = self._clock.monotonic()
         self.spent: dict[BudgetKind, float] = {}
         self.refusals: dict[BudgetKind, str] = {}
 
     def left(self, kind: BudgetKind) -> float:
+        """What may still be spent; never negative."""
+        if self._book is None:
+            return float("inf")
         limit = self._book.limit(kind)
-        if kind == "seconds":
-            return max(0.0, limit.per_cycle - (self._clock.monotonic() - self._begun))
         today = self._book.used_today().get(kind, 0.0) if limit.per_day != float("inf") else 0.0
-        with self._lock:
-            return max(0.0, min(limit.per_cycle - self.spent.get(kind, 0.0), limit.per_day - today))
+        return max(0.0, min(limit.per_cycle - self._used(kind), limit.per_day - today))
 
     def spend(self, kind: BudgetKind, amount: float = 1) -> None:
+        """Reserve `amount` before it is used.
+
+        Raises:
+            BudgetExceeded: it would cross the cycle's or the day's limit; nothing is reserved.
+            InvalidInput: a negative amount.
+        """
         if amount < 0:
-            raise InvalidInput(f"{amount} {_NAMES[kind]} cannot be spent.")
+            raise InvalidInput(f"{amount} {_name(kind)} cannot be spent.")
         with self._lock:
-            try:
-                limit, used = self._book.limit(kind).per_cycle, self._used(kind)
-                if used + amount > limit + _DUST:
-                    raise _exceeded("cycle", kind, amount, used, limit)
-                self._book.charge(kind, amount)
-            except BudgetExceeded as error:
-                self.refusals[kind] = error.message
-                raise
+            if self._book is not None:
+                try:
+                    limit, used = self._book.limit(kind).per_cycle, self._used(kind)
+                    if used + amount > limit + _DUST:
+                        raise _exceeded("cycle", kind, amount, used, limit)
+                    self._book.charge(kind, amount)
+                except BudgetExceeded as error:
+                    self.refusals[kind] = error.message
+                    raise
             self.spent[kind] = self.spent.get(kind, 0.0) + amount
 
     def record(self, kind: BudgetKind, amount: float) -> None:
+        """Settle a reservation: book what was used beyond it, even past the limit, or give back what was not (< 0)."""
         with self._lock:
-            self._book.charge(kind, amount, limited=False)
+            if self._book is not None:
+                self._book.charge(kind, amount, limited=False)
             self.spent[kind] = max(0.0, self.spent.get(kind, 0.0) + amount)
 
     def _used(self, kind: BudgetKind) -> float:
         return self._clock.monotonic() - self._begun if kind == "seconds" else self.spent.get(kind, 0.0)
 
 
+def _name(kind: BudgetKind) -> str:
+    return "US dollars" if kind == "usd" else kind.replace("_", " ")
+
+
 def _exceeded(scope: str, kind: BudgetKind, amount: float, used: float, limit: float) -> BudgetExceeded:
-    setting = (
-        "DEEPTRADER_CYCLE_DEADLINE_SECONDS"
-        if kind == "seconds"
-        else f"DEEPTRADER_BUDGET_{kind.upper()}_PER_{scope.upper()}"
-    )
+    setting = f"BUDGET_{kind.upper()}_PER_{scope.upper()}" if kind != "seconds" else "CYCLE_DEADLINE_SECONDS"
     wait = "wait for the next day (UTC)" if scope == "day" else "wait for the next cycle"
     return BudgetExceeded(
-        f"The {scope}'s budget of {limit:g} {_NAMES[kind]} does not allow {amount:g} more ({used:.6g} used).",
-        hint=f"Raise {setting}, or {wait}.",
+        f"The {scope}'s budget of {limit:g} {_name(kind)} does not allow {amount:g} more ({used:.6g} used).",
+        hint=f"Raise DEEPTRADER_{setting}, or {wait}.",
     )

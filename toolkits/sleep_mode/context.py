@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
 from ...core.settings import Settings
 from ...core.token import Interval
+from ..in_time import OutOfTime, in_time
 from ..khala.records import Recall
 from .budgets import Budget
 from .report import Outcome, TokenOutcome
 
 if TYPE_CHECKING:
     from ..khala import Khala
-    from ..khala.journal import Journal
     from ..market_data.protocol import MarketProvider
     from ..token_security.protocol import SecurityProvider
+    from .activity import QuietTime
+    from .lease import Grant
     from .planner import PlanItem
 
 log = logging.getLogger(__name__)
@@ -51,30 +49,6 @@ class Progress:
     symbol: str = ""
 
 
-class Team(Protocol):
-    """What a cycle asks of whoever knows when the team is at work; see `QuietTime`."""
-
-    def __call__(self, patience_seconds: float) -> bool:
-        """Wait for rest; False when it did not come."""
-        ...
-
-    def give_way(self, patience_seconds: float) -> float:
-        """Wait while the team answers; returns the seconds it took."""
-        ...
-
-
-class HeldLease(Protocol):
-    """What a cycle asks of the lease it runs under; see `Grant`."""
-
-    def beat(self) -> None:
-        """There was progress: renew it if it is time to."""
-        ...
-
-    def check(self) -> None:
-        """Raises LeaseLost when it is no longer held; called inside each write transaction."""
-        ...
-
-
 @dataclass
 class CycleContext:
     """Filled while the cycle goes on, then turned into its report.
@@ -93,8 +67,8 @@ class CycleContext:
     security: SecurityProvider | None
     budget: Budget
     stopped: Callable[[], str | None] = lambda: None
-    team: Team | None = None
-    lease: HeldLease | None = None
+    team: QuietTime | None = None
+    lease: Grant | None = None
     on_progress: Callable[[Progress], object] | None = None
     only: tuple[str, ...] = ()
     cycle_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
@@ -150,8 +124,8 @@ class CycleContext:
         return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
 
     def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
-        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is waited
-        for nothing renews the lease, and the answer of a call that was given up on is dropped.
+        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is
+        waited for nothing renews the lease, and the answer of a call that was given up on is dropped.
 
         Raises:
             SourceUnreachable: it took too long.
@@ -177,14 +151,9 @@ class CycleContext:
         if self.lease is not None:
             self.lease.beat()
 
-    @contextmanager
-    def fenced(self) -> Iterator[None]:
+    def fenced(self) -> AbstractContextManager[None]:
         """Within the block each write of this thread is refused, in its transaction, once the lease is lost."""
-        if self.lease is None:
-            yield
-            return
-        with fenced(self.khala.journal, self.lease.check):
-            yield
+        return self.khala.journal.fenced(self.lease.check) if self.lease is not None else nullcontext()
 
     # What happened
 
@@ -210,11 +179,8 @@ class CycleContext:
             return work()
         except LeaseLost:
             self.stopped_by = LEASE_LOST
-        except DeepTraderError as error:
-            self.problems.append(f"{what}: {error}")
-        except Exception as error:  # whatever a step or a provider raises: it costs this piece of work alone
-            log.exception("Cycle %s: %s failed unexpectedly.", self.cycle_id, what)
-            self.problems.append(str(Unforeseen.of(error, what)))
+        except Exception as error:  # noqa: BLE001 - typed and logged: it costs this piece of work alone
+            self.problems.append(f"{what}: {self.typed(error, what)}")
         return None
 
     def outcome(
@@ -238,10 +204,12 @@ class CycleContext:
             )
         )
 
-    def unforeseen(self, error: Exception, what: str) -> Unforeseen:
-        """The typed error for an exception nobody foresaw, which is logged in full."""
+    def typed(self, error: Exception, what: str) -> DeepTraderError:
+        """The error, if it is one of ours; else the typed one for what nobody foresaw, which is logged in full."""
+        if isinstance(error, DeepTraderError):
+            return error
         log.error("Cycle %s: %s failed unexpectedly.", self.cycle_id, what, exc_info=error)
-        return Unforeseen.of(error, what)
+        return Unforeseen.of(error)
 
     def published(self) -> tuple[str, ...]:
         """Symbols of which this cycle has published a new version."""
@@ -257,62 +225,15 @@ Step = Callable[[CycleContext], object]
 """Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
 
 
-def in_background[T](work: Callable[[], T], *, inherit: bool = True) -> Future[T]:
-    """Start work in a thread of its own that no exit waits for; with this thread's meters and manners to `inherit`."""
-    future: Future[T] = Future()
-    context = copy_context() if inherit else Context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="deeptrader-work", daemon=True).start()
-    return future
-
-
 def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
     """What `work` gives, in a thread that is left to itself when it takes longer than so many seconds.
 
     Raises:
         SourceUnreachable: it took too long.
     """
-    future = in_background(work)
     try:
-        return future.result(timeout=seconds)
-    except TimeoutError as error:
-        if future.done():
-            raise  # the work's own
+        return in_time(work, lambda: seconds)
+    except OutOfTime as error:
         raise SourceUnreachable(
             f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
         ) from error
-
-
-_check: ContextVar[Callable[[], object] | None] = ContextVar("deeptrader_fence", default=None)
-
-
-@contextmanager
-def fenced(journal: Journal, check: Callable[[], object]) -> Iterator[None]:
-    """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
-    own = getattr(journal, "fenced", None)
-    if own is not None:
-        with own(check):
-            yield
-        return
-    if "write" not in vars(journal):
-        journal.write = partial(_fenced_write, journal.write)  # type: ignore[method-assign]
-    mark = _check.set(check)
-    try:
-        yield
-    finally:
-        _check.reset(mark)
-
-
-@contextmanager
-def _fenced_write(write: Callable, *, durable: bool = True):
-    with write(durable=durable) as connection:
-        check = _check.get()
-        if check is not None:
-            check()
-        yield connection

@@ -6,12 +6,11 @@ fails leaves the last good version where it was.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, ReplayClock, SystemClock, ensure_utc
 from ...core.errors import LeaseLost, SettingsError
@@ -24,12 +23,16 @@ from ..market_data.extras import parse_extra
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
 from .bar_store import BarStore
-from .budgets import Budget, Unlimited
-from .context import LEASE_LOST, CycleContext, HeldLease, Progress, Step, Team
+from .budgets import Budget
+from .context import LEASE_LOST, CycleContext, Progress, Step
 from .fetch import MarketReader
 from .planner import CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh
 from .refresh import Refresher
 from .report import CycleLog, CycleReport, TokenOutcome
+
+if TYPE_CHECKING:
+    from .activity import QuietTime
+    from .lease import Grant
 
 STOPPED = "stop was asked for"
 
@@ -57,7 +60,7 @@ class SleepCycle:
         planner: Planner | None = None,
         budgets: Callable[[], Budget] | None = None,
         after: Sequence[Step] = (),
-        team: Team | None = None,
+        team: QuietTime | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
@@ -72,7 +75,7 @@ class SleepCycle:
         self.bars = BarStore(khala.journal)
         self._security = security
         self._planner = planner or RefreshWhatIsNotFresh(self.settings)
-        self._budgets = budgets or Unlimited
+        self._budgets = budgets or Budget
         self._team = team
         self._reader = MarketReader(market, self.bars, self.settings)
         self._refresher = Refresher(self._reader, self.bars)
@@ -85,16 +88,12 @@ class SleepCycle:
         """Ask a running cycle to finish: what is computed is still verified and published, the rest is deferred."""
         self._stop.set()
 
-    async def arun(self, now: datetime | None = None) -> CycleReport:
-        """`run` in a thread, so that the event loop stays free."""
-        return await asyncio.to_thread(self.run, now)
-
     def run(
         self,
         now: datetime | None = None,
         *,
         only: Sequence[str] = (),
-        lease: HeldLease | None = None,
+        lease: Grant | None = None,
         stopped: Callable[[], str | None] = lambda: None,
     ) -> CycleReport:
         """Run one cycle as of `now` (UTC; the clock's present by default) and return its report.
@@ -278,8 +277,3 @@ def analyse_tokens(
     """
     cycle = SleepCycle(market=market, khala=khala, security=security, settings=settings, clock=clock or khala.clock)
     return cycle.refresh_tokens(list(tokens), intervals)
-
-
-async def aanalyse_tokens(tokens: Iterable[Token], **parts: Any) -> list[TokenOutcome]:
-    """`analyse_tokens` in a thread, so that the event loop stays free."""
-    return await asyncio.to_thread(lambda: analyse_tokens(tokens, **parts))

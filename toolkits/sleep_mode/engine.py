@@ -1,8 +1,9 @@
-"""The sleep-time engine of one store: cycle, planner, asks, foresight, budgets, ledger, scheduler, put together once."""
+"""The sleep-time engine of one store: cycle, planner, asks, foresight, budgets, ledger, scheduler, put together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
 from .activity import QuietTime
-from .asks import AskHook, AskLog, Listener
+from .asks import Ask, AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
 from .context import CycleContext, Step
 from .controls import Controls
@@ -32,6 +33,8 @@ from .watch import PriceWatch
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
+UNMEASURED_BREAK_EVEN = 1.0
+"""Asks expected of a pair before a model judges it, while the ledger has measured nothing: at least one reader."""
 TALKED_ABOUT_WITHIN = timedelta(hours=2)
 """An idle pass works on tokens that were asked about so lately."""
 
@@ -65,20 +68,27 @@ class Engine:
 
     @cached_property
     def foresight(self) -> Foresight:
-        """What will be asked next; with a sleep model also what it judges and suggests."""
-        preparers = [Preparer("situations", self._has_situations)]
-        if self.sleep_model is None:
-            return Foresight(self.runtime.khala, self.asks, preparers=preparers)
-        reader = Reader(self.runtime.khala)
-        judges = Judges(self.sleep_model, reader, prices=PriceList(self.settings.model_prices))
-        preparers.append(Preparer("judgement", judges.prepare))
-        suggest = suggestions(self.sleep_model, reader)
-        return Foresight(self.runtime.khala, self.asks, preparers=preparers, suggest=suggest)
+        """What will be asked next, and what is prepared for it; a sleeping model judges, and suggests pairs."""
+        foresight = Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
+        if self.sleep_model is not None:
+            reader = Reader(self.runtime.khala)
+            judges = Judges(self.sleep_model, reader, prices=self._prices)
+            foresight.preparers.append(Preparer("judgement", judges.prepare, self._break_even))
+            foresight.suggest = suggestions(self.sleep_model, reader)
+        return foresight
+
+    def _break_even(self) -> float:
+        measured = self.ledger.break_even()
+        return UNMEASURED_BREAK_EVEN if measured is None else measured
 
     @cached_property
     def ledger(self) -> Ledger:
         """What sleep cost and saved."""
-        return Ledger(self._journal, self.asks, clock=self.clock, prices=PriceList(self.settings.model_prices))
+        return Ledger(self._journal, self.asks, clock=self.clock, prices=self._prices)
+
+    @property
+    def _prices(self) -> PriceList:
+        return PriceList(self.settings.model_prices)
 
     @cached_property
     def budgets(self) -> BudgetBook:
@@ -126,7 +136,10 @@ class Engine:
 
     def listeners(self) -> Sequence[Listener]:
         """Who is told of each ask."""
-        return (self.asks.note,)
+        return (self._note,)
+
+    def _note(self, ask: Ask) -> None:
+        self.asks.note(replace(ask, at=self.clock.now()))  # asked in real time, also when a market is replayed
 
     def talked_about(self) -> Sequence[str]:
         """Symbols that the team just talked about, the newest first: what an idle pass works on."""

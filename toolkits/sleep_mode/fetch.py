@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from ...core.token import Interval, Token
 from ..market_data.calendar import expected_bar_close
 from ..market_data.protocol import Bars, MarketProvider, Universe
 from .bar_store import BarStore
-from .context import CycleContext, in_background
+from .context import CycleContext
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class _Later:
 
 
 class MarketReader:
-    """Reads a market through a bar store. Kept bars are used when the newest bar that should exist by now is in them, so
-    that a price move alone costs no request. One slow or broken token holds up no other."""
+    """Reads a market through a bar store. Kept bars are used when the newest bar that should exist by now is in them,
+    so that a price move alone costs no request. One slow or broken token holds up no other."""
 
     def __init__(self, market: MarketProvider, bars: BarStore, settings: Settings) -> None:
         self._market = market
@@ -100,7 +101,7 @@ class MarketReader:
         except Exception as error:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
                 raise
-            error = error if isinstance(error, SourceError) else context.unforeseen(error, "The market's universe")
+            error = context.typed(error, "The market's universe")
             known = {token.symbol: token for token in khala.symbols()}
             tokens, quotes, problem = tuple(known[s] for s in khala.universe() if s in known), {}, error  # type: ignore[assignment]
             if not tokens:
@@ -127,9 +128,8 @@ class MarketReader:
                 yield context.ask_source(partial(self._market.find, symbol), what=symbol)
             except StoreError:
                 raise
-            except Exception as error:  # one symbol's alone, whatever the provider raises
-                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, symbol)
-                context.problems.append(f"watch list: {typed}")
+            except Exception as error:  # noqa: BLE001 - typed and logged: one symbol's alone
+                context.problems.append(f"watch list: {context.typed(error, symbol)}")
                 known = next((token for token in context.khala.symbols() if token.symbol == symbol), None)
                 if known is not None:
                     yield known
@@ -141,8 +141,8 @@ class MarketReader:
             batch = context.ask_source(ask, what="The market's quotes")
         except StoreError:
             raise
-        except Exception as error:  # whatever the provider raises: bars are asked for all the same
-            error = error if isinstance(error, DeepTraderError) else context.unforeseen(error, "The market's quotes")
+        except Exception as error:  # noqa: BLE001 - typed and logged: bars are asked for all the same
+            error = context.typed(error, "The market's quotes")
             context.problems.append(f"no quotes of {len(tokens)} tokens. {error}")
             return {}
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
@@ -168,10 +168,11 @@ class MarketReader:
                 if ready is not None:
                     yield ready
                     continue
-                # Bars are computed or parsed there: what gives way to the team is this thread.
-                fetch = partial(self._fetch, Allowance(partial(context.budget.spend, "requests"), reserved=1))
-                future = in_background(partial(fetch, token, interval, context.now), inherit=False)
-                running[future] = (pair, time.monotonic())
+                allowance = Allowance(partial(context.budget.spend, "requests"), reserved=1)
+                running[_in_background(partial(self._fetch, allowance, token, interval, context.now))] = (
+                    pair,
+                    time.monotonic(),
+                )
             if not running:
                 continue
             oldest = min(since for _, since in running.values())
@@ -232,21 +233,28 @@ class MarketReader:
             return Fetched(token, interval, error=error)
         except Exception as error:  # whatever a provider raises costs this token alone
             log.exception("Bars of %s failed unexpectedly.", token.symbol)
-            return Fetched(token, interval, error=Unforeseen.of(error, f"Bars of {token.symbol}"))
+            return Fetched(token, interval, error=Unforeseen.of(error))
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""
-        key, now = (fetched.token.symbol, fetched.interval), context.clock.now()
+        key, now, bars = (fetched.token.symbol, fetched.interval), context.clock.now(), fetched.bars
         before = self._later.pop(key, None)
-        pause, tries = getattr(fetched.error, "retry_after", None), 1
-        if fetched.bars is not None and len(fetched.bars.frame):
+        pause, tries = getattr(fetched.error or (bars and bars.problem), "retry_after", None), 1
+        if bars is not None and len(bars.frame) and not pause:
             due = expected_bar_close(fetched.token.kind, fetched.interval, context.now)
-            if fetched.bars.frame.index[-1].to_pydatetime() < due:
+            if bars.frame.index[-1].to_pydatetime() < due:
                 tries = before.tries + 1 if before is not None and before.error is None else 1
                 pause = min(self._settings.sleep_every_seconds * 2 ** min(tries, 10), LONGEST_PAUSE.total_seconds())
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
+
+
+def _in_background(work: Callable[[], Fetched]) -> Future[Fetched]:
+    """Start work that raises nothing in a thread of its own, which no exit waits for."""
+    future: Future[Fetched] = Future()
+    threading.Thread(target=lambda: future.set_result(work()), name="deeptrader-fetch", daemon=True).start()
+    return future
 
 
 def _hangs(who: str, seconds: float) -> SourceUnreachable:

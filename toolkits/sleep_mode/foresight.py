@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core.giving_way import give_way
+from ...core.settings import Settings
 from ...core.token import Token
 from ..khala.records import MarketAnalysis, Recall
 from .asks import MARKET, AskLog, Follow
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 STANDS = timedelta(hours=6)
 """How long a prediction stands before it is judged."""
+HOURS = STANDS.total_seconds() / 3_600
 MOST_PAIRS = 100
 LEAST_CHANCE = 0.08
 """Pairs below are not foreseen: they would be noise."""
@@ -50,6 +53,7 @@ PRIOR_SHARES: Mapping[str, float] = {
 }
 """How asks divide over topics while nothing is known. A belief too."""
 KEEP = 20_000
+NEVER = datetime.fromtimestamp(0, UTC)
 
 _MIGRATIONS = (
     """
@@ -72,8 +76,8 @@ class Foreseen:
     why: str
     chance: float
     prepared: tuple[str, ...] = ()
-    made_at: datetime | None = None
-    ends_at: datetime | None = None
+    made_at: datetime = NEVER
+    ends_at: datetime = NEVER
 
     @property
     def uses(self) -> float:
@@ -81,9 +85,10 @@ class Foreseen:
         return -math.log1p(-min(self.chance, 1 - 1e-9))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ForesightScore:
-    """How well asks were foreseen within a window. Shares are None where there is nothing to divide by."""
+    """How well asks were foreseen within a window; `by_topic` maps to asks and hits. Shares are None where there is
+    nothing to divide by."""
 
     since: datetime
     until: datetime
@@ -91,8 +96,7 @@ class ForesightScore:
     hits: int = 0
     predicted: int = 0
     came_true: int = 0
-    by_topic: Mapping[str, tuple[int, int]] | None = None
-    """Asks and hits by topic."""
+    by_topic: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def recall(self) -> float | None:
@@ -106,17 +110,9 @@ class ForesightScore:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "since": self.since.isoformat(),
-            "until": self.until.isoformat(),
-            "asked": self.asked,
-            "hits": self.hits,
-            "recall": self.recall,
-            "predicted": self.predicted,
-            "came_true": self.came_true,
-            "precision": self.precision,
-            "by_topic": {topic: {"asked": a, "hits": h} for topic, (a, h) in (self.by_topic or {}).items()},
-        }
+        topics = {topic: {"asked": asked, "hits": hits} for topic, (asked, hits) in self.by_topic.items()}
+        span = {"since": self.since.isoformat(), "until": self.until.isoformat()}
+        return asdict(self) | span | {"recall": self.recall, "precision": self.precision, "by_topic": topics}
 
 
 @dataclass(frozen=True)
@@ -150,21 +146,20 @@ class Foresight:
         self.suggest = suggest
         self._khala = khala
         self._journal = khala.journal
-        self._seen, self._chosen_at = -1, datetime.fromtimestamp(0, UTC)
+        self._seen, self._chosen_at = -1, NEVER
         self._journal.ensure("foresight", _MIGRATIONS)
 
     # Choosing
 
     def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
-        """Asks per hour expected about each token, by symbol, with what just asked questions let expect: what the
-        planner orders refreshes by."""
+        """Asks per hour that rest on each token, by symbol: those about it, about the market, and those that just asked
+        questions let expect. What the planner orders refreshes by."""
         rates = self.asks.rates(tokens)
         market = rates.pop(MARKET)
-        rates = {symbol: rate + market for symbol, rate in rates.items()}
         for (symbol, _topic), (uses, _why) in self._follow_ups().items():
             if symbol in rates:
-                rates[symbol] += uses / (STANDS.total_seconds() / 3_600)
-        return rates
+                rates[symbol] += uses / HOURS
+        return {symbol: rate + market for symbol, rate in rates.items()}
 
     def choose(
         self,
@@ -180,30 +175,20 @@ class Foresight:
             changed: symbol to what changed about it.
             suggested: pairs that a model expects.
         """
-        hours = STANDS.total_seconds() / 3_600
         rates = self.asks.rates(tokens)
-        shares = self.asks.shares(rates, PRIOR_SHARES)
-        uses: dict[tuple[str, str], float] = {}
-        why: dict[tuple[str, str], str] = {}
-        for symbol, rate in rates.items():
-            for topic, share in shares[symbol].items():
-                uses[symbol, topic] = rate * share * hours
-                why[symbol, topic] = "often asked"
-
-        def add(pair: tuple[str, str], more: float, reason: str) -> None:
+        expected: dict[tuple[str, str], tuple[float, str]] = {
+            (symbol, topic): (rates[symbol] * share * HOURS, "often asked")
+            for symbol, shares in self.asks.shares(rates, PRIOR_SHARES).items()
+            for topic, share in shares.items()
+        }
+        more = list(self._follow_ups().items())
+        more += [((s, t), (uses, what)) for s, what in (changed or {}).items() for t, uses in CHANGED_USES.items()]
+        more += [(pair, (SUGGESTED_USES, "suggested by the sleeping model")) for pair in suggested]
+        for pair, (uses, why) in more:
             if pair[0] in rates:
-                if more > uses.get(pair, 0.0):
-                    why[pair] = reason
-                uses[pair] = uses.get(pair, 0.0) + more
-
-        for pair, (more, reason) in self._follow_ups().items():
-            add(pair, more, reason)
-        for symbol, what in (changed or {}).items():
-            for topic, more in CHANGED_USES.items():
-                add((symbol, topic), more, what)
-        for pair in suggested:
-            add(pair, SUGGESTED_USES, "suggested by the sleeping model")
-        found = [Foreseen(*pair, why[pair], -math.expm1(-expected)) for pair, expected in uses.items()]
+                before = expected.get(pair, (0.0, ""))
+                expected[pair] = (before[0] + uses, why if uses > before[0] else before[1])
+        found = [Foreseen(*pair, why, -math.expm1(-uses)) for pair, (uses, why) in expected.items()]
         found = [pair for pair in found if pair.chance >= LEAST_CHANCE]
         return sorted(found, key=lambda pair: -pair.chance)[:MOST_PAIRS]
 
@@ -213,12 +198,10 @@ class Foresight:
         recent = self.asks.since(self.asks.clock.now() - FOLLOW_WITHIN)
         follows: Mapping[str, Sequence[Follow]] = self.asks.follows() if recent else {}
         for ask in recent:
-            for symbol in ask.tokens:
-                for follow in follows.get(ask.topic, ()):
-                    if follow.same_token:
-                        before = found.get((symbol, follow.topic), (0.0, ""))[0]
-                        more = before + FOLLOW_CHANCE * follow.share
-                        found[symbol, follow.topic] = (more, f"follows {ask.topic}, just asked")
+            for follow in follows.get(ask.topic, ()):
+                for symbol in ask.tokens if follow.same_token else ():
+                    uses = found.get((symbol, follow.topic), (0.0, ""))[0] + FOLLOW_CHANCE * follow.share
+                    found[symbol, follow.topic] = (uses, f"follows {ask.topic}, just asked")
         return found
 
     # The step of a cycle
@@ -232,61 +215,54 @@ class Foresight:
         self._seen, self._chosen_at = newest, now
         suggested = context.guarded("suggestions", lambda: list(self.suggest(context))) if self.suggest else ()
         known = self._khala.latest_many(self._khala.symbols())
-        present = set(context.only) or set(self._khala.universe())
-        tokens = [r.analysis.token for r in known.values() if r.analysis and (r.symbol in present or not present)]
+        present = set(context.only) or set(self._khala.universe()) or set(known)
+        tokens = [recall.analysis.token for recall in known.values() if recall.analysis and recall.symbol in present]
         chosen = self.choose(tokens, changed=changes(context, known), suggested=suggested or ())
-        kept = {
-            (pair.symbol, pair.topic): pair
-            for pair in self.standing()
-            if not context.only or pair.symbol in context.only  # an idle pass has no say on other tokens
-        }
-        chosen = [pair for pair in chosen if not context.only or pair.symbol in context.only]
-        found = [self._prepared(context, pair, known.get(pair.symbol), kept) for pair in chosen]
-        self._keep(found, kept)
+        standing = {(pair.symbol, pair.topic): pair for pair in self.standing()}
+        if context.only:  # an idle pass has no say on other tokens
+            chosen = [pair for pair in chosen if pair.symbol in present]
+            standing = {key: pair for key, pair in standing.items() if key[0] in present}
+        found = []
+        for pair in chosen:
+            before = standing.get((pair.symbol, pair.topic))
+            times = (before.made_at, before.ends_at) if before else (now, now + STANDS)
+            prepared = self._prepared(context, pair, known.get(pair.symbol))
+            found.append(replace(pair, prepared=prepared, made_at=times[0], ends_at=times[1]))
+        self._keep(found, standing)
         context.made["foreseen"] = len(found)
 
-    def _prepared(
-        self, context: CycleContext, pair: Foreseen, recall: Recall | None, kept: Mapping[tuple[str, str], Foreseen]
-    ) -> Foreseen:
+    def _prepared(self, context: CycleContext, pair: Foreseen, recall: Recall | None) -> tuple[str, ...]:
         give_way()
-        prepared = ["bars"] if recall is not None and recall.usable else []
-        report = recall.analysis.security if recall is not None and recall.analysis else None
-        if report is not None and context.now < report.expires_at:
+        if recall is None or recall.analysis is None:
+            return ()
+        prepared = ["bars"] if recall.usable else []
+        if recall.analysis.security is not None and context.now < recall.analysis.security.expires_at:
             prepared.append("security")
-        for preparer in self.preparers if recall is not None else ():
+        for preparer in self.preparers:
             if context.halted() is None and pair.uses >= preparer.at_least():
-                done = context.guarded(
-                    f"{preparer.name} of {pair.symbol}", lambda work=preparer.work: work(context, pair)
-                )
-                prepared += [preparer.name] if done else []
+                if context.guarded(f"{preparer.name} of {pair.symbol}", partial(preparer.work, context, pair)):
+                    prepared.append(preparer.name)
                 context.beat()
-        before = kept.get((pair.symbol, pair.topic))
-        now = self.asks.clock.now()
-        made_at, ends_at = (before.made_at, before.ends_at) if before else (now, now + STANDS)
-        return replace(pair, prepared=tuple(prepared), made_at=made_at, ends_at=ends_at)
+        return tuple(prepared)
 
-    def _keep(self, found: Sequence[Foreseen], kept: Mapping[tuple[str, str], Foreseen]) -> None:
-        """Write what is new or was prepared anew; what is no longer chosen ends now."""
+    def _keep(self, found: Sequence[Foreseen], standing: Mapping[tuple[str, str], Foreseen]) -> None:
+        """What is chosen again stays with its time; what is new begins; what is no longer chosen ends now."""
         now = self.asks.clock.now().timestamp()
-        chosen = {(pair.symbol, pair.topic): pair for pair in found}
+        chosen = {(pair.symbol, pair.topic) for pair in found}
+        rows = [
+            (p.symbol, p.topic, p.why, p.chance, json.dumps(p.prepared), p.made_at.timestamp(), p.ends_at.timestamp())
+            for p in found
+        ]
+        where = "WHERE symbol = ? AND topic = ? AND ends_at > ?"
         with self._journal.write(durable=False) as connection:
-            for key, pair in chosen.items():
-                row = (pair.why, pair.chance, json.dumps(pair.prepared))
-                if key in kept:
-                    connection.execute(
-                        "UPDATE foreseen SET why = ?, chance = ?, prepared = ? WHERE symbol = ? AND topic = ? "
-                        "AND ends_at > ?",
-                        (*row, *key, now),
-                    )
-                elif pair.made_at is not None and pair.ends_at is not None:
-                    connection.execute(
-                        "INSERT INTO foreseen (symbol, topic, why, chance, prepared, made_at, ends_at) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (*key, *row, pair.made_at.timestamp(), pair.ends_at.timestamp()),
-                    )
+            connection.executemany(f"DELETE FROM foreseen {where}", [(*key, now) for key in standing if key in chosen])
             connection.executemany(
-                "UPDATE foreseen SET ends_at = ? WHERE symbol = ? AND topic = ? AND ends_at > ?",
-                [(now, *key, now) for key in kept if key not in chosen],
+                f"UPDATE foreseen SET ends_at = ? {where}", [(now, *key, now) for key in standing if key not in chosen]
+            )
+            connection.executemany(
+                "INSERT INTO foreseen (symbol, topic, why, chance, prepared, made_at, ends_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
             connection.execute("DELETE FROM foreseen WHERE number <= (SELECT max(number) FROM foreseen) - ?", (KEEP,))
 
@@ -304,18 +280,16 @@ class Foresight:
         rows: dict[tuple[str, str], list[Foreseen]] = {}
         for row in self._select("ends_at >= ?", (since.timestamp(),)):
             rows.setdefault((row.symbol, row.topic), []).append(row)
-        asked = hits = 0
         by_topic: dict[str, tuple[int, int]] = {}
         true: set[int] = set()
         for ask in self.asks.since(since):
-            stood = [[row for row in rows.get(pair, ()) if _stood(row, ask.at)] for pair in ask.pairs]
+            stood = [[row for row in rows.get(pair, ()) if row.made_at <= ask.at < row.ends_at] for pair in ask.pairs]
             true |= {id(row) for found in stood for row in found}
-            hit = all(stood)
-            asked, hits = asked + 1, hits + hit
-            before = by_topic.get(ask.topic, (0, 0))
-            by_topic[ask.topic] = (before[0] + 1, before[1] + hit)
-        judged = [row for found in rows.values() for row in found if _over(row, until) or id(row) in true]
-        return ForesightScore(since, until, asked, hits, len(judged), len(true), by_topic)
+            asked, hits = by_topic.get(ask.topic, (0, 0))
+            by_topic[ask.topic] = (asked + 1, hits + all(stood))
+        judged = sum(row.ends_at <= until or id(row) in true for found in rows.values() for row in found)
+        asked, hits = (sum(counts[place] for counts in by_topic.values()) for place in (0, 1))
+        return ForesightScore(since, until, asked, hits, judged, len(true), by_topic)
 
     def _select(self, where: str, values: tuple) -> list[Foreseen]:
         with self._journal.read() as connection:
@@ -328,40 +302,26 @@ class Foresight:
         ]
 
 
-def _stood(row: Foreseen, at: datetime) -> bool:
-    return row.made_at is not None and row.ends_at is not None and row.made_at <= at < row.ends_at
-
-
-def _over(row: Foreseen, now: datetime) -> bool:
-    return row.ends_at is not None and row.ends_at <= now
-
-
 def changes(context: CycleContext, known: Mapping[str, Recall]) -> dict[str, str]:
-    """What this cycle found changed about each token it published, in some words: signal, zone, verdict, a new high."""
+    """What this cycle found changed about each token it published, in some words: signal, zone or security verdict."""
     found: dict[str, str] = {}
     for symbol in context.published():
         before, now = context.recalls.get((symbol, "1d")), known.get(symbol)
-        old, new = before.analysis if before else None, now.analysis if now else None
-        if old is None or new is None:
+        if before is None or now is None or before.analysis is None or now.analysis is None:
             continue
-        for what, was, is_ in (
-            ("signal", old.signal.action, new.signal.action),
-            ("zone", _zone(old, context), _zone(new, context)),
-            (
-                "security",
-                old.security.verdict if old.security else None,
-                new.security.verdict if new.security else None,
-            ),
-        ):
-            if was != is_:
-                found[symbol] = f"{what} changed from {was} to {is_}"
-                break
+        was, is_now = _marks(before.analysis, context.settings), _marks(now.analysis, context.settings)
+        changed = [f"{what} changed from {was[what]} to {is_now[what]}" for what in was if was[what] != is_now[what]]
+        if changed:
+            found[symbol] = changed[0]
     return found
 
 
-def _zone(analysis: MarketAnalysis, context: CycleContext) -> str | None:
+def _marks(analysis: MarketAnalysis, settings: Settings) -> dict[str, str | None]:
     rsi = analysis.value("rsi_14")
-    if rsi is None:
-        return None
-    settings = context.settings
-    return "oversold" if rsi < settings.rsi_oversold else "overbought" if rsi > settings.rsi_overbought else "neutral"
+    zone = None
+    if rsi is not None:
+        zone = (
+            "oversold" if rsi < settings.rsi_oversold else "overbought" if rsi > settings.rsi_overbought else "neutral"
+        )
+    security = analysis.security.verdict if analysis.security else None
+    return {"signal": analysis.signal.action, "zone": zone, "security": security}

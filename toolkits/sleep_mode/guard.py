@@ -11,32 +11,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, Unforeseen
-from .context import LEASE_LOST, HeldLease
+from .context import LEASE_LOST
 from .controls import Controls
 from .lease import Grant, Holder, Lease
 from .report import CycleReport
 
 if TYPE_CHECKING:
-    from ...core.settings import Settings
+    from .cycle import SleepCycle
 
 log = logging.getLogger(__name__)
-
-
-class Cycle(Protocol):
-    """What the guard needs of a `SleepCycle`."""
-
-    settings: Settings
-
-    def run(
-        self,
-        now: datetime | None = None,
-        *,
-        only: Sequence[str] = (),
-        lease: HeldLease | None = None,
-        stopped: Callable[[], str | None] = ...,
-    ) -> CycleReport: ...
-
-    def stop(self) -> None: ...
 
 
 class CycleRecorder(Protocol):
@@ -74,7 +57,7 @@ class CycleGuard:
     """Runs a cycle under the lease of its store. `recorder` is told of every report and of every failure."""
 
     def __init__(
-        self, cycle: Cycle, *, lease: Lease, controls: Controls, recorder: CycleRecorder | None = None
+        self, cycle: SleepCycle, *, lease: Lease, controls: Controls, recorder: CycleRecorder | None = None
     ) -> None:
         self.cycle = cycle
         self.lease = lease
@@ -142,7 +125,7 @@ class CycleGuard:
             return self._failed(error)
         except Exception as error:  # a bug in one cycle must not end months of cycles
             log.exception("Sleep cycle failed unexpectedly.")
-            return self._failed(Unforeseen.of(error, "The sleep cycle"))
+            return self._failed(Unforeseen.of(error))
         grant.finished = not only and not self._stopping.is_set()
         if self._recorder is not None and not grant.lost:
             try:

@@ -15,11 +15,12 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import LeaseLost, StoreError
@@ -43,7 +44,7 @@ _MIGRATIONS = (
         last_begun REAL          -- when the newest work that was finished had begun
     ) WITHOUT ROWID;
     """,
-    "ALTER TABLE leases ADD COLUMN process TEXT",  # tells a process from a later one with its number, see `this_process`
+    "ALTER TABLE leases ADD COLUMN process TEXT",  # as `this_process`
 )
 _HELD = "owner, host, pid, acquired_at, heartbeat_at, expires_at, process"
 
@@ -153,10 +154,9 @@ class Lease:
             ).rowcount
         return changed == 1
 
-    def _held_by(self, grant: Grant) -> bool:
-        """Asked inside a write transaction of the caller, which nobody can take the lease in the middle of."""
-        with self._journal.read() as connection:
-            row = connection.execute("SELECT owner, fence FROM leases WHERE name = ?", (self.name,)).fetchone()
+    def _held_by(self, grant: Grant, connection: Any) -> bool:
+        with self._journal.read() if connection is None else nullcontext(connection) as asked:
+            row = asked.execute("SELECT owner, fence FROM leases WHERE name = ?", (self.name,)).fetchone()
         return row is not None and (row[0], row[1]) == (grant.owner, grant.fence)
 
     def _release(self, grant: Grant, *, finished: bool) -> None:
@@ -207,9 +207,10 @@ class Grant:
             if since >= self._lease.seconds:
                 self._lose()
 
-    def check(self) -> None:
-        """Raises LeaseLost unless the lease is still ours; for the inside of a write transaction."""
-        if not self.lost and not self._lease._held_by(self):
+    def check(self, connection: Any = None) -> None:
+        """Raises LeaseLost unless the lease is still ours. Asked inside a write transaction, on its `connection`, which
+        nobody can take the lease in the middle of."""
+        if not self.lost and not self._lease._held_by(self, connection):
             self._lose()
         if self.lost:
             raise LeaseLost(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, VerificationFailed
+from ...core.errors import BudgetExceeded, LeaseLost, StoreError, VerificationFailed
 from ...core.giving_way import give_way
 from ...core.market import Quote
 from ...core.metering import Allowance, metered
@@ -68,7 +68,8 @@ class Refresher:
                 _failed(context, item, fetched)
             else:
                 security = self._security(context, item.token)
-                material = Material(fetched.bars, quotes.get(item.token.symbol), security)
+                absent = "no_provider" if context.security is None else "not_checked"
+                material = Material(fetched.bars, quotes.get(item.token.symbol), security, absent)
                 batch.append(_Ready(item, material, fetched.new))
             context.progress("refresh", done, len(items), fetched.token.symbol)
             if len(batch) >= BATCH:
@@ -95,9 +96,8 @@ class Refresher:
                 return known
             except StoreError:
                 raise
-            except Exception as error:  # whatever a source raises costs this check alone
-                typed = error if isinstance(error, DeepTraderError) else context.unforeseen(error, str(token))
-                context.problems.append(f"security of {token.symbol}: {typed}")
+            except Exception as error:  # noqa: BLE001 - typed and logged: it costs this check alone
+                context.problems.append(f"security of {token.symbol}: {context.typed(error, token.symbol)}")
                 return known
             if found is None or (found.verdict == "unknown" and known is not None and known.verdict != "unknown"):
                 return known
@@ -123,7 +123,7 @@ class Refresher:
     # Publication
 
     def _publish(self, context: CycleContext, batch: Sequence[_Ready]) -> None:
-        """Compute a batch, write it, then verification and the pointers in one transaction, then what it leaves behind."""
+        """Compute a batch and write it, then verification and the pointers in one transaction, then what is left."""
         with context.step("figures"):
             made = build_analyses([r.material for r in batch], settings=context.settings, now=context.now)
         good: list[tuple[_Ready, MarketAnalysis]] = []
@@ -131,8 +131,6 @@ class Refresher:
             if isinstance(analysis, MarketAnalysis):
                 good.append((ready, analysis))
                 continue
-            if analysis.__cause__ is not None and not isinstance(analysis.__cause__, DeepTraderError):
-                context.unforeseen(analysis.__cause__, str(ready.item.token))  # type: ignore[arg-type]
             refused = isinstance(analysis, VerificationFailed)
             context.outcome(ready.item, "refused" if refused else "failed", error=analysis)
         if not good:
@@ -190,7 +188,7 @@ def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> i
     if not new.any():
         return 0
     if new.sum() == 1 and frame.index[new][0] == analysis.bar_close:
-        figures = {name: figure.value for name, figure in analysis.figures.items() if not figure.forming}
+        figures = {name: figure.value for name, figure in analysis.all_figures.items() if not figure.forming}
         return khala.add_situations(bars.token, bars.interval, [(analysis.bar_close, analysis.price, figures)])
     return khala.add_situations(bars.token, bars.interval, _past_rows(bars, new))
 

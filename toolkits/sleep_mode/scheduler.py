@@ -1,10 +1,9 @@
-"""When to sleep: on ticks aligned to the clock, early when the market moves, later when everything fails.
+"""When to sleep: on ticks aligned to the clock, early when the market moves, when the team rests, later when all fails.
 
 The loop is our own, one thread and one event, since what makes it more than a timer is what timers do not have: the
 lease across processes, ticks that another process has done already, waking on events, quiet time, the kill switch, and
-a clock and a wait that a simulation can replace. croniter comes only with AgentOS and APScheduler would add a job
-store to replace by ours, so neither would make it smaller. The same loop serves the command line (`run_forever`), a
-program (`start` and `stop`) and AgentOS (`lifespan`); it runs in a thread of its own, so that no event loop waits.
+a clock and a wait that a simulation can replace. The same loop serves the command line (`run_forever`), a program
+(`start` and `stop`) and AgentOS (`lifespan`); it runs in a thread of its own, so that no event loop waits.
 """
 
 from __future__ import annotations
@@ -36,14 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK, IDLE = "tick", "the team fell quiet"
-JITTER_SHARE = 0.03
-LONGEST_JITTER_SECONDS = 15.0
+AT_WORK = "the team went to work"
 FIRST_TIDY = timedelta(hours=1)
 TIDY_EVERY = timedelta(days=1)
 TRIM_EVERY = timedelta(hours=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
-AT_WORK = "the team went to work"
 
 SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
 
@@ -75,23 +72,18 @@ class Ticks:
 
     `tick` is the next one to be done and `due` when to do it. However many ticks pass undone, one cycle does them all;
     the others are counted in `missed`.
-
-    Args:
-        every: seconds between ticks.
-        jitter: the longest delay in seconds; None: three percent of the period, 15 s at most.
     """
 
-    def __init__(self, every: float, *, jitter: float | None, rng: random.Random, now: datetime) -> None:
+    def __init__(self, every: float, jitter: float | None, rng: random.Random, now: datetime) -> None:
         self.every = timedelta(seconds=every)
         self.missed = 0
-        self._jitter = min(LONGEST_JITTER_SECONDS, JITTER_SHARE * every) if jitter is None else jitter
+        self._jitter = min(15.0, 0.03 * every) if jitter is None else jitter
         self._rng = rng
         self.restart(now)
 
     def restart(self, now: datetime, *, at_once: bool = False) -> None:
         """Begin anew: with the tick that is under way if `at_once`, otherwise with the next one."""
-        self.tick = self.floor(now)
-        self.due = now
+        self.tick, self.due = self.floor(now), now
         if not at_once:
             self._next(now)
 
@@ -117,28 +109,22 @@ class Ticks:
 
 
 class Backoff:
-    """Counts failures in a row. From the `patience`-th on the pause between two attempts doubles, up to `longest`.
+    """Counts failures in a row. From the `patience`-th on the pause between two attempts doubles, from twice the usual
+    `period` (seconds) up to `longest`."""
 
-    Args:
-        period: the usual time between attempts, in seconds; the first pause is twice that.
-    """
-
-    def __init__(self, period: float, *, patience: int, longest: float) -> None:
+    def __init__(self, period: float, patience: int, longest: float) -> None:
         self.failures = 0
         self.until: datetime | None = None
-        self._period = period
-        self._patience = patience
-        self._longest = longest
+        self._period, self._patience, self._longest = period, patience, longest
 
-    def failed(self, now: datetime) -> float:
-        """Note a failure; returns the seconds to pause, 0 while patience lasts."""
+    def failed(self, now: datetime) -> None:
+        """Note a failure."""
         self.failures += 1
         excess = self.failures - self._patience
-        if excess < 0:
-            return 0.0
-        pause = min(self._longest, self._period * 2 ** min(excess + 1, 20))
-        self.until = now + timedelta(seconds=pause)
-        return pause
+        if excess >= 0:
+            pause = min(self._longest, self._period * 2 ** min(excess + 1, 20))
+            self.until = now + timedelta(seconds=pause)
+            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self.failures, pause)
 
     def succeeded(self) -> None:
         """Forget all failures."""
@@ -156,7 +142,7 @@ class SleepScheduler:
         cycle: what is run.
         every: period in seconds, aligned to UTC midnight; None takes `sleep_every_seconds` of the cycle's settings.
         jitter: up to this many seconds, drawn from `rng`, are added to each tick, so that many installations do not ask
-            a source in the same second. None: three percent of the period, 15 s at most. See `Ticks`.
+            a source in the same second. None: three percent of the period, 15 s at most.
         lease, controls: those of the cycle's store by default, by the machine's clock.
         recorder: told of each report and each failure; the ledger.
         quiet: the `QuietTime` the cycle was given as `team`; expensive work that found no quiet time gets a cycle as
@@ -197,7 +183,7 @@ class SleepScheduler:
         journal = cycle.khala.journal
         self._clock: Clock = clock or SystemClock()
         every = every or cycle.settings.sleep_every_seconds
-        self._ticks = Ticks(every, jitter=jitter, rng=rng or random.Random(), now=self._clock.now())
+        self._ticks = Ticks(every, jitter, rng or random.Random(), self._clock.now())
         self.controls = controls or Controls(journal, clock=self._clock)
         self.lease = lease or Lease(journal, seconds=cycle.settings.lease_seconds, clock=self._clock)
         self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
@@ -208,7 +194,7 @@ class SleepScheduler:
         self._watch_every = watch_every
         self._tidy = tidy
         self._poll = poll
-        self._backoff = Backoff(every, patience=patience, longest=longest_pause)
+        self._backoff = Backoff(every, patience, longest_pause)
         self._run_at_start = run_at_start
         self._waiter = waiter
         self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, every / 2))
@@ -220,9 +206,8 @@ class SleepScheduler:
         self._thread: threading.Thread | None = None
         self._paused = False
         self._state: SchedulerState = "stopped"
-        self._next_look: datetime | None = None
+        self._next_look = self._next_trim = self._clock.now()
         self._next_tidy = self._clock.now() + FIRST_TIDY
-        self._next_trim = self._clock.now()
         self._wake: tuple[str, datetime] | None = None
         self._woken_by: str | None = None
         self._wanted: datetime | None = None
@@ -240,17 +225,16 @@ class SleepScheduler:
     def start(self) -> None:
         """Run in a background thread until `stop`. Starting a running scheduler changes nothing."""
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
-                return
-            self._begin()
-            self._thread = threading.Thread(target=self._loop, name="deeptrader-sleep", daemon=True)
-            self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._begin()
+                self._thread = threading.Thread(target=self._loop, name="deeptrader-sleep", daemon=True)
+                self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> bool:
         """End the loop. A running cycle publishes what it has computed and ends; True when all ended in time.
 
         False: something still hangs in a request. It ends with what it has when that returns; if the process ends
-        first, its lease runs out by itself.
+        first, its lease is free at once on this host, and runs out on others.
         """
         self._ask_to_stop()
         thread = self._thread
@@ -258,7 +242,7 @@ class SleepScheduler:
             return True
         thread.join(timeout)
         if thread.is_alive():
-            log.error("The sleep scheduler did not end within %.0f s; its lease runs out by itself.", timeout)
+            log.error("The sleep scheduler did not end within %.0f s.", timeout)
             return False
         self._thread = None
         return True
@@ -374,8 +358,7 @@ class SleepScheduler:
                 try:
                     seconds = self._step()
                 except Exception as error:  # the store, or a bug: back off, and go on for months
-                    if not isinstance(error, DeepTraderError):
-                        log.error("The sleep scheduler failed unexpectedly.", exc_info=error)
+                    log.error("The sleep scheduler failed.", exc_info=not isinstance(error, DeepTraderError) and error)
                     self._failed(error)
                     seconds = self._poll
                 if until is not None:
@@ -391,7 +374,8 @@ class SleepScheduler:
     def _step(self) -> float:
         """Do what is due; returns the seconds until there may be something to do again."""
         now = self._clock.now()
-        self._realign(now)
+        self._ticks.realign(now)
+        self._next_look = min(self._next_look, now + timedelta(seconds=self._watch_every))
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
@@ -412,15 +396,12 @@ class SleepScheduler:
         holder = self.lease.holder()
         if holder is not None:
             return self._rest("standby", holder.expires_at)
-        self._run(reason, since)
+        self._state, self._woken_by = "running", None if reason == TICK else reason
+        if reason == IDLE:
+            self._idle_pass()
+        else:
+            self._run(since)
         return 0.0
-
-    def _realign(self, now: datetime) -> None:
-        """After the clock was set back, do not wait until it has caught up."""
-        self._ticks.realign(now)
-        ahead = timedelta(seconds=self._watch_every)
-        if self._next_look is not None and self._next_look > now + ahead:
-            self._next_look = now + ahead
 
     def _reason(self, now: datetime) -> tuple[str, datetime] | None:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
@@ -432,9 +413,9 @@ class SleepScheduler:
             return "quiet time", now
         if self._rested():
             return IDLE, now
-        if self._watch is not None and self._next_look is not None and now >= self._next_look:
+        if self._watch is not None and now >= self._next_look:
             self._next_look = now + timedelta(seconds=self._watch_every)
-            reason = self._look()
+            reason = self._look(self._watch)
             if reason is not None:
                 self.wake(reason)
         with self._lock:
@@ -452,24 +433,19 @@ class SleepScheduler:
             return False
         return rested >= self.guard.cycle.settings.idle_after_seconds
 
-    def _look(self) -> str | None:
-        assert self._watch is not None
+    @staticmethod
+    def _look(watch: Callable[[], str | None]) -> str | None:
         try:
-            return self._watch()
-        except SourceError as error:
-            log.warning("The look between two cycles failed: %s", error)
+            return watch()
         except DeepTraderError as error:
-            log.info("No look between two cycles: %s", error)
-        return None
+            level = logging.WARNING if isinstance(error, SourceError) else logging.INFO
+            log.log(level, "No look between two cycles: %s", error)
+            return None
 
-    def _run(self, reason: str, since: datetime) -> None:
+    def _run(self, since: datetime) -> None:
         begun = self._clock.now()
-        self._state, self._woken_by = "running", None if reason == TICK else reason
         if self._quiet is not None:
             self._quiet.unmet = False  # set again by expensive work that finds no quiet time in this cycle
-        if reason == IDLE:
-            self._idle_pass()
-            return
         attempt = self.guard.run(since=since)
         if attempt.state in ("held", "killed"):
             return  # nothing is settled; the next step finds out what to do
@@ -483,34 +459,33 @@ class SleepScheduler:
         if self._clock.now() >= self._next_trim:
             self._next_trim = self._clock.now() + TRIM_EVERY
             return_freed_memory()
-        if self._tidy is not None and self._clock.now() >= self._next_tidy:
-            self._tidy_up(self._tidy)
+        self._tidy_up()
 
     def _idle_pass(self) -> None:
-        assert self._quiet is not None and self._talked_about is not None
+        if self._quiet is None or self._talked_about is None:
+            return
         activity = self._quiet.activity
         self._rested_since = activity.idle_since
         only = self._talked_about()
         if only:
-            attempt = self.guard.run(only=only, stopped=lambda: AT_WORK if activity.busy else None)
-            if attempt.state in ("ran", "failed"):
-                self._settle(attempt)
+            self._settle(self.guard.run(only=only, stopped=lambda: AT_WORK if activity.busy else None))
 
-    def _tidy_up(self, tidy: Callable[[], object]) -> None:
+    def _tidy_up(self) -> None:
+        if self._tidy is None or self._clock.now() < self._next_tidy:
+            return
         if self._quiet is not None and not self._quiet.now():
             return
         self._next_tidy = self._clock.now() + TIDY_EVERY
         try:
-            log.info("Tidied up: %s", tidy())
+            log.info("Tidied up: %s", self._tidy())
         except DeepTraderError as error:
             log.error("Tidying up failed, it is tried again in a day: %s", error)
 
     def _settle(self, attempt: Attempt) -> None:
-        if attempt.state == "done":
+        if attempt.state not in ("ran", "failed"):
             return
         self._cycles += 1
-        if attempt.report is not None:
-            self._last_report = attempt.report
+        self._last_report = attempt.report or self._last_report
         if attempt.barren:
             self._failed(attempt.error)
             return
@@ -519,9 +494,7 @@ class SleepScheduler:
 
     def _failed(self, error: Exception | None) -> None:
         self._last_error = str(error) if error else "Every token failed."
-        pause = self._backoff.failed(self._clock.now())
-        if pause:
-            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self._backoff.failures, pause)
+        self._backoff.failed(self._clock.now())
 
     def _rest(self, state: SchedulerState, until: datetime | None = None) -> float:
         self._state = state

@@ -14,6 +14,7 @@ from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS, figure_label, figure_text
+from ..token_security.policy import may_recommend
 from .statements import Statement, fact_name
 
 Order = Literal["lowest", "highest"]
@@ -115,17 +116,13 @@ def belongs(analysis: MarketAnalysis, screen: Screen, settings: Settings) -> boo
 
 
 def passes_security(analysis: MarketAnalysis, settings: Settings) -> bool:
-    """Whether the security settings let this token be recommended; an exchange-listed equity has no contract."""
-    if analysis.security is None:
-        return analysis.token.kind == "equity"
-    return analysis.security.verdict in settings.security_allowed_verdicts
+    """Whether the security policy lets this token be recommended for buying."""
+    return may_recommend(analysis.security, settings).allowed
 
 
 def verdict_of(analysis: MarketAnalysis) -> Verdict | Literal["not checked"]:
     """The verdict in the analysis; "not checked" where there is none."""
-    if analysis.security is not None:
-        return analysis.security.verdict
-    return "not_applicable" if analysis.token.kind == "equity" else "not checked"
+    return analysis.security.verdict if analysis.security is not None else "not checked"
 
 
 def _verdict_fits(analysis: MarketAnalysis, wanted: Passing, settings: Settings) -> bool:

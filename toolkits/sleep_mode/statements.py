@@ -19,6 +19,7 @@ from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ..khala.records import MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_label, figure_text
+from ..token_security.policy import verdict_line
 
 Leaning = Literal["bullish", "bearish", "neutral"]
 
@@ -356,20 +357,14 @@ def _signal(v: View) -> Said:
 
 
 @statement("security")
-def _security(v: View) -> Said | None:
+def _security(v: View) -> Said:
     report = v.security
-    if report is None:
-        if v.analysis.token.kind == "equity":
-            return Said(f"{v.symbol} is an exchange-listed equity: there is no contract to check.", weight=0.1)
-        return Said(f"The security of {v.symbol} is unknown: it was never checked.", (), "bearish", 0.7)
-    verdict = report.verdict.replace("_", " ")
-    score = f", score {report.score:.0f} of 100" if report.score is not None else ""
-    why = f": {'; '.join(report.reasons[:2])}" if report.reasons and report.verdict != "safe" else ""
-    text = f"The security verdict on {v.symbol} is {verdict}{score}{why} (checked {time_text(report.checked_at)})."
-    more = {"security": report.score} if report.score is not None else {}
-    weight = {"danger": 1.0, "unknown": 0.7, "caution": 0.6}.get(report.verdict, 0.15)
-    leaning: Leaning = "bearish" if report.verdict in ("danger", "unknown", "caution") else "neutral"
-    return Said(text, (), leaning, weight, more, report.checked_at)
+    text = verdict_line(report, v.settings).replace("Security", f"Security of {v.symbol}", 1)
+    verdict = report.verdict if report else "unknown"
+    weight = {"danger": 1.0, "unknown": 0.7, "caution": 0.6}.get(verdict, 0.15)
+    leaning: Leaning = "bearish" if verdict in ("danger", "unknown", "caution") else "neutral"
+    more = {"security": report.score} if report and report.score is not None else {}
+    return Said(text, (), leaning, weight, more, report.checked_at if report else None)
 
 
 @statement("levels")
@@ -390,9 +385,7 @@ def _levels(v: View) -> Said | None:
 
 def level_text(meaning: str) -> str:
     """What a price level is, so that no reader takes it for the figure it belongs to."""
-    if meaning.startswith("RSI(14) at "):
-        return f"the price at which RSI(14) would be {meaning.removeprefix('RSI(14) at ')}"
-    return f"the {meaning.replace('EMA 200', 'EMA(200)')}"
+    return meaning if meaning.startswith("the ") else f"the {meaning}"
 
 
 @statement("stop")
@@ -452,7 +445,7 @@ def _similar(v: View) -> Said | None:
 
 @statement("absent")
 def _absent(v: View) -> Said | None:
-    figures = v.analysis.figures
+    figures = v.analysis.all_figures
     reasons: dict[str, list[str]] = {}
     for name, figure in figures.items():
         if figure.absent:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...core.market import Quote
 from ...core.metering import Allowance, metered
-from ...core.token import Interval, Token
+from ...core.token import Token
 from ..khala import Khala
 from ..market_data.protocol import MarketProvider
 from .budgets import BudgetBook
@@ -23,18 +23,10 @@ class PriceWatch:
         budgets: pays for each look before it is made; None: looks are free.
     """
 
-    def __init__(
-        self,
-        market: MarketProvider,
-        khala: Khala,
-        *,
-        budgets: BudgetBook | None = None,
-        interval: Interval = "1d",
-    ) -> None:
+    def __init__(self, market: MarketProvider, khala: Khala, *, budgets: BudgetBook | None = None) -> None:
         self._market = market
         self._khala = khala
         self._budgets = budgets if market.id not in LOCAL_MARKETS else None
-        self._interval: Interval = interval
         self._woken: dict[str, str] = {}
 
     def __call__(self) -> str | None:
@@ -50,7 +42,9 @@ class PriceWatch:
         if not tokens:
             return None
         self._khala.observe(self._quotes(tokens))
-        return self._reason(tokens)
+        found = sorted(self._reasons(tokens), key=lambda reason: -reason[0])
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return found[0][1] + more if found else None
 
     def _quotes(self, tokens: Sequence[Token]) -> Iterable[Quote]:
         budgets = self._budgets
@@ -66,22 +60,16 @@ class PriceWatch:
             budgets.charge("requests", more, limited=False)
         return batch.quotes.values()
 
-    def _reason(self, tokens: Sequence[Token]) -> str | None:
+    def _reasons(self, tokens: Sequence[Token]) -> Iterator[tuple[float, str]]:
         settings, now = self._khala.settings, self._khala.clock.now()
-        found: list[tuple[float, str]] = []
-        for symbol, recall in self._khala.latest_many(tokens, interval=self._interval).items():
+        for symbol, recall in self._khala.latest_many(tokens).items():
             if recall.analysis is None or self._woken.get(symbol) == recall.analysis.analysis_id:
                 continue
             if is_shock(recall, settings, now):
                 moved = bands_moved(recall, settings.price_band_atr)
-                found.append((abs(moved), f"{symbol} moved {moved:+.1f} bands"))
+                yield abs(moved), f"{symbol} moved {moved:+.1f} bands"
             elif any(reason.code == "security_changed" for reason in recall.reasons):
-                found.append((float("inf"), f"security of {symbol} changed"))
+                yield float("inf"), f"security of {symbol} changed"
             else:
                 continue
             self._woken[symbol] = recall.analysis.analysis_id
-        if not found:
-            return None
-        found.sort(key=lambda pair: -pair[0])
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return found[0][1] + more

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InvalidInput, SourceUnreachable
 from .guard import Attempt, CycleGuard
-from .report import CycleReport
 
 if TYPE_CHECKING:
     from agno.workflow import Workflow
@@ -97,38 +97,32 @@ def schedule_sleep(db: Any, *, every_minutes: int = 5, workflow_id: str = WORKFL
 
 def told(attempt: Attempt) -> str:
     """An attempt in one sentence."""
-    if attempt.report is not None:
-        return _summary(attempt.report)
+    report = attempt.report
+    if report is not None:
+        counts = Counter(outcome.outcome for outcome in report.outcomes)
+        did = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing to do"
+        stopped = f" Stopped early: {report.stopped_by}." if report.stopped_by else ""
+        return f"Cycle {report.cycle_id} in {report.seconds:.1f} s: {did}.{stopped}"
     if attempt.holder is not None:
         return f"Process {attempt.holder.pid} on {attempt.holder.host} is running a cycle."
-    if attempt.state == "done":
-        return "A cycle was finished a moment ago."
-    return "No cycle: the kill switch is on."
-
-
-def _summary(report: CycleReport) -> str:
-    names = ("published", "unchanged", "kept", "deferred", "failed", "refused")
-    counts = ", ".join(f"{count} {name}" for name in names if (count := report.count(name)))  # type: ignore[arg-type]
-    stopped = f" Stopped early: {report.stopped_by}." if report.stopped_by else ""
-    return f"Cycle {report.cycle_id} in {report.seconds:.1f} s: {counts or 'nothing to do'}.{stopped}"
+    return "A cycle was finished a moment ago." if attempt.state == "done" else "No cycle: the kill switch is on."
 
 
 async def _prune(db: Any, workflow_id: str, session_id: str) -> None:
     """Keep the newest runs of our session and a week of our schedule's history."""
-    found = await _value(db.get_runs(session_id=session_id, workflow_id=workflow_id, deserialize=False))
+
+    async def value(result: Any) -> Any:
+        return await result if inspect.isawaitable(result) else result
+
+    found = await value(db.get_runs(session_id=session_id, workflow_id=workflow_id, deserialize=False))
     runs = found[0] if isinstance(found, tuple) else found
     old = sorted(runs or (), key=lambda run: run.get("created_at") or 0, reverse=True)[KEEP_RUNS:]
     if old:
-        await _value(db.delete_runs([run["run_id"] for run in old]))
+        await value(db.delete_runs([run["run_id"] for run in old]))
     try:
-        schedule = await _value(db.get_schedule_by_name(workflow_id))
+        schedule = await value(db.get_schedule_by_name(workflow_id))
     except NotImplementedError:  # a database without schedules
         return
     if schedule is not None:
         before = int(time.time() - KEEP_SCHEDULE_RUNS.total_seconds())
-        await _value(db.delete_schedule_runs(schedule["id"], before=before))
-
-
-async def _value(result: Any) -> Any:
-    """The result of a database call, synchronous or not."""
-    return await result if inspect.isawaitable(result) else result
+        await value(db.delete_schedule_runs(schedule["id"], before=before))

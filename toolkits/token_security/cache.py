@@ -1,100 +1,82 @@
-"""Reports kept until they run out, so that a second look costs nothing.
+"""Reports kept until they run out, so that a second look costs nothing, and the provider that settings describe.
 
-How long: 24 hours, 6 for caution and for a source that lacks data, 15 minutes for a look-up that failed (settings
-`security_ttl_hours`, `security_ttl_hours_caution`, `security_retry_minutes`); each report carries its own end. A report
-that is in date is never replaced by a failed look-up.
+Each report carries its own end. A failed look-up never replaces a finding that is in date, and never a danger at all; a
+report from the future (a clock was set back) is asked for anew, and stands in no newer one's way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cachetools import LRUCache
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import StoreReadOnly
+from ...core.errors import InvalidInput, StoreReadOnly
 from ...core.security import SecurityReport
-from ...core.token import Token
-from .chains import checked_contract
-from .merged import CompositeSecurity
-from .protocol import SecurityProvider
+from ...core.settings import Settings, load_settings
+from ...core.token import Contract, Token
+from .contracts import ContractBook, PlatformList, checked_contract
+from .goplus import GoPlus
+from .http import run_sync
+from .protocol import CompositeSecurity, SecurityProvider
+from .second_opinions import HoneypotIs, RugCheck
+from .simulated import RecordedSecurity, SimulatedSecurity
 
-
-class ReportStore(Protocol):
-    """Where reports are kept, by symbol or by `chain:address`."""
-
-    def get(self, key: str) -> SecurityReport | None: ...
-
-    def put(self, key: str, report: SecurityReport) -> None: ...
-
-
-class SecurityShelf(Protocol):
-    """The part of Khala that keeps security reports."""
-
-    def security(self, token: str, /) -> SecurityReport | None: ...
-
-    def set_security(self, symbol: str, report: SecurityReport, /) -> object: ...
+if TYPE_CHECKING:
+    from ..khala import Khala
+    from ..market_data.protocol import MarketProvider
 
 
 class MemoryReports:
-    """Reports in memory, the most recently used `limit` of them."""
+    """Reports in memory by symbol or by `chain:address`, the most recently used `limit` of them."""
 
     def __init__(self, limit: int = 1_000) -> None:
-        self._reports: OrderedDict[str, SecurityReport] = OrderedDict()
-        self._limit = limit
+        self._reports: LRUCache[str, SecurityReport | None] = LRUCache(limit)
         self._lock = threading.Lock()
 
     def get(self, key: str) -> SecurityReport | None:
         with self._lock:
-            report = self._reports.get(key)
-            if report is not None:
-                self._reports.move_to_end(key)
-            return report
+            return self._reports.get(key)
 
-    def put(self, key: str, report: SecurityReport) -> None:
+    def put(self, key: str, report: SecurityReport | None) -> None:
         with self._lock:
             self._reports[key] = report
-            self._reports.move_to_end(key)
-            while len(self._reports) > self._limit:
-                self._reports.popitem(last=False)
 
 
 class KhalaReports:
-    """Reports in Khala, which outlives the process and notices when a finding changes.
+    """Reports in Khala (or in what a function opens when it is first needed), by symbol, across processes.
 
-    Khala keeps reports by symbol. Two kinds stay in memory: those about a bare contract, which have no symbol, and
-    unknown ones that would take the place of a finding, since old evidence, dated as it is, says more than none.
-
-    Args:
-        khala: the memory, or a function that opens it when it is first needed.
+    In memory stay those about a bare contract, which have no symbol, and those that Khala cannot write or, holding one
+    from the future, would not take for the newest.
     """
 
-    def __init__(self, khala: SecurityShelf | Callable[[], SecurityShelf]) -> None:
-        self._khala = khala
-        self._here = MemoryReports()
+    def __init__(self, khala: Khala | Callable[[], Khala]) -> None:
+        self._khala, self._here = khala, MemoryReports()
 
     def get(self, key: str) -> SecurityReport | None:
         here = self._here.get(key)
-        if ":" in key:
-            return here
-        kept = self._shelf().security(key)
-        return here if here and (kept is None or here.checked_at > kept.checked_at) else kept
+        return here if here or ":" in key else self._shelf().security(key)
 
     def put(self, key: str, report: SecurityReport) -> None:
-        kept = None if ":" in key or report.verdict != "unknown" else self._shelf().security(key)
-        if ":" in key or (kept is not None and kept.verdict != "unknown"):
-            self._here.put(key, report)
-        else:
-            try:
+        kept = None if ":" in key else self._shelf().security(key)
+        here = ":" in key or (kept is not None and kept.checked_at > report.checked_at)
+        try:
+            if not here:
                 self._shelf().set_security(key, report)
-            except StoreReadOnly:  # the report is as good
-                self._here.put(key, report)
+        except StoreReadOnly:
+            here = True
+        self._here.put(key, report if here else None)
 
-    def _shelf(self) -> SecurityShelf:
+    def _shelf(self) -> Khala:
         return self._khala() if callable(self._khala) else self._khala
+
+
+Reports = MemoryReports | KhalaReports
 
 
 class CachedSecurity:
@@ -104,87 +86,82 @@ class CachedSecurity:
     """
 
     def __init__(
-        self, provider: SecurityProvider, store: ReportStore | None = None, *, clock: Clock | None = None
+        self,
+        provider: SecurityProvider,
+        store: MemoryReports | KhalaReports | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
-        self.provider = provider
-        self.store = store or MemoryReports()
-        self._clock = clock or SystemClock()
+        self.provider, self.store, self._clock = provider, store or MemoryReports(), clock or SystemClock()
+        self.id, self.calls_made = provider.id, provider.calls_made
+        self._failed = (
+            MemoryReports()
+        )  # look-ups that brought nothing where a finding is kept: tried again in their time
 
-    @property
-    def id(self) -> str:
-        return self.provider.id
+    def check(self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
+        """The kept report, or a new one; `refresh` asks in any case.
 
-    def calls_made(self) -> int:
-        """Network calls of the provider behind: what was answered from the store cost none."""
-        return self.provider.calls_made()
-
-    def check(self, token: Token, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
-        """The kept report, or a new one; `refresh` asks in any case. Raises as the provider does."""
-        at, key = self._when(now), _key(token)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        return self._keep(key, kept, self.provider.check(token, now=at), at)
-
-    async def acheck(self, token: Token, *, now: datetime | None = None, refresh: bool = False) -> SecurityReport:
-        """Async twin of `check`."""
-        at, key = self._when(now), _key(token)
-        kept = await asyncio.to_thread(self.store.get, key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        found = await self.provider.acheck(token, now=at)
-        return await asyncio.to_thread(self._keep, key, kept, found, at)
-
-    def check_contract(
-        self, chain: str, address: str, *, now: datetime | None = None, refresh: bool = False
-    ) -> SecurityReport:
-        """As `check`, for a contract nobody named a symbol for.
+        When a new look brings nothing and danger is on record, the danger stands, with its old date.
 
         Raises:
             InvalidInput: the contract cannot exist, or the provider behind takes symbols only.
         """
-        at, key = self._when(now), _contract_key(chain, address)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        return self._keep(key, kept, self._contracts().check_contract(chain, address, now=at), at)
+        return run_sync(self.acheck(token, now=now, refresh=refresh))
 
-    async def acheck_contract(
-        self, chain: str, address: str, *, now: datetime | None = None, refresh: bool = False
+    async def acheck(
+        self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False
     ) -> SecurityReport:
-        """Async twin of `check_contract`."""
-        at, key = self._when(now), _contract_key(chain, address)
-        kept = self.store.get(key)
-        if kept is not None and not refresh and _in_date(kept, at):
-            return kept
-        found = await self._contracts().acheck_contract(chain, address, now=at)
-        return self._keep(key, kept, found, at)
-
-    def _when(self, now: datetime | None) -> datetime:
-        return ensure_utc(now or self._clock.now())
-
-    def _contracts(self) -> CompositeSecurity:
-        from ...core.errors import InvalidInput
-
-        if not isinstance(self.provider, CompositeSecurity):
+        """Async twin of `check`."""
+        at, key, provider = ensure_utc(now or self._clock.now()), _key(token), self.provider
+        if not isinstance(token, Token) and not isinstance(provider, CompositeSecurity):
             raise InvalidInput("This market's tokens have no contracts to check.", hint="Ask for them by symbol.")
-        return self.provider
-
-    def _keep(self, key: str, kept: SecurityReport | None, found: SecurityReport, at: datetime) -> SecurityReport:
-        worse = found.verdict == "unknown" and kept is not None and kept.verdict != "unknown"
-        if not (worse and kept is not None and _in_date(kept, at)):
-            self.store.put(key, found)
+        kept = await asyncio.to_thread(self.store.get, key)
+        danger = kept if kept is not None and kept.verdict == "danger" else None
+        for report in (kept, self._failed.get(key)) if not refresh else ():
+            if report is not None and report.checked_at <= at < report.expires_at:
+                return danger or report
+        found = await provider.acheck(token, now=at)  # type: ignore[arg-type]
+        if found.verdict == "unknown" and kept is not None and kept.verdict != "unknown":
+            self._failed.put(key, found)  # old evidence, dated as it is, says more than none
+            return danger or found
+        await asyncio.to_thread(self.store.put, key, found)
         return found
 
 
-def _in_date(report: SecurityReport, at: datetime) -> bool:
-    return report.checked_at <= at < report.expires_at
-
-
-def _key(token: Token) -> str:
-    return _contract_key(token.contract.chain, token.contract.address) if token.contract else token.symbol
-
-
-def _contract_key(chain: str, address: str) -> str:
-    contract = checked_contract(chain, address)
+def _key(token: Token | Contract) -> str:
+    contract = token.contract if isinstance(token, Token) else token
+    if isinstance(token, Token) and contract is None:
+        return token.symbol
+    contract = checked_contract(contract.chain, contract.address)  # type: ignore[union-attr]
     return f"{contract.chain}:{contract.address}"
+
+
+def build_security(
+    settings: Settings | None = None,
+    *,
+    market: MarketProvider | None = None,
+    clock: Clock | None = None,
+    store: Reports | None = None,
+    book: ContractBook | None = None,
+) -> CachedSecurity:
+    """The provider for `settings.market`, with its cache.
+
+    yahoo: GoPlus, its second opinions if the settings want them, and CoinGecko's list. recorded: reports from
+    `recorded_dir/security`, and what recorded bars and quotes tell, without a network. simulated: a stand-in.
+
+    Args:
+        market: where quotes and bars come from; None leaves what rests on them unknown.
+        store: where reports are kept; in memory when not given.
+    """
+    settings = settings or load_settings()
+    both: dict[str, Any] = {"settings": settings, "clock": clock}
+    if settings.market == "simulated":
+        return CachedSecurity(SimulatedSecurity(**both), store, clock=clock)
+    parts: dict[str, Any] = {"market": market, "book": book, **both}
+    if settings.market == "yahoo":
+        kinds = (GoPlus, HoneypotIs, RugCheck) if settings.security_second_opinions else (GoPlus,)
+        parts["sources"] = [kind(**both) for kind in kinds]
+        parts["platforms"] = PlatformList(cache_dir=settings.store_dir, **both)
+    elif settings.recorded_dir is not None:
+        parts["recorded"] = RecordedSecurity(Path(settings.recorded_dir) / "security", **both)
+    return CachedSecurity(CompositeSecurity(**parts), store, clock=clock)

@@ -1,118 +1,92 @@
-"""A stand-in for simulated tokens: made-up contracts of every kind, marked SIMULATED in every source.
-
-The findings go through the same reading and the same rule as real ones, so what a demo shows is what the real thing
-does. Which kind a token is follows from the seed and its symbol alone.
-"""
+"""Stand-ins without a network: made-up reports for simulated tokens, and reports kept in files for replay."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
 from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from ...core.clock import Clock, SystemClock, ensure_utc
+from pydantic import ValidationError
+
+from ...core.clock import Clock
+from ...core.errors import InvalidInput
 from ...core.security import SecurityReport
-from ...core.settings import Settings, load_settings
-from ...core.token import Token
-from .evidence import Sheet, Subject
-from .goplus_fields import read_evm
-from .provider import Lifetimes, build_report
+from ...core.settings import Settings
+from .contracts import write_whole
+from .evidence import Answer, Sheet, Subject
+from .goplus import read_evm
+from .protocol import Provider
 
-SOURCE = "simulated"
 NOTE = "SIMULATED: made up, says nothing about a real token"
-
-_NO_POWERS = (
-    "is_proxy",
-    "is_mintable",
-    "can_take_back_ownership",
-    "owner_change_balance",
-    "hidden_owner",
-    "selfdestruct",
-    "external_call",
-    "is_honeypot",
-    "cannot_buy",
-    "cannot_sell_all",
-    "slippage_modifiable",
-    "personal_slippage_modifiable",
-    "transfer_pausable",
-    "is_blacklisted",
-    "is_whitelisted",
-    "trading_cooldown",
-)
-_CLEAN: Mapping[str, Any] = {
-    **dict.fromkeys(_NO_POWERS, "0"),
-    "is_open_source": "1",
-    "buy_tax": "0",
-    "sell_tax": "0",
-    "is_in_dex": "1",
-    "dex": [{"name": "simulated pool", "liquidity": "2500000", "pair": "0xsimulated"}],
-    "holder_count": "120000",
-    "holders": [{"address": f"0xholder{rank}", "percent": "0.02", "is_locked": 0} for rank in range(10)],
-    "lp_holder_count": "1",
-    "lp_holders": [{"address": "0xlock", "percent": "1", "is_locked": 1}],
-    "creator_percent": "0",
-    "owner_address": "",
-}
-
-# Share of tokens in percent, what differs from a clean one. None takes the field away.
-_KINDS: tuple[tuple[int, Mapping[str, Any]], ...] = (
-    (52, {}),
-    (10, {"is_mintable": "1", "owner_address": "0xowner", "owner_percent": "0.01"}),
-    (8, {"is_proxy": "1", "transfer_pausable": "1", "is_blacklisted": "1"}),
-    (6, {"sell_tax": "0.3", "is_mintable": "1", "is_proxy": "1", "slippage_modifiable": "1"}),
-    (7, {"is_honeypot": "1", "sell_tax": "1"}),
-    (5, {"cannot_sell_all": "1", "owner_change_balance": "1"}),
-    (7, {"is_open_source": "0", **dict.fromkeys(_NO_POWERS)}),
-    (5, {"is_in_dex": "0", "dex": [], "buy_tax": None, "sell_tax": None, "cannot_sell_all": None}),
-)
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
-class SimulatedSecurity:
-    """Reports for simulated tokens: about half safe, the rest caution, danger or unknown."""
+class SimulatedSecurity(Provider):
+    """Made-up contracts of every kind, about half of them safe, marked SIMULATED in every source.
+
+    The findings (`data/simulated.json`) go through the same reading and rule as real ones, so a demo shows what the
+    real thing does. Which kind a token is follows from the seed and its symbol alone.
+    """
 
     id = "simulated"
 
     def __init__(
         self, *, seed: int | None = None, settings: Settings | None = None, clock: Clock | None = None
     ) -> None:
-        settings = settings or load_settings()
-        self._seed = settings.seed if seed is None else seed
-        self._clock = clock or SystemClock()
-        self._lifetimes = Lifetimes.of(settings)
+        super().__init__(settings, clock)
+        self._seed = self._settings.seed if seed is None else seed
 
-    def calls_made(self) -> int:
-        """Always 0: nothing here touches a network."""
-        return 0
-
-    def check(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
-        """The made-up report about a token: the same for the same seed and symbol."""
-        at = ensure_utc(now or self._clock.now())
-        sheet = Sheet(SOURCE, at)
-        read_evm(_payload(self._seed, token.symbol), sheet)
+    async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
+        sheet = Sheet(self.id, at)
+        place = int.from_bytes(hashlib.sha256(f"{self._seed}:{subject.symbol}".encode()).digest()[:8]) % 100
+        read_evm(Answer(_kinds()[place]), sheet)
         for check_id in ("true_token", "look_alike", "wrapped"):
             sheet.put(check_id, "pass", "a simulated token", check_id == "true_token")
-        return build_report(
-            Subject(token.symbol, token.name),
-            sheet.checks,
-            "evm",
-            at=at,
-            lifetimes=self._lifetimes,
-            sources=(SOURCE,),
-            notes=(NOTE,),
-        )
-
-    async def acheck(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
-        """Async twin of `check`."""
-        return self.check(token, now=now)
+        return self.report(Subject(subject.symbol, subject.name), [sheet], "evm", at, NOTE)
 
 
-def _payload(seed: int, symbol: str) -> dict[str, Any]:
-    place = int.from_bytes(hashlib.sha256(f"{seed}:{symbol}".encode()).digest()[:8]) % 100
-    differs: Mapping[str, Any] = {}
-    for share, kind in _KINDS:
-        if place < share:
-            differs = kind
-            break
-        place -= share
-    return {key: value for key, value in {**_CLEAN, **differs}.items() if value is not None}
+@cache
+def _kinds() -> list[dict[str, Any]]:
+    """A hundred payloads, each kind as often as its share in percent; null takes a field of a clean one away."""
+    data = json.loads(files(__package__).joinpath("data", "simulated.json").read_bytes())
+    kinds = [data["clean"] | kind["differs"] for kind in data["kinds"] for _ in range(kind["percent"])]
+    return [{key: value for key, value in kind.items() if value is not None} for kind in kinds]
+
+
+class RecordedSecurity(Provider):
+    """Reads and writes reports in a folder, one file for each token and moment (`LINK-USD@20261011T120000Z.json`).
+
+    A replay at some moment sees the newest report made by then, with the dates it had; a token without one is unknown.
+    """
+
+    id = "recorded"
+
+    def __init__(self, folder: Path | str, *, settings: Settings | None = None, clock: Clock | None = None) -> None:
+        super().__init__(settings, clock)
+        self.folder = Path(folder)
+
+    def save(self, report: SecurityReport) -> Path:
+        """Keep a report in the folder; returns its file. One that names no symbol is `InvalidInput`."""
+        if report.symbol is None:
+            raise InvalidInput("A report without a symbol cannot be recorded.", hint="Check the token by its symbol.")
+        path = self.folder / f"{report.symbol}@{report.checked_at.strftime(_STAMP)}.json"
+        write_whole(path, report.model_dump_json(indent=1))
+        return path
+
+    async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
+        made = {
+            path.stem.partition("@")[2]: path for path in self.folder.glob(f"{subject.symbol}@????????T??????Z.json")
+        }
+        path = made.get(max((stamp for stamp in made if stamp <= at.strftime(_STAMP)), default=""))
+        if path is None:
+            return self.unknown(subject, "nothing was recorded about this token by then", at)
+        try:
+            report = SecurityReport.model_validate_json(path.read_bytes())
+        except ValidationError:
+            return self.unknown(subject, f"the recorded report {path.name} does not parse", at)
+        strange = report.symbol != subject.symbol
+        return self.unknown(subject, f"{path.name} is about another token", at) if strange else report

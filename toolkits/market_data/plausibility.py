@@ -1,0 +1,159 @@
+"""What is no price: the one rule that live bars, recordings and replays are held to.
+
+A price is not a fact because a source printed it. A split that one of two sources has seen, an adjustment that stops in
+the middle of a history, a bar in another unit or of another coin: each makes figures that are wrong and look right.
+`check_bars` names what is wrong, and whoever reads bars refuses them then (`ImplausiblePrices`) and keeps the last good
+ones. Bars that follow each other without a price change of such a kind pass, whatever they show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...core.errors import ImplausiblePrices
+from ...core.market import Quote
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUTSIDE = 0.005
+"""How far a close or an open may lie outside its bar's range: sources round. Further is no bar."""
+SPIKE = 5.0
+"""A price this many times its neighbours on both sides, or so many times below them, belongs to something else."""
+QUOTE_APART = 1.5
+"""Quote and newest bar further apart than this ratio are not the price of one thing."""
+TURNOVER = 3.0
+"""A real move of the size of a split trades so many times the usual shares and value; a split does not."""
+_SPLITS = (2, 3, 4, 5)
+_NEAR = 0.12
+_USUAL = 20
+_SPLIT_DAYS = 5
+
+ProblemKind = Literal["outside_range", "spike", "unadjusted_split", "quote_apart"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that cannot be: its kind, the close of its bar, and a sentence about it."""
+
+    kind: ProblemKind
+    at: datetime
+    text: str
+
+
+def check_bars(
+    frame: pd.DataFrame,
+    quote: Quote | None = None,
+    splits: Mapping[datetime, float] | None = None,
+    *,
+    forming: pd.Series | None = None,
+) -> tuple[Problem, ...]:
+    """What is implausible about closed bars, oldest first; empty when they may be used.
+
+    - `outside_range`: an open or close outside its bar's low and high, by more than rounding.
+    - `spike`: a bar, or a high or low, many times its neighbours. A jump that stays is a move, unless it is the last
+      bar's and the quote does not confirm it.
+    - `unadjusted_split`: prices jump between two bars by a declared split's ratio; or, with no split declared, as far
+      as a split or another unit would move them, while no more shares or no more value is traded than usual.
+    - `quote_apart`: the newest bar (the forming one, if there is one) and the quote are not the price of one thing. One
+      of the two may not have seen a split; which one is not known.
+
+    Args:
+        frame: closed bars, index `bar_close`; rows of NaN are gaps.
+        quote: the price seen at about the newest bar; None leaves that check out.
+        splits: ratio by the moment from which a share is so many new ones (0.1 for ten into one).
+        forming: the bar that has not closed.
+    """
+    known: Any = frame.dropna(subset=["close"])
+    if known.empty:
+        return ()
+    o, high, low, close, volume = (known[name].to_numpy(float) for name in ("open", "high", "low", "close", "volume"))
+    closes: list[datetime] = list(known.index.to_pydatetime())
+    found: list[Problem] = []
+
+    top, bottom = np.maximum(o, close), np.minimum(o, close)
+    for row in np.flatnonzero((top > high * (1 + OUTSIDE)) | (bottom < low * (1 - OUTSIDE)) | (high < low)):
+        text = f"open {o[row]:g} or close {close[row]:g} lies outside {low[row]:g} to {high[row]:g}"
+        found.append(Problem("outside_range", closes[row], text))
+
+    before, after = np.roll(close, 1), np.roll(close, -1)
+    before[0], after[-1] = after[0], before[-1]  # an end is judged by the one neighbour it has
+    alone = (close > SPIKE * np.maximum(before, after)) | (SPIKE * close < np.minimum(before, after))
+    if quote is not None and _apart(quote.price, close[-1]) < QUOTE_APART:
+        alone[-1] = False
+    wick = (high > SPIKE * np.maximum(top, before)) | (SPIKE * low < np.minimum(bottom, before))
+    for row in np.flatnonzero(alone | wick):
+        text = (
+            f"{low[row]:g} to {high[row]:g}, closed {close[row]:g}, beside closes of {before[row]:g} and {after[row]:g}"
+        )
+        found.append(Problem("spike", closes[row], text))
+
+    found += _split_problems(closes, o, close, volume, splits or {}, {problem.at for problem in found})
+    if quote is not None and not found:
+        newest = float(forming.at["close"]) if forming is not None else float(close[-1])
+        ratio = _apart(quote.price, newest)
+        if ratio > QUOTE_APART:
+            recent = any(abs((closes[-1] - at).days) <= _SPLIT_DAYS for at in splits or {})
+            why = "; one of them has not seen a split" if recent or _like_a_split(ratio) else ""
+            text = f"the bars say {newest:g}, the quote {quote.price:g}: they are not one price{why}"
+            found.append(Problem("quote_apart", closes[-1], text))
+    return tuple(sorted(found, key=lambda problem: problem.at))
+
+
+def require_plausible(name: str, problems: tuple[Problem, ...]) -> None:
+    """Refuse bars that have problems.
+
+    Raises:
+        ImplausiblePrices: the newest problem, and how many there are.
+    """
+    if problems:
+        last = problems[-1]
+        more = f" ({len(problems)} such bars)" if len(problems) > 1 else ""
+        raise ImplausiblePrices(
+            f"{name}: {last.kind.replace('_', ' ')} at {last.at:%Y-%m-%d %H:%M} UTC: {last.text}{more}.",
+            hint="Nothing is computed from it; the last good bars stay.",
+            problems=tuple(problem.kind for problem in problems),
+        )
+
+
+def _split_problems(
+    closes: list[datetime],
+    opens: np.ndarray,
+    close: np.ndarray,
+    volume: np.ndarray,
+    splits: Mapping[datetime, float],
+    spoilt: set[datetime],
+) -> list[Problem]:
+    """Jumps between two bars that are a split's: both the close and the open are on the other side of it."""
+    jump, gap = close[:-1] / close[1:], close[:-1] / opens[1:]  # 2 where the price halves
+    shares = np.nan_to_num(volume)
+    worth = close * shares
+    problems: list[Problem] = []
+    for row in np.flatnonzero((np.maximum(jump, 1 / jump) > 1.15) & (np.maximum(gap, 1 / gap) > 1.15)) + 1:
+        ratio = jump[row - 1]
+        declared = [
+            stated
+            for at, stated in splits.items()
+            if abs((closes[row] - at).days) <= 1 and abs(np.log(ratio / stated)) < min(_NEAR, abs(np.log(stated)) / 2)
+        ]
+        usual = [np.median(series[max(row - _USUAL, 0) : row]) * TURNOVER for series in (worth, shares)]
+        busy = worth[row] > usual[0] > 0 and shares[row] > usual[1] > 0
+        if declared or (not busy and all(_like_a_split(_apart(float(step), 1.0)) for step in (ratio, gap[row - 1]))):
+            said = f"a split of {declared[0]:g} for 1" if declared else "as many times as a split would"
+            text = f"from {close[row - 1]:g} to {close[row]:g}, {said}: the bars before it are not adjusted"
+            if closes[row] not in spoilt and closes[row - 1] not in spoilt:
+                problems.append(Problem("unadjusted_split", closes[row], text))
+    return problems
+
+
+def _like_a_split(ratio: float) -> bool:
+    return ratio > SPIKE or any(abs(np.log(ratio / whole)) < _NEAR for whole in _SPLITS)
+
+
+def _apart(one: float, other: float) -> float:
+    return max(one, other) / min(one, other)
