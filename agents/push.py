@@ -130,7 +130,7 @@ class Push(BaseGuardrail):
     async def async_check(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None
     ) -> None:
-        """The same in `arun`: reading memory takes well under a millisecond."""
+        """The same in `arun`: reading memory takes a few milliseconds at most."""
         self.check(run_input, run_context, team, agent)
 
 
