@@ -232,7 +232,8 @@ def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...
         bare = word.lstrip("$#")
         like = word[0] in "$#" or bare.upper().endswith("-USD") or (bare.isupper() and 1 < len(bare) <= LONGEST_TICKER)
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
-        if like and bare.lower() not in known and khala.find(bare) is None:
+        parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
+        if like and not all(part in known for part in parts) and khala.find(bare) is None:
             found.append(bare)
     return tuple(dict.fromkeys(found))
 
@@ -243,6 +244,8 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     usual, first = _SCREENED.get(topic, (None, "highest"))
     figure = question.figure if question.figure in RANKED else usual
     order = next((_ORDERS[word] for word in words if word in _ORDERS), None)
+    if topic in ("entry", "exit") and question.figure is None:
+        order = None  # the best buy is not the highest of anything
     if figure is None:
         if order is None and not said & {"movers"}:
             return None
