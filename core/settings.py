@@ -115,8 +115,8 @@ class Settings(BaseSettings):
         description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
     )
     goplus_requests_per_minute: Positive = 25
-    goplus_app_key: SecretStr | None = None
-    goplus_app_secret: SecretStr | None = None
+    goplus_app_key: SecretStr | None = Field(default=None, repr=False)
+    goplus_app_secret: SecretStr | None = Field(default=None, repr=False)
     goplus_url: str = "https://api.gopluslabs.io"
     honeypot_is_url: str = "https://api.honeypot.is"
     rugcheck_url: str = "https://api.rugcheck.xyz"

@@ -237,6 +237,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once_on_its_host(tmp_pat
         ("", False),
         (None, False),
     ],
+    ids=["this", "its number again", "another machine", "unnamed", "none"],
 )
 def test_a_process_is_taken_for_gone_on_its_own_machine_alone(process: str | None, gone: bool):
     assert is_gone(os.getpid(), process) is gone

@@ -159,8 +159,8 @@ class ChromaIndex:
             ).fetchone()
         return CopyState(*row) if row else CopyState()
 
-    def check_embedder(self, dimension: int | None = None) -> None:
-        """Refuse to mix vectors of two embedders, or of two lengths.
+    def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
+        """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are.
 
         Raises:
             EmbedderMismatch: the copies hold vectors of another one.
@@ -174,6 +174,10 @@ class ChromaIndex:
         elif dimension is not None and int(facts.get("dimension", dimension)) != dimension:
             said = f"This memory holds vectors of {facts['dimension']} dimensions, but {own} makes {dimension}."
         else:
+            if keep and not facts:
+                values = [("embedder", own), ("dimension", str(dimension))]
+                with self._journal.write() as connection:
+                    connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", values)
             return
         raise EmbedderMismatch(said, hint="Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`.")
 
@@ -269,7 +273,9 @@ class ChromaIndex:
                 lacks = self._lacks(place, collection, complete=self._table.revision() == target)
                 if lacks is not None:
                     return lacks
-                position = (max(target, position[0]), LAST)
+                position = (target, LAST)
+        # What was changed or removed since it began comes again the next time.
+        position = min(position, (target, LAST))
         counts["removed"] += len(gone)
         self._publish(place, CopyState(state.work, state.live, *position, state.writes + written + len(gone)))
         return None
@@ -286,7 +292,7 @@ class ChromaIndex:
                 self._write(collection, entries, counts, known=None)
                 position = (entries[-1].revision, entries[-1].number)
             collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
-        self._publish(place, CopyState(name, "", max(target, position[0]), LAST, 0))
+        self._publish(place, CopyState(name, "", target, LAST, 0))
 
     def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], *, known: Any) -> None:
         """Upsert entries; a text that the copy has a vector of already is not embedded again."""
@@ -302,10 +308,7 @@ class ChromaIndex:
         new = [entry for entry in entries if entry.id not in vectors]
         if new:
             made = embed_texts(self.embedder, [entry.text or "(empty)" for entry in new])
-            self.check_embedder(made.shape[1])
-            facts = [("embedder", self.embedder.id), ("dimension", str(made.shape[1]))]
-            with self._journal.write(durable=False) as connection:
-                connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", facts)
+            self.check_embedder(made.shape[1], keep=True)
             vectors |= {entry.id: vector for entry, vector in zip(new, made, strict=True)}
         collection.upsert(
             ids=list(hashes),
@@ -385,12 +388,18 @@ class ChromaIndex:
             if create:
                 (self._folder / name).mkdir(parents=True)
             marker.touch()
-        with self._client(name) as client:
-            if create:
-                options = {"metadata": {"copy": name}, "configuration": {"hnsw": HNSW | {"sync_threshold": BUILD_SYNC}}}
-                yield client.create_collection(self._collection(name), embedding_function=None, **options)
-            else:
-                yield client.get_collection(self._collection(name), embedding_function=None)
+        named = self._collection(name)
+        try:
+            with self._client(name) as client:
+                if create:
+                    hnsw = HNSW | {"sync_threshold": BUILD_SYNC}
+                    options = {"metadata": {"copy": name}, "configuration": {"hnsw": hnsw}}
+                    yield client.create_collection(named, embedding_function=None, **options)
+                else:
+                    yield client.get_collection(named, embedding_function=None)
+        except DeepTraderError:  # the embedder's or the journal's: the copy is whole
+            marker.unlink(missing_ok=True)
+            raise
         marker.unlink(missing_ok=True)
 
     def _live(self, place: Place) -> Any:

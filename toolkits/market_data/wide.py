@@ -201,9 +201,8 @@ def _smooth(values: Floats, weight: float, seed_bars: int, start: int = 0) -> Fl
 def _kernel(weight: float) -> tuple[Floats, Floats]:
     """Weights of the x of a block in each of its y (lower triangle), and of the y before the block."""
     age = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
-    return np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0), (1 - weight) ** np.arange(
-        1.0, _BLOCK + 1
-    )[:, None]
+    kernel = np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0).astype(np.float64)
+    return kernel, ((1 - weight) ** np.arange(1.0, _BLOCK + 1)[:, None]).astype(np.float64)
 
 
 def _highest(values: Floats, first: Ints, last: Ints) -> Floats:
