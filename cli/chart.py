@@ -62,7 +62,7 @@ def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str
     _bands(prices, history)
     _signals(prices, shown, history, settings)
     _volume(volume, shown)
-    _rsi(momentum, history)
+    _rsi(momentum, history, settings)
     _titles(prices, analysis, state)
     _dates(momentum, shown)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,14 +117,15 @@ def _volume(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set_yticks([])
 
 
-def _rsi(axes: Axes, history: pd.DataFrame) -> None:
-    axes.axhspan(70, 100, color=DOWN, alpha=0.07, linewidth=0)
-    axes.axhspan(0, 30, color=UP, alpha=0.07, linewidth=0)
+def _rsi(axes: Axes, history: pd.DataFrame, settings: Settings) -> None:
+    low, high = settings.rsi_oversold, settings.rsi_overbought
+    axes.axhspan(high, 100, color=DOWN, alpha=0.07, linewidth=0)
+    axes.axhspan(0, low, color=UP, alpha=0.07, linewidth=0)
     axes.plot(range(len(history)), history["rsi_14"], color=LINE, linewidth=1.1)
-    for level in (30, 70):
+    for level in (low, high):
         axes.axhline(level, color="#8a94a0", linewidth=0.7, linestyle=":")
     axes.set_ylim(0, 100)
-    axes.set_yticks([30, 50, 70])
+    axes.set_yticks([low, 50, high])
     axes.set_ylabel("RSI(14)")
 
 

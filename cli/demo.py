@@ -1,43 +1,56 @@
-"""`deeptrader demo`: a sleep cycle and answers from memory, with no key and no network."""
+"""`deeptrader demo`: a sleep cycle, what it pushes to a model, and answers from memory; no key, no network."""
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from ..core.errors import StoreUnavailable
+from ..core.errors import InvalidInput, StoreUnavailable
 from ..toolkits.runtime import Runtime
-from .knowledge import ranked
+from .knowledge import ranked_recalls
 from .options import AsOf, parse_moment, remember_market, settings_for
 from .output import console, memory_table, sources_table
 from .sleep import print_report, run_once
 
+if TYPE_CHECKING:
+    from ..agents.ask import Answer, Conversation
+
 RECORDED_MOMENT = "2013-01-25T22:00Z"
 """A Friday evening of the shipped recording: Apple fell below its lower band, IBM rose above its upper one."""
+SHOWN = 10
 
-QUESTIONS = {
-    "recorded": (
+
+@dataclass(frozen=True)
+class Show:
+    """What is asked in a demo: about one token, with its brief and sources, then others, each with what kind it is."""
+
+    first: str
+    others: dict[str, str]
+
+
+SHOWS = {
+    "recorded": Show(
         "Is Apple oversold?",
-        "What is the best buying opportunity among large caps?",
-        "has ibm run too hot, or am i seeing things?",
-        "How risky is Google?",
+        {
+            "a screen": "Which tokens are overbought?",
+            "a comparison": "Is Google riskier than IBM?",
+            "not in this memory": "How is bitcoin doing?",
+        },
     ),
-    "simulated": (
+    "simulated": Show(
         "Is SIM003-USD oversold?",
-        "What is the best buying opportunity among large caps?",
-        "has SIM002-USD run too hot, or am i seeing things?",
-        "How risky is SIM001-USD?",
+        {
+            "a screen": "Which tokens are overbought?",
+            "a comparison": "Is SIM001-USD riskier than SIM002-USD?",
+            "not in this memory": "How is bitcoin doing?",
+        },
     ),
 }
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
 
 
 def demo(
@@ -47,10 +60,8 @@ def demo(
     ] = "recorded",
     as_of: AsOf = None,
 ) -> None:
-    """Sleep once over the recorded market, then answer questions from memory: no key, no network."""
-    from ..core.errors import InvalidInput
-
-    if market not in QUESTIONS:
+    """Sleep once over recorded bars, then answer questions from memory: no key, no network."""
+    if market not in SHOWS:
         raise InvalidInput(f"{market!r} is not a demo market.", hint="Choose recorded or simulated.")
     moment = parse_moment(as_of or (RECORDED_MOMENT if market == "recorded" else None))
     try:
@@ -58,60 +69,73 @@ def demo(
     except OSError as error:
         raise StoreUnavailable(f"{out} cannot be made: {error.strerror}.", hint="Choose another --out.") from error
     settings = settings_for(out / "memory", market)
+    show = SHOWS[market]
     with Runtime(settings, as_of=moment) as runtime:
         _sleep(runtime)
         remember_market(settings)
-        _questions(runtime, QUESTIONS[market])
-        _show(runtime, out, QUESTIONS[market][0])
-    console.print(
-        f"Look around: deeptrader status --data-dir {settings.data_dir}, and show, search, ask, plan, ledger likewise.",
-        style="dim",
-        markup=False,
-    )
+        symbol = _push(runtime, show.first)
+        _answers(runtime, show)
+        _chart(runtime, out, symbol)
+    where = f"--data-dir {settings.data_dir}"
+    console.print()
+    console.print(Text(f'Go on:  deeptrader ask "how is microsoft doing?" {where}', style="dim"))
+    console.print(Text(f"        deeptrader screen return_30 --highest {where}", style="dim"))
+    console.print(Text("        status, show, search, plan and ledger likewise; playground for the page", style="dim"))
 
 
 def _sleep(runtime: Runtime) -> None:
-    _heading("1. Sleep: read the market, compute, check, remember, foresee")
-    report = run_once(runtime)
-    print_report(report)
+    _heading("1. Asleep: read the market, compute, check security, remember, foresee")
+    print_report(run_once(runtime))
+    recalls = ranked_recalls(runtime)
+    console.print()
+    console.print(memory_table(recalls[:SHOWN], title="", simulated=runtime.market.simulated))
+    if len(recalls) > SHOWN:
+        console.print(f"... and {len(recalls) - SHOWN} more", style="dim")
 
 
-def _questions(runtime: Runtime, questions: tuple[str, ...]) -> None:
-    from ..agents.ask import answer_question
+def _push(runtime: Runtime, question: str) -> str:
+    """Show the brief of a question as a model gets it; returns the symbol it is about."""
+    from ..agents.push import as_block
+    from ..toolkits.sleep_mode.reader import Reader
 
-    _heading("2. Wake: questions answered from memory, without a model")
-    answer_question(questions[-1], runtime)  # the first question of a process also loads the embedder: not timed
-    for question in questions:
-        begun = time.perf_counter()
-        answer = answer_question(question, runtime)
-        took = (time.perf_counter() - begun) * 1000
-        console.print(Text(f"{took:7.2f} ms  ", style="dim").append(question, style="bold"))
-        console.print(Padding(Text(answer.text.split("\n", 1)[0]), (0, 0, 0, 12)))
+    _heading("2. Awake: what a model reads before its first word")
+    reader = Reader(runtime.khala)
+    reading = reader.read(question)
+    brief = reader.brief(reading)
+    console.print(Padding(Text(f"{as_block(brief.text)}\n\n{question}"), (0, 0, 0, 4)))
+    console.print(
+        Text(f"\nAbout {brief.tokens} tokens of memory, and no tool call to get them: that is the push.", style="dim")
+    )
+    return reading.symbols[0]
 
 
-def _show(runtime: Runtime, out: Path, question: str) -> None:
-    from ..agents.ask import answer_question
+def _answers(runtime: Runtime, show: Show) -> None:
+    from ..agents.ask import Conversation
+
+    _heading("3. Answers from memory alone, written by code, no model set")
+    conversation = Conversation(runtime, memory_only=True)
+    answer = _ask(conversation, show.first)
+    console.print(sources_table(answer.sources))
+    for kind, question in show.others.items():
+        console.print()
+        _ask(conversation, question, kind)
+
+
+def _ask(conversation: Conversation, question: str, kind: str = "one token") -> Answer:
+    answer = conversation.ask(question)
+    took = Text(f"   {kind}, {answer.seconds * 1000:.1f} ms", style="dim")
+    console.print(Text("> ", style="dim").append(question, style="bold").append(took))
+    console.print(Padding(Text(answer.text), (0, 0, 0, 4)))
+    if answer.suggestions:
+        console.print(Padding(Text(f"Ask instead: {'  '.join(answer.suggestions)}", style="dim"), (0, 0, 0, 4)))
+    return answer
+
+
+def _chart(runtime: Runtime, out: Path, symbol: str) -> None:
     from .chart import draw_chart
 
-    khala = runtime.khala
-    recalls = list(khala.latest_many(ranked(runtime)).values())
-    _heading("3. What Khala knows now")
-    shown = recalls[:15]
-    console.print(memory_table(shown, title="", simulated=runtime.market.simulated))
-    if len(recalls) > len(shown):
-        console.print(f"... and {len(recalls) - len(shown)} more", style="dim")
-    subject = khala.resolve(question)
-    symbol = subject[0].symbol if subject else shown[0].symbol
-    recall = khala.latest(symbol)
-    chart = draw_chart(runtime, recall, out / f"{symbol.lower()}.png")
-    console.print(Text(f"\nChart of {symbol}: ").append(str(chart), style="bold"))
-
-    _heading("4. One answer with its sources")
-    answer = answer_question(question, runtime)
-    console.print(Text(question, style="bold"))
-    console.print(Text(answer.text))
-    console.print(sources_table(answer.sources))
-    console.print()
+    path = draw_chart(runtime, runtime.khala.latest(symbol), out / f"{symbol.lower()}.png")
+    console.print(Text(f"\nChart of {symbol}: ").append(str(path), style="bold"))
 
 
 def _heading(text: str) -> None:

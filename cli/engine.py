@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +10,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..toolkits.sleep_mode.foresight import ForesightScore
+from ..core.formats import percent_text, time_text
+from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
 from ..toolkits.sleep_mode.ledger import LedgerSummary
+from ..toolkits.sleep_mode.topics import TOPICS
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, plain_table, print_json, stamp
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(plan)
-    app.command()(ledger)
+from .output import DASH, console, plain_table, print_json
 
 
 def plan(
@@ -29,7 +27,7 @@ def plan(
 ) -> None:
     """What the next cycle would do, in order, and why. Nothing is fetched but the universe."""
     with runtime_for(data_dir, market, as_of) as runtime:
-        made = runtime.engine.preview()
+        made, foreseen = runtime.engine.preview(), runtime.engine.foresight.standing()
         if json:
             items = [
                 {
@@ -42,7 +40,8 @@ def plan(
                 }
                 for item in made.items
             ]
-            print_json({"schema_version": 1, "made_at": made.made_at, "notes": list(made.notes), "items": items})
+            document = {"schema_version": 2, "made_at": made.made_at, "notes": list(made.notes), "items": items}
+            print_json(document | {"foreseen": foreseen})
             return
         table = plain_table(">#", "Token", "Bars", "Action", ">Priority", "Why")
         for number, item in enumerate(made.items[:limit], 1):
@@ -55,12 +54,28 @@ def plan(
                 f"{item.priority:.3g}",
                 Text(item.reason),
             )
-        console.print(f"The next cycle, planned at {stamp(made.made_at)} UTC")
+        console.print(f"The next cycle, planned at {time_text(made.made_at)}")
         console.print(table)
         if len(made.items) > limit:
             console.print(f"... and {len(made.items) - limit} more (--limit)", style="dim")
         for note in made.notes:
             console.print(Text(f"note: {note}"))
+        _print_foreseen(foreseen, limit)
+
+
+def _print_foreseen(foreseen: Sequence[Foreseen], limit: int) -> None:
+    """What is expected to be asked, why, and what stands ready for it."""
+    if not foreseen:
+        console.print("\nNo question is foreseen yet.")
+        return
+    console.print("\nForeseen questions, the likeliest first")
+    table = plain_table(">Chance", "Token", "Topic", "Prepared", "Why")
+    for pair in foreseen[:limit]:
+        cells = (percent_text(pair.chance), pair.symbol or "the market", TOPICS[pair.topic].label)
+        table.add_row(*(Text(cell) for cell in cells), Text(", ".join(pair.prepared) or DASH), Text(pair.why))
+    console.print(table)
+    if len(foreseen) > limit:
+        console.print(f"... and {len(foreseen) - limit} more (--limit)", style="dim")
 
 
 def ledger(
@@ -91,7 +106,7 @@ def ledger(
 def _print_ledger(summary: LedgerSummary, days: float) -> None:
     cycles = summary.cycles
     younger = summary.until - summary.since < timedelta(days=days) - timedelta(minutes=1)
-    span = f"Since the ledger began, {stamp(summary.since)} UTC" if younger else f"The last {days:g} days"
+    span = f"Since the ledger began, {time_text(summary.since)}" if younger else f"The last {days:g} days"
     console.print(Text(span, style="bold"))
     money = f", {cycles.usd:.4f} USD" if cycles.usd else ""
     unpriced = f" ({cycles.unpriced_tokens:,.0f} of them without a known price)" if cycles.unpriced_tokens else ""
@@ -119,37 +134,39 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
     console.print(table if table.row_count else "No answer is on record yet.")
     saved = summary.savings
     if saved.compared:
-        rivals = ", ".join(f"{way} ({times} times)" for way, times in saved.rivals.items())
+        rivals = ", ".join(f"{way} ({count})" for way, count in saved.rivals.items())
+        word = "saved" if saved.tokens >= 0 else "cost"
         console.print(
-            f"Against the cheapest rival, {rivals}: {saved.tokens:,.0f} input tokens saved; net of what sleep spent "
-            f"{summary.net_tokens or 0:,.0f} tokens.",
-            markup=False,
+            Text(
+                f"Against the cheapest rival, {rivals}, {saved.compared} answers from sleep {word} "
+                f"{abs(saved.tokens):,.0f} input tokens; net of what sleep spent {summary.net_tokens or 0:,.0f}."
+            )
         )
     if saved.not_counted:
-        console.print(f"{saved.not_counted} answers from sleep have no measured tokens and count for nothing here.")
-    for worth in summary.tokens[:10]:
+        console.print(f"{saved.not_counted} answers without measured tokens count for nothing here.")
+    for worth in [token for token in summary.tokens if token.served][:10]:
         uses = f"{worth.uses_per_refresh:.2f} uses a refresh" if worth.uses_per_refresh is not None else ""
         even = f"break-even {worth.break_even:.2f}" if worth.break_even is not None else worth.note
         console.print(Text(f"  {worth.symbol:<12} {uses}; {even}", style="dim"))
 
 
 def _print_foresight(score: ForesightScore) -> None:
-    """How well questions were foreseen: of those asked, and of what was predicted."""
+    """How well questions were foreseen: of those asked, and of those predicted."""
     if not score.asked:
-        console.print("Foresight: no question asked yet.")
+        console.print("Foresight: no question asked yet, so nothing to judge it by.")
         return
     console.print(
-        f"Foresight: {score.hits} of {score.asked} questions foreseen (recall {_share(score.recall)}); "
-        f"{score.came_true} of {score.predicted} predictions came true (precision {_share(score.precision)})"
+        f"Foresight: {score.hits} of {score.asked} questions had been foreseen (recall {_share(score.recall)}); "
+        f"{score.came_true} of {score.predicted} predictions came true (precision {_share(score.precision)})."
     )
     table = plain_table("Topic", ">Asked", ">Foreseen")
-    for topic, (asked, hits) in sorted(score.by_topic.items(), key=lambda row: -row[1][0]):
-        table.add_row(topic, str(asked), str(hits))
+    for name, (asked, hits) in sorted((score.by_topic or {}).items(), key=lambda row: -row[1][0]):
+        table.add_row(TOPICS[name].label if name in TOPICS else name, str(asked), str(hits))
     console.print(table)
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.0f} %"
+    return DASH if value is None else percent_text(value)
 
 
 _SERVED = {
@@ -157,7 +174,7 @@ _SERVED = {
     "partly": "partly from sleep",
     "scratch": "from scratch",
     "none": "not in memory",
-    "refused": "memory cannot tell",
+    "refused": "refused: memory cannot tell",
     "empty": "no answer came",
 }
 

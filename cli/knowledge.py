@@ -1,4 +1,4 @@
-"""`deeptrader status`, `show` and `search`: what Khala knows, read without any network."""
+"""`deeptrader status`, `show`, `search` and `screen`: what Khala knows, read without any network."""
 
 from __future__ import annotations
 
@@ -11,92 +11,118 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..core.errors import InvalidInput, UnknownToken
-from ..core.formats import age_text, percent_text
+from ..core.formats import age_text, percent_text, time_text
 from ..core.market import Action
 from ..core.security import Verdict
 from ..core.token import Interval, Token, TokenKind
-from ..toolkits.khala.records import Freshness, Recall
+from ..toolkits.khala.records import Freshness, Recall, SimilarSituations
 from ..toolkits.runtime import Runtime
-from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, figures_table, freshness_text, memory_table, price_now, print_json, security_text, stamp
+from ..toolkits.sleep_mode.report import CycleLog
+from .options import AsOf, DataDir, IntervalOption, Json, Market, parse_interval, runtime_for
+from .output import (
+    console,
+    figures_table,
+    freshness_text,
+    memory_table,
+    price_now,
+    print_json,
+    print_statements,
+    security_text,
+)
 
-IntervalOption = Annotated[str, typer.Option("--interval", help="1d or 1h.")]
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(status)
-    app.command()(show)
-    app.command()(search)
-    app.command()(screen)
+LISTED_MISSING = 10
 
 
 def status(
     interval: IntervalOption = "1d",
+    full: Annotated[bool, typer.Option("--full", help="With --json: the whole recall of every token.")] = False,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """What is known, how fresh it is, and when sleep last ran."""
+    """What is known, how fresh it is, what is missing, and when sleep last ran."""
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
-        document = status_document(runtime, parse_interval(interval))
+        recalls = ranked_recalls(runtime, parse_interval(interval))
+        document = status_document(runtime, recalls, interval)
         if json:
-            print_json(document)
+            print_json(document | ({"recalls": recalls} if full else {}))
             return
-        recalls: list[Recall] = document["recalls"]
-        if not recalls:
+        if recalls:
+            title = f"What Khala knows: {runtime.settings.market} market, {interval} bars"
+            console.print(memory_table(recalls, title=title, simulated=document["simulated"]))
+        else:
             _say_empty(runtime)
-            return
-        title = f"What Khala knows: {runtime.settings.market} market, {interval} bars"
-        console.print(memory_table(recalls, title=title, simulated=document["simulated"]))
-        console.print(_status_line(document), markup=False)
+        _print_status(document)
 
 
 def _say_empty(runtime: Runtime) -> None:
     """That there is nothing, where it was looked for, and what to do."""
     settings = runtime.settings
-    console.print(f"Khala knows nothing yet about the {settings.market} market ({settings.store_dir}).", markup=False)
+    console.print(Text(f"Khala knows nothing yet about the {settings.market} market ({settings.store_dir})."))
     others = [name for name in ("yahoo", "recorded", "simulated") if (settings.data_dir / name).is_dir()]
     others = [name for name in others if name != settings.market]
     if others:
-        console.print(f"There is a memory of: {', '.join(others)} (--market).", markup=False)
+        console.print(Text(f"There is a memory of: {', '.join(others)} (--market)."))
     console.print("Run `deeptrader sleep --once` to fill it, or `deeptrader demo` to see it work offline.")
 
 
-def status_document(runtime: Runtime, interval: Interval) -> dict[str, Any]:
-    """What `status --json` prints: market, now, last cycle, counts by freshness and a recall per token."""
-    from ..toolkits.sleep_mode.report import CycleLog
-
-    khala = runtime.khala
-    tokens = ranked(runtime)
-    recalls = list(khala.latest_many(tokens, interval=interval).values())
-    last = CycleLog(khala.journal).last()
+def status_document(runtime: Runtime, recalls: Sequence[Recall], interval: str) -> dict[str, Any]:
+    """What `status --json` prints: counts by freshness, what is not fresh or missing and why, and how sleep stands."""
+    khala, engine = runtime.khala, runtime.engine
+    last, switches = CycleLog(khala.journal).last(), engine.controls.state()
+    failure = next((row for row in reversed(engine.ledger.cycles()) if row.error), None)
+    present = khala.universe()
+    known = {recall.symbol for recall in recalls if recall.analysis is not None}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "market": runtime.settings.market,
         "simulated": any(r.analysis.provenance.simulated for r in recalls if r.analysis),
         "interval": interval,
         "now": runtime.clock.now(),
-        "last_cycle": None
-        if last is None
-        else {"cycle_id": last.cycle_id, "as_of": last.as_of, "seconds": last.seconds},
+        "sleep": {
+            "state": "killed" if switches.killed else "paused" if switches.paused else "on",
+            "reason": switches.reason,
+            "last_cycle": None
+            if last is None
+            else {"cycle_id": last.cycle_id, "as_of": last.as_of, "seconds": last.seconds, "complete": last.complete},
+            "last_failure": None if failure is None else {"at": failure.at, "error": failure.error},
+        },
+        "universe": {"tokens": len(present), "missing": [symbol for symbol in present if symbol not in known]},
         "freshness": {f.value: sum(1 for r in recalls if r.freshness is f) for f in Freshness},
-        "recalls": recalls,
+        "not_fresh": {
+            r.symbol: [reason.code for reason in r.reasons] or list(r.missing) for r in recalls if not r.usable
+        },
     }
 
 
-def ranked(runtime: Runtime) -> list[Token]:
-    """Known tokens, the present universe first in its order, then those that left it."""
-    known = {token.symbol: token for token in runtime.khala.symbols()}
-    order = [symbol for symbol in runtime.khala.universe() if symbol in known]
-    return [known[s] for s in order] + [known[s] for s in sorted(set(known) - set(order))]
+def ranked_recalls(runtime: Runtime, interval: Interval = "1d") -> list[Recall]:
+    """What memory knows: the present universe first, in its order, then what has left it."""
+    khala = runtime.khala
+    known = {token.symbol: token for token in khala.symbols()}
+    order = [symbol for symbol in khala.universe() if symbol in known]
+    order += sorted(set(known) - set(order))
+    return list(khala.latest_many([known[symbol] for symbol in order], interval=interval).values())
 
 
-def _status_line(document: dict[str, Any]) -> str:
+def _print_status(document: dict[str, Any]) -> None:
     counts = ", ".join(f"{n} {name}" for name, n in document["freshness"].items() if n)
-    last = document["last_cycle"]
-    slept = f"last cycle {age_text(last['as_of'], document['now'])} ago" if last else "no cycle has run"
-    return f"{counts}; {slept}; now {stamp(document['now'])} UTC"
+    sleep, now = document["sleep"], document["now"]
+    last = sleep["last_cycle"]
+    slept = f"last cycle {age_text(last['as_of'], now)} ago" if last else "no cycle has run"
+    console.print(Text("; ".join([*([counts] if counts else []), slept, f"now {time_text(now)}"])))
+    missing, tokens = document["universe"]["missing"], document["universe"]["tokens"]
+    if missing:
+        more = f" and {len(missing) - LISTED_MISSING} more" * (len(missing) > LISTED_MISSING)
+        told = f"{tokens - len(missing)} of {tokens} tokens of the universe known; missing: "
+        console.print(Text(f"{told}{', '.join(missing[:LISTED_MISSING])}{more}", style="yellow"))
+    if sleep["state"] != "on":
+        why = f" ({sleep['reason']})" if sleep["reason"] else ""
+        let_go = "--unkill" if sleep["state"] == "killed" else "--resume"
+        console.print(Text(f"Sleep is {sleep['state']}{why}: deeptrader sleep {let_go}", style="bold yellow"))
+    failure = sleep["last_failure"]
+    if failure and (last is None or failure["at"] > last["as_of"].timestamp()):
+        console.print(Text(f"The last cycle failed: {failure['error']}", style="yellow"))
 
 
 def show(
@@ -109,7 +135,9 @@ def show(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Everything known about one token: report, figures with definitions, security, similar situations."""
+    """Everything known about one token: statements, figures with definitions, security, similar situations."""
+    from ..toolkits.sleep_mode.reader import Reader
+
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         known = find_token(runtime, token)
         recall = runtime.khala.latest(known, interval=parse_interval(interval))
@@ -119,61 +147,62 @@ def show(
                 hint="Run `deeptrader sleep --once`, or see `deeptrader status` for what is there.",
             )
         similar = runtime.khala.similar(known, interval=recall.interval)
+        statements = Reader(runtime.khala).statements(recall)
         if chart is not None:
             from .chart import draw_chart
 
             draw_chart(runtime, recall, chart)
         if json:
-            document = {"schema_version": 1, "recall": recall, "similar": similar}
+            document = {"schema_version": 1, "recall": recall, "statements": statements, "similar": similar}
             print_json(document | ({"chart": str(chart)} if chart else {}))
             return
-        _print_token(runtime, recall, definitions=definitions)
+        _print_head(runtime, recall)
+        print_statements(statements)
+        console.print()
+        console.print(figures_table(recall.analysis, definitions=definitions))
         _print_similar(similar)
+        _print_origin(recall)
         if chart is not None:
-            console.print(f"Chart: {chart}", markup=False)
+            console.print(Text(f"Chart: {chart}"))
 
 
-def _print_token(runtime: Runtime, recall: Recall, *, definitions: bool) -> None:
+def _print_head(runtime: Runtime, recall: Recall) -> None:
     analysis = recall.analysis
     assert analysis is not None
-    now = runtime.clock.now()
     title = Text(analysis.token.symbol, style="bold")
     if analysis.token.name:
         title.append(f"  {analysis.token.name}")
-    title.append("  ")
-    title.append(freshness_text(recall))
+    title.append("  ").append(freshness_text(recall)).append("  security: ").append(security_text(analysis))
     if analysis.provenance.simulated:
         title.append("  SIMULATED", style="bold yellow")
     console.print(title)
     for reason in recall.reasons:
-        console.print(f"  {reason.code}: {reason.detail}", style="yellow", markup=False)
-    console.print(f"Price {price_now(recall, now)}", markup=False)
-    console.print(Padding(Text(analysis.report), (1, 0)))
-    console.print(figures_table(analysis, definitions=definitions))
-    console.print(Text("\nSignal rule: ").append(analysis.signal.rule))
-    console.print(Text("Security: ").append(security_text(analysis)))
+        console.print(Text(f"  {reason.code}: {reason.detail}", style="yellow"))
+    interval = "hourly" if analysis.interval == "1h" else "daily"
+    closed = f"{interval} bar closed {time_text(analysis.bar_close)}"
+    console.print(Text(f"{closed}; {price_now(recall, runtime.clock.now())}\n"))
+
+
+def _print_origin(recall: Recall) -> None:
+    analysis = recall.analysis
+    assert analysis is not None
     source = analysis.provenance
-    console.print(
-        f"Bar closed {stamp(analysis.bar_close)}, fetched {stamp(analysis.fetched_at)}, computed "
-        f"{stamp(analysis.computed_at)} UTC from {source.bars} bars of {source.source or source.provider} "
-        f"(inputs {source.inputs_hash}, deeptrader {source.code_version})",
-        style="dim",
-        markup=False,
-    )
+    times = f"Fetched {time_text(analysis.fetched_at)}, computed {time_text(analysis.computed_at)}"
+    origin = f"from {source.bars} bars of {source.source or source.provider}"
+    made = f"(inputs {source.inputs_hash}, deeptrader {source.code_version})"
+    console.print(Text(f"\n{times} {origin} {made}", style="dim"))
 
 
-def _print_similar(similar: Any) -> None:
+def _print_similar(similar: SimilarSituations) -> None:
     if not similar.situations:
-        console.print(f"Similar situations: {similar.note or 'none on record'}", style="dim", markup=False)
+        console.print(Text(f"\nSimilar situations: {similar.note or 'none on record'}", style="dim"))
         return
     console.print(f"\nThe {len(similar.situations)} most similar situations on record, and what followed:")
     for horizon, outcome in sorted(similar.outcomes.items()):
-        console.print(
-            f"  after {horizon:>2} bars: median {percent_text(outcome['median'], signed=True)}, middle half "
-            f"{percent_text(outcome['low'], signed=True)} to {percent_text(outcome['high'], signed=True)}, rose in "
-            f"{percent_text(outcome['rises'])} of {outcome['count']:.0f}",
-            markup=False,
-        )
+        middle = " to ".join(percent_text(outcome[end], signed=True) for end in ("low", "high"))
+        median, rose = percent_text(outcome["median"], signed=True), percent_text(outcome["rises"])
+        told = f"median {median}, middle half {middle}, rose in {rose} of {outcome['count']:.0f}"
+        console.print(Text(f"  after {horizon} bar{'s' * (horizon > 1)}: {told}"))
 
 
 def search(
@@ -206,7 +235,7 @@ def search(
                 _say_empty(runtime)
         for hit in hits:
             line = Text(f"{hit.similarity:.2f}  ", style="dim").append(hit.kind, style="bold")
-            line.append(f"  {', '.join(hit.symbols)}  as of {stamp(hit.as_of)} UTC")
+            line.append(f"  {', '.join(hit.symbols)}  as of {time_text(hit.as_of)}")
             if hit.freshness is not None:
                 line.append(f"  {hit.freshness.value}", style="green" if hit.freshness is Freshness.FRESH else "yellow")
             console.print(line)
@@ -239,9 +268,8 @@ def screen(
     wanted: dict[str, Any] = {"below": below, "above": above, "verdict": security, "signal": signal, "kind": kind}
     asked = Screen(figure, "highest" if highest else "lowest", limit=limit, **wanted)
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
-        khala = runtime.khala
-        recalls = list(khala.latest_many(khala.symbols()).values())
-        if not recalls:
+        recalls = ranked_recalls(runtime)
+        if not recalls and not json:
             _say_empty(runtime)
             return
         result = run_screen(asked, recalls, runtime.settings, runtime.clock.now())
@@ -282,10 +310,3 @@ def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Toke
     if ask_market:
         return runtime.market.find(text)
     raise unknown_token([text], runtime.khala)
-
-
-def parse_interval(text: str) -> Interval:
-    """Raises InvalidInput for anything but 1d and 1h."""
-    if text not in ("1d", "1h"):
-        raise InvalidInput(f"{text!r} is not an interval.", hint="Choose 1d or 1h.")
-    return text  # type: ignore[return-value]

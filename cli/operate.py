@@ -1,36 +1,18 @@
-"""`deeptrader record`, `repair` and `doctor`: what an operator needs."""
+"""`deeptrader record`, `repair` and `universe`: what an operator needs."""
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from ..core.errors import DeepTraderError, StoreCorrupt
-from ..core.settings import settings_file
+from ..core.formats import price_text, time_text
 from ..core.token import INTERVALS
-from ..toolkits.market_data.extras import parse_extra
-from ..toolkits.runtime import Runtime
-from .options import DataDir, Json, Market, has_memory, runtime_for, settings_for
-from .output import console, print_json
-
-State = Literal["ok", "warning", "failed"]
-_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(record)
-    app.command()(repair)
-    app.command()(doctor)
+from .options import AsOf, DataDir, Json, Market, has_memory, parse_interval, runtime_for
+from .output import DASH, console, freshness_text, plain_table, print_json
 
 
 def record(
@@ -45,7 +27,6 @@ def record(
 ) -> None:
     """Write bars of a market to a folder that `--market recorded` replays (DEEPTRADER_RECORDED_DIR)."""
     from ..toolkits.market_data.recording import record as record_market
-    from .knowledge import parse_interval
 
     with runtime_for(data_dir, market, None, top=top) as runtime:
         source = runtime.market
@@ -60,7 +41,7 @@ def record(
             limit=limit,
         )
     if json:
-        print_json(asdict(report))
+        print_json({"schema_version": 1} | asdict(report))
         return
     console.print(str(report), markup=False)
 
@@ -89,147 +70,50 @@ def repair(
         console.print(str(report), markup=False)
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the doctor: what was looked at, how it stands, and what to do if it does not."""
-
-    name: str
-    state: State
-    detail: str
-    advice: str = ""
-
-
-def doctor(
-    network: Annotated[bool, typer.Option("--network", help="Also ask the market for its universe.")] = False,
+def universe(
+    top: Annotated[int | None, typer.Option("--top", min=1, help="How many tokens by market cap.")] = None,
     market: Market = None,
+    as_of: AsOf = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Check installation, settings, memory, embedder and model, and say what to do about what is wrong."""
-    checks = [_python(), _packages()]
-    try:
-        settings = settings_for(data_dir, market)
-        for text in settings.extra_indicators:
-            parse_extra(text)
-    except DeepTraderError as error:
-        checks.append(Check("settings", "failed", error.message, error.hint))
-        _report(checks, json=json)  # nothing else can be looked at without them
-        return
-    checks.append(Check("settings", "ok", str(settings_file() or "defaults and environment")))
-    with Runtime(settings) as runtime:
-        probes: list[tuple[str, Callable[[Runtime], Check]]] = [
-            ("memory", _memory),
-            ("embedder", _embedder),
-            ("indicators", _indicators),
-            ("market", _market_online if network else _market),
-            ("model", _model),
-            ("disk", _disk),
-        ]
-        checks += [_guard(name, probe, runtime) for name, probe in probes]
-    _report(checks, json=json)
-
-
-def _report(checks: list[Check], *, json: bool) -> None:
-    if json:
-        print_json({"schema_version": 1, "checks": [asdict(check) for check in checks]})
-    else:
-        _print_checks(checks)
-    if any(check.state == "failed" for check in checks):
-        raise typer.Exit(1)
-
-
-def _guard(name: str, probe: Callable[[Runtime], Check], runtime: Runtime) -> Check:
-    try:
-        return probe(runtime)
-    except DeepTraderError as error:
-        return Check(name, "failed", error.message, error.hint)
-
-
-def _python() -> Check:
-    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
-
-
-def _packages() -> Check:
-    names = ("deeptrader", "agno", "chromadb", "yfinance", "pandas-ta", "pandas", "numpy")
-    missing, found = [], []
-    for name in names:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    if missing:
-        return Check("packages", "failed", f"missing: {', '.join(missing)}", "Install deeptrader again.")
-    return Check("packages", "ok", ", ".join(found))
-
-
-def _memory(runtime: Runtime) -> Check:
-    if not has_memory(runtime.settings):
-        return Check("memory", "warning", f"none yet in {runtime.settings.store_dir}", "Run `deeptrader sleep --once`.")
-    health = runtime.khala.check()
-    detail = f"{runtime.settings.store_dir}: {health.summary}"
-    if not health.journal_ok:
-        raise StoreCorrupt(detail, hint="Restore the data directory from a backup.")
-    if runtime.khala.journal.read_only:
-        return Check("memory", "warning", f"{detail}; read-only", "It can be read; sleeping needs the right to write.")
-    if not health.index_ok:
-        return Check("memory", "warning", detail, "Run `deeptrader repair`.")
-    return Check("memory", "ok", detail)
-
-
-def _embedder(runtime: Runtime) -> Check:
-    from ..toolkits.khala.embedder import resolve_embedder
-
-    embedder = resolve_embedder(None, default=runtime.settings.embedder)
-    vector = embedder.embed(["oversold"])
-    return Check("embedder", "ok", f"{embedder.id}, {vector.shape[1]} dimensions, offline")
-
-
-def _indicators(_runtime: Runtime) -> Check:
-    from ..toolkits.market_data.indicators import compute_indicators
-    from ..toolkits.market_data.simulated import SimulatedMarket
-
-    market = SimulatedMarket(1)
-    token = market.universe(top=1).tokens[0]
-    figures = compute_indicators(market.bars(token, interval="1d").frame, interval="1d")
-    present = sum(1 for figure in figures.values() if figure.value is not None)
-    return Check("indicators", "ok", f"{present} of {len(figures)} figures computed on simulated bars")
-
-
-def _market(runtime: Runtime) -> Check:
-    return Check("market", "ok", f"{runtime.market.id}; present {runtime.market.present():%Y-%m-%d %H:%M} UTC")
-
-
-def _market_online(runtime: Runtime) -> Check:
-    universe = runtime.market.universe(top=3)
-    if universe.problem is not None:
-        return Check("market", "warning", f"serving old data: {universe.problem}")
-    return Check("market", "ok", f"{runtime.market.id} delivers {', '.join(t.symbol for t in universe.tokens)}")
-
-
-def _model(runtime: Runtime) -> Check:
-    settings = runtime.settings
-    if settings.model is None:
-        return Check(
-            "model", "warning", "none set: sleeping and recalling work, chatting does not", "Set DEEPTRADER_MODEL."
-        )
-    return Check("model", "ok", f"awake {settings.model}, asleep {settings.sleep_model or 'none'}")
-
-
-def _disk(runtime: Runtime) -> Check:
-    folder = runtime.settings.data_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    stats = os.statvfs(folder)
-    free = stats.f_bavail * stats.f_frsize / 1e9
-    state: State = "ok" if free > 1 else "warning"
-    return Check("disk", state, f"{free:.1f} GB free", "" if free > 1 else "Free some space: a full disk stops memory.")
-
-
-def _print_checks(checks: list[Check]) -> None:
-    table = Table(show_header=False, pad_edge=False, show_edge=False, box=None)
-    for check in checks:
-        detail = Text(check.detail)
-        if check.advice:
-            detail.append(f" {check.advice}", style="bold")
-        table.add_row(Text(check.state, style=_STYLE[check.state]), Text(check.name), detail)
-    console.print(table)
+    """The tokens of the market now, largest first, which of them memory knows, and what was left out and why."""
+    with runtime_for(data_dir, market, as_of, top=top) as runtime:
+        recalls = dict(runtime.khala.latest_many(runtime.khala.symbols())) if has_memory(runtime.settings) else {}
+        now = runtime.market.universe(top=runtime.settings.top)
+        rows = [(token, now.quotes.get(token.symbol), recalls.get(token.symbol)) for token in now.tokens]
+        known = sum(1 for _, _, recall in rows if recall is not None and recall.analysis is not None)
+        problem = str(now.problem) if now.problem is not None else None
+        if json:
+            tokens = [
+                {
+                    "symbol": token.symbol,
+                    "name": token.name,
+                    "price": quote.price if quote else None,
+                    "market_cap": quote.market_cap if quote else None,
+                    "freshness": recall.freshness.value if recall else "miss",
+                }
+                for token, quote, recall in rows
+            ]
+            document = {"schema_version": 1, "as_of": now.as_of, "ranked_by": now.ranked_by, "tokens": tokens}
+            print_json(document | {"known": known, "excluded": dict(now.excluded), "problem": problem})
+            return
+        table = plain_table(">#", "Token", ">Price", ">Market cap", "In memory", "Name")
+        for rank, (token, quote, recall) in enumerate(rows, 1):
+            table.add_row(
+                str(rank),
+                Text(token.symbol, style="bold"),
+                price_text(quote.price) if quote else DASH,
+                f"{quote.market_cap:,.0f}" if quote and quote.market_cap else DASH,
+                freshness_text(recall) if recall else Text("no", style="dim"),
+                Text(token.name),
+            )
+        console.print(table)
+        ranked = f"{len(rows)} tokens by {now.ranked_by} at {time_text(now.as_of)}"
+        console.print(Text(f"{ranked}; {known} of them in memory."))
+        for symbol, why in sorted(now.excluded.items())[:10]:
+            console.print(Text(f"left out: {symbol}, {why}", style="dim"))
+        if len(now.excluded) > 10:
+            console.print(Text(f"... and {len(now.excluded) - 10} more left out (--json)", style="dim"))
+        if problem:
+            console.print(Text(f"warning: {problem}", style="yellow"))

@@ -12,6 +12,7 @@ import typer
 
 from ..core.errors import InvalidInput, StoreUnavailable
 from ..core.settings import MarketId, Settings, load_settings
+from ..core.token import Interval
 from ..toolkits.khala.khala import JOURNAL_FILE
 from ..toolkits.runtime import Runtime
 
@@ -32,6 +33,7 @@ AsOf = Annotated[
         "--as-of", help="Work as of this moment (ISO 8601, UTC if no zone is given).", rich_help_panel="Where and when"
     ),
 ]
+IntervalOption = Annotated[str, typer.Option("--interval", help="1d or 1h.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _LAST_MARKET = "last-market"
@@ -123,3 +125,10 @@ def require_memory(settings: Settings) -> None:
         f"There is no memory of the {settings.market} market in {settings.store_dir}.{elsewhere}",
         hint="Run `deeptrader sleep --once` to make one, or `deeptrader demo` to see it work offline.",
     )
+
+
+def parse_interval(text: str) -> Interval:
+    """Raises InvalidInput for anything but 1d and 1h."""
+    if text not in ("1d", "1h"):
+        raise InvalidInput(f"{text!r} is not an interval.", hint="Choose 1d or 1h.")
+    return text  # type: ignore[return-value]

@@ -22,6 +22,7 @@ from ..toolkits.market_data.figures import figure_label, figure_text
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.reader import Source
+    from ..toolkits.sleep_mode.statements import Statement
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -34,6 +35,7 @@ _FRESHNESS_STYLE = {
 }
 _SIGNAL_STYLE = {"buy": "bold green", "sell": "bold red", "hold": ""}
 _VERDICT_STYLE = {"safe": "green", "caution": "yellow", "danger": "bold red", "unknown": "yellow"}
+_LEANING = {"bullish": ("+", "green"), "bearish": ("-", "red"), "neutral": ("·", "dim")}
 DASH = "–"
 
 
@@ -130,6 +132,15 @@ def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Tab
         label = figure_label(name) + (" (forming bar)" if figure.forming else "")
         table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
     return table
+
+
+def print_statements(statements: Iterable[Statement]) -> None:
+    """Statements a line each, what speaks for it marked with a plus, what against it with a minus."""
+    table = Table(show_header=False, pad_edge=False, show_edge=False, box=None, padding=(0, 1, 0, 0))
+    for statement in statements:
+        mark, style = _LEANING[statement.leaning]
+        table.add_row(Text(mark, style=style), Text(statement.text))
+    console.print(table)
 
 
 def sources_table(sources: Iterable[Source]) -> Table:

@@ -10,10 +10,6 @@ from .options import AsOf, DataDir, Market, runtime_for
 from .output import errors
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(playground)
-
-
 def playground(
     port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")] = 7777,
     host: Annotated[str, typer.Option("--host", help="Address to bind. Anything but loopback needs --token.")] = (

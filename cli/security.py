@@ -17,10 +17,6 @@ _STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow", "not_a
 _VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(security)
-
-
 def security(
     token: Annotated[str, typer.Argument(help="Symbol, ticker or name; with --chain a contract's address.")],
     chain: Annotated[

@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..core.errors import InvalidInput, SourceUnreachable
+from ..core.formats import time_text
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.context import Progress as CycleProgress
 from ..toolkits.sleep_mode.report import CycleReport
@@ -18,14 +19,13 @@ from .output import console, errors, print_json
 _STEP_NAMES = {
     "observe": "Reading the market",
     "refresh": "Fetching and computing",
-    "write_scenarios": "Writing scenarios",
+    "write_scenarios": "Working scenarios through",
     "foresee": "Foreseeing questions",
+    "judge": "Judging",
     "index": "Indexing in Chroma",
 }
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(sleep)
+LONGEST_STEPS = 4
+_MADE = {"scenarios": "scenarios worked through", "foreseen": "questions foreseen", "judgements": "judgements"}
 
 
 def sleep(
@@ -117,7 +117,7 @@ def print_report(report: CycleReport) -> None:
     """A cycle's result in a few lines."""
     word = "SIMULATED market" if report.simulated else f"{report.market} market"
     console.print(
-        f"Sleep cycle {report.cycle_id} over the {word}, as of {report.as_of:%Y-%m-%d %H:%M} UTC, "
+        f"Sleep cycle {report.cycle_id} over the {word}, as of {time_text(report.as_of)}, "
         f"{len(report.universe)} tokens in {report.seconds:.1f} s"
     )
     counts = [
@@ -125,10 +125,11 @@ def print_report(report: CycleReport) -> None:
         for name in ("published", "unchanged", "kept", "deferred", "failed", "refused")
         if (n := report.count(name))  # type: ignore[arg-type]
     ]
-    made = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.made.items())
-    console.print(f"  {', '.join(counts) or 'nothing to do'}{'; ' if made else ''}{made}")
-    steps = [f"{name} {seconds:.2f} s" for name, seconds in report.steps.items() if seconds >= 0.005]
-    console.print(f"  {', '.join(steps)}", style="dim")
+    made = [f"{n} {_MADE.get(name, name)}" for name, n in report.made.items() if n]
+    console.print(f"  {', '.join(counts) or 'nothing to do'}{'; ' + ', '.join(made) if made else ''}")
+    longest = sorted(report.steps.items(), key=lambda step: -step[1])[:LONGEST_STEPS]
+    steps = [f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in longest if seconds >= 0.005]
+    console.print(f"  longest steps: {', '.join(steps)}", style="dim")
     if report.stopped_by:
         console.print(f"  stopped early: {report.stopped_by}", style="yellow", markup=False)
     if report.universe_problem:

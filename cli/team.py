@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markdown import Markdown
 from rich.text import Text
 
 from ..core.errors import DeepTraderError, InvalidInput
@@ -21,40 +20,52 @@ if TYPE_CHECKING:
 QUIT_WORDS = frozenset({"exit", "quit", "bye", ":q"})
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(ask)
-    app.command()(chat)
-    app.command()(instructions)
-
-
 def ask(
     question: Annotated[str, typer.Argument(help="A question about the market, in your own words.")],
     model: Annotated[str | None, typer.Option("--model", help="e.g. openai:gpt-5-mini, ollama:qwen3")] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Answer from memory alone, by code: no model is asked.")
+    ] = False,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Ask the team. With no model set, what memory alone can answer is answered."""
+    """Ask the team; with --memory, or with no model set, memory alone answers."""
     from ..agents.ask import answer_question
 
     if not question.strip():
         raise InvalidInput("The question is empty.", hint='Ask something, e.g. deeptrader ask "is bitcoin oversold?".')
     with runtime_for(data_dir, market, as_of, reading=True, model=model) as runtime:
-        answer = answer_question(question, runtime)
+        answer = answer_question(question, runtime, memory_only=memory)
         if json:
-            print_json({"schema_version": 1, "question": question, "answer": answer})
+            print_json({"schema_version": 2, "question": question, "answer": answer})
             return
         print_answer(answer)
 
 
 def print_answer(answer: Answer) -> None:
-    """An answer with its sources and what it cost."""
-    console.print(Markdown(answer.text) if answer.served_from == "team" else Text(answer.text))
+    """An answer with its sources, what it rests on and what it cost."""
+    if answer.served_from == "team":
+        from rich.markdown import Markdown
+
+        console.print(Markdown(answer.text))
+    else:
+        console.print(Text(answer.text))
     if answer.sources:
         console.print(sources_table(answer.sources))
-    tokens = f", {answer.tokens_in} tokens in, {answer.tokens_out} out" if answer.tokens_in else ""
-    console.print(Text(f"from {answer.served_from} in {answer.seconds * 1000:.0f} ms{tokens}", style="dim"))
+    if answer.suggestions:
+        console.print(Text(f"Ask instead: {'  '.join(answer.suggestions)}", style="dim"))
+    if answer.not_in_memory:
+        console.print(Text(f"Not in memory: {', '.join(answer.not_in_memory)}", style="yellow"))
+    who = f"by {answer.model}" if answer.served_from == "team" and answer.model else "from memory, written by code"
+    tokens = f", {answer.tokens_in:,} tokens in, {answer.tokens_out:,} out" if answer.tokens_in else ""
+    problem = f" ({answer.problem})" if answer.problem else ""
+    console.print(Text(f"{who}{problem} in {_seconds(answer.seconds)}{tokens}", style="dim"))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def chat(

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.formats import percent_text, price_text, threshold_text
+from ..core.settings import Settings
 from ..core.token import Interval
-from ..toolkits.khala.records import MarketAnalysis, Recall
+from ..toolkits.khala.records import Recall
+from ..toolkits.market_data.figures import figure_text
 from ..toolkits.runtime import Runtime
-from ..core.formats import price_text
 
 Row = dict[str, Any]
+DASH = "–"
 
 
 @dataclass(frozen=True)
@@ -85,17 +88,17 @@ class Board:
         order += sorted(set(known) - set(order))
         recalls = khala.latest_many([known[symbol] for symbol in order], interval=interval)
         rows, counts, simulated = {}, {}, False
-        settings = self._runtime.settings
         for rank, symbol in enumerate(order):
             recall = recalls[symbol]
-            rows[symbol] = row(recall, rank, known[symbol].name, settings.rsi_oversold, settings.rsi_overbought)
+            rows[symbol] = row(recall, rank, known[symbol].name, self._runtime.settings)
             counts[recall.freshness.value] = counts.get(recall.freshness.value, 0) + 1
             simulated |= bool(recall.analysis and recall.analysis.provenance.simulated)
         return BoardState(rows, counts, simulated)
 
 
-def row(recall: Recall, rank: int, name: str, oversold: float, overbought: float) -> Row:
-    """One row of the table: plain values, `None` for what is absent; times are seconds since 1970."""
+def row(recall: Recall, rank: int, name: str, settings: Settings) -> Row:
+    """One row of the table: texts as people read them, beside the plain values that rows are sorted by; `None` and a
+    dash for what is absent. Times are seconds since 1970."""
     analysis = recall.analysis
     base: Row = {
         "symbol": recall.symbol,
@@ -106,17 +109,21 @@ def row(recall: Recall, rank: int, name: str, oversold: float, overbought: float
         "why": why(recall),
     }
     if analysis is None:
-        blank = ("price", "change", "rsi", "band", "signal", "security", "bar_close", "computed")
-        return base | dict.fromkeys(blank) | {"price_text": "–", "rsi_note": "", "signal_reason": ""}
+        absent = ("price", "change", "rsi", "band", "signal", "security", "bar_close", "computed")
+        texts = ("price_text", "change_text", "rsi_text", "band_text")
+        return base | dict.fromkeys(absent) | dict.fromkeys(texts, DASH) | {"rsi_note": "", "signal_reason": ""}
     price = recall.observed.price if recall.observed else analysis.price
-    rsi = analysis.value("rsi_14")
+    change, rsi, band = change_of(recall), analysis.value("rsi_14"), analysis.value("bb_percent_b_20_2")
     return base | {
         "price": price,
         "price_text": price_text(price),
-        "change": change_percent(recall),
+        "change": change,
+        "change_text": DASH if change is None else percent_text(change, signed=True),
         "rsi": rsi,
-        "rsi_note": _rsi_note(rsi, oversold, overbought),
-        "band": analysis.value("bb_percent_b_20_2"),
+        "rsi_text": DASH if rsi is None else figure_text("rsi_14", rsi),
+        "rsi_note": _zone(rsi, settings),
+        "band": band,
+        "band_text": DASH if band is None else percent_text(band),
         "signal": analysis.signal.action,
         "signal_reason": analysis.signal.reason,
         "security": analysis.security.verdict if analysis.security else None,
@@ -125,13 +132,11 @@ def row(recall: Recall, rank: int, name: str, oversold: float, overbought: float
     }
 
 
-def change_percent(recall: Recall) -> float | None:
-    """The seen price against the previous close, else the last bar's own return; percent, None when unknown."""
+def change_of(recall: Recall) -> float | None:
+    """The seen price against the previous close, else the last bar's own return; a fraction, None when unknown."""
     if recall.observed is not None and recall.observed.change_percent is not None:
-        return recall.observed.change_percent
-    analysis: MarketAnalysis | None = recall.analysis
-    last = analysis.value("return_1") if analysis else None
-    return last * 100 if last is not None else None
+        return recall.observed.change_percent / 100
+    return recall.analysis.value("return_1") if recall.analysis else None
 
 
 def why(recall: Recall) -> str:
@@ -141,13 +146,9 @@ def why(recall: Recall) -> str:
     return "; ".join(reason.detail for reason in recall.reasons)
 
 
-def _rsi_note(rsi: float | None, oversold: float, overbought: float) -> str:
-    if rsi is None:
-        return ""
-    return (
-        f"oversold, below {oversold:g}"
-        if rsi < oversold
-        else f"overbought, above {overbought:g}"
-        if rsi > overbought
-        else ""
-    )
+def _zone(rsi: float | None, settings: Settings) -> str:
+    if rsi is not None and rsi < settings.rsi_oversold:
+        return f"oversold, below {threshold_text(settings.rsi_oversold)}"
+    if rsi is not None and rsi > settings.rsi_overbought:
+        return f"overbought, above {threshold_text(settings.rsi_overbought)}"
+    return ""

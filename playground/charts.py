@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
+    from ..core.settings import Settings
     from ..core.token import Interval
     from ..toolkits.khala.records import MarketAnalysis
 
@@ -33,9 +32,11 @@ TOOLTIP = {
 }
 
 
-def token_chart(frame: pd.DataFrame, analysis: MarketAnalysis, *, oversold: float, overbought: float) -> dict[str, Any]:
+def token_chart(frame: pd.DataFrame, analysis: MarketAnalysis, settings: Settings) -> dict[str, Any]:
     """Candles with Bollinger bands and EMA(50), volume, RSI(14) beneath; crossings of the RSI thresholds marked."""
-    from ..toolkits.market_data import figure_history
+    from ..toolkits.market_data import figure_history  # pandas is heavy
+
+    oversold, overbought = settings.rsi_oversold, settings.rsi_overbought
 
     frame = frame.loc[frame.index <= analysis.bar_close]
     history = figure_history(frame, interval=analysis.interval).iloc[-SHOWN_BARS:]
@@ -126,67 +127,6 @@ def token_chart(frame: pd.DataFrame, analysis: MarketAnalysis, *, oversold: floa
                     "data": [{"yAxis": oversold}, {"yAxis": overbought}],
                 },
                 "markPoint": {"silent": True, "data": _crossings(times, rsi, oversold, overbought)},
-            },
-        ],
-    }
-
-
-SERVED = {"sleep": UP, "partly": TREND, "scratch": DOWN, "none": AXIS}
-SERVED_WORDS = {
-    "sleep": "from sleep",
-    "partly": "partly from sleep",
-    "scratch": "from scratch",
-    "none": "no token asked",
-}
-
-
-def ledger_chart(cycles: Sequence[Any], answers: Sequence[Any]) -> dict[str, Any]:
-    """Answers by the seconds they took, coloured by how they were served; beneath, the seconds of each cycle."""
-    dots = [
-        {
-            "name": words,
-            "type": "scatter",
-            "symbolSize": 7,
-            "itemStyle": {"color": SERVED[way], "opacity": 0.85},
-            "data": [
-                [answer.at.timestamp() * 1000, max(0.001, round(answer.seconds, 3))]
-                for answer in answers
-                if answer.served == way and answer.seconds is not None
-            ],
-        }
-        for way, words in SERVED_WORDS.items()
-    ]
-    time_axis = {"type": "time", "axisLine": {"lineStyle": {"color": GRID}}, "axisTick": {"show": False}}
-    small = {"color": AXIS, "fontSize": 11}
-    span = {"min": "dataMin", "max": "dataMax"}
-    return {
-        "animation": False,
-        "textStyle": {"fontFamily": FONT},
-        "legend": {"data": [dot["name"] for dot in dots if dot["data"]], "top": 0, "left": 52, "textStyle": small},
-        "tooltip": {"trigger": "item", "confine": True, **TOOLTIP},
-        "grid": [
-            {"left": 58, "right": 20, "top": 28, "height": "46%"},
-            {"left": 58, "right": 20, "top": "68%", "height": "18%"},
-        ],
-        "xAxis": [
-            time_axis | span | {"gridIndex": 0, "axisLabel": {"show": False}, "splitLine": {"show": False}},
-            time_axis | span | {"gridIndex": 1, "axisLabel": small | {"hideOverlap": True}},
-        ],
-        "yAxis": [
-            _y(0, type="log", name="seconds per answer", nameLocation="middle", nameGap=42, nameTextStyle=small),
-            _y(1, name="cycle, s", nameLocation="middle", nameGap=42, nameTextStyle=small, splitNumber=2),
-        ],
-        "series": [
-            *dots,
-            {
-                "name": "cycle",
-                "type": "bar",
-                "xAxisIndex": 1,
-                "yAxisIndex": 1,
-                "barMaxWidth": 8,
-                "barMinWidth": 2,
-                "itemStyle": {"color": BAND},
-                "data": [[cycle.at * 1000, round(cycle.seconds, 2)] for cycle in cycles],
             },
         ],
     }

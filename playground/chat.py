@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..core.clock import Clock, SystemClock
 from ..core.errors import DeepTraderError, InvalidInput
+from ..core.prices import PriceList
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.activity import Activity
 from .troubles import explain
@@ -62,6 +63,8 @@ class ChatDesk:
         db: agno's database, where sessions are kept.
         unfinished: where questions stand until their run is stored.
         activity: told when a run is over, since agno calls no hook of a run that failed or was stopped.
+        suggest: what may be asked in place of a question that memory does not hold.
+        prices: what models cost.
         clock: the machine's present (sessions are dated by it, whatever moment the market replays).
     """
 
@@ -72,10 +75,14 @@ class ChatDesk:
         db: Any,
         unfinished: UnfinishedTurns,
         activity: Activity | None = None,
+        suggest: Callable[[str], Sequence[str]] = lambda _question: (),
+        prices: PriceList | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._components = components
         self._activity = activity
+        self._suggest = suggest
+        self.prices = prices
         self._db = db
         self._unfinished = unfinished
         self._clock: Clock = clock or SystemClock()
@@ -154,7 +161,15 @@ class ChatDesk:
             turn.seconds = None
             conversation.turns.append(turn)
         conversation.turns.sort(key=lambda turn: turn.asked_at)
+        for turn in conversation.turns[-1:]:
+            self._add_suggestions(turn)
         return conversation
+
+    def _add_suggestions(self, turn: Turn) -> None:
+        if turn.state == "done" and not turn.from_memory:
+            with contextlib.suppress(DeepTraderError):  # suggestions are an extra; the bar says what is wrong
+                turn.suggestions = tuple(self._suggest(turn.question))
+                turn.changed()
 
     def begin(self, target: Target) -> Conversation:
         """A new, empty conversation. It is kept from its first question on."""
@@ -180,7 +195,7 @@ class ChatDesk:
             raise InvalidInput("The last question is still being answered.", hint="Wait for it, or stop it.")
         turn = Turn(uuid.uuid4().hex, question, self._clock.now())
         component = self._components[conversation.target]
-        turn.by_memory = getattr(component.model, "provider", "") == "DeepTrader"
+        turn.model, turn.provider = str(component.model.id), str(component.model.provider or "")
         self._unfinished.add(Unfinished(turn.id, conversation.id, conversation.target, question, turn.asked_at))
         conversation.turns.append(turn)
         conversation.task = asyncio.create_task(self._answer(conversation, turn), name=f"answer-{turn.id}")
@@ -241,6 +256,7 @@ class ChatDesk:
         """Once agno has the run, ours goes; a first question names its session."""
         from agno.db.base import SessionType
 
+        self._add_suggestions(turn)
         kind = SessionType.TEAM if conversation.target == "team" else SessionType.AGENT
         with contextlib.suppress(DeepTraderError):  # the row stays, and is compared with agno's runs at the next read
             session = self._db.get_session(session_id=conversation.id, session_type=kind)

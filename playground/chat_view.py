@@ -8,11 +8,12 @@ from typing import Any
 from nicegui import ui
 
 from ..core.errors import DeepTraderError
+from ..core.formats import time_text
 from ..core.text import clean_label
 from .chat import Conversation, Target
 from .components import Composer, Transcript
 from .desk import Desk
-from .dom import button, el, stamp
+from .dom import button, el
 
 WATCH_SECONDS = 0.12
 LIST_SECONDS = 3.0
@@ -94,7 +95,7 @@ class ChatView:
 
     def _who(self) -> str:
         if self._desk.memory_only:
-            return "memory only: no language model is set, so answers are what memory holds, word for word"
+            return "memory only: no language model is set, so code answers from what memory holds"
         return self._desk.model_name
 
     async def _welcome(self) -> None:
@@ -135,9 +136,10 @@ class ChatView:
         assert parent is not None
         self._body.delete()
         with parent:
-            self._transcript = Transcript([turn.view() for turn in turns])
+            self._transcript = Transcript([turn.view(self._desk.chat.prices) for turn in turns])
             self._transcript.move(target_index=1)
         self._transcript.on("retry", lambda event: self._retry(str(event.args)))
+        self._transcript.on("ask", lambda event: self._send(str(event.args)))
         self._composer.set_running(self._conversation.running is not None)
 
     # What the browser asks for
@@ -179,7 +181,7 @@ class ChatView:
             return
         changed = [turn for turn in conversation.turns if self._sent.get(turn.id) != turn.version]
         if changed:
-            self._transcript.patch([turn.view() for turn in changed])
+            self._transcript.patch([turn.view(self._desk.chat.prices) for turn in changed])
             self._sent |= {turn.id: turn.version for turn in changed}
         self._composer.set_running(conversation.running is not None)
 
@@ -203,5 +205,5 @@ class ChatView:
                     el("a", href=f"/?session={summary.id}", aria_current="true" if summary.id == here else None),
                 ):
                     el("span", summary.title, "title")
-                    note = "answering …" if summary.running else f"{stamp(summary.updated_at)} UTC"
+                    note = "answering …" if summary.running else time_text(summary.updated_at)
                     el("span", f"{NAMES[summary.target]} · {note}", "meta")

@@ -10,9 +10,12 @@ from typing import Any
 
 from ..core.clock import ReplayClock
 from ..core.errors import ModelNotConfigured
+from ..core.prices import PriceList
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.reader import Reader
 from .board import Board
 from .chat import ChatDesk
+from .memory_model import PROVIDER, MemoryOnlyModel
 from .sleep_desk import SleepDesk
 from .suggestions import Suggestions
 from .unfinished import UnfinishedTurns
@@ -52,20 +55,18 @@ class Desk:
     def model(self) -> Any:
         """The manager's model; a `MemoryOnlyModel` when none is configured."""
         from ..toolkits.models import resolve_model
-        from .memory_model import MemoryOnlyModel
 
         try:
-            return resolve_model(self._given_model, self.settings)
-        except ModelNotConfigured as error:
-            if self._given_model is not None or self.settings.model is not None:
+            return resolve_model(self._given_model or self.runtime.model, self.settings)
+        except ModelNotConfigured:
+            if self._given_model is not None or self.runtime.model is not None:
                 raise
-            self.no_model = error.hint
-            return MemoryOnlyModel(self._answer_from_memory)
+            return MemoryOnlyModel()
 
     @property
     def memory_only(self) -> bool:
         """True when no language model answers here."""
-        return getattr(self.model, "provider", "") == "DeepTrader"
+        return getattr(self.model, "provider", "") == PROVIDER
 
     @property
     def model_name(self) -> str:
@@ -99,7 +100,8 @@ class Desk:
         """The manager with the analyst as its member."""
         from ..agents import deep_trader_manager, market_analyst
 
-        member = market_analyst(self._given_analyst_model or "inherit", **self._parts, db=self.db, telemetry=False)
+        parts = self._parts | {"listeners": ()}  # what a member reads is counted when a task is delegated to it
+        member = market_analyst(self._given_analyst_model or "inherit", **parts, db=self.db, telemetry=False)
         return deep_trader_manager(self.model, members=[member], **self._parts, **self._session_options)
 
     @property
@@ -122,7 +124,7 @@ class Desk:
             "num_history_runs": HISTORY_RUNS,
             "markdown": True,
             "telemetry": False,
-            "post_hooks": [self.engine.ledger_hook],
+            "post_hooks": [self.engine.ask_hook],
         }
 
     @cached_property
@@ -137,7 +139,7 @@ class Desk:
     @cached_property
     def suggestions(self) -> Suggestions:
         """Questions worth asking now."""
-        return Suggestions(self.runtime.khala, self.board)
+        return Suggestions(self.engine.foresight.standing, self.board)
 
     @cached_property
     def chat(self) -> ChatDesk:
@@ -146,7 +148,14 @@ class Desk:
             db=self.db,
             unfinished=UnfinishedTurns(self.runtime.khala.journal),
             activity=self.runtime.activity,
+            suggest=lambda question: self.reader.answer(self.reader.read(question)).suggestions,
+            prices=PriceList(self.settings.model_prices),
         )
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What looks into memory for a question, without being logged as one."""
+        return Reader(self.runtime.khala)
 
     @asynccontextmanager
     async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
@@ -157,8 +166,3 @@ class Desk:
         finally:
             await self.chat.close()
             await self.sleep.astop()
-
-    def _answer_from_memory(self, question: str) -> str:
-        from .memory_answer import answer_from_memory
-
-        return answer_from_memory(question, self.runtime.khala, ask=self.engine.anticipator.ask)

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
-from ..toolkits.khala.records import age_text
+from ..core.formats import age_text, time_text
 
 GOOD, BAD, WARN, INFO, PLAIN = "good", "bad", "warn", "info", "plain"
 FRESHNESS_TONE = {"fresh": GOOD, "partial": WARN, "stale": WARN, "miss": "hollow"}
@@ -63,13 +63,8 @@ def since(moment: datetime, now: datetime) -> Element:
         f"{age_text(moment, now)} ago",
         data_since=moment.timestamp(),
         datetime=moment.isoformat(),
-        title=f"{stamp(moment)} UTC",
+        title=time_text(moment),
     )
-
-
-def stamp(moment: datetime) -> str:
-    """`2013-03-01 21:00`, UTC."""
-    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 def panel(title: str, sub: str = "", *, cls: str = "", flush: bool = False) -> Element:

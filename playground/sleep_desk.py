@@ -7,23 +7,28 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.budgets import BudgetKind
 from ..toolkits.sleep_mode.context import Progress
+from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
+from ..toolkits.sleep_mode.ledger import LedgerSummary
+from ..toolkits.sleep_mode.planner import Plan
 from ..toolkits.sleep_mode.report import CycleLog, CycleReport
+from ..toolkits.sleep_mode.scheduler import SchedulerState
 
-SleepState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
+if TYPE_CHECKING:
+    from ..toolkits.runtime import Runtime
+    from ..toolkits.sleep_mode.engine import Engine
 
 STEP_WORDS = {
     "observe": "reading the market",
-    "plan": "planning",
     "refresh": "fetching and computing",
-    "anticipate": "preparing answers",
-    "reports": "writing reports",
+    "write_scenarios": "working scenarios through",
+    "foresee": "foreseeing questions",
     "index": "indexing in Chroma",
 }
-STATE_WORDS: dict[SleepState, str] = {
+STATE_WORDS: dict[SchedulerState, str] = {
     "stopped": "Not running",
     "waiting": "Waiting for the next cycle",
     "running": "Sleep cycle running",
@@ -32,33 +37,34 @@ STATE_WORDS: dict[SleepState, str] = {
     "killed": "Switched off",
     "backing_off": "Backing off after failures",
 }
-LAST_STEPS = ("anticipate", "reports", "index")
-KINDS = ("requests", "security_calls", "model_tokens", "usd", "seconds")
+LIMITED: dict[BudgetKind, str] = {
+    "requests": "Network requests",
+    "security_calls": "Security calls",
+    "model_tokens": "Model tokens",
+    "usd": "US dollars",
+}
 PLAN_MAX_AGE = 120.0
 """Seconds for which a plan that was looked at is shown again without asking the market."""
-
-
-ANTICIPATED_MAX_AGE = 30.0
+WINDOW = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Now:
     """What sleep is doing. `fraction` of the running cycle's present step; None between cycles."""
 
-    state: SleepState
+    state: SchedulerState
     words: str
     detail: str = ""
     next_at: datetime | None = None
     fraction: float | None = None
     error: str = ""
-    cycle_id: str = ""
 
 
 @dataclass(frozen=True)
 class BudgetLine:
     """One kind of budget: spent today and by the last cycle, with the limits (None: not limited)."""
 
-    kind: str
+    label: str
     today: float
     per_day: float | None
     last_cycle: float
@@ -66,44 +72,28 @@ class BudgetLine:
 
 
 @dataclass(frozen=True)
-class Anticipated:
-    """A question prepared before anyone asked it. `hits`: how often it was then really asked."""
+class SleepState:
+    """Everything the view shows that needs no network, read at once. Scores and sums are of the last seven days."""
 
-    key: str
-    title: str
-    text: str
-    freshness: str
-    created_at: datetime
-    author: str
-    hits: int = 0
-
-
-@dataclass(frozen=True)
-class LedgerView:
-    """The ledger's sums and what its plot is drawn from."""
-
-    summary: Any
-    cycles: tuple[Any, ...]
-    answers: tuple[Any, ...]
-
-    def __eq__(self, other: object) -> bool:  # the span of time moves with every read: what was measured counts
-        return isinstance(other, LedgerView) and (self.cycles, self.answers) == (other.cycles, other.answers)
+    last: CycleReport | None
+    recent: tuple[CycleReport, ...]
+    budgets: tuple[BudgetLine, ...]
+    foreseen: tuple[Foreseen, ...]
+    score: ForesightScore
+    ledger: LedgerSummary
 
 
 class SleepDesk:
     """Watches and steers one engine. Reading it never touches a network, except `plan` (the market's universe)."""
 
-    def __init__(self, runtime: Runtime, engine: Any) -> None:
-        self.runtime = runtime
+    def __init__(self, runtime: Runtime, engine: Engine) -> None:
         self.engine = engine
         self.scheduler = engine.scheduler()
         self._log = CycleLog(runtime.khala.journal)
         self._progress: Progress | None = None
         self._last: tuple[float, CycleReport | None] | None = None
-        self._plan: tuple[float, str, Any] | None = None
+        self._plan: tuple[float, str, Plan] | None = None
         self._plan_lock = threading.Lock()
-        self._anticipated: tuple[float, str, list[Anticipated]] | None = None
-        self._anticipated_lock = threading.Lock()
         engine.cycle.on_progress = self._note
 
     def _note(self, progress: Progress) -> None:
@@ -146,47 +136,34 @@ class SleepDesk:
 
     def now(self) -> Now:
         """The present state."""
-        status = self.scheduler.status()
-        controls = self.scheduler.controls.state()
-        state: SleepState = status.state
+        status, controls = self.scheduler.status(), self.scheduler.controls.state()
+        state: SchedulerState = status.state
         if controls.killed:
             state = "killed"
         elif controls.paused and state not in ("running", "stopped"):
             state = "paused"
-        detail, fraction = self._detail(state, status, controls)
-        last = status.last_report
-        return Now(
-            state=state,
-            words=STATE_WORDS[state],
-            detail=detail,
-            next_at=status.next_tick
-            if state == "waiting"
-            else status.blocked_until
-            if state == "backing_off"
-            else None,
-            fraction=fraction,
-            error=status.last_error or "",
-            cycle_id=last.cycle_id if last else "",
-        )
-
-    def _detail(self, state: SleepState, status: Any, controls: Any) -> tuple[str, float | None]:
-        """What is going on in words, and how far the present step is."""
+        detail, fraction, next_at = "", None, None
         if state == "running":
-            progress = self._progress
-            if progress is None:
-                return "beginning", 0.0
-            words = STEP_WORDS.get(progress.step, progress.step)
-            if progress.total > 1:
-                words = f"{words}, {progress.done} of {progress.total} {progress.symbol}".strip()
-                return words, progress.done / progress.total
-            return words, 1.0 if progress.step in LAST_STEPS else 0.0
-        if state in ("paused", "killed"):
-            return controls.reason, None
-        if state == "standby" and status.holder is not None:
-            return str(status.holder), None
-        if state == "backing_off":
-            return f"{status.failures} cycles in a row failed", None
-        return "", None
+            detail, fraction = self._running()
+        elif state in ("paused", "killed"):
+            detail = controls.reason
+        elif state == "standby" and status.holder is not None:
+            detail = str(status.holder)
+        elif state == "backing_off":
+            detail, next_at = f"{status.failures} cycles in a row failed", status.blocked_until
+        elif state == "waiting":
+            next_at = status.next_tick
+        return Now(state, STATE_WORDS[state], detail, next_at, fraction, status.last_error or "")
+
+    def _running(self) -> tuple[str, float]:
+        """What the cycle does in words, and how far its present step is."""
+        progress = self._progress
+        if progress is None:
+            return "beginning", 0.0
+        words = STEP_WORDS.get(progress.step, progress.step.replace("_", " "))
+        if progress.total > 1:
+            words = f"{words}, {progress.done} of {progress.total} {progress.symbol}".strip()
+        return words, progress.done / max(1, progress.total)
 
     def last(self) -> CycleReport | None:
         """The newest cycle's report, whichever process ran it; at most a second old."""
@@ -195,67 +172,35 @@ class SleepDesk:
             kept = self._last = (time.monotonic(), self._log.last())
         return kept[1]
 
-    def recent(self, limit: int = 12) -> list[CycleReport]:
-        """Newest first."""
-        return self._log.recent(limit)
+    def read(self) -> SleepState:
+        """The present state of everything but the plan.
 
-    def budgets(self) -> list[BudgetLine]:
-        """What may be spent and what was, kinds with a limit only."""
+        Raises:
+            StoreError: memory cannot be read.
+        """
+        engine = self.engine
+        return SleepState(
+            last=self.last(),
+            recent=tuple(self._log.recent(12)),
+            budgets=tuple(self._budgets()),
+            foreseen=tuple(engine.foresight.standing()),
+            score=engine.foresight.score(WINDOW),
+            ledger=engine.ledger.summary(WINDOW),
+        )
+
+    def _budgets(self) -> list[BudgetLine]:
         book, last = self.engine.budgets, self.last()
         today = book.used_today()
         lines = []
-        for kind in KINDS:
+        for kind, label in LIMITED.items():
             limit = book.limit(kind)
-            per_day, per_cycle = _finite(limit.per_day), _finite(limit.per_cycle)
-            if per_day is None and per_cycle is None:
-                continue
-            spent = last.spent.get(kind, 0.0) if last else 0.0
-            if kind == "seconds":
-                spent = last.seconds if last else 0.0
-            lines.append(BudgetLine(kind, today.get(kind, 0.0), per_day, spent, per_cycle))
+            per_day, per_cycle = (None if most == float("inf") else most for most in (limit.per_day, limit.per_cycle))
+            if per_day is not None or per_cycle is not None:
+                spent = last.spent.get(kind, 0.0) if last else 0.0
+                lines.append(BudgetLine(label, today.get(kind, 0.0), per_day, spent, per_cycle))
         return lines
 
-    def anticipated(self) -> list[Anticipated]:
-        """Prepared questions and scenarios: the asked ones first, then the fresh, then the newest.
-
-        Looked up anew after a cycle, else twice a minute: judging hundreds of texts takes a while.
-        """
-        last = self.last()
-        cycle = last.cycle_id if last else ""
-        with self._anticipated_lock:
-            kept = self._anticipated
-            if kept is None or kept[1] != cycle or time.monotonic() - kept[0] > ANTICIPATED_MAX_AGE:
-                kept = self._anticipated = (time.monotonic(), cycle, self._look_at_anticipated())
-            return kept[2]
-
-    def _look_at_anticipated(self) -> list[Anticipated]:
-        hits = {key: prepared.hits for key, prepared in self.engine.anticipator.log.prepared().items()}
-        found = [
-            Anticipated(
-                document.key,
-                document.title,
-                document.text,
-                freshness.value,
-                document.created_at,
-                document.author,
-                hits.get(document.key, 0),
-            )
-            for kind in ("anticipated", "scenario")
-            for document, freshness, _ in self.runtime.khala.documents(kind)
-        ]
-        return sorted(found, key=lambda q: (-q.hits, q.freshness != "fresh", -q.created_at.timestamp()))
-
-    def foreseen(self) -> tuple[int, int]:
-        """Questions asked in the last seven days, and how many of them had been prepared and were fresh."""
-        total = self.engine.anticipator.score().total
-        return total.asked, total.hits
-
-    def ledger(self, days: float = 7) -> LedgerView:
-        """The ledger of the last days."""
-        ledger, window = self.engine.ledger, timedelta(days=days)
-        return LedgerView(ledger.summary(window), tuple(ledger.cycles(window)), tuple(ledger.answers(window)))
-
-    def plan(self) -> Any:
+    def plan(self) -> Plan:
         """What the next cycle would do. Asks the market for its universe when the last look is old.
 
         Raises:
@@ -268,11 +213,3 @@ class SleepDesk:
             if kept is None or kept[1] != since or time.monotonic() - kept[0] > PLAN_MAX_AGE:
                 kept = self._plan = (time.monotonic(), since, self.engine.preview())
             return kept[2]
-
-    async def aplan(self) -> Any:
-        """`plan` in a thread."""
-        return await asyncio.to_thread(self.plan)
-
-
-def _finite(value: float) -> float | None:
-    return value if value != float("inf") else None

@@ -9,13 +9,13 @@ from typing import Any
 from nicegui import ui
 
 from ..core.errors import DeepTraderError
+from ..core.formats import time_text
 from .desk import Desk
 from .dom import button, el, set_attribute, set_text
 from .sleep_desk import Now
 from .sleep_panels import (
-    duration,
-    show_anticipated,
     show_budgets,
+    show_foreseen,
     show_last,
     show_ledger,
     show_plan,
@@ -35,10 +35,12 @@ class Section:
         self._place = el("div", cls=cls)
         self._shown: Any = object()
 
-    def show(self, content: Any, build: Callable[[Any], None]) -> None:
-        if content == self._shown:
+    def show(self, content: Any, build: Callable[[Any], None], key: Any = None) -> None:
+        """Show content; `key` stands for it where equality of the content itself says too much."""
+        key = content if key is None else key
+        if key == self._shown:
             return
-        self._shown = content
+        self._shown = key
         self._place.clear()
         with self._place:
             build(content)
@@ -60,14 +62,14 @@ class SleepView:
         with el("div", cls="view"):
             with el("div", cls="view-head"):
                 el("h1", "Sleep")
-                every = desk.sleep.scheduler.status().every_seconds
-                el("span", f"{desk.runtime.market.id} market, a cycle every {duration(every)}", "sub")
+                every = desk.sleep.scheduler.status().every_seconds / 60
+                el("span", f"{desk.runtime.market.id} market, a cycle every {every:g} min", "sub")
             with el("div", cls="sleep-grid"):
                 self._build_now()
                 with el("div", cls="span-7 stack"):
                     self._last = Section()
                     self._plan = Section()
-                    self._anticipated = Section()
+                    self._foreseen = Section()
                 with el("div", cls="span-5 stack"):
                     self._budgets = Section()
                     self._ledger = Section()
@@ -108,7 +110,7 @@ class SleepView:
         set_text(self._words, now.words)
         parts = [now.detail]
         if now.next_at is not None:
-            parts.append(f"next at {now.next_at:%H:%M:%S} UTC")
+            parts.append(f"next at {time_text(now.next_at)}")
         if now.error:
             parts.append(f"last error: {now.error}")
         set_text(self._detail, "; ".join(part for part in parts if part) or " ")
@@ -141,27 +143,20 @@ class SleepView:
 
     async def refresh(self) -> None:
         """Read everything that needs no network, off the event loop, and show what has changed."""
-        sleep = self._desk.sleep
         try:
-            last, recent, budgets, anticipated, foreseen, ledger = await asyncio.to_thread(
-                lambda: (
-                    sleep.last(),
-                    sleep.recent(),
-                    sleep.budgets(),
-                    sleep.anticipated(),
-                    sleep.foreseen(),
-                    sleep.ledger(),
-                )
-            )
+            state = await asyncio.to_thread(self._desk.sleep.read)
         except DeepTraderError as error:
             set_text(self._words, str(error))
             return
-        self._last.show(last, lambda report: show_last(report, self._desk))
-        self._budgets.show(budgets, show_budgets)
-        self._anticipated.show((anticipated, foreseen), show_anticipated)
-        self._ledger.show(ledger, show_ledger)
-        self._recent.show(recent, show_recent)
-        cycle = last.cycle_id if last else ""
+        score, ledger = state.score, state.ledger
+        self._last.show(state.last, lambda report: show_last(report, self._desk))
+        self._budgets.show(state.budgets, show_budgets)
+        # The span of time moves with every read: what was counted decides whether anything is new.
+        counted = (state.foreseen, score.asked, score.hits, score.predicted, score.came_true)
+        self._foreseen.show((state.foreseen, score), show_foreseen, counted)
+        self._ledger.show(ledger, show_ledger, (ledger.cycles, ledger.answers, ledger.savings))
+        self._recent.show(state.recent, show_recent)
+        cycle = state.last.cycle_id if state.last else ""
         if self._planned_for not in (None, cycle):
             await self.refresh_plan()
 
@@ -170,7 +165,7 @@ class SleepView:
         last = self._desk.sleep.last()
         self._planned_for = last.cycle_id if last else ""
         try:
-            plan = await self._desk.sleep.aplan()
+            plan = await asyncio.to_thread(self._desk.sleep.plan)
         except DeepTraderError as error:
             self._plan.show(str(error), lambda text: show_problem("Next cycle", text))
             return

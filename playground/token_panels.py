@@ -1,88 +1,135 @@
-"""The panels of a token's page: signal, security, figures, provenance, similar situations, history."""
+"""The panels of a token's page: what matters in statements, levels, security with failures first, figures, history."""
 
 from __future__ import annotations
 
-from ..core.market import Figure
+from collections.abc import Sequence
+
+from ..core.formats import percent_text, price_text, time_text
+from ..core.security import SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
-from ..core.formats import price_text
-from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table, stamp
+from ..toolkits.market_data.figures import figure_label, figure_text
+from ..toolkits.sleep_mode.statements import Statement
+from ..toolkits.token_security.checks import CHECKS
+from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table
+
+FIRST = 6
+"""Statements shown before the rest is folded away: about what a brief holds."""
+LEANINGS = {"bullish": ("+", "speaks for buying"), "bearish": ("−", "speaks against"), "neutral": ("·", "neutral")}
+HISTORY_FIGURES = ("rsi_14", "return_7", "volatility_30")
 
 
-def show_signal(analysis: MarketAnalysis) -> None:
-    """The signal with its rule and the prices at which it dies."""
+def show_brief(statements: Sequence[Statement], analysis: MarketAnalysis) -> None:
+    """What there is to say, the most telling first: the words that a model and the command line get too."""
+    interval = "hourly" if analysis.interval == "1h" else "daily"
+    with panel("In short", f"{interval} bar closed {time_text(analysis.bar_close)}"):
+        if not statements:
+            empty("Nothing can be said about it yet.")
+        _statements(statements[:FIRST])
+        if len(statements) > FIRST:
+            with el("details", cls="more"):
+                el("summary", f"{len(statements) - FIRST} more statements", "muted")
+                _statements(statements[FIRST:])
+
+
+def _statements(statements: Sequence[Statement]) -> None:
+    with el("ul", cls="statements"):
+        for statement in statements:
+            mark, meaning = LEANINGS[statement.leaning]
+            with el("li", cls=statement.leaning):
+                el("span", mark, "mark", title=meaning, aria_label=meaning, role="img")
+                el("span", statement.text)
+
+
+def show_levels(analysis: MarketAnalysis) -> None:
+    """The prices at which this view would change, nearest first."""
     signal = analysis.signal
-    with panel("Signal", f"as of {stamp(analysis.bar_close)} UTC"):
-        with el("p"):
+    with panel("What would change this view", flush=True):
+        with el("p", cls="pad"):
             badge(signal.action or "no signal", SIGNAL_TONE.get(signal.action or "", "hollow"))
-        el("p", signal.reason, "strong")
-        el("p", f"Rule: {signal.rule}", "muted")
-        if analysis.triggers:
-            el("p", "This answer dies when the price passes", "muted")
-            with el("ul", cls="check-list"):
-                for trigger in analysis.triggers:
-                    with el("li"):
-                        el("span", f"{trigger.side} {price_text(trigger.level)}", "what")
-                        el("span", trigger.meaning, "why")
+            el("span", f" {signal.rule}", "muted")
+        rows = [
+            [
+                f"{trigger.side} {price_text(trigger.level)} USD",
+                percent_text(trigger.level / analysis.reference_price - 1, signed=True),
+                trigger.meaning,
+            ]
+            for trigger in sorted(analysis.triggers, key=lambda t: abs(t.level - analysis.reference_price))
+        ]
+        if rows:
+            caption = "Prices at which the view changes"
+            plain_table([("A price", "nowrap"), ("Away", "num"), ("Which is", "wide")], rows, caption=caption)
 
 
 def show_security(analysis: MarketAnalysis) -> None:
-    """The verdict, and every check by itself: failures first."""
+    """The verdict and why, failed and unknown checks; passed ones are folded away."""
     report = analysis.security
     if report is None:
         with panel("Security"):
             empty("Nobody has checked this token yet.")
         return
-    score = f", score {report.score:.0f} of 100" if report.score is not None else ""
-    with panel(
-        "Security", f"checked {stamp(report.checked_at)} UTC, valid until {stamp(report.expires_at)}", flush=True
-    ):
-        with el("div", cls="check-list"), el("li", role="presentation"):
+    told = f"checked {time_text(report.checked_at)}, valid until {time_text(report.expires_at)}"
+    with panel("Security", told):
+        with el("p"):
             badge(report.verdict, VERDICT_TONE[report.verdict])
-            with el("span"):
-                el("span", "; ".join(report.reasons) + score if report.reasons else score.removeprefix(", "))
-                for line in report.disagreements:
-                    el("p", f"Sources disagree: {line}", "warn-text")
-        with el("ul", cls="check-list", aria_label="Security checks"):
-            order = {"fail": 0, "unknown": 1, "pass": 2, "not_applicable": 3}
-            for check in sorted(report.checks, key=lambda check: order[check.state]):
-                with el("li"):
-                    badge(check.state, CHECK_TONE[check.state])
-                    with el("span"):
-                        el("span", check.id.replace("_", " "), "what")
-                        seen = "" if check.value is None else f"saw {check.value}"
-                        told = "; ".join(part for part in (check.detail, seen, check.source) if part)
-                        el("div", told, "why")
+            score = f"score {report.score:.0f} of 100" if report.score is not None else "no score"
+            el("span", f" {'; '.join([score, *report.reasons])}")
+        for line in report.disagreements:
+            el("p", f"Sources disagree: {line}", "warn-text")
+        order = {"fail": 0, "unknown": 1}
+        _checks(sorted((c for c in report.checks if c.state in order), key=lambda c: order[c.state]))
+        for state, words in (("pass", "passed"), ("not_applicable", "do not apply")):
+            checks = [check for check in report.checks if check.state == state]
+            if checks:
+                with el("details", cls="more"):
+                    el("summary", f"{len(checks)} checks {words}", "muted")
+                    _checks(checks)
+
+
+def _checks(checks: Sequence[SecurityCheck]) -> None:
+    with el("ul", cls="check-list"):
+        for check in checks:
+            with el("li"):
+                badge(check.state, CHECK_TONE[check.state])
+                with el("span"):
+                    el("span", _check_label(check), "what")
+                    seen = "" if check.value is None or check.detail else f"saw {check.value}"
+                    el("div", "; ".join(part for part in (check.detail, seen, check.source) if part), "why")
+
+
+def _check_label(check: SecurityCheck) -> str:
+    """What a pass means, or the risk that is not ruled out."""
+    known = CHECKS.get(check.id)
+    if known is None:
+        return check.id.replace("_", " ")
+    return known.title if check.state == "pass" else known.label
 
 
 def show_figures(analysis: MarketAnalysis) -> None:
-    """Every figure with its value, or why it is absent."""
-    rows = []
-    for name, figure in analysis.all_figures.items():
-        value = figure_text(figure)
-        rows.append([lambda name=name, figure=figure: el("span", name, title=figure.definition), value])
-    with panel("Figures", "hover for the definition", flush=True):
-        plain_table([("Figure", ""), ("Value", "num")], rows, caption="Figures of this analysis")
-
-
-def figure_text(figure: Figure) -> str:
-    """A figure's value with its unit, or why it is absent."""
-    if figure.value is None:
-        return f"absent: {(figure.absent or '').replace('_', ' ')}"
-    if figure.unit == "price":
-        return price_text(figure.value) if figure.value > 0 else f"{figure.value:,.4g}"
-    if figure.unit == "ratio" and abs(figure.value) < 100:
-        return f"{figure.value * 100:.1f} %"
-    return f"{figure.value:,.4g}" if abs(figure.value) < 1000 else f"{figure.value:,.0f}"
+    """Every figure with its value, or why it is absent, and its definition; folded away."""
+    rows = [
+        [
+            figure_label(name) + (" (forming bar)" if figure.forming else ""),
+            figure_text(name, figure.value)
+            if figure.value is not None
+            else f"absent: {(figure.absent or '').replace('_', ' ')}",
+            figure.definition,
+        ]
+        for name, figure in analysis.all_figures.items()
+    ]
+    with panel(f"{len(rows)} figures", flush=True), el("details", cls="pad"):
+        el("summary", "Values and definitions", "muted")
+        columns = [("Figure", "nowrap"), ("Value", "num"), ("Definition", "wide muted")]
+        plain_table(columns, rows, caption="Figures of this analysis")
 
 
 def show_provenance(analysis: MarketAnalysis) -> None:
     """Where the analysis comes from: times, source, inputs."""
     source = analysis.provenance
     rows = [
-        ("Bar closed", f"{stamp(analysis.bar_close)} UTC"),
-        ("Fetched", f"{stamp(analysis.fetched_at)} UTC"),
-        ("Computed", f"{stamp(analysis.computed_at)} UTC"),
-        ("Next bar", f"{stamp(analysis.next_bar_due)} UTC"),
+        ("Bar closed", time_text(analysis.bar_close)),
+        ("Fetched", time_text(analysis.fetched_at)),
+        ("Computed", time_text(analysis.computed_at)),
+        ("Next bar", time_text(analysis.next_bar_due)),
         ("Source", source.source or source.provider),
         ("Bars", f"{source.bars}, {source.gaps} missing" if source.gaps else str(source.bars)),
         ("Inputs", source.inputs_hash),
@@ -95,57 +142,48 @@ def show_provenance(analysis: MarketAnalysis) -> None:
 
 
 def show_similar(similar: SimilarSituations | None, note: str = "") -> None:
-    """The nearest past moments and what followed them; `note` says why there are none."""
+    """What followed the nearest past moments, and those moments; `note` says why there are none."""
     if similar is None or not similar.situations:
         with panel("Similar situations"):
             empty(note or (similar.note if similar else "") or "None on record yet.")
         return
-    count = len(similar.situations)
-    with panel(
-        "Similar situations", f"the {count} nearest before {stamp(similar.as_of)} UTC, and what followed", flush=True
-    ):
+    told = f"what followed the {len(similar.situations)} nearest before {time_text(similar.as_of)}"
+    with panel("Similar situations", told, flush=True):
         outcomes = [
             [
-                f"{horizon} bars",
-                f"{outcome['median'] * 100:+.1f} %",
-                f"{outcome['low'] * 100:+.1f} to {outcome['high'] * 100:+.1f} %",
-                f"{outcome['rises'] * 100:.0f} % of {outcome['count']:.0f}",
+                f"{horizon} bar{'s' * (horizon > 1)}",
+                _signed(outcome["median"]),
+                f"{_signed(outcome['low'])} to {_signed(outcome['high'])}",
+                f"{percent_text(outcome['rises'])} of {outcome['count']:.0f}",
             ]
             for horizon, outcome in sorted(similar.outcomes.items())
         ]
         if outcomes:
-            plain_table(
-                [("After", ""), ("Median", "num"), ("Middle half", "num"), ("Rose", "num")],
-                outcomes,
-                caption="What followed similar situations",
-            )
-        horizons = sorted({h for situation in similar.situations for h in situation.returns})
+            columns = [("After", ""), ("Median", "num"), ("Middle half", "num"), ("Rose", "num")]
+            plain_table(columns, outcomes, caption="What followed similar situations")
+        horizons = sorted({horizon for situation in similar.situations for horizon in situation.returns})
         rows = [
             [
-                f"{situation.bar_close:%Y-%m-%d %H:%M}"
-                if similar.interval == "1h"
-                else f"{situation.bar_close:%Y-%m-%d}",
+                time_text(situation.bar_close),
                 situation.symbol,
                 f"{situation.distance:.2f}",
-                *(_percent(situation.returns.get(horizon)) for horizon in horizons),
+                *(_signed(situation.returns.get(horizon)) for horizon in horizons),
             ]
             for situation in similar.situations
         ]
-        plain_table(
-            [("Bar", ""), ("Token", ""), ("Distance", "num"), *((f"+{h}", "num") for h in horizons)],
-            rows,
-            caption="The similar situations one by one",
-        )
+        with el("details", cls="pad"):
+            el("summary", "One by one", "muted")
+            columns = [("Bar closed", ""), ("Token", ""), ("Distance", "num"), *((f"+{h}", "num") for h in horizons)]
+            plain_table(columns, rows, caption="The similar situations one by one")
 
 
-def show_history(history: list[MarketAnalysis]) -> None:
+def show_history(history: Sequence[MarketAnalysis]) -> None:
     """Earlier versions of the analysis."""
     rows = [
         [
-            stamp(past.bar_close),
-            stamp(past.computed_at),
+            time_text(past.bar_close),
             price_text(past.price),
-            _plain(past.value("rsi_14")),
+            *(_figure(past, name) for name in HISTORY_FIGURES),
             lambda past=past: badge(past.signal.action or "none", SIGNAL_TONE.get(past.signal.action or "", "hollow")),
             lambda past=past: (
                 badge(past.security.verdict, VERDICT_TONE[past.security.verdict])
@@ -156,23 +194,15 @@ def show_history(history: list[MarketAnalysis]) -> None:
         for past in history
     ]
     with panel("History", "newest first, every version kept", flush=True):
-        plain_table(
-            [
-                ("Bar closed (UTC)", ""),
-                ("Computed", ""),
-                ("Close", "num"),
-                ("RSI", "num"),
-                ("Signal", ""),
-                ("Security", ""),
-            ],
-            rows,
-            caption="Earlier analyses",
-        )
+        figures = [(figure_label(name), "num") for name in HISTORY_FIGURES]
+        columns = [("Bar closed", ""), ("Close", "num"), *figures, ("Signal", ""), ("Security", "")]
+        plain_table(columns, rows, caption="Earlier analyses")
 
 
-def _percent(value: float | None) -> str:
-    return "not yet" if value is None else f"{value * 100:+.1f} %"
+def _signed(value: float | None) -> str:
+    return "not yet" if value is None else percent_text(value, signed=True)
 
 
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _figure(analysis: MarketAnalysis, name: str) -> str:
+    value = analysis.value(name)
+    return "–" if value is None else figure_text(name, value)

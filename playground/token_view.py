@@ -1,4 +1,4 @@
-"""One token: chart, figures, signal, security, report, history, similar situations."""
+"""One token, in one column: what there is to say, chart, levels, security, similar situations, history."""
 
 from __future__ import annotations
 
@@ -9,16 +9,27 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from ..core.errors import DeepTraderError, UnknownToken
-from ..core.token import INTERVALS, Interval, Token, normalize_symbol
+from ..core.errors import DeepTraderError
+from ..core.formats import percent_text, price_text, time_text
+from ..core.token import INTERVALS, Interval, Token
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
+from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
-from ..core.formats import price_text
-from .board import change_percent
+from ..toolkits.sleep_mode.naming import find_token, unknown_token
+from ..toolkits.sleep_mode.statements import Statement
+from .board import change_of
 from .charts import token_chart
 from .desk import Desk
-from .dom import FRESHNESS_TONE, badge, el, empty, panel, set_attribute, set_text, since, stamp
-from .token_panels import show_figures, show_history, show_provenance, show_security, show_signal, show_similar
+from .dom import FRESHNESS_TONE, badge, el, empty, panel, set_attribute, set_text, since
+from .token_panels import (
+    show_brief,
+    show_figures,
+    show_history,
+    show_levels,
+    show_provenance,
+    show_security,
+    show_similar,
+)
 
 WATCH_SECONDS = 2.0
 HISTORY = 12
@@ -30,42 +41,41 @@ class TokenPage:
 
     token: Token
     recall: Recall
+    statements: tuple[Statement, ...]
     history: list[MarketAnalysis]
     chart: dict[str, Any] | None
     problem: str = ""
 
 
-def read_token(desk: Desk, symbol: str, interval: Interval) -> TokenPage:
-    """The page's content from memory; no network.
+def known_token(desk: Desk, name: str) -> Token:
+    """The token that a symbol, ticker or name in an address stands for.
 
     Raises:
         UnknownToken: memory does not know it.
-        StoreError: memory cannot be read.
     """
     khala = desk.runtime.khala
-    try:
-        symbol = normalize_symbol(symbol)
-    except ValueError as error:
-        raise UnknownToken(str(error), hint="See What we know.") from error
-    recall = khala.latest(symbol, interval=interval)
-    token = recall.analysis.token if recall.analysis else next((t for t in khala.symbols() if t.symbol == symbol), None)
+    token = find_token(name, khala)
     if token is None:
-        raise UnknownToken(f"Memory does not know {symbol}.", hint="See What we know for the tokens in it.")
-    chart, problem = None, ""
-    if recall.analysis is not None:
+        raise unknown_token([name], khala)
+    return token
+
+
+def read_token(desk: Desk, token: Token, recall: Recall) -> TokenPage:
+    """The page's content from memory; no network.
+
+    Raises:
+        StoreError: memory cannot be read.
+    """
+    analysis, chart, problem = recall.analysis, None, ""
+    if analysis is not None:
         try:
-            chart = _chart(desk, token, recall.analysis)
+            bars = BarStore(desk.runtime.khala.journal).get(token, analysis.interval)
+            if bars is not None and len(bars.frame) > 1:
+                chart = token_chart(bars.frame, analysis, desk.settings)
         except DeepTraderError as error:
-            problem = f"{error.message} {error.hint}"
-    return TokenPage(token, recall, khala.history(token, interval=interval, limit=HISTORY), chart, problem)
-
-
-def _chart(desk: Desk, token: Token, analysis: MarketAnalysis) -> dict[str, Any] | None:
-    bars = BarStore(desk.runtime.khala.journal).get(token, analysis.interval)
-    if bars is None or len(bars.frame) < 2:
-        return None
-    settings = desk.settings
-    return token_chart(bars.frame, analysis, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
+            problem = str(error)
+    history = desk.runtime.khala.history(token, interval=recall.interval, limit=HISTORY)
+    return TokenPage(token, recall, desk.reader.statements(recall), history, chart, problem)
 
 
 async def token_view(desk: Desk, symbol: str, interval: str = "1d") -> None:
@@ -78,33 +88,35 @@ async def token_view(desk: Desk, symbol: str, interval: str = "1d") -> None:
 class TokenView:
     """Built anew when the token's analysis or its freshness is another one; a newer price changes in place."""
 
-    def __init__(self, desk: Desk, symbol: str, interval: Interval) -> None:
+    def __init__(self, desk: Desk, name: str, interval: Interval) -> None:
         self._desk = desk
-        self._symbol = symbol
+        self._name = name
         self._interval: Interval = interval
         self._shown: Any = None
         self._price: Element | None = None
         self._change: Element | None = None
         self._seen: Element | None = None
-        self._place = el("div", cls="view")
+        self._place = el("div", cls="view column")
         with self._place:
             el("p", "Reading memory …", "muted", role="status")
 
     async def refresh(self) -> None:
         """Read the token, and show what has changed."""
         try:
-            recall = await asyncio.to_thread(self._latest)
+            token, recall = await asyncio.to_thread(self._latest)
             state = (recall.analysis.analysis_id if recall.analysis else "", recall.freshness, recall.reasons)
             if state == self._shown:
                 self._show_price(recall)
                 return
-            page = await asyncio.to_thread(read_token, self._desk, self._symbol, self._interval)
+            page = await asyncio.to_thread(read_token, self._desk, token, recall)
         except DeepTraderError as error:
             if self._shown != str(error):
                 self._shown = str(error)
                 self._place.clear()
-                with self._place:
-                    _unknown(error)
+                with self._place, panel("Not in memory"):
+                    empty(error.message, error.hint)
+                    with el("p"):
+                        el("a", "What we know", href="/known")
             return
         self._shown = state
         self._place.clear()
@@ -112,11 +124,9 @@ class TokenView:
             self._build(page)
         await self._add_similar(page)
 
-    def _latest(self) -> Recall:
-        try:
-            return self._desk.runtime.khala.latest(normalize_symbol(self._symbol), interval=self._interval)
-        except ValueError as error:
-            raise UnknownToken(str(error), hint="See What we know.") from error
+    def _latest(self) -> tuple[Token, Recall]:
+        token = known_token(self._desk, self._name)
+        return token, self._desk.runtime.khala.latest(token, interval=self._interval)
 
     def _build(self, page: TokenPage) -> None:
         self._head(page)
@@ -125,27 +135,23 @@ class TokenView:
             with panel("No analysis"):
                 empty(f"There is no {page.recall.interval} analysis of {page.token.symbol} yet.")
             return
-        with el("div", cls="token-grid"):
-            with el("div", cls="stack"):
-                with panel("Chart", f"{analysis.interval} bars to {stamp(analysis.bar_close)} UTC"):
-                    if page.chart is None:
-                        empty(page.problem or "No bars are kept for this token yet.")
-                    else:
-                        chart = ui.echart(page.chart).classes("chart")
-                        chart.props["role"] = "img"
-                        chart.props["aria-label"] = _spoken(analysis)
-                author = "computed" if analysis.report_author == "computed" else f"by {analysis.report_author}"
-                with panel("Report", author):
-                    el("p", analysis.report or "No report.", "report")
-                self._similar = el("div")
-                with self._similar, panel("Similar situations"):
-                    empty("Looking for similar moments in the past …")
-                show_history(page.history)
-            with el("div", cls="stack"):
-                show_signal(analysis)
-                show_security(analysis)
-                show_figures(analysis)
-                show_provenance(analysis)
+        with el("div", cls="stack"):
+            show_brief(page.statements, analysis)
+            with panel("Chart", f"{analysis.interval} bars to {time_text(analysis.bar_close)}"):
+                if page.chart is None:
+                    empty(page.problem or "No bars are kept for this token yet.")
+                else:
+                    chart = ui.echart(page.chart).classes("chart")
+                    chart.props["role"] = "img"
+                    chart.props["aria-label"] = _spoken(analysis)
+            show_levels(analysis)
+            show_security(analysis)
+            self._similar = el("div")
+            with self._similar, panel("Similar situations"):
+                empty("Looking for similar moments in the past …")
+            show_history(page.history)
+            show_figures(analysis)
+            show_provenance(analysis)
 
     async def _add_similar(self, page: TokenPage) -> None:
         if page.recall.analysis is None:
@@ -177,13 +183,9 @@ class TokenView:
             if analysis is not None and analysis.provenance.simulated:
                 badge("SIMULATED", "warn")
             with el("span", cls="pusher segments", role="group", aria_label="Interval"):
-                for interval in INTERVALS:
-                    el(
-                        "a",
-                        {"1d": "Daily", "1h": "Hourly"}[interval],
-                        href=f"/token/{token.symbol}?interval={interval}",
-                        aria_current="true" if interval == recall.interval else None,
-                    )
+                for interval, label in zip(INTERVALS, ("Daily", "Hourly"), strict=True):
+                    here = "true" if interval == recall.interval else None
+                    el("a", label, href=f"/token/{token.symbol}?interval={interval}", aria_current=here)
             el("a", "Ask the team", "btn small", href=f"/?ask={token.symbol}")
         with el("div", cls="token-sub"):
             if recall.observed is not None:
@@ -194,7 +196,6 @@ class TokenView:
                 with el("span"):
                     el("span", "computed ")
                     since(analysis.computed_at, now)
-                el("span", f"bar closed {stamp(analysis.bar_close)} UTC")
         notes = [reason.detail for reason in recall.reasons]
         notes += [f"missing: {part.replace('_', ' ')}" for part in recall.missing]
         if notes and recall.freshness is not Freshness.FRESH:
@@ -208,27 +209,20 @@ class TokenView:
         if analysis is None or self._price is None or self._change is None:
             return
         set_text(self._price, f"{price_text(quote.price if quote else analysis.price)} USD")
-        change = change_percent(recall)
-        set_text(self._change, "" if change is None else f"{change:+.2f} %")
-        tone = "" if change is None else "good-text" if change > 0 else "bad-text" if change < 0 else "muted"
+        change = change_of(recall)
+        set_text(self._change, "" if change is None else percent_text(change, signed=True))
+        tone = "muted" if not change else "good-text" if change > 0 else "bad-text"
         if " ".join(self._change.classes) != tone:
             self._change.classes(replace=tone)
         if self._seen is not None and quote is not None:
             set_attribute(self._seen, "data-since", quote.as_of.timestamp())
-            set_attribute(self._seen, "title", f"{stamp(quote.as_of)} UTC")
-
-
-def _unknown(error: DeepTraderError) -> None:
-    with panel("Not in memory"):
-        empty(error.message, error.hint)
-        with el("p"):
-            el("a", "What we know", href="/known")
+            set_attribute(self._seen, "title", time_text(quote.as_of))
 
 
 def _spoken(analysis: MarketAnalysis) -> str:
     rsi = analysis.value("rsi_14")
+    told = f", RSI(14) {figure_text('rsi_14', rsi)}" if rsi is not None else ""
     return (
         f"{analysis.token.symbol}, {analysis.interval} candles with Bollinger bands up to "
-        f"{stamp(analysis.bar_close)} UTC, last close {price_text(analysis.price)} USD"
-        + (f", RSI {rsi:.1f}" if rsi is not None else "")
+        f"{time_text(analysis.bar_close)}, last close {price_text(analysis.price)} USD{told}"
     )

@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..agents.push import without_memory
-from ..agents.runs import METADATA
+from ..agents.runs import METADATA, SAID
+from ..core.prices import PriceList
+from ..toolkits.sleep_mode.asks import NOT_HELD
 from .markdown import to_html
-from .sources import Source, sources_in
+from .memory_model import PROVIDER
 from .troubles import explain
 
 TurnState = Literal["running", "done", "failed", "stopped", "interrupted"]
 StepState = Literal["running", "done", "failed", "stopped"]
+Badge = dict[str, str]
 
 SHOWN_TEXT = 6_000
 """Characters of a tool's arguments or result that the page shows; the whole is in the session."""
@@ -27,6 +30,13 @@ TITLES = {
     "delegate_task_to_member": "Delegated",
     "delegate_task_to_members": "Delegated to all members",
 }
+GATE = {
+    "injected": "Gate: put memory into the task",
+    "refused": "Gate: sent the manager to memory first",
+    "nothing_known": "Gate: memory knew nothing for the task",
+    "unavailable": "Gate: memory could not be read",
+}
+PUSHED = "Memory stood in front of the question"
 
 
 @dataclass
@@ -47,10 +57,15 @@ class Step:
         self.state = state
         self.seconds = seconds if seconds is not None else time.monotonic() - self.begun
 
+    def view(self) -> dict[str, Any]:
+        shown = ("id", "title", "by", "asked", "result", "state", "seconds", "inner")
+        return {name: getattr(self, name) for name in shown}
+
 
 @dataclass
 class Turn:
-    """See the module's text. `version` grows with every change, so that a page sends only what it has not shown."""
+    """See the module's text. `version` grows with every change, so that a page sends only what it has not shown.
+    `notes` are what push, gate and guard left on the run; `suggestions` what may be asked instead."""
 
     id: str
     question: str
@@ -58,14 +73,16 @@ class Turn:
     state: TurnState = "running"
     answer: str = ""
     steps: list[Step] = field(default_factory=list)
-    sources: dict[str, Source] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    suggestions: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
+    model: str = ""
+    provider: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
     counted: bool = False
     seconds: float | None = None
-    by_memory: bool = False
     version: int = 0
     begun: float = field(default_factory=time.monotonic)
 
@@ -85,18 +102,30 @@ class Turn:
                 step.end("stopped")
         self.changed()
 
-    def learn(self, text: str) -> None:
-        """Note the memory records that a tool's text carries."""
-        for source in sources_in(text):
-            self.sources.setdefault(source.key, source)
+    @property
+    def by_memory(self) -> bool:
+        """True when no language model is set, and memory answers in its place."""
+        return self.provider == PROVIDER
 
-    def view(self) -> dict[str, Any]:
+    @property
+    def tokens_read(self) -> dict[str, str]:
+        """Freshness by symbol, of every token that memory was read for."""
+        return {
+            symbol: freshness
+            for note in (self.notes.get("push") or {}, *self.notes.get("gate", ()))
+            for symbol, freshness in (note.get("tokens") or {}).items()
+        }
+
+    @property
+    def from_memory(self) -> bool:
+        """True when every number in the answer stood in memory, all of it fresh."""
+        asked = (self.notes.get("push") or {}).get("topic")
+        return bool((self.notes.get("answer") or {}).get("from_memory")) and asked != NOT_HELD
+
+    def view(self, prices: PriceList | None = None) -> dict[str, Any]:
         """What the browser gets."""
-        sources = sorted(
-            self.sources.values(), key=lambda source: (source.symbol == "", source.symbol, source.interval)
-        )
-        served, tone, note = self._served()
-        computed = [source.computed_at for source in sources if source.computed_at is not None]
+        price = prices.find(self.model, self.provider) if prices is not None else None
+        done = self.state != "running"
         return {
             "id": self.id,
             "question": self.question,
@@ -105,63 +134,78 @@ class Turn:
             "html": to_html(self.answer) if self.answer else "",
             "doing": self._doing(),
             "waiting": "Reading memory" if self.by_memory else "Thinking",
-            "steps": [
-                {
-                    "id": step.id,
-                    "title": step.title,
-                    "by": step.by,
-                    "asked": step.asked,
-                    "result": step.result,
-                    "state": step.state,
-                    "seconds": step.seconds,
-                    "inner": step.inner,
-                }
-                for step in self.steps
-            ],
-            "steps_seconds": sum(s.seconds or 0 for s in self.steps if not s.inner)
-            if self.state != "running"
-            else None,
+            "steps": [step.view() for step in self.steps],
+            "steps_seconds": sum(step.seconds or 0 for step in self.steps if not step.inner) if done else None,
             "error": self.error,
             "hint": self.hint,
-            "sources": [source.view() for source in sources],
-            "served": served,
-            "served_tone": tone,
-            "served_note": note,
-            "oldest": min(computed).timestamp() if computed and served else None,
-            "tokens": self.input_tokens + self.output_tokens if self.counted else None,
+            "badges": self._badges() if self.state == "done" else [],
+            "sources": self._sources(),
+            "suggestions": list(self.suggestions),
+            "model": "" if self.by_memory else self.model,
+            "tokens": self.input_tokens + self.output_tokens if self.counted and not self.by_memory else None,
+            "usd": price.cost(self.input_tokens, self.output_tokens) if price and self.counted else None,
             "seconds": self.seconds,
-            "can_retry": self.state != "running",
+            "can_retry": done,
         }
 
-    def _steps_seconds(self) -> float | None:
-        """What the manager's own calls took together; a member's are within a delegation's."""
-        return None if self.state == "running" else sum(step.seconds or 0 for step in self.steps if not step.inner)
+    def _badges(self) -> list[Badge]:
+        """Where the answer comes from, in a few words each."""
+        held = self.notes.get("answer") or {}
+        strange = held.get("not_in_memory") or []
+        found: list[Badge] = []
+        if self.from_memory:
+            found.append(_badge("from memory", "good", "Every number in it was in memory before the question, fresh."))
+        elif strange:
+            text = f"{len(strange)} number{'s' * (len(strange) != 1)} not in memory"
+            found.append(_badge(text, "warn", f"Marked in the text: {', '.join(map(str, strange))}."))
+        elif any(step.inner and not step.id.startswith("gate-") for step in self.steps):
+            found.append(_badge("worked out now", "info", "A member of the team looked at the market for it."))
+        elif any(state == "fresh" for state in self.tokens_read.values()):
+            found.append(_badge("partly from memory", "warn", "Memory held some of what was asked, not all of it."))
+        else:
+            found.append(_badge("not in memory", "hollow", "Memory holds nothing fresh about this."))
+        if held.get("by") == "code":
+            why = "No language model is set." if self.by_memory else SAID.get(held.get("why", ""), "")
+            found.append(_badge("computed", "plain", f"Written by code from memory's statements. {why}".strip()))
+        return found
 
-    def _served(self) -> tuple[str, str, str]:
-        """Where the answer's figures come from, in three words."""
-        records = [source for source in self.sources.values() if source.freshness]
-        fresh = [source for source in records if source.freshness == "fresh"]
-        live = any(step.inner and "live" in step.title for step in self.steps)
-        if self.state != "done":
-            return "", "", ""
-        if live:
-            note = "A member worked from live market data."
-            return ("memory and live data", "info", note) if fresh else ("worked from live data", "info", note)
-        if records and len(fresh) == len(records):
-            return "served from sleep", "good", "Every figure was computed before the question came, and is fresh."
-        if records:
-            return "from memory, not all fresh", "warn", "At least one record used is not fresh; see the sources."
-        if self.sources:
-            return "served from sleep", "good", "Prepared while nobody was asking."
-        return "", "", ""
+    def _sources(self) -> list[dict[str, str]]:
+        """The tokens read, each with the heading it had in the lines that the model was given."""
+        lines = [line for line in str(self.notes.get("brief", "")).splitlines() if not line.startswith("-")]
+        return [
+            {
+                "key": symbol,
+                "symbol": symbol,
+                "href": f"/token/{symbol}",
+                "freshness": freshness,
+                "text": next((line.partition(", ")[2].rstrip(":") for line in lines if symbol in line), ""),
+            }
+            for symbol, freshness in self.tokens_read.items()
+        ]
 
     def _doing(self) -> str:
         if self.state == "running":
             current = next((step for step in reversed(self.steps) if step.state == "running"), None)
             step = current or (self.steps[-1] if self.steps else None)
             return f"{step.title} · {step.by}".removesuffix(" · ") if step else ""
-        titles = list(dict.fromkeys(step.title for step in self.steps if not step.inner))
-        return "; ".join(titles)
+        return "; ".join(dict.fromkeys(step.title for step in self.steps if not step.inner))
+
+    def learn(self, metadata: dict[str, Any] | None) -> None:
+        """Take over what push, gate and guard noted on the run."""
+        self.notes = (metadata or {}).get(METADATA) or self.notes
+        if self.notes.get("brief") and not self.by_memory and self.step("push") is None:
+            self.steps.insert(0, _ended(Step("push", PUSHED, result=self.notes["brief"])))
+        for number, note in enumerate(self.notes.get("gate", ())):
+            if self.step(f"gate-{number}") is None and note.get("did") in GATE:
+                tokens = ", ".join(f"{symbol} {state}" for symbol, state in (note.get("tokens") or {}).items())
+                step = Step(f"gate-{number}", GATE[note["did"]], asked=tokens, inner=True)
+                step.end("failed" if note["did"] == "unavailable" else "done", 0.0)
+                at = next((i for i, s in enumerate(self.steps) if s.title == TITLES["delegate_task_to_member"]), None)
+                self.steps.insert(at + 1 if at is not None else len(self.steps), step)
+
+
+def _badge(text: str, tone: str, title: str) -> Badge:
+    return {"text": text, "tone": tone, "title": title}
 
 
 # From agno
@@ -179,7 +223,14 @@ def apply(turn: Turn, event: Any) -> None:
         turn.steps.append(_step(event.tool, by=_who(event) if inner else "", inner=inner))
         turn.changed()
     elif name in ("ToolCallCompleted", "ToolCallError"):
-        _end_step(turn, event, failed=name == "ToolCallError")
+        tool = event.tool
+        step = turn.step(tool.tool_call_id) if tool else None
+        if step is not None:
+            # The gate writes memory into a delegation's task on its way: what was really asked is known only now.
+            step.asked = _pretty({k: v for k, v in (tool.tool_args or {}).items() if k != "member_id"})
+            step.result = _pretty(tool.result)
+            step.end("failed" if name == "ToolCallError" or tool.tool_call_error else "done")
+            turn.changed()
     elif name == "ModelRequestCompleted":
         turn.input_tokens += event.input_tokens or 0
         turn.output_tokens += event.output_tokens or 0
@@ -187,7 +238,7 @@ def apply(turn: Turn, event: Any) -> None:
     elif name == "RunCompleted" and not inner:
         if isinstance(event.content, str) and event.content:
             turn.answer = event.content
-        _learn_metadata(turn, event.metadata)
+        turn.learn(event.metadata)
         turn.finish("done")
     elif name == "RunError" and not inner:
         turn.finish("failed", *explain(str(event.content or ""), event.error_type or ""))
@@ -209,42 +260,34 @@ def turns_of(runs: Iterable[Any]) -> list[Turn]:
 
 def _turn_of(run: Any, members: list[Any]) -> Turn:
     question = run.input.input_content_string() if run.input else ""
-    turn = Turn(
-        id=run.run_id or "",
-        question=without_memory(question),
-        asked_at=datetime.fromtimestamp(run.created_at, UTC),
-        by_memory=run.model_provider == "DeepTrader",
-    )
+    turn = Turn(run.run_id or "", without_memory(question), datetime.fromtimestamp(run.created_at, UTC))
+    turn.model, turn.provider = str(run.model or ""), str(run.model_provider or "")
     waiting = list(members)
     for tool in run.tools or ():
         turn.steps.append(_ended(_step(tool), tool))
-        _learn_tool(turn, tool)
         if tool.tool_name in ("delegate_task_to_member", "delegate_task_to_members"):
             wanted = (tool.tool_args or {}).get("member_id")
             for member in [m for m in waiting if wanted is None or getattr(m, "agent_id", None) == wanted][:1]:
                 waiting.remove(member)
                 for inner in member.tools or ():
                     turn.steps.append(_ended(_step(inner, by=member.agent_name or "", inner=True), inner))
-                    _learn_tool(turn, inner)
     for each in (run, *members):
         if each.metrics is not None:
             turn.input_tokens += each.metrics.input_tokens or 0
             turn.output_tokens += each.metrics.output_tokens or 0
             turn.counted = True
     turn.seconds = run.metrics.duration if run.metrics else None
-    _learn_metadata(turn, run.metadata)
-    content = run.content if isinstance(run.content, str) else run.get_content_as_string() if run.content else ""
+    turn.learn(run.metadata)
+    turn.answer = run.content if isinstance(run.content, str) else run.get_content_as_string() if run.content else ""
     status = str(getattr(run.status, "value", run.status)).upper()
     if status == "ERROR":
-        turn.finish("failed", *explain(content, ""))
+        turn.answer, said = "", turn.answer
+        turn.finish("failed", *explain(said, ""))
     elif status == "CANCELLED":
-        turn.answer = content
         turn.finish("stopped", "This answer was stopped.")
     elif status == "COMPLETED":
-        turn.answer = content
         turn.finish("done")
     else:
-        turn.answer = content
         turn.finish("interrupted", "This answer was not finished.", "Ask again.")
     return turn
 
@@ -252,62 +295,21 @@ def _turn_of(run: Any, members: list[Any]) -> Turn:
 def _step(tool: Any, *, by: str = "", inner: bool = False) -> Step:
     name = tool.tool_name or "tool"
     arguments = dict(tool.tool_args or {})
-    title = TITLES.get(name) or f"Called {name.replace('_', ' ')}"
-    if name.startswith(("get_live", "fetch", "refresh", "analyse_live", "analyze_live")):
-        title += " (live)"
     if name == "delegate_task_to_member":
         by = str(arguments.pop("member_id", by)).replace("-", " ")
-    return Step(
-        id=tool.tool_call_id or f"{name}-{time.monotonic()}", title=title, by=by, asked=_pretty(arguments), inner=inner
-    )
+    title = TITLES.get(name) or f"Called {name.replace('_', ' ')}"
+    step_id = tool.tool_call_id or f"{name}-{time.monotonic()}"
+    return Step(step_id, title, by=by, asked=_pretty(arguments), inner=inner)
 
 
-def _end_step(turn: Turn, event: Any, *, failed: bool) -> None:
-    tool = event.tool
-    step = turn.step(tool.tool_call_id) if tool else None
-    if step is None:
-        return
-    step.result = _shorten(_pretty(tool.result))
-    # The gate writes memory into a delegation's task on its way: what the member was really asked is known only now.
-    arguments = {k: v for k, v in (tool.tool_args or {}).items() if k != "member_id"}
-    step.asked = _pretty(arguments)
-    step.end("failed" if failed or tool.tool_call_error or _is_error(tool.result) else "done")
-    _learn_tool(turn, tool)
-    turn.changed()
-
-
-def _ended(step: Step, tool: Any) -> Step:
-    step.result = _shorten(_pretty(tool.result))
-    failed = bool(tool.tool_call_error) or _is_error(tool.result)
-    step.end("failed" if failed else "done", tool.metrics.duration if tool.metrics and tool.metrics.duration else 0.0)
+def _ended(step: Step, tool: Any = None) -> Step:
+    if tool is None:
+        step.end("done", 0.0)
+        return step
+    step.result = _pretty(tool.result)
+    seconds = tool.metrics.duration if tool.metrics and tool.metrics.duration else 0.0
+    step.end("failed" if tool.tool_call_error else "done", seconds)
     return step
-
-
-def _learn_tool(turn: Turn, tool: Any) -> None:
-    for text in (tool.result, *(tool.tool_args or {}).values()):
-        if isinstance(text, str):
-            turn.learn(text)
-
-
-def _learn_metadata(turn: Turn, metadata: dict[str, Any] | None) -> None:
-    """What the gate did in front of delegations."""
-    for number, note in enumerate((metadata or {}).get(METADATA, {}).get("gate", ())):
-        if turn.step(f"gate-{number}") is not None:
-            continue
-        did = str(note.get("did", "")).replace("_", " ")
-        tokens = ", ".join(f"{symbol} {state}" for symbol, state in (note.get("tokens") or {}).items())
-        title = {
-            "injected": "Put memory into the delegation",
-            "served": "Answered from memory instead of the member",
-            "refused": "Sent the manager to memory first",
-            "nothing known": "Memory knew nothing for the delegation",
-            "unavailable": "Memory could not be read",
-        }.get(did, did)
-        step = Step(id=f"gate-{number}", title=f"Gate: {title[0].lower()}{title[1:]}" if title else "Gate", inner=True)
-        step.asked = tokens
-        step.end("failed" if did == "unavailable" else "done", 0.0)
-        at = next((i for i, s in enumerate(turn.steps) if s.title == TITLES["delegate_task_to_member"]), None)
-        turn.steps.insert(at + 1 if at is not None else len(turn.steps), step)
 
 
 def _who(event: Any) -> str:
@@ -315,7 +317,7 @@ def _who(event: Any) -> str:
 
 
 def _pretty(value: Any) -> str:
-    """Arguments and results for people: JSON indented, one value as itself."""
+    """Arguments and results for people: JSON indented, one value as itself, long ones cut."""
     if value is None or value in ({}, ""):
         return ""
     if isinstance(value, str):
@@ -332,13 +334,3 @@ def _pretty(value: Any) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]}\n… {len(text) - SHOWN_TEXT:,} more characters"
-
-
-def _is_error(result: Any) -> bool:
-    """True for a typed error that a tool answered with."""
-    if not isinstance(result, str) or '"error"' not in result[:200]:
-        return False
-    try:
-        return "error" in json.loads(result)
-    except ValueError:
-        return False

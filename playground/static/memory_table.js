@@ -53,11 +53,11 @@ export default {
             <tr v-for="r in drawn" :key="r.symbol" v-memo="[r]" :class="{ changed: r.changed }" :data-symbol="r.symbol" @click="open($event, r)">
               <td class="token"><a :href="r.href" :title="r.name">{{ r.symbol }}</a><span class="name">{{ r.name }}</span></td>
               <td class="num price" data-label="">{{ r.price_text }}</td>
-              <td class="num change" data-label="Change" :class="r.change > 0 ? 'good-text' : r.change < 0 ? 'bad-text' : ''">{{ signed(r.change) }}</td>
-              <td class="num rsi" data-label="RSI" :class="r.rsi_note ? 'strong' : ''" :title="r.rsi_note">{{ fixed(r.rsi, 1) }}</td>
+              <td class="num change" data-label="Change" :class="r.change > 0 ? 'good-text' : r.change < 0 ? 'bad-text' : ''">{{ r.change_text }}</td>
+              <td class="num rsi" data-label="RSI" :class="r.rsi_note ? 'strong' : ''" :title="r.rsi_note">{{ r.rsi_text }}</td>
               <td class="num band" data-label="Band"><span class="gauge" v-if="r.band !== null">
                 <span class="track" aria-hidden="true"><i :class="{ out: r.band < 0 || r.band > 1 }" :style="{ left: place(r.band) }"></i></span>
-                <span class="n">{{ Math.round(r.band * 100) }} %</span></span><template v-else>–</template></td>
+                <span class="n">{{ r.band_text }}</span></span><template v-else>–</template></td>
               <td class="signal"><span v-if="r.signal" class="badge" :class="[tones.signal[r.signal], { plain: r.signal === 'hold' }]" :title="r.signal_reason">{{ r.signal }}</span><span v-else class="faint" :title="r.signal_reason">no signal</span></td>
               <td class="security"><span v-if="r.security" class="badge" :class="tones.security[r.security] || 'plain'">{{ r.security.replace("_", " ") }}</span><span v-else class="faint">not checked</span></td>
               <td class="fresh"><span class="badge" :class="tones.freshness[r.freshness]" :title="r.why">{{ r.freshness }}</span></td>
@@ -140,8 +140,6 @@ export default {
     },
     openFirst() { if (this.shown.length) this.$el.querySelector("tbody a").click(); },
     place(band) { return Math.min(100, Math.max(0, band * 100)) + "%"; },
-    fixed(value, digits) { return value === null ? "–" : value.toFixed(digits); },
-    signed(value) { return value === null ? "–" : (value > 0 ? "+" : "") + value.toFixed(2) + " %"; },
     stamp(seconds) { return window.deeptrader.stamp(seconds); },
   },
 };

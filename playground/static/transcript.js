@@ -26,13 +26,16 @@ export default {
           <div v-if="t.html" class="answer" :ref="(node) => fill(node, t)"></div>
           <div v-if="t.error" class="trouble" :class="{ mild: t.state === 'stopped' || t.state === 'interrupted' }" role="alert">{{ t.error }} <span class="hint">{{ t.hint }}</span></div>
           <div v-if="t.state !== 'running'" class="after">
-            <span v-if="t.served" class="badge" :class="t.served_tone" :title="t.served_note">{{ t.served }}</span>
-            <span v-if="t.oldest">computed <span :data-since="t.oldest">{{ age(t.oldest) }} ago</span></span>
+            <span v-for="b in t.badges" :key="b.text" class="badge" :class="b.tone" :title="b.title">{{ b.text }}</span>
+            <span v-if="t.model">{{ t.model }}</span>
             <span v-if="t.tokens !== null">{{ t.tokens.toLocaleString("en") }} tokens</span>
+            <span v-if="t.usd !== null">{{ t.usd < 0.0001 ? "<$0.0001" : "$" + t.usd.toFixed(4) }}</span>
             <span v-if="t.seconds !== null">{{ seconds(t.seconds) }}</span>
             <span :title="'asked ' + stamp(t.at) + ' UTC'">{{ stamp(t.at) }} UTC</span>
             <button v-if="t.can_retry" class="btn small" type="button" :disabled="busy" @click="$emit('retry', t.id)">Ask again</button>
           </div>
+          <div v-if="t.suggestions.length" class="instead"><span class="muted">Ask instead:</span>
+            <button v-for="s in t.suggestions" :key="s" class="btn small" type="button" :disabled="busy" @click="$emit('ask', s)">{{ s }}</button></div>
           <details v-if="t.sources.length" class="sources" :open="t.sources.length <= 4">
             <summary>{{ t.sources.length === 1 ? "1 source" : t.sources.length + " sources" }}</summary>
             <ul><li v-for="s in t.sources" :key="s.key">
@@ -78,7 +81,6 @@ export default {
       this.stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
     },
     down() { if (this.stick && this.$refs.scroll) this.$refs.scroll.scrollTop = this.$refs.scroll.scrollHeight; },
-    age(seconds) { return window.deeptrader.age(seconds); },
     stamp(seconds) { return window.deeptrader.stamp(seconds); },
     seconds(value) { return value === null || value === undefined ? "" : value < 0.01 ? "<0.01 s" : value < 1 ? value.toFixed(2) + " s" : value.toFixed(1) + " s"; },
   },

@@ -8,11 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from doubles.scripted_model import ScriptedModel
 
-from deeptrader.cli.main import main
+from deeptrader.cli.main import COMMANDS, main
+from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 
 MOMENT = "2013-01-25T22:00Z"
@@ -75,11 +78,31 @@ def test_status_shows_a_row_per_token(capsys, slept):
 
 
 def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):
-    document = run_json(capsys, "status", "--data-dir", slept, "--as-of", "2013-01-29T22:00Z")
+    moved = ("--as-of", "2013-01-29T22:00Z")
+    document = run_json(capsys, "status", "--data-dir", slept, *moved)
 
     assert document["freshness"]["stale"] == 5
-    reasons = {reason["code"] for reason in document["recalls"][0]["reasons"]}
-    assert "newer_bar" in reasons
+    assert "newer_bar" in document["not_fresh"]["AAPL"]
+    assert "recalls" not in document, "the small document is the default"
+    full = run_json(capsys, "status", "--full", "--data-dir", slept, *moved)
+    assert {recall["symbol"] for recall in full["recalls"]} == {"AAPL", "GOOG", "FB", "MSFT", "IBM"}
+
+
+def test_status_tells_what_holds_sleep_back_and_what_is_missing(capsys, tmp_path):
+    where = ("--market", "simulated", "--data-dir", tmp_path)
+    run_json(capsys, "sleep", "--once", "--top", 2, *where)
+    run_json(capsys, "sleep", "--pause", *where)
+    with Khala.open(tmp_path / "simulated") as khala:
+        missing = Token(symbol="SIM999-USD", name="Not there", kind="crypto")
+        khala.record_universe([*khala.symbols(), missing], datetime(2026, 3, 2, tzinfo=UTC))
+
+    document = run_json(capsys, "status", *where)
+
+    assert document["sleep"]["state"] == "paused"
+    assert document["universe"] == {"tokens": 3, "missing": ["SIM999-USD"]}
+    _, out, _ = run(capsys, "status", *where)
+    assert "2 of 3 tokens of the universe known; missing: SIM999-USD" in " ".join(out.split())
+    assert "deeptrader sleep --resume" in out
 
 
 def test_show_tells_every_figure_and_draws_a_chart(capsys, slept, tmp_path):
@@ -90,6 +113,7 @@ def test_show_tells_every_figure_and_draws_a_chart(capsys, slept, tmp_path):
     figures = document["recall"]["analysis"]["figures"]
     assert figures["rsi_14"]["value"] == pytest.approx(28.47, abs=0.01)
     assert "Wilder" in figures["rsi_14"]["definition"]
+    assert "AAPL is oversold: RSI(14) is 28.5, below 30." in [s["text"] for s in document["statements"]]
     assert chart.read_bytes().startswith(b"\x89PNG")
 
 
@@ -123,30 +147,78 @@ def test_the_ledger_counts_the_cycle_and_draws_itself(capsys, slept, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_ledger_tells_how_well_questions_were_foreseen(capsys, slept):
-    assert run_json(capsys, "ask", "is apple oversold?", "--data-dir", slept)["answer"]["served_from"] == "memory"
+def test_plan_and_ledger_tell_what_was_foreseen_and_what_came_true(capsys, slept):
+    foreseen = run_json(capsys, "plan", "--data-dir", slept)["foreseen"]
+    assert {"symbol": "AAPL", "topic": "state"}.items() <= foreseen[0].items()
+    assert {"bars", "security"} <= set(foreseen[0]["prepared"])
+    assert run_json(capsys, "ask", "how is apple doing?", "--data-dir", slept)["answer"]["served_from"] == "memory"
 
     document = run_json(capsys, "ledger", "--data-dir", slept)
 
-    assert document["anticipation"]["asked"] >= 1
-    assert document["anticipation"]["prepared"] >= document["anticipation"]["used"]
+    assert document["foresight"]["by_topic"]["state"] == {"asked": 1, "hits": 1}
     _, out, _ = run(capsys, "ledger", "--data-dir", slept)
-    assert "Foresight" in out
+    assert "1 of 1 questions had been foreseen" in out
 
 
-def test_a_question_that_needs_a_model_says_so(capsys, slept):
-    code, _, err = run(capsys, "ask", "write me a poem about apple", "--data-dir", slept)
+def test_a_screen_ranks_within_conditions(capsys, slept):
+    document = run_json(capsys, "screen", "rsi_14", "--above", 60, "--highest", "--limit", 2, "--data-dir", slept)
 
-    assert code == 2
-    assert "DEEPTRADER_MODEL" in err
+    assert list(document["tokens"]) == ["IBM", "FB"]
+    assert document["matched"] == 4
+    _, out, _ = run(capsys, "screen", "rsi_14", "--below", 30, "--data-dir", slept)
+    assert "1 of 5 fresh tokens is oversold" in out
+
+
+def test_memory_alone_answers_with_its_sources_whatever_model_is_set(capsys, slept, monkeypatch):
+    monkeypatch.setenv("DEEPTRADER_MODEL", "openai:no-such-model")
+    document = run_json(capsys, "ask", "is apple oversold?", "--memory", "--data-dir", slept)
+
+    assert document["schema_version"] == 2
+    answer = document["answer"]
+    assert (answer["served_from"], answer["served"], answer["tokens_in"]) == ("memory", "sleep", 0)
+    assert "AAPL is oversold: RSI(14) is 28.5, below 30." in answer["text"]
+    assert answer["sources"][0]["symbol"] == "AAPL"
+
+
+def test_what_memory_does_not_hold_is_said_with_what_may_be_asked_instead(capsys, slept):
+    code, out, _ = run(capsys, "ask", "write me a poem", "--data-dir", slept)
+
+    assert code == 0
+    assert "Ask instead:" in out
+
+
+def test_the_universe_tells_which_of_it_is_in_memory(capsys, slept):
+    document = run_json(capsys, "universe", "--data-dir", slept)
+
+    assert document["known"] == 5
+    assert document["tokens"][0]["freshness"] == "fresh"
 
 
 def test_doctor_finds_a_sound_installation(capsys, slept):
     document = run_json(capsys, "doctor", "--data-dir", slept)
 
     states = {check["name"]: check["state"] for check in document["checks"]}
-    assert states["memory"] == states["embedder"] == states["indicators"] == "ok"
+    assert {states[name] for name in ("memory", "rules", "embedder", "indicators", "instructions")} == {"ok"}
     assert states["model"] == "warning"
+
+
+def test_the_doctor_names_what_was_made_under_other_rules(capsys, slept, monkeypatch):
+    monkeypatch.setenv("DEEPTRADER_RSI_OVERSOLD", "35")
+
+    checks = {check["name"]: check for check in run_json(capsys, "doctor", "--data-dir", slept)["checks"]}
+
+    assert checks["rules"]["state"] == "warning"
+    assert "5 of 5 analyses were made under other rules" in checks["rules"]["detail"]
+
+
+def test_the_doctor_asks_the_model_when_it_may(capsys, slept, monkeypatch):
+    monkeypatch.setattr("deeptrader.toolkits.models.resolve_model", lambda *_: ScriptedModel(forever="one, two"))
+    monkeypatch.setenv("DEEPTRADER_MODEL", "scripted:model")
+
+    checks = {c["name"]: c for c in run_json(capsys, "doctor", "--network", "--data-dir", slept)["checks"]}
+
+    assert checks["model"]["state"] == "warning"
+    assert "does not call tools" in checks["model"]["detail"]
 
 
 def test_repair_rebuilds_the_index(capsys, slept):
@@ -205,6 +277,24 @@ def test_wrong_use_is_one_clear_line_and_exit_code_two(capsys, slept, arguments,
     assert "Traceback" not in out + err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("show", "NOPE-USD"), 2, "unknown_token"),
+        (("status", "--nonsense"), 2, "invalid_input"),
+        (("unheard-of",), 2, "invalid_input"),
+        (("status", "--data-dir", "nowhere"), 4, "store_unavailable"),
+    ],
+)
+def test_an_error_under_json_is_json(capsys, slept, arguments, code, error):
+    where = () if "--data-dir" in arguments or arguments[0] == "unheard-of" else ("--data-dir", slept)
+    ended, out, err = run(capsys, *arguments, *where, "--json")
+
+    document = json.loads(out)
+    assert (ended, document["error"], document["schema_version"]) == (code, error, 1)
+    assert err == ""
+
+
 def test_a_data_directory_that_cannot_be_made_says_so(capsys, tmp_path):
     (tmp_path / "file").write_text("not a folder")
 
@@ -249,7 +339,7 @@ def test_a_memory_that_may_only_be_read_is_read_and_left_as_it_is(read_only):
     before = {path: path.stat().st_mtime_ns for path in read_only.rglob("*")}
     commands = [
         *(["status"], ["show", "AAPL"], ["search", "calm"], ["ask", "is apple oversold?"], ["plan"]),
-        *(["ledger"], ["security", "IBM", "--refresh"], ["doctor"], ["ask", "write me a poem"], ["sleep", "--once"]),
+        *(["ledger"], ["security", "IBM", "--refresh"], ["doctor"], ["screen"], ["sleep", "--once"]),
     ]
     arguments = [[*command, "--data-dir", str(read_only)] for command in commands]
 
@@ -258,8 +348,7 @@ def test_a_memory_that_may_only_be_read_is_read_and_left_as_it_is(read_only):
     )
 
     assert [line for line in done.stdout.splitlines() if line.startswith("ended")] == [
-        *["ended with 0"] * 8,
-        "ended with 2",  # no model is set
+        *["ended with 0"] * 9,
         "ended with 4",
     ], done.stdout + done.stderr
     assert "Buy calm weeks only." in done.stdout
@@ -330,6 +419,23 @@ def test_without_a_command_the_help_is_shown_and_the_version_by_itself(capsys, m
     assert "Commands:" in out
 
     assert run(capsys, "--version")[1].startswith("deeptrader ")
+    assert set(COMMANDS) <= {word for line in out.splitlines() for word in line.split()[:1]}
+
+
+def test_help_loads_nothing_heavy_and_each_command_says_in_the_list_what_it_does():
+    script = "import sys; from deeptrader.cli.main import build; build(None); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    heavy = {"numpy", "pandas", "pydantic", "agno", "chromadb", "rich.markdown", "deeptrader.core.settings"}
+    assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(capsys, name):
+    code, out, _ = run(capsys, name, "--help")
+
+    assert code == 0
+    assert "--data-dir" in out or name in ("demo", "instructions")
 
 
 @pytest.mark.parametrize(

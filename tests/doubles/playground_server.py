@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -83,34 +82,41 @@ def question_of(messages: list) -> str:
 
 
 def manager_turn(messages: list) -> Fixed:
-    """killed: the provider is gone. markup: an answer full of it. Else: read memory, delegate, answer."""
+    """killed: the provider is gone. markup: an answer full of it. invent: a figure that nobody gave it.
+
+    Else it answers from the lines that stand in front of the question; where none do, it reads memory with the tool,
+    delegates, and answers then.
+    """
     question = question_of(messages)
     if "killed" in question:
         return ConnectionError("Connection refused by the provider")
     if "markup" in question:
         return EVIL_ANSWER
+    if "invent" in question:
+        return "Its RSI will soon be 987.6."
+    given = statements_in(question)
+    if given:
+        return told(given)
     after = messages[max(i for i, m in enumerate(messages) if m.role == "user") :]
     done = [m.tool_name for m in after if m.role == "tool"]
     if "sleep_mode" not in done:
-        return call("sleep_mode", tokens=["SIM001-USD"], question=question)
+        return call("sleep_mode", tokens=["SIM001-USD"], topic="state")
     if "delegate_task_to_member" not in done:
         return call("delegate_task_to_member", member_id="market-analyst", task="Look at SIM001-USD again.")
-    reply = next(m.get_content_string() for m in after if m.tool_name == "sleep_mode")
-    return told(json.loads(reply)["tokens"][0])
+    return told(statements_in(next(m.get_content_string() for m in after if m.tool_name == "sleep_mode")))
 
 
-def told(token: dict[str, Any]) -> str:
-    """A record of memory in words, as a model would put it."""
-    if "figures" not in token:
-        return f"Memory holds nothing fresh about {token['symbol']}."
-    figures, signal = token["figures"], token["signal"]
-    rows = [(name, figures[name]) for name in ("price", "rsi_14", "bb_percent_b_20_2", "return_7") if name in figures]
-    table = "\n".join(f"| {name} | {value:g} |" for name, value in rows)
-    return (
-        f"**{token['symbol']}** looks calm: the rule says **{signal['action']}**, since {signal['reason']}. "
-        f"The analyst has looked again and agrees.\n\n| figure | at the last close |\n|---|---|\n{table}\n\n"
-        f"Its security verdict is *{token['security']['verdict']}*. A close outside the bands would change this."
-    )
+def statements_in(text: str) -> list[str]:
+    """The statements in a brief or a tool's reply."""
+    return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
+
+
+def told(statements: list[str]) -> str:
+    """Statements in words, as a model would put them."""
+    if not statements:
+        return "Memory holds nothing about it."
+    rows = "\n".join(f"| {n} | {statement} |" for n, statement in enumerate(statements[1:4], 1))
+    return f"It **looks calm**. {statements[0]}\n\n| | what memory says |\n|---|---|\n{rows}"
 
 
 def main() -> None:

@@ -21,35 +21,54 @@ def last_turn(page):
     return page.locator(".turns > article").last
 
 
-async def test_a_question_is_answered_with_its_steps_its_sources_and_what_it_cost(server, window):
+async def test_an_answer_from_memory_says_so_with_what_was_read_and_one_click_to_it(server, window):
     browser = await window(server.url)
     page = browser.page
     await expect(page.locator(".bar")).to_contain_text("of 6 fresh")
     await ask(page, "How does SIM001-USD look?")
     turn = last_turn(page)
     await expect(turn).to_have_attribute("data-state", "done")
-    await expect(turn.locator(".answer strong").first).to_have_text("SIM001-USD")
-    await expect(turn.locator(".answer td").first).to_have_text("price")
+    await expect(turn.locator(".answer strong").first).to_have_text("looks calm")
+    after = turn.locator(".after")
+    await expect(after.locator(".badge.good")).to_have_text("from memory")
+    await expect(after).to_contain_text("15 tokens")  # one turn of the manager, no member
+    await expect(after).to_contain_text("scripted-manager")
 
     steps = turn.locator(".steps")
-    await expect(steps.locator("> summary")).to_contain_text("Read the team's memory; Delegated")
     assert await steps.first.get_attribute("open") is None, "steps are folded away once the answer is there"
     await steps.locator("> summary").click()
-    await expect(steps.locator("> ol > li").first).to_contain_text("Read the team's memory")
-    await expect(steps).to_contain_text("market analyst")
     await steps.locator("li summary").first.click()
-    await expect(steps.locator("pre").nth(1)).to_contain_text('"freshness"')
+    await expect(steps.locator("pre").first).to_contain_text("- SIM001-USD is")
 
     source = turn.locator(".sources li").first
-    await expect(source).to_contain_text("SIM001-USD")
     await expect(source).to_contain_text("fresh")
-    await expect(source).to_contain_text("bar closed 2026-03-02 00:00")
-    await expect(source).to_contain_text("computed 2026-03-02 12:30 UTC")
-    after = turn.locator(".after")
-    await expect(after).to_contain_text("from sleep")
-    await expect(after).to_contain_text("ago")
-    # three turns of the manager and one of the analyst, 15 tokens each
-    await expect(after).to_contain_text("60 tokens")
+    await expect(source).to_contain_text("bar closed 2026-03-02 00:00 UTC")
+    await source.locator("a").click()
+    await expect(page.locator(".token-head h1")).to_have_text("SIM001-USD")
+    browser.assert_clean()
+
+
+async def test_what_memory_does_not_cover_is_delegated_and_says_that_it_was_worked_out(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await ask(page, "Tell me a story about something else")
+    turn = last_turn(page)
+    await expect(turn).to_have_attribute("data-state", "done")
+    await expect(turn.locator(".steps > summary")).to_contain_text("Read the team's memory; Delegated")
+    await expect(turn.locator(".after .badge.good")).to_have_count(0)
+    browser.assert_clean()
+
+
+async def test_an_invented_number_is_marked_and_other_questions_are_offered(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    await ask(page, "Please invent something about SIM001-USD")
+    turn = last_turn(page)
+    await expect(turn.locator(".answer")).to_contain_text("987.6 [not in memory]")
+    await expect(turn.locator(".after .badge.warn")).to_have_text("1 number not in memory")
+    await turn.locator(".instead button").first.click()
+    await expect(page.locator(".turns > article")).to_have_count(2)
+    await expect(last_turn(page).locator(".after .badge.good")).to_have_text("from memory")
     browser.assert_clean()
 
 
@@ -115,8 +134,10 @@ async def test_a_killed_model_provider_is_a_sentence_and_the_page_goes_on(server
         "The model did not answer: Connection refused by the provider."
     )
     await expect(turn.locator(".trouble")).not_to_contain_text("Traceback")
-    await ask(page, "And SIM001-USD?")
+    await ask(page, "Is SIM001-USD killed too?")
     await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    await expect(last_turn(page).locator(".answer")).to_contain_text("this is what memory holds")
+    await expect(last_turn(page).locator(".after")).to_contain_text("computed")
     await page.reload()
     await expect(page.locator(".turns > article")).to_have_count(2)
     await expect(page.locator(".turns > article").first.locator(".trouble")).to_contain_text("The model did not answer")
@@ -181,20 +202,25 @@ async def test_the_table_is_sorted_and_filtered_by_keyboard(server, window):
     browser.assert_clean()
 
 
-async def test_a_tokens_page_shows_chart_checks_report_history_and_similar_situations(server, window):
-    browser = await window(server.url + "/token/SIM001-USD")
+async def test_a_tokens_page_shows_what_matters_first_and_finds_it_by_its_ticker(server, window):
+    browser = await window(server.url + "/token/sim001")
     page = browser.page
     await expect(page.locator("h1")).to_have_text("SIM001-USD")
-    for title in ("Chart", "Report", "History", "Signal", "Security", "Figures", "Where this comes from"):
-        await expect(page.get_by_role("region", name=title, exact=True).first).to_be_visible()
+    await expect(page.get_by_role("region", name="Similar situations", exact=True)).to_contain_text("nearest before")
+    titles = await page.locator(".panel h2").all_inner_texts()
+    assert titles[:4] == ["In short", "Chart", "What would change this view", "Security"]
+    short = page.get_by_role("region", name="In short", exact=True)
+    await expect(short.locator("li").first).to_contain_text("SIM001-USD")
     await expect(page.locator(".chart canvas").first).to_be_visible()
-    checks = page.get_by_role("list", name="Security checks").locator("li")
-    assert await checks.count() > 3
-    await expect(page.get_by_role("region", name="Similar situations").first).to_contain_text("nearest before")
+    security = page.get_by_role("region", name="Security", exact=True)
+    await expect(security.locator(".check-list").first.locator(".badge").first).not_to_have_text("pass")
+    await expect(security.get_by_text("checks passed")).to_be_visible()
+    await page.get_by_text("Values and definitions").click()
+    await expect(page.get_by_role("region", name="Figures of this analysis")).to_contain_text("Wilder's RSI")
     await page.get_by_role("link", name="Hourly").click()
-    await expect(page.locator(".panel").first).to_contain_text("1h bars to")
+    await expect(page.get_by_role("region", name="Chart", exact=True)).to_contain_text("1h bars to")
     await page.goto(server.url + "/token/NOPE-USD")
-    await expect(page.locator("#view")).to_contain_text("Memory does not know NOPE-USD.")
+    await expect(page.locator("#view")).to_contain_text("Memory knows no token called 'NOPE-USD'.")
     browser.assert_clean()
 
 
@@ -208,8 +234,10 @@ async def test_sleep_is_paused_and_resumed_from_the_page(server, window):
     await expect(two.page.get_by_role("button", name="Run now")).to_be_disabled()
     await two.page.get_by_role("button", name="Resume").click()
     await expect(state).not_to_contain_text("Paused")
-    for title in ("Last cycle", "Next cycle", "Budgets", "Anticipated questions", "Ledger", "Recent cycles"):
+    for title in ("Last cycle", "Next cycle", "Budgets", "Foreseen questions", "Ledger", "Recent cycles"):
         await expect(one.page.get_by_role("region", name=title, exact=True).first).to_be_visible()
+    foreseen = one.page.get_by_role("region", name="Foreseen questions", exact=True)
+    await expect(foreseen.locator("tbody tr").first).to_contain_text("bars, security, situations")
     for browser in (one, two):
         browser.assert_clean()
 
@@ -244,7 +272,7 @@ async def test_without_a_model_memory_answers_and_says_what_it_is(tmp_path, wind
         turn = last_turn(page)
         await expect(turn).to_have_attribute("data-state", "done")
         await expect(turn.locator(".answer")).to_contain_text("RSI")
-        await expect(turn.locator(".after")).to_contain_text("0 tokens")
+        await expect(turn.locator(".after .badge")).to_have_text(["from memory", "computed"])
         await expect(turn.locator(".sources li").first).to_contain_text("SIM001-USD")
         browser.assert_clean()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -14,19 +13,14 @@ from doubles.scripted_model import ScriptedModel, call
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deeptrader.agents.runs import METADATA
+from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.playground.markdown import to_html
-from deeptrader.playground.sources import sources_in
 from deeptrader.playground.troubles import explain
 from deeptrader.playground.turns import Turn, apply, turns_of
 
-RECORD = {
-    "symbol": "BTC-USD",
-    "interval": "1d",
-    "freshness": "fresh",
-    "bar_close": "2026-03-02T00:00Z",
-    "computed_at": "2026-03-02T00:05:10Z",
-}
-REPLY = json.dumps({"read_at": "2026-03-02T12:00Z", "next": "answer", "tokens": [RECORD]})
+BRIEF = "BTC-USD (Bitcoin), daily bar closed 2026-03-02 00:00 UTC:\n- RSI(14) is 41.0, between 30 and 70."
+PUSHED = {"did": "injected", "tool": "push", "topic": "state", "tokens": {"BTC-USD": "fresh"}}
 
 
 @pytest.mark.parametrize(
@@ -78,18 +72,50 @@ def test_markdown_never_fails_and_never_makes_a_script(text):
     assert not {"script", "img", "iframe", "svg", "style"} & {tag for tag, _ in tags_in(to_html(text))}
 
 
-def test_sources_are_found_in_a_reply_and_in_a_task_with_memory_written_into_it():
-    (source,) = sources_in(REPLY)
-    assert (source.symbol, source.freshness) == ("BTC-USD", "fresh")
-    assert source.bar_close == datetime(2026, 3, 2, tzinfo=UTC)
-    (inside,) = sources_in(f'Look at it. <khala_memory read_at="x">\ndata {{not json\n{REPLY}\n</khala_memory>')
-    assert inside == source
-    assert source.view()["text"] == "1d bar closed 2026-03-02 00:00, computed 2026-03-02 00:05 UTC"
+def a_turn(answer: dict, push: dict = PUSHED, **notes) -> Turn:
+    turn = Turn("r1", "How is it?", datetime.now(UTC))
+    turn.learn({METADATA: {"answer": answer, "push": push, "brief": BRIEF} | notes})
+    turn.finish("done")
+    return turn
 
 
-@pytest.mark.parametrize("text", ["", "{", "{{{{", '{"symbol": 3, "freshness": "fresh"}', "[1, 2]", '{"tokens": [[]]}'])
-def test_a_text_without_records_has_no_sources(text):
-    assert list(sources_in(text)) == []
+@pytest.mark.parametrize(
+    ("answer", "push", "said"),
+    [
+        ({"by": "model", "from_memory": True}, PUSHED, [("from memory", "good")]),
+        ({"by": "code", "why": "late", "from_memory": True}, PUSHED, [("from memory", "good"), ("computed", "plain")]),
+        ({"by": "model", "not_in_memory": ["987.6"]}, PUSHED, [("1 number not in memory", "warn")]),
+        ({"by": "model"}, PUSHED, [("partly from memory", "warn")]),
+        ({"by": "model"}, PUSHED | {"tokens": {"BTC-USD": "stale"}}, [("not in memory", "hollow")]),
+        ({"by": "model", "from_memory": True}, {"topic": "not_held", "tokens": {}}, [("not in memory", "hollow")]),
+    ],
+)
+def test_a_badge_says_where_the_answer_comes_from(answer, push, said):
+    assert [(badge["text"], badge["tone"]) for badge in a_turn(answer, push).view()["badges"]] == said
+
+
+def test_a_computed_answer_says_why_code_wrote_it():
+    badges = a_turn({"by": "code", "why": "late", "from_memory": True}).view()["badges"]
+
+    assert "took too long" in badges[1]["title"]
+
+
+def test_what_was_pushed_is_a_step_and_its_tokens_are_the_sources():
+    view = a_turn({"by": "model", "from_memory": True}).view()
+
+    assert view["steps"][0]["result"] == BRIEF
+    (source,) = view["sources"]
+    assert (source["href"], source["freshness"]) == ("/token/BTC-USD", "fresh")
+    assert source["text"] == "daily bar closed 2026-03-02 00:00 UTC"
+
+
+def test_an_answer_tells_its_cost_where_the_price_is_known():
+    turn = a_turn({"by": "model"})
+    turn.model, turn.provider, turn.counted = "small", "Local", True
+    turn.input_tokens, turn.output_tokens = 1_000_000, 0
+
+    assert turn.view()["usd"] is None
+    assert turn.view(PriceList({"local:small": ModelPrice(input=0.5, output=1)}))["usd"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -112,7 +138,7 @@ def test_an_error_is_a_sentence_and_says_what_to_do(message, kind, said):
 def a_team(db: SqliteDb) -> Team:
     def sleep_mode(question: str = "") -> str:
         """Read memory."""
-        return REPLY
+        return BRIEF
 
     member = Agent(id="market-analyst", name="Analyst", model=ScriptedModel(forever="calm"), db=db, telemetry=False)
     script = [
@@ -133,12 +159,11 @@ async def test_a_turn_read_back_from_its_session_shows_what_was_shown_live(tmp_p
     assert session is not None
     (stored,) = turns_of(session.runs or ())
     shown, read = live.view(), stored.view()
-    for part in ("id", "question", "state", "html", "sources", "served", "tokens", "doing", "error"):
+    for part in ("id", "question", "state", "html", "sources", "badges", "tokens", "doing", "error"):
         assert read[part] == shown[part], part
     assert [(s["title"], s["by"], s["state"]) for s in read["steps"]] == [
         (s["title"], s["by"], s["state"]) for s in shown["steps"]
     ]
-    assert shown["served"] == "served from sleep"
     assert shown["tokens"] == 4 * 15, "three turns of the leader and one of the member"
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, inside, outside
 from .embedder import Embedder, embed_texts
 from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
@@ -54,9 +54,6 @@ BATCH = 40
 """Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
 REBUILD_AFTER = 500
 """Changes a copy takes in before it is built anew; opening one replays them, at a quarter of a millisecond each."""
-PROBES = 3
-MAX_BYTES_PER_ROW = 200_000
-"""A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 LOCK_SECONDS = 5.0
 """How long another process at the same work is waited for."""
 RETRY_SECONDS = 60.0
@@ -224,9 +221,8 @@ class ChromaIndex:
         with self._locks[place]:
             try:
                 with self._failures(place):
-                    return self.problems.get(place) or self._lacks(
-                        place, self._live(place), complete=not self.behind(place)
-                    )
+                    rows = None if self.behind(place) else self._rows(place)
+                    return self.problems.get(place) or inside(self._live(place), rows)
             except StoreError as error:
                 return self.problems.get(place, error.message)
 
@@ -270,7 +266,7 @@ class ChromaIndex:
                 self._write(collection, entries, counts, known=collection)
                 position, written = (entries[-1].revision, entries[-1].number), written + len(entries)
             else:
-                lacks = self._lacks(place, collection, complete=self._table.revision() == target)
+                lacks = inside(collection, self._rows(place) if self._table.revision() == target else None)
                 if lacks is not None:
                     return lacks
                 position = (target, LAST)
@@ -322,18 +318,6 @@ class ChromaIndex:
         counts["written"] += len(entries)
         self._breathe()
 
-    def _lacks(self, place: Place, collection: Any, *, complete: bool) -> str | None:
-        """What a copy does not hold or find, None when nothing: its count (when complete), and some by their vector."""
-        if complete and collection.count() != self._rows(place):
-            return f"it holds {collection.count()} rows instead of {self._rows(place)}"
-        held = collection.get(limit=PROBES, include=["embeddings"])
-        for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
-            found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
-            near = found["distances"][0]
-            if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
-                return "it cannot find what it holds"
-        return None
-
     def _publish(self, place: Place, state: CopyState) -> None:
         if self._server is None:
             state = state._replace(live=f"{place}-{uuid.uuid4().hex[:12]}")
@@ -371,14 +355,7 @@ class ChromaIndex:
         """What is to be seen of a copy from outside: gone, cut short, or out of proportion."""
         if self._server is not None:
             return None
-        folder = self._folder / name
-        if not (folder / "chroma.sqlite3").is_file():
-            return "its files are gone"
-        if (self._folder / f"{name}.writing").exists():
-            return "its writing was cut short"
-        allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * self._rows(place))
-        large = next((path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > allowed), None)
-        return f"{large.name} is out of proportion" if large else None
+        return outside(self._folder / name, self._rows(place))
 
     @contextmanager
     def _working(self, place: Place, name: str, *, create: bool = False) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
 from .activity import QuietTime
-from .asks import AskHook, AskLog, Listener
+from .asks import Ask, AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
 from .context import CycleContext, Step
 from .controls import Controls
@@ -135,7 +136,10 @@ class Engine:
 
     def listeners(self) -> Sequence[Listener]:
         """Who is told of each ask."""
-        return (self.asks.note,)
+        return (self._note,)
+
+    def _note(self, ask: Ask) -> None:
+        self.asks.note(replace(ask, at=self.clock.now()))  # asked in real time, also when a market is replayed
 
     def talked_about(self) -> Sequence[str]:
         """Symbols that the team just talked about, the newest first: what an idle pass works on."""
