@@ -111,7 +111,7 @@ class MarketReader:
         unquoted = [token for token in tokens if token.symbol not in quotes]
         if unquoted:
             quotes |= self.quotes(context, unquoted)
-        return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)
+        return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)  # type: ignore[arg-type]
 
     def _talked_about(self, context: CycleContext) -> Universe:
         known = {token.symbol: token for token in context.khala.symbols()}
@@ -237,7 +237,8 @@ class MarketReader:
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""
-        key, now, bars = (fetched.token.symbol, fetched.interval), context.clock.now(), fetched.bars
+        key: tuple[str, Interval] = (fetched.token.symbol, fetched.interval)
+        now, bars = context.clock.now(), fetched.bars
         before = self._later.pop(key, None)
         pause, tries = getattr(fetched.error or (bars and bars.problem), "retry_after", None), 1
         if bars is not None and len(bars.frame) and not pause:
