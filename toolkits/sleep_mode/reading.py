@@ -49,6 +49,7 @@ _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
+FALLING = frozenset("lost lose losing fell fall falling down dropped losers".split())
 _SCREENED: dict[str, tuple[str, Order]] = {
     "oversold": ("rsi_14", "lowest"),
     "overbought": ("rsi_14", "highest"),
@@ -224,13 +225,16 @@ def _says_it(words: Sequence[str]) -> bool:
 
 def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
     """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none."""
-    if tokens or not any(c.islower() for c in text):
+    if not any(c.islower() for c in text):
         return ()
     known = vocabulary()
     found = []
     for word in _WORD.findall(text):
         bare = word.lstrip("$#")
-        like = word[0] in "$#" or bare.upper().endswith("-USD") or (bare.isupper() and 1 < len(bare) <= LONGEST_TICKER)
+        like = word[0] in "$#" or bare.upper().endswith("-USD")
+        if tokens and not like:
+            continue  # beside a token, only what is written as one
+        like = like or (bare.isupper() and 1 < len(bare) <= LONGEST_TICKER)
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
         parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
         if like and not all(part in known for part in parts) and khala.find(bare) is None:
@@ -247,12 +251,17 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     if topic in ("entry", "exit") and question.figure is None:
         order = None  # the best buy is not the highest of anything
     if figure is None:
-        if order is None and not said & {"movers"}:
+        if not said & {"gainers", "losers", "movers", "best", "worst", "top"}:
             return None
         figure = "return_7"
     if order is None and "below" in said and figure.startswith("distance"):
         order = "lowest"
     wanted: dict[str, Any] = _limits(lowered, figure)
+    if figure.startswith("return"):
+        if said & FALLING:  # "lost more than 1 %" is a return below -1 %
+            order, wanted = "lowest", {"below": -limit for limit in wanted.values()}
+        if not wanted and said & {"up", "down"}:
+            wanted = {"above": 0.0} if "up" in said else {"below": 0.0}
     if wanted:
         order = order or ("lowest" if "above" not in wanted else "highest")
     elif order is None or len(question.tokens) < 2:  # of two that are named, "the more oversold" need not be oversold
