@@ -63,10 +63,6 @@ class Slept:
     note: str = ""
 
 
-class NotYet(Exception):
-    """An arm that cannot be run by now; its text says why."""
-
-
 class Arm(Protocol):
     """One way to ask. `slept` lists what was spent before the questions came."""
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .arms import RIVALS, Arm, NotYet, Options, Reply
+from .arms import RIVALS, Arm, Options, Reply
 from .model import SCRIPTED, build_model
 from .questions import KINDS, Question, all_questions, spread
 from .report import write_report
@@ -85,11 +85,7 @@ async def run(
         done = {row["id"] for row in _rows(path) if row["type"] == "answer"} if resume else set()
         if not resume:
             path.unlink(missing_ok=True)
-        try:
-            arm = ARMS[name](options)
-        except NotYet as why:
-            print(f"{name}: {why}", flush=True)
-            continue
+        arm = ARMS[name](options)
         try:
             told = 0
             for question in sorted(questions, key=_order):

@@ -21,14 +21,14 @@ from deeptrader.core.errors import DeepTraderError
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.runtime import Runtime
 
-from .arms import Arm, NotYet, Options, Reply, Slept, ask
+from .arms import Arm, Options, Reply, Slept, ask
 from .contexts import Context
 from .questions import Question
 
 
-def build_team(model: Model, runtime: Runtime) -> Any:
-    """The team as its users build it."""
-    return deep_trader_manager(model, **_parts(runtime))
+def build_team(model: Model, runtime: Runtime, **options: Any) -> Any:
+    """The team as its users build it; `options` turn parts of it off."""
+    return deep_trader_manager(model, **_parts(runtime), **options)
 
 
 def build_analyst(model: Model, runtime: Runtime) -> Any:
@@ -122,18 +122,15 @@ class ServedArm(MemoryArm):
         return reply
 
 
-def _not_yet(what: str) -> Callable[[Options], Arm]:
-    def build(_options: Options) -> Arm:
-        raise NotYet(f"not yet: {what}")
-
-    return build
+def _team(**team_options: Any) -> Callable[[Options], Arm]:
+    return lambda options: MemoryArm(options, lambda model, runtime: build_team(model, runtime, **team_options))
 
 
 OURS: dict[str, Callable[[Options], Arm]] = {
-    "team": lambda options: MemoryArm(options, build_team),
+    "team": _team(),
+    "team-no-push": _team(push=False),
+    "team-no-guard": _team(answers="off"),
+    "team-served": _team(gate="serve"),
     "analyst": lambda options: MemoryArm(options, build_analyst),
     "memory": ServedArm,
-    "team-no-push": _not_yet("the team takes no option that turns the push off"),
-    "team-no-guard": _not_yet("the team takes no option that turns the guard off"),
-    "team-sleep-model": _not_yet("no option gives the sleep cycle of this benchmark a model"),
 }

@@ -259,7 +259,8 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     wanted: dict[str, Any] = _limits(lowered, figure)
     if figure.startswith("return"):
         if said & FALLING:  # "lost more than 1 %" is a return below -1 %
-            order, wanted = "lowest", {"below": -limit for limit in wanted.values()}
+            order = "lowest"
+            wanted = {"below": -next(iter(wanted.values()))} if wanted else {}
         if not wanted and said & {"up", "down"}:
             wanted = {"above": 0.0} if "up" in said else {"below": 0.0}
     if wanted:
