@@ -82,7 +82,9 @@ class Push(BaseGuardrail):
     def __deepcopy__(self, memo: dict[int, Any]) -> Push:
         return self  # AgentOS copies hooks for each request
 
-    def check(self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None) -> None:
+    def check(  # pyright: ignore[reportIncompatibleMethodOverride] - agno passes what a hook names
+        self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None
+    ) -> None:
         """Before the first word. What goes wrong here never breaks a run: it starts without memory, and says so."""
         parent = runs.parent_notes(run_context)
         if parent is None and self._whose == "member":
@@ -125,8 +127,10 @@ class Push(BaseGuardrail):
             if run.reading is not None:
                 log_ask(wiring, run.reading, "push", run_context, started=started)
 
-    async def async_check(self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None) -> None:
-        """The same in `arun`: reading memory takes well under a millisecond."""
+    async def async_check(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None
+    ) -> None:
+        """The same in `arun`: reading memory takes a few milliseconds at most."""
         self.check(run_input, run_context, team, agent)
 
 

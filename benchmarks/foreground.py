@@ -32,13 +32,14 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.anticipation.anticipator import Anticipator
-from deeptrader.toolkits.sleep_mode.cycle.cycle import SleepCycle
-from deeptrader.toolkits.sleep_mode.cycle.plan import Budget, CycleState, Plan, PlanItem
-from deeptrader.toolkits.sleep_mode.memory_reader import Reader
-from deeptrader.toolkits.sleep_mode.planning.demand import DemandLog
-from deeptrader.toolkits.sleep_mode.schedule.activity import activity_of
-from deeptrader.toolkits.sleep_mode.schedule.quiet import QuietTime
+from deeptrader.toolkits.sleep_mode.activity import QuietTime, activity_of
+from deeptrader.toolkits.sleep_mode.asks import AskLog
+from deeptrader.toolkits.sleep_mode.budgets import Budget
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.foresight import Foresight
+from deeptrader.toolkits.sleep_mode.planner import CycleState, Plan, PlanItem
+from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.scenarios import write_scenarios
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from doubles.scripted_model import ScriptedModel, call
@@ -66,15 +67,15 @@ class Everything:
 def sleep_on(khala: Khala, clock: ManualClock, tokens: int, stop: Any, ready: Any) -> None:
     """Run one cycle after the other, five minutes apart, until told to stop."""
     settings = khala.settings
-    demand = DemandLog(khala.journal, clock=clock)
+    foresight = Foresight(khala, AskLog(khala.journal, clock=clock))
     cycle = SleepCycle(
         market=SimulatedMarket(tokens, clock=clock),
         khala=khala,
         settings=settings,
         clock=clock,
         planner=Everything(),
-        anticipator=Anticipator(khala, demand, settings=settings, clock=clock),
-        give_way=QuietTime(activity_of(khala)).give_way,
+        after=[write_scenarios, foresight.foresee],
+        team=QuietTime(activity_of(khala)),
     )
     ready.set()
     while not stop.is_set():
@@ -129,7 +130,7 @@ def requests(khala: Khala, symbols: list[str]) -> dict[str, Callable[[], object]
         at = next(turn)
         with activity.running(f"reply-{at}"):  # the tool is called inside runs
             at %= len(symbols) - 3
-            return reader.reply(reader.read(names=symbols[at : at + 3], text="How are they?"))
+            return reader.brief(reader.read(names=symbols[at : at + 3], topic="state"))
 
     return {
         "khala.latest": lambda: khala.latest(symbols[next(turn) % len(symbols)]),

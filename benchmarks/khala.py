@@ -31,6 +31,8 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Document, Khala, MarketAnalysis
+from deeptrader.toolkits.khala.embedder import embed_query, embed_texts
+from deeptrader.toolkits.khala.entries import as_filter
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.analyse import build_analysis
 
@@ -168,25 +170,15 @@ def writing(folder: Path, settings: Settings, count: int, durable: float, search
 
 def searching(khala: Khala) -> Iterator[Row]:
     where = {"kinds": ("analysis",), "rsi_below": 45.0, "signal": "hold"}
-    table, index, searcher, _ = khala._search.get()
-    vector = np.asarray(table.embedder.embed(["weak momentum in a downtrend"])[0])
-    vector /= np.linalg.norm(vector)
-    from deeptrader.toolkits.khala.search import as_filter
-
-    condition = as_filter(where)
+    text = "weak momentum in a downtrend"
+    index, condition = khala._searching().index, as_filter(where)
+    vector = embed_query(khala.embedder, text)
     yield Row(
         "filtered nearest neighbours over current analyses, Chroma",
         per_call(lambda: index.nearest("current", vector, condition, 5), calls=20),
         "ms",
         5,
     )
-    searcher._mirror.refresh()
-    yield Row(
-        "the same, exactly, over the journal's vectors",
-        per_call(lambda: searcher._mirror.nearest(vector, condition, 5), calls=50),
-        "ms",
-    )
-    text = "weak momentum in a downtrend"
     yield Row(
         "search() with filter, by meaning and words",
         per_call(lambda: khala.search(text, where=where), calls=20),
@@ -198,24 +190,18 @@ def searching(khala: Khala) -> Iterator[Row]:
 
 
 def recall_at_5(khala: Khala) -> float:
-    """Share of the five truly nearest that Chroma returns; texts equally near count as well."""
-    table, index, searcher, _ = khala._search.get()
-    searcher._mirror.refresh()
-    from deeptrader.toolkits.khala.records import SearchFilter
-
+    """Share of the five truly nearest analyses that Chroma returns; texts equally near count as well."""
+    table, index = khala._table, khala._index
+    where = as_filter({"kinds": ("analysis",)})
+    entries = table.newest(where, 10_000)
+    vectors = embed_texts(khala.embedder, [entry.text for entry in entries])
+    row = {entry.id: number for number, entry in enumerate(entries)}
     hits = asked = 0
-    for page in table.changes(0):
-        for change in page[:: max(1, len(page) // 40)]:
-            if change.vector is None:
-                continue
-            vector = np.frombuffer(change.vector, dtype="<f4")
-            place = change.entry.place
-            where = SearchFilter(kinds=("analysis",) if place == "current" else ("digest", "scenario", "memory"))
-            exact = searcher._mirror.nearest(vector, where, 5)
-            worst = min(searcher._mirror.similarity(key, vector) for key in exact)
-            found = index.nearest(place, vector, where, 5)
-            hits += sum(searcher._mirror.similarity(key, vector) >= worst - 1e-4 for key in found)
-            asked += len(exact)
+    for vector in vectors[:: max(1, len(vectors) // 40)]:
+        cosine = vectors @ vector
+        worst = np.sort(cosine)[-5:].min()
+        hits += sum(cosine[row[id_]] >= worst - 1e-4 for id_, _ in index.nearest("current", vector, where, 5))
+        asked += min(5, len(entries))
     return hits / asked
 
 
@@ -227,13 +213,9 @@ def finding(khala: Khala) -> Iterator[Row]:
     where = {"kinds": ("analysis",)}
     right = sum(khala.search(text, where=where, limit=1)[0].symbols == (symbol,) for text, symbol in asked)
     yield Row("first hit right when a question names a token, meaning and words", right / len(asked), "share")
-    table, _, searcher, _ = khala._search.get()
-    from deeptrader.toolkits.khala.embedder import embed_query
-    from deeptrader.toolkits.khala.search import as_filter
-
-    condition = as_filter(where)
+    index, condition = khala._searching().index, as_filter(where)
     right = sum(
-        searcher._mirror.nearest(embed_query(table.embedder, text), condition, 1) == [("analysis", f"{symbol}:1d")]
+        index.nearest("current", embed_query(khala.embedder, text), condition, 1)[0][0] == f"analysis:{symbol}:1d"
         for text, symbol in asked
     )
     yield Row("the same by meaning alone", right / len(asked), "share")

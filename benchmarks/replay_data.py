@@ -165,7 +165,7 @@ def _analysis(token: Token, interval: Interval, close: datetime, length: timedel
         bollinger=bollinger,
         figures=further,
         signal=decide_signal(figures, price=price),
-        triggers=triggers(figures, frame, reference_price=price),
+        triggers=triggers(figures, frame),
         security=SecurityReport(
             symbol=token.symbol, verdict="not_applicable", checked_at=START, expires_at=START + timedelta(days=400)
         ),

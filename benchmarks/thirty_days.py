@@ -22,6 +22,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,8 +30,8 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime
+from deeptrader.toolkits.sleep_mode.asks import Ask
 from deeptrader.toolkits.sleep_mode.engine import Engine
-from deeptrader.toolkits.sleep_mode.ledger.records import Answer
 
 START = datetime(2026, 3, 2, 0, 2, tzinfo=UTC)
 ASKS_PER_CYCLE = 6
@@ -67,35 +68,27 @@ class Team:
             kind, recall = self._rng.choice(KINDS), khala.latest(tokens[rank])
             self._runs += 1
             run, session = f"run-{self._runs}", f"session-{self._runs // 4}"
-            self._engine.demand.record(recall.symbol, kind, hit=recall.usable, session=session, run=run)
-            served = "sleep" if recall.usable else "scratch"
-            tokens_in = 400 if recall.usable else 2_500
-            self._engine.ledger.record_answer(
-                Answer(
-                    run_id=run,
-                    at=self._engine.clock.now(),
-                    kind=kind,
-                    served=served,
-                    symbols=(recall.symbol,),
+            self._engine.asks.note(
+                Ask(
+                    run,
+                    self._engine.clock.now(),
+                    "tool",
+                    (recall.symbol,),
+                    kind,
+                    "sleep" if recall.usable else "scratch",
+                    tokens_in=400 if recall.usable else 2_500,
+                    tokens_out=120,
+                    session=session,
                     age_seconds=recall.age_seconds if recall.usable else None,
-                    input_tokens=tokens_in,
-                    output_tokens=120,
                 )
             )
-
-
-class SimulatedRuntime(Runtime):
-    """A runtime whose every part follows one manual clock."""
-
-    def __init__(self, folder: Path, tokens: int, clock: ManualClock) -> None:
-        super().__init__(load_settings(data_dir=folder, market="simulated", top=tokens, lease_seconds=3_600))
-        self._parts |= {"clock": clock, "market": SimulatedMarket(tokens, clock=clock)}
 
 
 def simulate(folder: Path, *, days: int, tokens: int, every: float) -> list[Day]:
     """Run the days; one row for each."""
     clock = ManualClock(START)
-    runtime = SimulatedRuntime(folder, tokens, clock)
+    settings = load_settings(data_dir=folder, market="simulated", top=tokens, lease_seconds=3_600)
+    runtime = Runtime(settings, market=SimulatedMarket(tokens, clock=clock), clock=clock)
     engine = Engine(runtime, clock=clock)
     team, process = Team(engine, seed=1), psutil.Process()
     took: list[float] = []
@@ -105,10 +98,10 @@ def simulate(folder: Path, *, days: int, tokens: int, every: float) -> list[Day]
 
     cycle_run = engine.cycle.run
 
-    def timed(now: datetime | None = None):
+    def timed(now: datetime | None = None, **options: Any):
         team.ask()
         begun = time.perf_counter()
-        report = cycle_run(now)
+        report = cycle_run(now, **options)
         took.append(time.perf_counter() - begun)
         return report
 

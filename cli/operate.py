@@ -54,10 +54,16 @@ def repair(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Rebuild Chroma from the journal, beside the old index, and swap it in."""
+    """Rebuild Chroma from the journal; a damaged journal is first saved as far as it can be read."""
     with runtime_for(data_dir, market, reading=True) as runtime:
-        runtime.khala.journal.require_writable()
-        report = runtime.khala.repair(reembed=reembed)
+        salvaged: dict[str, int] = {}
+        try:
+            runtime.khala.journal.require_writable()
+        except StoreCorrupt:
+            from ..toolkits.khala import Khala
+
+            salvaged = Khala.salvage(runtime.settings.store_dir)
+        report = runtime.khala.repair(reembed=reembed).model_copy(update={"salvaged": salvaged})
         if json:
             print_json({"schema_version": 1, "repair": report})
             return

@@ -7,7 +7,9 @@ from typing import Literal
 
 from .clock import ensure_utc
 
-Format = Literal["price", "signed_price", "percent", "signed_percent", "percent_points", "index", "ratio", "count"]
+Format = Literal[
+    "price", "signed_price", "percent", "signed_percent", "percent_points", "index", "signed_index", "ratio", "count"
+]
 """How a value is written. percent and signed_percent take a fraction (0.043 is "4.3 %"), percent_points takes 4.3."""
 
 
@@ -43,8 +45,8 @@ def value_text(value: float, form: Format) -> str:
             return percent_text(value, signed=form == "signed_percent")
         case "percent_points":
             return percent_text(value / 100)
-        case "index":
-            return f"{_no_minus_zero(value, 1):.1f}"
+        case "index" | "signed_index":
+            return f"{_no_minus_zero(value, 1):{'+' if form == 'signed_index' else ''}.1f}"
         case "count":
             return f"{value:,.0f}"
         case _:

@@ -115,8 +115,8 @@ class Settings(BaseSettings):
         description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
     )
     goplus_requests_per_minute: Positive = 25
-    goplus_app_key: SecretStr | None = None
-    goplus_app_secret: SecretStr | None = None
+    goplus_app_key: SecretStr | None = Field(default=None, repr=False)
+    goplus_app_secret: SecretStr | None = Field(default=None, repr=False)
     goplus_url: str = "https://api.gopluslabs.io"
     honeypot_is_url: str = "https://api.honeypot.is"
     rugcheck_url: str = "https://api.rugcheck.xyz"
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     )
     model_base_url: str | None = Field(default=None, description="where openai-like models answer, e.g. http://host/v1")
     model_api_key: SecretStr | None = Field(default=None, repr=False)
-    model_seconds: Positive = Field(default=120, description="how long models may take for one answer")
+    model_seconds: Positive = Field(default=120, description="after so long an answer is given from memory, without the model")
     model_tool_calls: Count = Field(default=8, description="how many tools a model may call for one answer")
     model_output_tokens: Count = Field(default=800, description="how long a model's answer may be")
     sleep_model: str | None = Field(default=None, description="model that works while asleep; may be a larger one")

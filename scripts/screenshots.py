@@ -46,6 +46,7 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         take(browser, server.url + "/known", given.out / "playground-known.png", "light", WIDE)
         take(browser, server.url + session, given.out / "playground-chat.png", "dark", WIDE)
+        take(browser, server.url + VIEWS["token"], given.out / "playground-token.png", "light", WIDE)
         browser.close()
 
 
@@ -67,7 +68,7 @@ def take(browser: Any, url: str, target: Path, scheme: str, viewport: dict[str, 
     context = browser.new_context(viewport=viewport, color_scheme=scheme, device_scale_factor=1)
     page = context.new_page()
     page.goto(url)
-    ready = {"/known": "table.memory tbody tr", "/sleep": ".step-bar", "/token": ".chart canvas"}
+    ready = {"/known": "table.memory tbody tr", "/sleep": ".tiles", "/token": ".chart canvas"}
     page.wait_for_selector(next((s for part, s in ready.items() if part in url), "article[data-state=done]"))
     page.wait_for_load_state("networkidle")
     page.wait_for_function("document.querySelector('.bar-status')?.innerText.includes('fresh')")

@@ -67,7 +67,7 @@ def test_the_shipped_texts_are_short_and_bring_no_figure_of_their_own(name):
     text = load_instructions(name, settings=make_settings(max_position_percent=7.0))
 
     assert estimate_tokens(text) <= 250
-    assert set(re.findall(r"\d+", text)) == {"7"}
+    assert set(re.findall(r"\d+", text)) == {"7"}, "only what comes from settings"
     assert "JSON" not in text
 
 
@@ -238,7 +238,7 @@ def test_braces_that_are_no_placeholder_stay():
     assert fill(text, {}, source="test") == 'Reply as {"a": {"b": 1}}, write {name} and {} and { x }.'
 
 
-@given(st.text(), st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(), max_size=3))
+@given(st.text(max_size=40), st.dictionaries(st.sampled_from(["a", "b_c", "_"]), st.text(max_size=40), max_size=3))
 def test_filling_never_fills_what_a_value_brought_along(text, values):
     plain = text.replace("{", "").replace("}", "")
     template = plain + "".join(f"{{{name}}}" for name in values)

@@ -25,7 +25,7 @@ SETTINGS = make_settings(rsi_oversold=40.0, rsi_overbought=60.0, max_position_pe
 @pytest.fixture
 def khala(tmp_path: Path) -> Iterator[Khala]:
     with Khala.open(tmp_path / "memory", clock=ManualClock(NOW), settings=SETTINGS) as opened:
-        made = [make_analysis("BTC-USD", rsi=38.0), make_analysis("ETH-USD", rsi=62.0)]
+        made = [make_analysis("BTC-USD", rsi=38.0, settings=SETTINGS), make_analysis("ETH-USD", rsi=62.0, settings=SETTINGS)]
         made = [a.model_copy(update={"report": report_text(a, SETTINGS)}) for a in made]
         assert not opened.publish(opened.store(made)).refused
         yield opened

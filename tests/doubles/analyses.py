@@ -42,6 +42,7 @@ def make_figures(
     lower = price - 2 * band * percent_b
     values: dict[str, float | str | None] = {
         "rsi_14": rsi if rsi is not None else "insufficient_history",
+        "rsi_14_change": 1.5 if rsi is not None else "insufficient_history",
         "bb_lower_20_2": lower,
         "bb_middle_20_2": lower + band,
         "bb_upper_20_2": lower + 2 * band,
@@ -55,6 +56,7 @@ def make_figures(
         "ema_20": price * 0.99,
         "ema_50": price * 0.97,
         "ema_200": price * 0.9,
+        "distance_ema_200": 1 / 0.9 - 1,
         "volatility_30": 0.55,
         "return_1": 0.01,
         "return_7": 0.03,

@@ -212,8 +212,9 @@ class YahooServer:
         if behaviour == "outside":
             rows[-2] = [*rows[-2][:4], 2 * (rows[-2][2] or 0), rows[-2][5]]
         if behaviour == "late":
-            closes = [next_bar_close(listing.kind, interval, datetime.fromtimestamp(row[0] or 0, UTC)) for row in rows[-3:]]
-            del rows[len(rows) - len(closes) + max(at for at, close in enumerate(closes) if close <= self.clock.now())]
+            starts = [datetime.fromtimestamp(row[0] or 0, UTC) for row in rows]
+            closed = [next_bar_close(listing.kind, interval, start) <= self.clock.now() for start in starts]
+            del rows[max(at for at, done in enumerate(closed) if done)]
         rows = [] if behaviour == "empty" else [row for row in rows if row[0] is not None and row[0] >= since]
         return _chart(listing, interval, rows, self.clock.now())
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_settings
-from doubles.embedders import HashEmbedder
+from doubles.embedders import BrokenEmbedder, HashEmbedder
 from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import StoreBusy, StoreError
+from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
 from deeptrader.toolkits.khala.chroma import Server
 from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex, Place
@@ -43,7 +43,7 @@ def fill(khala: Khala, count: int = 12) -> None:
 
 
 def index_of(khala: Khala) -> ChromaIndex:
-    return khala._searching().index
+    return khala._index
 
 
 def in_chroma(khala: Khala) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ def in_journal(khala: Khala) -> dict[str, dict[str, Any]]:
             for key, value in {"kind": entry.kind, "as_of": entry.as_of, **entry.fields}.items()
             if value is not None
         }
-        for entry in khala._searching().table.newest(SearchFilter(), 10_000)
+        for entry in khala._table.newest(SearchFilter(), 10_000)
     }
 
 
@@ -136,6 +136,40 @@ def test_a_budget_ends_the_work_and_the_next_time_goes_on(khala: Khala) -> None:
     assert khala.check().problems == ()
 
 
+def test_what_goes_while_a_copy_is_built_is_gone_after_the_next_time(khala: Khala) -> None:
+    fill(khala)
+    index = index_of(khala)
+
+    def meanwhile() -> None:
+        index._breathe = lambda: None
+        khala.put_documents([make_document("gone soon")])
+        khala.drop_documents("scenario", ["scenario 1"])
+        khala.remember("new")
+
+    index._breathe = meanwhile
+    khala.index()
+    khala.index()
+    assert in_chroma(khala) == in_journal(khala)
+    assert khala.check().problems == ()
+
+
+def test_an_embedder_that_fails_half_way_damages_no_copy(open_khala: Callable[..., Khala]) -> None:
+    embedder = BrokenEmbedder()
+    embedder.broken = False
+    khala = open_khala(embedder=embedder)
+    fill(khala)
+    khala.index()
+    embedder.broken = True
+    khala.remember("something new")
+    with pytest.raises(SourceUnreachable):
+        khala.index()
+    assert khala.search("something new")[0].found_by == "words"
+    embedder.broken = False
+    report = khala.index()
+    assert (report.written, report.mended) == (1, ())
+    assert in_chroma(khala) == in_journal(khala)
+
+
 def test_a_text_that_stayed_the_same_is_not_embedded_again(khala: Khala) -> None:
     khala.publish(khala.store([make_analysis(rsi=41.0, report="calm")]))
     khala.index()
@@ -187,7 +221,7 @@ READER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from doubles.analyses import NOW, make_settings
-from doubles.embedders import HashEmbedder
+from doubles.embedders import BrokenEmbedder, HashEmbedder
 from pydantic import SecretStr
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
@@ -303,7 +337,11 @@ def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     damaged: Callable[[Callable[[Path], None]], Khala], name: str
 ) -> None:
     what, how = DAMAGE[name]
-    khala = damaged(lambda folder: how(copy_of(folder, what)) and None)
+
+    def damage(folder: Path) -> None:
+        how(copy_of(folder, what))
+
+    khala = damaged(damage)
     assert khala.latest("T1-USD").usable
     assert khala.search("oversold", limit=3)
     health = khala.check()

@@ -256,6 +256,17 @@ def test_a_damaged_journal_is_saved_as_far_as_it_goes(
     assert again.search("note lost", where={"kinds": ("memory",)})
 
 
+@pytest.mark.parametrize("content", [None, b""])
+def test_of_an_empty_or_missing_journal_nothing_is_made_up(folder: Path, content: bytes | None) -> None:
+    folder.mkdir()
+    if content is not None:
+        (folder / "journal.db").write_bytes(content)
+    before = list(folder.iterdir())
+    with pytest.raises(StoreCorrupt, match="empty or gone"):
+        Khala.salvage(folder)
+    assert list(folder.iterdir()) == before
+
+
 def test_a_file_that_is_no_database_at_all_is_left_as_it_is(folder: Path) -> None:
     folder.mkdir()
     (folder / "journal.db").write_bytes(b"nothing of the kind" * 500)

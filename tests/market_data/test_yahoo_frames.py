@@ -33,7 +33,7 @@ def rows(starts, zone="UTC", **changes) -> Any:
 
 def plain(starts, zone) -> Any:
     raw = rows(starts, zone)
-    return raw.assign(**{"adj_close": raw["close"]})
+    return raw.assign(adj_close=raw["close"])
 
 
 def days(first, count):
@@ -67,6 +67,13 @@ def test_a_row_without_four_sound_prices_is_a_gap(wrong):
 
     assert frame.iloc[2].isna().all()
     assert frame["close"].isna().sum() == 1
+
+
+def test_a_close_just_outside_its_range_widens_it_and_one_far_outside_stays_for_all_to_see():
+    frame, _ = crypto(rows(days("2025-05-27", 6), High=(1, 1.995), Low=(2, 3.01)))
+    assert (frame["high"].iloc[1], frame["low"].iloc[2]) == (2.0, 3.0)
+    frame, _ = crypto(rows(days("2025-05-27", 6), High=(1, 1.5)))
+    assert frame["high"].iloc[1] == 1.5
 
 
 def test_a_bar_missing_at_the_end_is_late_and_has_no_row():
@@ -198,7 +205,7 @@ def test_no_bar_is_later_than_the_moment_and_every_value_sits_where_it_belongs(k
     raw = rows(index.tz_localize(None), zone) if len(index) else rows([], zone)
     moment = closes[cut]
 
-    chart = to_bars(raw.assign(**{"adj_close": raw["close"]}), kind=kind, interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw.assign(adj_close=raw["close"]), kind=kind, interval=interval, moment=moment, limit=limit)
 
     frame: Any = chart.frame
     forming: Any = chart.forming

@@ -77,6 +77,14 @@ def test_how_it_was_served_is_never_better_than_the_worst_that_was_heard(before:
     assert merged(ask(served=before), ask(served=later)).served == served
 
 
+def test_an_ask_is_dated_in_real_time_whatever_the_market_calls_now(asks: AskLog, clock: ManualClock):
+    asks.note(ask("replayed", at=NOON - timedelta(days=4_000)))
+    assert asks.recent()[0].at == NOON
+    clock.advance(60)
+    asks.note(ask("replayed", source="gate"))
+    assert asks.recent()[0].at == NOON, "one ask keeps its moment"
+
+
 def test_what_a_run_took_is_added_to_its_ask(asks: AskLog):
     asks.note(ask("run", age_seconds=60.0, session="s"))
     asks.flush()
@@ -98,12 +106,14 @@ def test_a_reading_becomes_an_ask(tmp_path: Path):
     with open_memory(tmp_path) as khala:
         btc, sol = khala.latest("BTC-USD"), khala.latest("SOL-USD")
 
-        def served(*recalls: Any, covered: bool, topic: str = "risk") -> Ask:
+        def served(*recalls: Any, covered: bool, topic: str = "risk", source: AskSource = "push") -> Ask:
             reading = SimpleNamespace(question=SimpleNamespace(topic=topic), recalls=recalls, covered=covered)
-            return ask_of(reading, ask_id="a", at=NOON, source="push")
+            return ask_of(reading, ask_id="a", at=NOON, source=source)
 
         assert served(btc, covered=True).served == "sleep"
         assert served(btc, covered=True).age_seconds == btc.age_seconds
+        assert served(btc, covered=True).tokens_in is None
+        assert served(btc, covered=True, source="command").tokens_in == 0
         assert served(btc, sol, covered=False).served == "partly"
         assert served(sol, covered=False).served == "none"
         assert served(sol, covered=False).age_seconds is None
@@ -221,17 +231,19 @@ def test_topics_of_a_token_lean_on_all_tokens_and_those_on_the_prior(asks: AskLo
 def test_what_follows_what_is_counted_within_a_session(asks: AskLog):
     for session in "abc":
         asks.note(ask(f"{session}1", session=session, topic="state"))
-        asks.note(ask(f"{session}2", session=session, topic="risk", at=NOON + timedelta(seconds=9)))
-    asks.note(ask("d", "ETH-USD", session="a", topic="entry", at=NOON + timedelta(seconds=20)))
+        asks.note(ask(f"{session}2", session=session, topic="risk"))
+    asks.note(ask("d", "ETH-USD", session="a", topic="entry"))
     follows = asks.follows()
     assert [(f.topic, f.same_token, f.share) for f in follows["state"]] == [("risk", True, pytest.approx(1.0))]
     assert [(f.topic, f.same_token) for f in follows["risk"]] == [("entry", False)]
 
 
 def test_what_was_just_talked_about_comes_newest_first(asks: AskLog, clock: ManualClock):
-    asks.note(ask("old", "SOL-USD", at=NOON - timedelta(hours=5)))
-    asks.note(ask("a", "BTC-USD", at=NOON - timedelta(minutes=5)))
-    asks.note(ask("b", "ETH-USD", "BTC-USD", at=NOON - timedelta(minutes=1)))
+    asks.note(ask("old", "SOL-USD"))
+    clock.advance(timedelta(hours=5))
+    asks.note(ask("a", "BTC-USD"))
+    clock.advance(60)
+    asks.note(ask("b", "ETH-USD", "BTC-USD"))
     assert asks.talked_about(within=timedelta(hours=2)) == ("ETH-USD", "BTC-USD")
 
 

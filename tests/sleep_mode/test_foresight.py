@@ -82,7 +82,7 @@ def test_what_is_asked_often_is_foreseen_with_its_chance(foresight: Foresight, a
     assert found[0].chance > 0.9
     assert found[0].why == "often asked"
     assert found[0].uses == pytest.approx(-math.log(1 - found[0].chance))
-    assert all(a.chance >= b.chance for a, b in zip(found, found[1:], strict=False))
+    assert [pair.chance for pair in found] == sorted((pair.chance for pair in found), reverse=True)
 
 
 def test_what_follows_a_question_just_asked_is_foreseen_for_its_token(

@@ -224,7 +224,7 @@ def test_nothing_is_held_while_it_gives_way(khala: Khala, clock: ManualClock, se
         clock.advance(timedelta(days=1))
         cycle.run()
     assert not held
-    assert waits[0] > 2 * 2 * COUNT * 5, "at least five times for each refresh"
+    assert waits[0] > 2 * 2 * COUNT * 4, "at least four times for each refresh"
 
 
 def test_an_analyst_who_is_asked_does_not_give_way(khala: Khala, clock: ManualClock, settings: Settings) -> None:

@@ -150,9 +150,9 @@ def test_break_even_is_tokens_slept_per_refresh_over_tokens_saved_per_use(ledger
 
 
 def test_uses_and_cost_are_per_the_same_refreshes(ledger: Ledger, asks: AskLog, clock: ManualClock):
-    morning = NOON.replace(hour=1)
+    morning = clock.set(NOON.replace(hour=1))
     for _ in range(2):
-        asks.note(ask("sleep", tokens=(138, 0), at=morning))
+        asks.note(ask("sleep", tokens=(138, 0)))
     for outcome in ("published", "unchanged", "unchanged", "unchanged"):
         ledger.record_cycle(make_report(morning, outcomes=(("BTC-USD", outcome),), spent={"model_tokens": 100.0}))
     clock.set(NOON.replace(hour=23))

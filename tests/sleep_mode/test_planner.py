@@ -19,7 +19,7 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
-from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit, Budget
+from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.planner import (
     JUMP_PER_HOUR,
     Costs,

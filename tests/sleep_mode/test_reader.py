@@ -122,6 +122,7 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
         ("rsi below 35", Screen("rsi_14", "lowest", below=35.0)),
         ("tokens with rsi between 40 and 50", Screen("rsi_14", "highest", above=40.0, below=50.0)),
         ("any unsafe tokens?", Screen("rsi_14", "lowest", verdict="danger")),
+        ("which tokens trade above their 200-day average?", Screen("distance_ema_200", "highest", above=0.0)),
         ("most volatile coin", Screen("volatility_30", "highest")),
     ],
 )

@@ -93,10 +93,10 @@ def test_a_percentage_is_a_fraction_and_is_told_in_percent() -> None:
     assert "have return over 7 bars above 1 %" in told(Screen("return_7", "highest", above=0.01))
 
 
-def test_two_tokens_are_compared_by_the_figure_asked_about() -> None:
-    [made] = comparison_statements(MARKET[:2], SETTINGS, NOW, "return_7")
-    assert made.text == "Highest return over 7 bars of 2 fresh tokens: BBB-USD +9.0 %, AAA-USD +2.0 %."
-    assert len(comparison_statements(MARKET[:2], SETTINGS, NOW)) == 3
+def test_named_tokens_are_compared_by_a_few_figures_when_none_was_asked_for() -> None:
+    made = comparison_statements(MARKET[:2], SETTINGS, NOW)
+    assert made[0].text == "Lowest RSI(14) of 2 fresh tokens: AAA-USD 25.0, BBB-USD 55.0."
+    assert len(made) == 3
     assert comparison_statements(MARKET[:1], SETTINGS, NOW) == ()
 
 

@@ -60,14 +60,16 @@ def test_the_bands_say_on_which_side_the_close_lies_and_how_far() -> None:
     above = text("bands", price=126.0, figures={"bb_lower_20_2": 100.0, "bb_upper_20_2": 120.0})
     assert above == "The close of BTC-USD is 5.0 % above the upper Bollinger band 120.00."
     between = text("bands", price=110.0, figures={"bb_lower_20_2": 100.0, "bb_upper_20_2": 120.0})
-    assert between == "The close of BTC-USD lies between the Bollinger bands: lower 100.00, upper 120.00."
+    assert between == (
+        "BTC-USD closed between its Bollinger bands: above the lower band 100.00 and below the upper band 120.00."
+    )
 
 
 @pytest.mark.parametrize(
     ("fast", "slow", "expected"),
     [
-        (90.0, 80.0, "BTC-USD is in an uptrend: the close is above EMA(50) 90.00, which is above EMA(200) 80.00."),
-        (110.0, 120.0, "BTC-USD is in a downtrend: the close is below EMA(50) 110.00, which is below EMA(200) 120.00."),
+        (90.0, 80.0, "BTC-USD is in an uptrend: the close is above EMA(50) 90.00 and above EMA(200) 80.00."),
+        (110.0, 120.0, "BTC-USD is in a downtrend: the close is below EMA(50) 110.00 and below EMA(200) 120.00."),
         (90.0, 120.0, "BTC-USD is in no clear trend: the close is above EMA(50) 90.00 and below EMA(200) 120.00."),
     ],
 )
@@ -77,7 +79,7 @@ def test_the_trend_is_the_order_of_close_and_averages(fast: float, slow: float, 
 
 def test_a_level_says_that_it_is_a_price() -> None:
     triggers = (
-        Trigger(level=104.5, side="above", meaning="RSI(14) at 70"),
+        Trigger(level=104.5, side="above", meaning="the price at which RSI(14) would be 70"),
         Trigger(level=95.0, side="below", meaning="lower Bollinger band"),
     )
     told = text("levels", triggers=triggers)
@@ -95,12 +97,12 @@ def test_a_price_seen_after_the_close_stands_beside_it() -> None:
 def test_danger_outweighs_everything_and_says_why() -> None:
     made = statements_of(make_analysis(security=make_security("danger"), rsi=20.0), SETTINGS)
     assert made[0].id == "security"
-    assert "verdict on BTC-USD is danger: verdict is danger" in made[0].text
+    assert made[0].text.startswith("Security of BTC-USD: danger: honeypot.")
 
 
-def test_an_unchecked_coin_is_unknown_and_an_equity_has_no_contract() -> None:
-    assert text("security", security=None) == "The security of BTC-USD is unknown: it was never checked."
-    assert "no contract to check" in text("security", symbol="AAPL", security=None)
+def test_a_token_nobody_checked_is_said_to_be_unchecked() -> None:
+    assert text("security", security=None) == "Security of BTC-USD: not checked."
+    assert text("security", symbol="AAPL", security=None) == "Security of AAPL: not checked."
 
 
 def test_what_changed_names_what_turned() -> None:

@@ -274,6 +274,12 @@ def test_a_key_signs_for_a_token_that_is_kept_and_renewed(http, server, harbour,
     assert server.requests[-1].headers["authorization"] == "Bearer ticket-2"
 
 
+def test_a_key_without_a_secret_is_shown_as_it_is(http, server, harbour, clock, settings):
+    server.goplus(goplus_answer(evm_payload()))
+    keyed(http, clock, settings, secret=None).check(harbour)
+    assert [seen.headers["authorization"] for seen in server.requests] == ["Bearer app"]
+
+
 def test_a_ticket_refused_is_replaced_once_and_no_secret_is_told(http, server, harbour, clock, settings):
     goplus = keyed(http, clock, settings, "hush-hush")
     server.on("/api/v1/token", Answer({"code": 1, "result": {"access_token": "ticket", "expires_in": 7200}}))

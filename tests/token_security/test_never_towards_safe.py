@@ -48,8 +48,8 @@ AT = datetime(2026, 10, 11, tzinfo=UTC)
 BOOK = ContractBook.shipped()
 REPORTER = Provider(load_settings())
 GONE = object()
-JUNK: tuple[Any, ...] = (None, "junk", [], {"a": 1})
-MORE_JUNK: tuple[Any, ...] = (*JUNK, "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)
+JUNK: tuple[Any, ...] = (None, "junk", {"a": 1})
+MORE_JUNK: tuple[Any, ...] = (*JUNK, [], "", "-1", "NaN", "1e999", "0x1", " 1", {}, ["1"], [None], -3)
 
 MAY_BE_EMPTY = {"transfer_fee", "transfer_hook", "creators", "scheduled_fee_rate", "risks"}
 MAY_BE_NULL = {"mintAuthority", "freezeAuthority", "risks", "creators"}
@@ -109,6 +109,7 @@ EVM_CASES = [
     Case("thirty percent", EVM, evm_payload(sell_tax="0.3", is_mintable="1", is_proxy="1")),
     Case("closed source", EVM, evm_payload(is_open_source="0")),
     Case("owner", EVM, evm_payload(owner_address="0xowner", owner_percent="0.4", owner_change_balance="1")),
+    Case("warnings", EVM, evm_payload(honeypot_with_same_creator="3", anti_whale_modifiable="1")),
     Case("powers", EVM, evm_payload(hidden_owner="1", transfer_pausable="1", is_blacklisted="1", selfdestruct="1")),
     Case("personal tax", EVM, evm_payload(personal_slippage_modifiable="1")),
     Case("hoard", EVM, evm_payload(holders=_HOARD)),
@@ -156,6 +157,8 @@ HONEYPOT_CASES = [
         "honeypot": {"honeypotResult": {"isHoneypot": True, "honeypotReason": "TRANSFER_FAILED"}},
         "no simulation": {"simulationSuccess": False},
         "tax": {"simulationResult": {"buyTax": 3, "sellTax": 70, "transferTax": 0}},
+        "transfer tax": {"simulationResult": {"buyTax": 0, "sellTax": 0, "transferTax": 100}},
+        "its own verdict": {"summary": {"risk": "honeypot", "riskLevel": 100}},
         "closed": {
             "contractCode": {"openSource": True, "rootOpenSource": False, "isProxy": True, "hasProxyCalls": False}
         },

@@ -1,4 +1,4 @@
-"""Chroma's own side: a server and its credentials, clients with limits, filters in its language."""
+"""Chroma's own side: a server and its credentials, clients with limits, filters, and signs of damage."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ BUILD_SYNC, NEVER = 200, 1_000_000_000
 """Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""
 SERVER_SECONDS = 5.0
 """How long a server may take over anything."""
+
+
+PROBES = 3
+MAX_BYTES_PER_ROW = 200_000
+"""A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 
 
 class Server(NamedTuple):
@@ -87,3 +92,27 @@ def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
         parts.append({"as_of": {"$lte": where.until.timestamp()}})
     parts += [{"tags": {"$contains": tag}} for tag in where.tags]
     return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}
+
+
+def outside(folder: Path, rows: int) -> str | None:
+    """What is to be seen of a copy without opening it: gone, cut short, or out of proportion to its rows."""
+    if not (folder / "chroma.sqlite3").is_file():
+        return "its files are gone"
+    if folder.with_name(f"{folder.name}.writing").exists():
+        return "its writing was cut short"
+    allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * rows)
+    large = next((path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > allowed), None)
+    return f"{large.name} is out of proportion" if large else None
+
+
+def inside(collection: Any, rows: int | None) -> str | None:
+    """What a copy does not hold or find, None when nothing: its `rows` if given, and some of them by their vector."""
+    if rows is not None and collection.count() != rows:
+        return f"it holds {collection.count()} rows instead of {rows}"
+    held = collection.get(limit=PROBES, include=["embeddings"])
+    for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
+        found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
+        near = found["distances"][0]
+        if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
+            return "it cannot find what it holds"
+    return None

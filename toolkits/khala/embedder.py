@@ -66,13 +66,21 @@ def _load_wordllama() -> Any:
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
 
-class AgnoEmbedder:
-    """Any agno embedder (an object with `get_embedding`)."""
+class WrappedEmbedder:
+    """Any agno embedder (`get_embedding`) or Chroma embedding function (called with texts), as an `Embedder`."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
+        one, query = getattr(inner, "get_embedding", None), getattr(inner, "embed_query", None)
+        if callable(one):
+            self.id = f"agno:{type(inner).__name__}:{getattr(inner, 'id', None) or ''}"
+            self._embed = lambda texts: [one(text) for text in texts]
+        else:
+            name = inner.name() if callable(getattr(inner, "name", None)) else type(inner).__name__
+            model = getattr(inner, "model_name", None) or getattr(inner, "_model_name", "")
+            self.id = f"chroma:{name}:{model}"
+            self._embed = inner
+        self._ask = query if callable(query) and not callable(one) else self._embed
         self._dimension: int | None = getattr(inner, "dimensions", None) or None
-        self.id = f"agno:{type(inner).__name__}:{getattr(inner, 'id', None) or ''}"
 
     @property
     def dimension(self) -> int:
@@ -83,35 +91,12 @@ class AgnoEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
-        return np.array([self._inner.get_embedding(text) for text in texts], dtype=np.float32)
-
-
-class ChromaEmbedder:
-    """Any Chroma embedding function: called with a list of texts, and by `embed_query` for questions if it has that."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        name = inner.name() if callable(getattr(inner, "name", None)) else type(inner).__name__
-        model = next((getattr(inner, key) for key in ("model_name", "_model_name") if hasattr(inner, key)), "")
-        self._dimension: int | None = None
-        self.id = f"chroma:{name}:{model}"
-
-    @property
-    def dimension(self) -> int:
-        if self._dimension is None:
-            self._dimension = len(self._inner(["dimension"])[0])
-        return self._dimension
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import numpy as np
-
-        return np.array(self._inner(list(texts)), dtype=np.float32)
+        return np.array(self._embed(list(texts)), dtype=np.float32)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         import numpy as np
 
-        ask = getattr(self._inner, "embed_query", self._inner)
-        return np.array(ask([text]), dtype=np.float32)[0]
+        return np.array(self._ask([text]), dtype=np.float32)[0]
 
 
 def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
@@ -129,12 +114,11 @@ def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
         if given == "wordllama":
             return WordLlamaEmbedder()
         given = _imported(given)
-    if callable(getattr(given, "get_embedding", None)):
-        return AgnoEmbedder(given)
-    if callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
+    agno = callable(getattr(given, "get_embedding", None))
+    if not agno and callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
         return given
-    if callable(given):
-        return ChromaEmbedder(given)
+    if agno or callable(given):
+        return WrappedEmbedder(given)
     raise SettingsError(
         f"{type(given).__name__} is no embedder.",
         hint="Pass an object with `embed`, an agno embedder or a Chroma embedding function.",

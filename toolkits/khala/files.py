@@ -111,8 +111,10 @@ def salvage(path: Path, *, now: datetime) -> dict[str, int]:
     damaged page survives it.
 
     Raises:
-        StoreCorrupt: not even its list of tables can be read; nothing was changed.
+        StoreCorrupt: not even its list of tables can be read, or there is none; nothing was changed.
     """
+    if not path.is_file() or not path.stat().st_size:
+        raise StoreCorrupt(f"Nothing of {path} can be read: it is empty or gone.", hint="Restore a backup.")
     fresh = path.with_name(f"{path.name}.salvaged")
     fresh.unlink(missing_ok=True)
     saved: dict[str, int] = {}

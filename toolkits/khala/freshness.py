@@ -32,23 +32,9 @@ from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..market_data import calendar
+from ..market_data.figures import SPECS
 from .records import Document, Freshness, MarketAnalysis, StaleReason
 
-CORE_FIGURES = (
-    "rsi_14",
-    "bb_lower_20_2",
-    "bb_middle_20_2",
-    "bb_upper_20_2",
-    "bb_percent_b_20_2",
-    "macd_12_26_9",
-    "macd_signal_12_26_9",
-    "macd_histogram_12_26_9",
-    "atr_14",
-    "adx_14",
-    "ema_20",
-    "ema_50",
-    "ema_200",
-)
 CURABLE = frozenset({"failed", "no_data"})
 """Reasons for an absent figure that another fetch may cure. A gap in the bars is not one: it leaves with time."""
 
@@ -258,11 +244,10 @@ def _parts(analysis: MarketAnalysis, current: SecurityReport | None) -> tuple[tu
     missing: list[str] = []
     absent: list[str] = []
     figures = analysis.all_figures
-    missing += [name for name in CORE_FIGURES if name not in figures]
+    missing += [name for name in SPECS if name not in figures]
     for name, figure in figures.items():
         if figure.absent is not None:
-            curable = figure.absent in CURABLE and name in CORE_FIGURES
-            (missing if curable else absent).append(name)
+            (missing if figure.absent in CURABLE and name in SPECS else absent).append(name)
     report = analysis.security or current
     if report is None:
         # An equity has no contract to check, and nobody to ask is nothing that a refresh would bring.

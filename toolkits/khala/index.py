@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, inside, outside
 from .embedder import Embedder, embed_texts
 from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
@@ -54,9 +54,6 @@ BATCH = 40
 """Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
 REBUILD_AFTER = 500
 """Changes a copy takes in before it is built anew; opening one replays them, at a quarter of a millisecond each."""
-PROBES = 3
-MAX_BYTES_PER_ROW = 200_000
-"""A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
 LOCK_SECONDS = 5.0
 """How long another process at the same work is waited for."""
 RETRY_SECONDS = 60.0
@@ -159,8 +156,8 @@ class ChromaIndex:
             ).fetchone()
         return CopyState(*row) if row else CopyState()
 
-    def check_embedder(self, dimension: int | None = None) -> None:
-        """Refuse to mix vectors of two embedders, or of two lengths.
+    def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
+        """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are.
 
         Raises:
             EmbedderMismatch: the copies hold vectors of another one.
@@ -174,6 +171,10 @@ class ChromaIndex:
         elif dimension is not None and int(facts.get("dimension", dimension)) != dimension:
             said = f"This memory holds vectors of {facts['dimension']} dimensions, but {own} makes {dimension}."
         else:
+            if keep and not facts:
+                values = [("embedder", own), ("dimension", str(dimension))]
+                with self._journal.write() as connection:
+                    connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", values)
             return
         raise EmbedderMismatch(said, hint="Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`.")
 
@@ -220,9 +221,8 @@ class ChromaIndex:
         with self._locks[place]:
             try:
                 with self._failures(place):
-                    return self.problems.get(place) or self._lacks(
-                        place, self._live(place), complete=not self.behind(place)
-                    )
+                    rows = None if self.behind(place) else self._rows(place)
+                    return self.problems.get(place) or inside(self._live(place), rows)
             except StoreError as error:
                 return self.problems.get(place, error.message)
 
@@ -266,10 +266,12 @@ class ChromaIndex:
                 self._write(collection, entries, counts, known=collection)
                 position, written = (entries[-1].revision, entries[-1].number), written + len(entries)
             else:
-                lacks = self._lacks(place, collection, complete=self._table.revision() == target)
+                lacks = inside(collection, self._rows(place) if self._table.revision() == target else None)
                 if lacks is not None:
                     return lacks
-                position = (max(target, position[0]), LAST)
+                position = (target, LAST)
+        # What was changed or removed since it began comes again the next time.
+        position = min(position, (target, LAST))
         counts["removed"] += len(gone)
         self._publish(place, CopyState(state.work, state.live, *position, state.writes + written + len(gone)))
         return None
@@ -286,7 +288,7 @@ class ChromaIndex:
                 self._write(collection, entries, counts, known=None)
                 position = (entries[-1].revision, entries[-1].number)
             collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
-        self._publish(place, CopyState(name, "", max(target, position[0]), LAST, 0))
+        self._publish(place, CopyState(name, "", target, LAST, 0))
 
     def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], *, known: Any) -> None:
         """Upsert entries; a text that the copy has a vector of already is not embedded again."""
@@ -302,10 +304,7 @@ class ChromaIndex:
         new = [entry for entry in entries if entry.id not in vectors]
         if new:
             made = embed_texts(self.embedder, [entry.text or "(empty)" for entry in new])
-            self.check_embedder(made.shape[1])
-            facts = [("embedder", self.embedder.id), ("dimension", str(made.shape[1]))]
-            with self._journal.write(durable=False) as connection:
-                connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", facts)
+            self.check_embedder(made.shape[1], keep=True)
             vectors |= {entry.id: vector for entry, vector in zip(new, made, strict=True)}
         collection.upsert(
             ids=list(hashes),
@@ -318,18 +317,6 @@ class ChromaIndex:
         counts["embedded"] += len(new)
         counts["written"] += len(entries)
         self._breathe()
-
-    def _lacks(self, place: Place, collection: Any, *, complete: bool) -> str | None:
-        """What a copy does not hold or find, None when nothing: its count (when complete), and some by their vector."""
-        if complete and collection.count() != self._rows(place):
-            return f"it holds {collection.count()} rows instead of {self._rows(place)}"
-        held = collection.get(limit=PROBES, include=["embeddings"])
-        for id_, vector in zip(held["ids"], held["embeddings"], strict=True):
-            found = collection.query(query_embeddings=[vector], n_results=10, include=["distances"])
-            near = found["distances"][0]
-            if id_ not in found["ids"][0] and not (near and near[-1] < 1e-4):  # equal texts hide one another
-                return "it cannot find what it holds"
-        return None
 
     def _publish(self, place: Place, state: CopyState) -> None:
         if self._server is None:
@@ -368,14 +355,7 @@ class ChromaIndex:
         """What is to be seen of a copy from outside: gone, cut short, or out of proportion."""
         if self._server is not None:
             return None
-        folder = self._folder / name
-        if not (folder / "chroma.sqlite3").is_file():
-            return "its files are gone"
-        if (self._folder / f"{name}.writing").exists():
-            return "its writing was cut short"
-        allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * self._rows(place))
-        large = next((path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > allowed), None)
-        return f"{large.name} is out of proportion" if large else None
+        return outside(self._folder / name, self._rows(place))
 
     @contextmanager
     def _working(self, place: Place, name: str, *, create: bool = False) -> Iterator[Any]:
@@ -385,12 +365,18 @@ class ChromaIndex:
             if create:
                 (self._folder / name).mkdir(parents=True)
             marker.touch()
-        with self._client(name) as client:
-            if create:
-                options = {"metadata": {"copy": name}, "configuration": {"hnsw": HNSW | {"sync_threshold": BUILD_SYNC}}}
-                yield client.create_collection(self._collection(name), embedding_function=None, **options)
-            else:
-                yield client.get_collection(self._collection(name), embedding_function=None)
+        named = self._collection(name)
+        try:
+            with self._client(name) as client:
+                if create:
+                    hnsw = HNSW | {"sync_threshold": BUILD_SYNC}
+                    options = {"metadata": {"copy": name}, "configuration": {"hnsw": hnsw}}
+                    yield client.create_collection(named, embedding_function=None, **options)
+                else:
+                    yield client.get_collection(named, embedding_function=None)
+        except DeepTraderError:  # the embedder's or the journal's: the copy is whole
+            marker.unlink(missing_ok=True)
+            raise
         marker.unlink(missing_ok=True)
 
     def _live(self, place: Place) -> Any:

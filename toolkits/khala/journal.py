@@ -25,6 +25,7 @@ from pathlib import Path
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
 from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
 
+JOURNAL_FILE = "journal.db"
 MIGRATED_WITH_BACKUP = "khala"
 """The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20

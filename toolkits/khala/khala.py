@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from . import files, upkeep
 from .aio import in_thread
 from .analyses import Analyses
 from .chroma import Server
@@ -22,42 +21,38 @@ from .embedder import Embedder, resolve_embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .freshness import Rules, judge_document
 from .index import ChromaIndex
-from .journal import Fence, Journal
+from .journal import JOURNAL_FILE as JOURNAL_FILE
+from .journal import Journal
 from .names import Lexicon
 from .recall import Recaller
 from .records import (
-    CompactReport,
     Document,
     Freshness,
-    HealthReport,
-    IndexReport,
     Recall,
-    RepairReport,
     SearchFilter,
     SearchHit,
     SimilarSituations,
     StaleReason,
-    StoreStatus,
 )
 from .schema import COMPONENT, MIGRATIONS, counter, moment
 from .search import Found, Searcher
 from .shelves import Shelves, interval_of, limit_of, symbol_of
-from .upkeep import Retention
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from .situations import SituationTable
 
-JOURNAL_FILE = "journal.db"
 CHROMA_FOLDER = "chroma"
 
 
-class _Search(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Search:
     table: EntryTable
     index: ChromaIndex
     searcher: Searcher
 
 
-class Khala(Analyses, Shelves):
+class Khala(Analyses, Shelves, Upkeep):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
@@ -279,6 +274,14 @@ class Khala(Analyses, Shelves):
         """What turns text into vectors here."""
         return self._searching().index.embedder
 
+    @property
+    def _table(self) -> EntryTable:
+        return self._searching().table
+
+    @property
+    def _index(self) -> ChromaIndex:
+        return self._searching().index
+
     def _searching(self) -> _Search:
         """Embedder, entries, Chroma and searcher, built on first use: an embedder's module may be slow to import."""
         with self._building:
@@ -293,79 +296,6 @@ class Khala(Analyses, Shelves):
                 )
                 self._parts = _Search(table, index, Searcher(table, index))
             return self._parts
-
-    # -- upkeep ---------------------------------------------------------------------------------------------------
-
-    def fenced(self, fence: Fence) -> AbstractContextManager[None]:
-        """Every write of this thread or task inside the block asks `fence(connection)` first, in its transaction."""
-        return self.journal.fenced(fence)
-
-    def index(self, *, budget: float | None = None) -> IndexReport:
-        """Bring Chroma up to the journal in small batches, for `budget` seconds at most, and publish; idempotent.
-
-        What is damaged is built anew. Of several processes one does it at a time.
-
-        Raises:
-            EmbedderMismatch: the stored vectors are another embedder's.
-            SourceUnreachable: the embedder failed.
-            StoreError: Chroma failed; search goes on without it.
-        """
-        self.journal.require_writable()
-        end = None if budget is None else self.clock.monotonic() + budget
-        return self._searching().index.update(proceed=lambda: end is None or self.clock.monotonic() < end)
-
-    def repair(self, *, reembed: bool = False) -> RepairReport:
-        """Build the search index anew from the journal; with `reembed` by the embedder now set.
-
-        Raises:
-            StoreBusy: another process is at work on it.
-        """
-        return upkeep.repair(self.journal, *self._searching()[:2], reembed=reembed)
-
-    def check(self) -> HealthReport:
-        """Look for damage everywhere. Reads the whole journal and asks Chroma: seconds for a large memory."""
-        return upkeep.check(self.journal, *self._searching()[:2])
-
-    def status(self) -> StoreStatus:
-        """What memory holds and how it is searched at the moment. Cheap."""
-        return upkeep.status(self.journal, *self._searching()[:2])
-
-    def compact(self, now: datetime | None = None, *, keep: Retention | None = None) -> CompactReport:
-        """Let go of what is past its time and give the space back. What is published always stays."""
-        return upkeep.compact(self.journal, ensure_utc(now) if now else self.clock.now(), keep or Retention())
-
-    def backup(self, target: Path | str) -> Path:
-        """A whole copy of the journal in a new file, while others read and write. Chroma is built from it again.
-
-        Raises:
-            StoreUnavailable: the file exists, or cannot be written.
-        """
-        return self.journal.backup(Path(target))
-
-    @staticmethod
-    def restore(data_dir: Path | str, backup: Path | str, *, clock: Clock | None = None) -> Path | None:
-        """Put a backup in the place of a folder's journal, which no process may have open.
-
-        Returns where the journal that was there now is (nothing is deleted), None when there was none.
-
-        Raises:
-            StoreCorrupt: the backup is damaged or no journal; nothing was changed.
-            StoreUnavailable: it cannot be read, or the folder cannot be written.
-        """
-        folder = Path(data_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        return files.restore(Path(backup), folder / JOURNAL_FILE, now=(clock or SystemClock()).now())
-
-    @staticmethod
-    def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
-        """Save what can be read of a folder's damaged journal into a new one; the damaged one is moved aside.
-
-        Returns the rows saved by table.
-
-        Raises:
-            StoreCorrupt: nothing of it can be read; nothing was changed.
-        """
-        return files.salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
 
     # -- the async way --------------------------------------------------------------------------------------------
 
@@ -386,4 +316,4 @@ class Khala(Analyses, Shelves):
     amemories = in_thread(Shelves.memories)
     asearch = in_thread(search)
     asimilar = in_thread(similar)
-    aindex = in_thread(index)
+    aindex = in_thread(Upkeep.index)

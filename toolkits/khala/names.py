@@ -35,6 +35,7 @@ TYPO_LIKENESS = 0.86
 """difflib's ratio from which on a word of five letters or more counts as a name mistyped ("aple", "bitcon")."""
 
 _WORD = re.compile(r"[$#]?\w+(?:[.\-&^=]\w+)*", re.UNICODE)
+_POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 """Scripts written without spaces: a name in them is looked for anywhere in the text."""
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s*$|^\s*$")
@@ -89,7 +90,7 @@ class Lexicon:
             loose: names that are also words count in any case when every other word of the text is known; and where
                 nothing is named, the one word that is left counts, also with a slip in it.
         """
-        text = text[:TEXT_LIMIT]
+        text = _POSSESSIVE.sub("", text[:TEXT_LIMIT])  # "Apple's shares" are not about a token called S
         words = list(_words(text))
         shouting = len(words) > 3 and not any(c.islower() for c in text)
         clear: dict[str, Token] = {}

@@ -189,7 +189,7 @@ def _vector(figures: Mapping[str, float | None]) -> Floats:
 
 def _features_of(price: Floats, figures: Floats) -> Floats:
     """Figures on scales that make tokens comparable: prices as ratios, sizes as logarithms. NaN stays NaN."""
-    column = dict(zip(SITUATION_FIGURES, figures.T, strict=True))
+    column: dict[str, Floats] = dict(zip(SITUATION_FIGURES, figures.T, strict=True))
     with np.errstate(all="ignore"):  # what has no logarithm or quotient becomes NaN below
         features = np.column_stack(
             [

@@ -7,16 +7,20 @@ stays longer); what is no longer published is packed. Let go of: prepared texts 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
 from .codec import decode, pack_superseded, plain
 from .embedder import embed_texts
 from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
+from .files import restore, salvage
 from .index import NOT_BUILT, PLACES, ChromaIndex
-from .journal import Journal
-from .records import CompactReport, HealthReport, MarketAnalysis, RepairReport, StoreStatus
+from .journal import JOURNAL_FILE, Fence, Journal
+from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
 from .schema import counter, epoch, moment
 
 _TABLES = {
@@ -30,72 +34,129 @@ _TABLES = {
 }
 
 
-def repair(journal: Journal, table: EntryTable, index: ChromaIndex, *, reembed: bool) -> RepairReport:
-    """Derive every entry from its source again and build Chroma anew.
+class Upkeep:
+    """What the sleep cycle, the doctor, the repair and the backup call, as a part of `Khala`."""
 
-    Raises:
-        SourceUnreachable: the embedder failed; nothing was let go of before it answered once.
-        StoreBusy: another process is at work on the index.
-        EmbedderMismatch: the vectors are another embedder's and `reembed` was not asked for.
-    """
-    journal.require_writable()
-    was = tuple(f"{place}: {damage}" for place in PLACES if (damage := _damage(index, place)))
-    if reembed:
-        embed_texts(index.embedder, ["does it answer?"])  # before anything is let go of
-        with journal.write() as connection:
-            connection.execute("DELETE FROM facts WHERE name IN ('embedder', 'dimension')")
-    index.check_embedder()
-    changed = derive_entries(journal)
-    report = index.update(rebuild=True)
-    if not report.owner:
-        raise StoreBusy(
-            "Another process is at work on the search index of this memory.", hint="Wait for it, then repair again."
+    journal: Journal
+    clock: Clock
+
+    @property
+    def _table(self) -> EntryTable:
+        raise NotImplementedError
+
+    @property
+    def _index(self) -> ChromaIndex:
+        raise NotImplementedError
+
+    def fenced(self, fence: Fence) -> AbstractContextManager[None]:
+        """Every write of this thread or task inside the block asks `fence(connection)` first, in its transaction."""
+        return self.journal.fenced(fence)
+
+    def index(self, *, budget: float | None = None) -> IndexReport:
+        """Bring Chroma up to the journal in small batches, for `budget` seconds at most, and publish; idempotent.
+
+        What is damaged is built anew. Of several processes one does it at a time.
+
+        Raises:
+            EmbedderMismatch: the stored vectors are another embedder's.
+            SourceUnreachable: the embedder failed.
+            StoreError: Chroma failed; search goes on without it.
+        """
+        self.journal.require_writable()
+        end = None if budget is None else self.clock.monotonic() + budget
+        return self._index.update(proceed=lambda: end is None or self.clock.monotonic() < end)
+
+    def repair(self, *, reembed: bool = False) -> RepairReport:
+        """Derive every entry from its source again and build Chroma anew; with `reembed` by the embedder now set.
+
+        Raises:
+            SourceUnreachable: the embedder failed; nothing was let go of before it answered once.
+            StoreBusy: another process is at work on the index.
+            EmbedderMismatch: the vectors are another embedder's and `reembed` was not asked for.
+        """
+        self.journal.require_writable()
+        was = tuple(f"{place}: {damage}" for place in PLACES if (damage := _damage(self._index, place)))
+        if reembed:
+            embed_texts(self._index.embedder, ["does it answer?"])  # before anything is let go of
+            with self.journal.write() as connection:
+                connection.execute("DELETE FROM facts WHERE name IN ('embedder', 'dimension')")
+        self._index.check_embedder()
+        changed = derive_entries(self.journal)
+        report = self._index.update(rebuild=True)
+        if not report.owner:
+            raise StoreBusy(
+                "Another process is at work on the search index of this memory.",
+                hint="Wait for it, then repair again.",
+            )
+        counts = self._table.counts()
+        rows = {place: sum(counts.get(kind, 0) for kind in kinds) for place, kinds in PLACES.items()}
+        total = sum(counts.values())
+        return RepairReport(entries=total, changed=changed, embedded=report.embedded, rows=rows, was=was)
+
+    def check(self) -> HealthReport:
+        """Look at everything: the whole journal file, every published record, both published copies in Chroma."""
+        problems = [f"The journal is damaged: {problem}." for problem in self.journal.problems()]
+        if not problems:
+            problems = [f"The published analysis {problem}." for problem in _unreadable(self.journal)]
+        try:
+            self._index.check_embedder()
+            found = [(place, _damage(self._index, place)) for place in PLACES]
+            damaged = [f"The search index ({place}) is damaged: {damage}." for place, damage in found if damage]
+        except EmbedderMismatch as error:
+            damaged = [str(error)]
+        now = self.status()
+        return HealthReport(
+            journal_ok=not problems,
+            index_ok=not damaged,
+            problems=(*problems, *damaged),
+            counts=now.counts,
+            size_bytes=now.size_bytes,
+            embedder=now.embedder,
         )
-    counts = table.counts()
-    rows = {place: sum(counts.get(kind, 0) for kind in kinds) for place, kinds in PLACES.items()}
-    return RepairReport(entries=sum(counts.values()), changed=changed, embedded=report.embedded, rows=rows, was=was)
 
+    def status(self) -> StoreStatus:
+        """What memory holds and how it is searched at the moment, cheap enough to show every second."""
+        with self.journal.read() as connection:
+            counts = {
+                name: connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0]
+                for name, source in _TABLES.items()
+            }
+            newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
+        index = self._index
+        by_chroma = all(index.state(place).live and place not in index.problems for place in PLACES)
+        return StoreStatus(
+            counts=counts | {"searchable": sum(self._table.counts().values())},
+            size_bytes=self.journal.size_bytes(),
+            newest_publication=moment(newest) if newest is not None else None,
+            search_by="chroma" if by_chroma else "words",
+            index_behind=sum(index.behind(place) for place in PLACES),
+            index_problems=tuple(f"{place}: {problem}" for place, problem in index.problems.items()),
+            embedder=index.embedder.id,
+        )
 
-def check(journal: Journal, table: EntryTable, index: ChromaIndex) -> HealthReport:
-    """Look at everything: the whole journal file, every published record, both published copies in Chroma."""
-    problems = [f"The journal is damaged: {problem}." for problem in journal.problems()]
-    if not problems:
-        problems = [f"The published analysis {problem}." for problem in _unreadable(journal)]
-    journal_ok = not problems
-    try:
-        index.check_embedder()
-        damaged = [f"The search index ({place}) is damaged: {d}." for place in PLACES if (d := _damage(index, place))]
-    except EmbedderMismatch as error:
-        damaged = [str(error)]
-    now = status(journal, table, index)
-    return HealthReport(
-        journal_ok=journal_ok,
-        index_ok=not damaged,
-        problems=(*problems, *damaged),
-        counts=now.counts,
-        size_bytes=now.size_bytes,
-        embedder=now.embedder,
-    )
+    def compact(self, now: datetime | None = None, *, keep: Retention | None = None) -> CompactReport:
+        """Let go of what is past its time, in small transactions, and give the space back. What is published stays."""
+        return compact(self.journal, ensure_utc(now) if now else self.clock.now(), keep or Retention())
 
+    def backup(self, target: Path | str) -> Path:
+        """A whole copy of the journal in a new file, while others read and write. Chroma is built from it again.
 
-def status(journal: Journal, table: EntryTable, index: ChromaIndex) -> StoreStatus:
-    """Counts and sizes, cheap enough to show every second."""
-    with journal.read() as connection:
-        counts = {
-            name: connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0] for name, source in _TABLES.items()
-        }
-        newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
-    counts["searchable"] = sum(table.counts().values())
-    by_chroma = all(index.state(place).live and place not in index.problems for place in PLACES)
-    return StoreStatus(
-        counts=counts,
-        size_bytes=journal.size_bytes(),
-        newest_publication=moment(newest) if newest is not None else None,
-        search_by="chroma" if by_chroma else "words",
-        index_behind=sum(index.behind(place) for place in PLACES),
-        index_problems=tuple(f"{place}: {problem}" for place, problem in index.problems.items()),
-        embedder=index.embedder.id,
-    )
+        Raises:
+            StoreUnavailable: the file exists, or cannot be written.
+        """
+        return self.journal.backup(Path(target))
+
+    @staticmethod
+    def restore(data_dir: Path | str, backup: Path | str, *, clock: Clock | None = None) -> Path | None:
+        """Put a backup in the place of a folder's journal (`files.restore`); where the one before is now, or None."""
+        folder = Path(data_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return restore(Path(backup), folder / JOURNAL_FILE, now=(clock or SystemClock()).now())
+
+    @staticmethod
+    def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
+        """Save what can be read of a folder's damaged journal (`files.salvage`); rows saved by table."""
+        return salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
 
 
 def _damage(index: ChromaIndex, place) -> str | None:

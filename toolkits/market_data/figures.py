@@ -80,6 +80,9 @@ def _return(bars: int, *words: str) -> FigureSpec:
 SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
         "rsi_14": FigureSpec("index", _RSI, 31, "RSI(14)", "index", ("rsi", "relative strength index")),
+        "rsi_14_change": FigureSpec(
+            "index", "RSI(14) - RSI(14) of the bar before", 32, "change of RSI(14)", "signed_index", ("rsi change",)
+        ),
         "bb_lower_20_2": FigureSpec(
             "price", f"lower Bollinger band {_BANDS}", 20, "lower Bollinger band", "price", ("lower band",)
         ),
@@ -108,18 +111,21 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
         ),
         "atr_14": FigureSpec("price", _ATR, 31, "ATR(14)", "price", ("atr", "average true range")),
         "adx_14": FigureSpec("index", _ADX, 45, "ADX(14)", "index", ("adx", "trend strength")),
-        "ema_20": FigureSpec("price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma")),
-        "ema_50": FigureSpec("price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma")),
+        "ema_20": FigureSpec("price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma", "20 day moving average")),
+        "ema_50": FigureSpec("price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma", "50 day moving average")),
         "ema_200": FigureSpec(
-            "price", _EMA.format(200), 231, "EMA(200)", "price", ("200 day average", "200 day ma"),
-            MINIMUM_BARS_EMA_200,
+            "price", _EMA.format(200), 231, "EMA(200)", "price", bars=MINIMUM_BARS_EMA_200
+        ),
+        "distance_ema_200": FigureSpec(
+            "ratio", "close / EMA(200) - 1", 231, "distance from EMA(200)", "signed_percent",
+            ("200 day average", "200 day ma", "200 day moving average", "long term average"), MINIMUM_BARS_EMA_200,
         ),
         "volatility_30": FigureSpec(
             "ratio", _VOLATILITY, 31, "volatility a year", "percent", ("volatility", "volatile")
         ),
-        "return_1": _return(1, "daily return", "today"),
-        "return_7": _return(7, "return", "gain", "week"),
-        "return_30": _return(30, "month"),
+        "return_1": _return(1, "daily return", "today", "last day", "day before"),
+        "return_7": _return(7, "return", "gain", "week", "7 days", "7 trading days"),
+        "return_30": _return(30, "month", "30 days", "30 trading days"),
         "distance_high_52w": FigureSpec(
             "ratio", f"close / highest high {_YEAR} - 1", 0, "distance from the 52-week high", "signed_percent",
             ("52 week high", "year high"),

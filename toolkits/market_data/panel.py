@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def build_panel(
     step = INTERVAL_LENGTH[interval] // timedelta(microseconds=1)
     times = [check_frame(frame) for frame in frames]
     tables = [(f if list(f.columns) == _ORDER else f[_ORDER]).to_numpy(dtype=float) for f in frames]
-    sound = [(np.isfinite(table[:, :4]) & (table[:, :4] > 0)).all(axis=1) for table in tables]
+    sound: list[Any] = [(np.isfinite(table[:, :4]) & (table[:, :4] > 0)).all(axis=1) for table in tables]
     clock = [
         kind == "crypto" if kind else len(at) < 2 or (len(at) - 1) * step > 0.8 * (at[-1] - at[0])
         for kind, at in zip(kinds or [None] * len(frames), times, strict=True)

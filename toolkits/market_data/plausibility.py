@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -69,11 +69,11 @@ def check_bars(
         splits: ratio by the moment from which a share is so many new ones (0.1 for ten into one).
         forming: the bar that has not closed.
     """
-    known = frame[frame["close"].notna().to_numpy()]
+    known: Any = frame.dropna(subset=["close"])
     if known.empty:
         return ()
     o, high, low, close, volume = (known[name].to_numpy(float) for name in ("open", "high", "low", "close", "volume"))
-    closes: list[datetime] = list(known.index.to_pydatetime())  # type: ignore[attr-defined]
+    closes: list[datetime] = list(known.index.to_pydatetime())
     found: list[Problem] = []
 
     top, bottom = np.maximum(o, close), np.minimum(o, close)
@@ -95,7 +95,7 @@ def check_bars(
 
     found += _split_problems(closes, o, close, volume, splits or {}, {problem.at for problem in found})
     if quote is not None and not found:
-        newest = float(forming["close"]) if forming is not None else float(close[-1])
+        newest = float(forming.at["close"]) if forming is not None else float(close[-1])
         ratio = _apart(quote.price, newest)
         if ratio > QUOTE_APART:
             recent = any(abs((closes[-1] - at).days) <= _SPLIT_DAYS for at in splits or {})
@@ -143,7 +143,7 @@ def _split_problems(
         ]
         usual = [np.median(series[max(row - _USUAL, 0) : row]) * TURNOVER for series in (worth, shares)]
         busy = worth[row] > usual[0] > 0 and shares[row] > usual[1] > 0
-        if declared or (not busy and all(_like_a_split(_apart(step, 1)) for step in (ratio, gap[row - 1]))):
+        if declared or (not busy and all(_like_a_split(_apart(float(step), 1.0)) for step in (ratio, gap[row - 1]))):
             said = f"a split of {declared[0]:g} for 1" if declared else "as many times as a split would"
             text = f"from {close[row - 1]:g} to {close[row]:g}, {said}: the bars before it are not adjusted"
             if closes[row] not in spoilt and closes[row - 1] not in spoilt:

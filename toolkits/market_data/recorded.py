@@ -25,7 +25,7 @@ from ...core.token import INTERVALS, Interval, Token
 from .panel import moments, rows_until
 from .plausibility import check_bars, require_plausible
 from .protocol import Bars, InThreads, QuoteBatch, Universe, require_positive
-from .recording import Manifest, RecordedFile, adjust, read_bars, read_manifest
+from .recording import Manifest, RecordedFile, Split, adjust, read_bars, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +232,7 @@ class RecordedMarket(InThreads):
     def _newest(self, token: Token, moment: datetime) -> pd.DataFrame | None:
         """Closed bars by `moment` on the interval whose last bar is the newest and has a price."""
         pasts = [
-            past[past["close"].notna()]
+            past.dropna(subset=["close"])
             for interval in self.intervals
             if (token.symbol, interval) in self._files
             for past in [self._past(token, interval, moment, 4 * RANKING_BARS)]
@@ -243,9 +243,9 @@ class RecordedMarket(InThreads):
         closes = past["close"]
         price = float(closes.iloc[-1])
         units = self.manifest.units.get(token.symbol)
-        splits = {split for entry in self.manifest.files if entry.symbol == token.symbol for split in entry.splits}
-        for split in splits if units is not None else ():
-            units /= split.ratio if past.index[-1] < split.at else 1  # there were fewer shares then
+        for split in self._splits(token) if units is not None else ():
+            if units is not None and past.index[-1] < split.at:
+                units /= split.ratio  # there were fewer shares then
         return Quote(
             symbol=token.symbol,
             price=price,
@@ -255,6 +255,11 @@ class RecordedMarket(InThreads):
             volume=float(past["volume"].iloc[-1]),
             change_percent=(price / float(closes.iloc[-2]) - 1) * 100 if len(closes) > 1 else None,
             source=f"{self.id}: {self.manifest.name}",
+        )
+
+    def _splits(self, token: Token) -> tuple[Split, ...]:
+        return next(
+            (entry.splits for entry in self.manifest.files if entry.symbol == token.symbol and entry.splits), ()
         )
 
     def _coverage(self) -> str:

@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -303,7 +304,7 @@ def record(
         raise InvalidInput("Name either tokens or how many of the top to record.", hint="Pass one of tokens and top.")
     require_positive("limit", limit)
     asked = set(intervals) & set(market.intervals)
-    wanted = [interval for interval in INTERVALS if interval in asked]
+    wanted: list[Interval] = [interval for interval in INTERVALS if interval in asked]
     if not wanted:
         raise InvalidInput(f"The {market.id} market has none of these intervals.", hint=f"It has {market.intervals}.")
     before = read_manifest(folder) if (folder / MANIFEST).exists() else None
@@ -321,7 +322,7 @@ def record(
     sources: list[str] = [before.source] if before else []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for token, interval in ((token, interval) for token in chosen for interval in wanted):
+        for token, interval in product(chosen, wanted):
             old = files.get((token.symbol, interval))
             try:
                 bars = market.bars(token, interval=interval, limit=limit)

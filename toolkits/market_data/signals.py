@@ -52,6 +52,7 @@ def triggers(
     figures: Mapping[str, Figure],
     bars: pd.DataFrame,
     *,
+    reference_price: float | None = None,
     oversold: float = 30.0,
     overbought: float = 70.0,
 ) -> tuple[Trigger, ...]:
@@ -65,6 +66,7 @@ def triggers(
     Args:
         figures: of the last closed bar, from `compute_indicators`.
         bars: the bars they were computed from.
+        reference_price: has no influence; the price seen since the bar closed says nothing about its side.
 
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.
@@ -82,11 +84,11 @@ def triggers(
         add(lower, "above" if close <= lower else "below", "lower Bollinger band")
         add(upper, "below" if close >= upper else "above", "upper Bollinger band")
     if "ema_200" in value:
-        add(value["ema_200"], "below" if close > value["ema_200"] else "above", "EMA(200)")
+        add(value["ema_200"], "below" if close > value["ema_200"] else "above", "EMA 200")
     if "rsi_14" in value:
         rsi = value["rsi_14"]
         for threshold, beyond in ((oversold, rsi < oversold), (overbought, rsi <= overbought)):
-            meaning = f"the price at which RSI(14) would be {threshold_text(threshold)}"
+            meaning = f"RSI(14) at {threshold_text(threshold)}"
             add(_solve(gain, loss, close, threshold), "above" if beyond else "below", meaning)
     return tuple(sorted(levels, key=lambda trigger: abs(trigger.level - close)))
 

@@ -50,6 +50,7 @@ def compute(panel: Panel, at: Ints) -> Computed:
     with np.errstate(all="ignore"):  # what cannot be computed is NaN, and `absent` says why
         values, year_start = _windows(panel, at)
         values |= {name: _take(series, at) for name, series in _recursions(panel).items()}
+        values["distance_ema_200"] = _take(panel.close, at) / values["ema_200"] - 1
         missing = {run: _missing(panel, at, run) for run in {spec.run for spec in SPECS.values()}}
         gaps = {name: missing[spec.run] for name, spec in SPECS.items()}
         room = {name: np.full(at.shape, spec.run // ONE_MISSING_IN) for name, spec in SPECS.items()}
@@ -76,7 +77,8 @@ def _recursions(panel: Panel) -> dict[str, Floats]:
     """RSI, MACD, ATR, ADX and EMAs at every bar."""
     close, high, low = panel.close, panel.high, panel.low
     gain, loss = rsi_state(panel)
-    series = {"rsi_14": 100 * gain / (gain + loss)}
+    rsi = 100 * gain / (gain + loss)
+    series = {"rsi_14": rsi, "rsi_14_change": np.diff(rsi, axis=0, prepend=np.nan)}
     series |= {f"ema_{span}": _smooth(close, 2 / (span + 1), span) for span in (20, 50, 200)}
     line = _smooth(close, 2 / 13, 12, start=14) - _smooth(close, 2 / 27, 26)
     signal = _smooth(line, 2 / 10, 9, start=25)
@@ -129,7 +131,7 @@ def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str,
     calm = {
         ("atr_14",): _flat(moved | (panel.high != panel.low), at, 14),
         ("adx_14",): _flat(higher | lower, at, 14),
-        ("rsi_14",): _flat(moved, at, 14),
+        ("rsi_14", "rsi_14_change"): _flat(moved, at, 14),
         ("volatility_30",): _flat(moved, at, 30),
         tuple(f"bb_{part}_20_2" for part in ("lower", "upper", "percent_b", "bandwidth")): _flat(moved, at, 19),
     }
@@ -201,9 +203,8 @@ def _smooth(values: Floats, weight: float, seed_bars: int, start: int = 0) -> Fl
 def _kernel(weight: float) -> tuple[Floats, Floats]:
     """Weights of the x of a block in each of its y (lower triangle), and of the y before the block."""
     age = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
-    return np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0), (1 - weight) ** np.arange(
-        1.0, _BLOCK + 1
-    )[:, None]
+    kernel = np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0).astype(np.float64)
+    return kernel, ((1 - weight) ** np.arange(1.0, _BLOCK + 1)[:, None]).astype(np.float64)
 
 
 def _highest(values: Floats, first: Ints, last: Ints) -> Floats:

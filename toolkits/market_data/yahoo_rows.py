@@ -32,6 +32,7 @@ from ...core.metering import about_to_send
 from ...core.token import Interval, Token, TokenKind, normalize_symbol
 from .calendar import FIRST_YEAR, bar_closes, closes_of_bars_from, next_bar_close
 from .panel import COLUMNS
+from .plausibility import OUTSIDE
 from .protocol import INTERVAL_LENGTH, Universe
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def chart_from(answer: Any, about: str) -> tuple[pd.DataFrame, Row]:
         frame.loc[pd.to_datetime(event["date"], unit="s", utc=True), "split"] = (
             event["numerator"] / event["denominator"]
         )
-    return frame[frame.index.notna()].sort_index(), part["meta"]
+    return frame.loc[frame.index.notna()].sort_index(), part["meta"]
 
 
 def screened_from(answer: Any) -> list[Row]:
@@ -170,6 +171,11 @@ def to_bars(raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: d
     if not frame.index.is_unique:  # Yahoo's live price is a row of its own, inside the bar it continues
         frame = frame.groupby(level=0).agg({**_ONE_BAR, "factor": "last"})
 
+    body = frame[["open", "close"]]
+    for side, reach in (("high", body.max(axis=1)), ("low", body.min(axis=1))):  # sources round
+        beyond = reach > frame[side] if side == "high" else reach < frame[side]
+        frame[side] = frame[side].mask(beyond & ((reach / frame[side] - 1).abs() <= OUTSIDE), reach)
+
     closed = frame[frame.index <= moment]
     forming = frame[frame.index == next_bar_close(kind, interval, moment)]
     adjusted = False
@@ -227,13 +233,17 @@ def select(
     for row in ranked:
         if len(taken.tokens) >= top:
             break
-        symbol, quote = row["symbol"], quote_from(row, now)
-        verdict = _first_reason(row, quote, now, reference)
-        if verdict is None and is_coin(row):
-            verdict = _about_coin(row, wanted, crowded)
-        elif verdict is None:
-            first = companies.setdefault(coins.name_key(_name(row)), symbol)
-            verdict = f"other_share_class: of {first}" if first != symbol else None
+        symbol, quote, verdict = row["symbol"], None, None
+        try:
+            quote = quote_from(row, now)
+            verdict = _first_reason(row, quote, now, reference)
+            if verdict is None and is_coin(row):
+                verdict = _about_coin(row, wanted, crowded)
+            elif verdict is None:
+                first = companies.setdefault(coins.name_key(_name(row)), symbol)
+                verdict = f"other_share_class: of {first}" if first != symbol else None
+        except Exception as error:  # noqa: BLE001 - a row of a shape that nobody foresaw costs no other row anything
+            verdict = f"unreadable: {type(error).__name__}"
         if verdict is not None or quote is None:
             taken.excluded[symbol] = verdict or "no_quote"
         elif symbol not in taken.quotes:

@@ -37,6 +37,8 @@ Served = Literal["sleep", "partly", "scratch", "none", "refused", "empty"]
 """sleep: memory knew all that was asked about, fresh. partly: some of it. scratch: nothing, and the team worked it out.
 none: it was not about what memory holds. refused: memory said that it cannot tell. empty: no answer came."""
 
+ALONE: tuple[AskSource, ...] = ("command", "page", "rest")
+"""Where code answers by itself when no model does."""
 MARKET = ""
 """Stands for the token of an ask about no token in particular."""
 NOT_HELD = "not_held"
@@ -77,8 +79,9 @@ _MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question. `tokens` are symbols. Model tokens (None: not known), `seconds` and `model` are those of the whole
-    run, members included. `age_seconds` is the age of the oldest analysis it was answered from."""
+    """One question. `at` is set by the log that notes it, in real time. `tokens` are symbols. Model tokens (None: not
+    known), `seconds` and `model` are those of the whole run, members included. `age_seconds` is the age of the oldest
+    analysis it was answered from."""
 
     ask_id: str
     at: datetime
@@ -123,6 +126,7 @@ def ask_of(
     recalls, topic = reading.recalls, reading.question.topic
     fresh = any(recall.usable for recall in recalls)
     served: Served = "sleep" if reading.covered else "partly" if fresh else "none"
+    used = 0 if source in ALONE else None  # what a model took is added when its run ends
     ages = [recall.age_seconds for recall in recalls if recall.usable and recall.age_seconds is not None]
     return Ask(
         ask_id,
@@ -131,6 +135,8 @@ def ask_of(
         tokens=tuple(recall.symbol for recall in recalls),
         topic=topic or "state",
         served="refused" if topic == NOT_HELD else served,
+        tokens_in=used,
+        tokens_out=used,
         seconds=seconds,
         session=session,
         age_seconds=max(ages, default=None),
@@ -180,7 +186,7 @@ class AskLog:
 
     def note(self, ask: Ask) -> None:
         """Log an ask, or add to the one with its id what is known now. Never raises for what a model wrote."""
-        ask = _cleaned(ask)
+        ask = replace(_cleaned(ask), at=self.clock.now())  # in a replay the market's present is another moment
         with self._lock:
             before = self._waiting.get(ask.ask_id)
             self._waiting[ask.ask_id] = merged(before, ask) if before else ask

@@ -38,16 +38,19 @@ class Brief:
         return estimate_tokens(self.text)
 
 
-def order_for(topic: Topic | None, statements: Iterable[Statement]) -> list[Statement]:
+def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str | None = None) -> list[Statement]:
     """A token's statements in the order in which a question of this topic wants them.
 
-    First what the topic names, in its order; then a security warning; then the others, the most telling first.
+    First the one with the figure that was named; then what the topic names, in its order, with a security warning in
+    second place; then the others, the most telling first.
     """
-    places = {identity: place for place, identity in enumerate(topic.statements)} if topic else {}
     made = list(statements)
+    named = next((s.id for s in made if figure and any(f":{figure}@" in fact for fact in s.facts)), None)
+    wanted = (*((named,) if named else ()), *(topic.statements if topic else ()))
+    places = {identity: place for place, identity in reversed(list(enumerate(wanted)))}
     warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN]
     first = sorted((s for s in made if s.id in places and s not in warnings), key=lambda s: places[s.id])
-    lead = warnings + first if topic and topic.statements[:1] == ("security",) else first[:1] + warnings + first[1:]
+    lead = warnings + first if wanted[:1] == ("security",) else first[:1] + warnings + first[1:]
     return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]
 
 

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
 from ...core.settings import Settings
 from ...core.token import Interval
+from ..in_time import OutOfTime, in_time
 from ..khala.records import Recall
 from .budgets import Budget
 from .report import Outcome, TokenOutcome
 
 if TYPE_CHECKING:
     from ..khala import Khala
-    from ..khala.journal import Journal
     from ..market_data.protocol import MarketProvider
     from ..token_security.protocol import SecurityProvider
     from .activity import QuietTime
@@ -128,8 +124,8 @@ class CycleContext:
         return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
 
     def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
-        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is waited
-        for nothing renews the lease, and the answer of a call that was given up on is dropped.
+        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is
+        waited for nothing renews the lease, and the answer of a call that was given up on is dropped.
 
         Raises:
             SourceUnreachable: it took too long.
@@ -155,14 +151,9 @@ class CycleContext:
         if self.lease is not None:
             self.lease.beat()
 
-    @contextmanager
-    def fenced(self) -> Iterator[None]:
+    def fenced(self) -> AbstractContextManager[None]:
         """Within the block each write of this thread is refused, in its transaction, once the lease is lost."""
-        if self.lease is None:
-            yield
-            return
-        with fenced(self.khala.journal, self.lease.check):
-            yield
+        return self.khala.journal.fenced(self.lease.check) if self.lease is not None else nullcontext()
 
     # What happened
 
@@ -234,62 +225,15 @@ Step = Callable[[CycleContext], object]
 """Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
 
 
-def in_background[T](work: Callable[[], T], *, inherit: bool = True) -> Future[T]:
-    """Start work in a thread of its own that no exit waits for; with this thread's meters and manners to `inherit`."""
-    future: Future[T] = Future()
-    context = copy_context() if inherit else Context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="deeptrader-work", daemon=True).start()
-    return future
-
-
 def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
     """What `work` gives, in a thread that is left to itself when it takes longer than so many seconds.
 
     Raises:
         SourceUnreachable: it took too long.
     """
-    future = in_background(work)
     try:
-        return future.result(timeout=seconds)
-    except TimeoutError as error:
-        if future.done():
-            raise  # the work's own
+        return in_time(work, lambda: seconds)
+    except OutOfTime as error:
         raise SourceUnreachable(
             f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
         ) from error
-
-
-_check: ContextVar[Callable[[Any], None] | None] = ContextVar("deeptrader_fence", default=None)
-
-
-@contextmanager
-def fenced(journal: Journal, check: Callable[[Any], None]) -> Iterator[None]:
-    """Call `check` inside each write transaction of this thread within the block; what it raises rolls it back."""
-    own = getattr(journal, "fenced", None)
-    if own is not None:
-        with own(check):
-            yield
-        return
-    if "write" not in vars(journal):
-        journal.write = partial(_fenced_write, journal.write)  # type: ignore[method-assign]
-    mark = _check.set(check)
-    try:
-        yield
-    finally:
-        _check.reset(mark)
-
-
-@contextmanager
-def _fenced_write(write: Callable, *, durable: bool = True):
-    with write(durable=durable) as connection:
-        check = _check.get()
-        if check is not None:
-            check(connection)
-        yield connection

@@ -245,7 +245,7 @@ class SleepCycle:
             left=left,
             outcomes=tuple(context.outcomes),
             steps={name: round(seconds, 4) for name, seconds in context.steps.items()},
-            spent=dict(context.budget.spent),
+            spent={str(kind): amount for kind, amount in context.budget.spent.items()},
             made=dict(context.made),
             stopped_by=stopped_by,
             problems=(*context.problems, *(said for said in context.budget.refusals.values() if said != stopped_by)),

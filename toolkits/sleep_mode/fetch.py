@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from ...core.token import Interval, Token
 from ..market_data.calendar import expected_bar_close
 from ..market_data.protocol import Bars, MarketProvider, Universe
 from .bar_store import BarStore
-from .context import CycleContext, in_background
+from .context import CycleContext
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class MarketReader:
         unquoted = [token for token in tokens if token.symbol not in quotes]
         if unquoted:
             quotes |= self.quotes(context, unquoted)
-        return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)
+        return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)  # type: ignore[arg-type]
 
     def _talked_about(self, context: CycleContext) -> Universe:
         known = {token.symbol: token for token in context.khala.symbols()}
@@ -167,10 +168,11 @@ class MarketReader:
                 if ready is not None:
                     yield ready
                     continue
-                # Bars are computed or parsed there: what gives way to the team is this thread.
-                fetch = partial(self._fetch, Allowance(partial(context.budget.spend, "requests"), reserved=1))
-                future = in_background(partial(fetch, token, interval, context.now), inherit=False)
-                running[future] = (pair, time.monotonic())
+                allowance = Allowance(partial(context.budget.spend, "requests"), reserved=1)
+                running[_in_background(partial(self._fetch, allowance, token, interval, context.now))] = (
+                    pair,
+                    time.monotonic(),
+                )
             if not running:
                 continue
             oldest = min(since for _, since in running.values())
@@ -235,7 +237,8 @@ class MarketReader:
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""
-        key, now, bars = (fetched.token.symbol, fetched.interval), context.clock.now(), fetched.bars
+        key: tuple[str, Interval] = (fetched.token.symbol, fetched.interval)
+        now, bars = context.clock.now(), fetched.bars
         before = self._later.pop(key, None)
         pause, tries = getattr(fetched.error or (bars and bars.problem), "retry_after", None), 1
         if bars is not None and len(bars.frame) and not pause:
@@ -246,6 +249,13 @@ class MarketReader:
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
+
+
+def _in_background(work: Callable[[], Fetched]) -> Future[Fetched]:
+    """Start work that raises nothing in a thread of its own, which no exit waits for."""
+    future: Future[Fetched] = Future()
+    threading.Thread(target=lambda: future.set_result(work()), name="deeptrader-fetch", daemon=True).start()
+    return future
 
 
 def _hangs(who: str, seconds: float) -> SourceUnreachable:

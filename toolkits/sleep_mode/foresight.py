@@ -213,7 +213,8 @@ class Foresight:
         if quiet and timedelta(0) <= now - self._chosen_at < STANDS / 6:
             return
         self._seen, self._chosen_at = newest, now
-        suggested = context.guarded("suggestions", lambda: list(self.suggest(context))) if self.suggest else ()
+        suggest = self.suggest
+        suggested = context.guarded("suggestions", lambda: list(suggest(context))) if suggest is not None else ()
         known = self._khala.latest_many(self._khala.symbols())
         present = set(context.only) or set(self._khala.universe()) or set(known)
         tokens = [recall.analysis.token for recall in known.values() if recall.analysis and recall.symbol in present]
@@ -297,9 +298,13 @@ class Foresight:
                 f"SELECT symbol, topic, why, chance, prepared, made_at, ends_at FROM foreseen WHERE {where}", values
             ).fetchall()
         return [
-            Foreseen(*row[:4], tuple(json.loads(row[4])), *(datetime.fromtimestamp(at, UTC) for at in row[5:]))
-            for row in rows
+            Foreseen(symbol, topic, why, chance, tuple(json.loads(prepared)), _moment(made_at), _moment(ends_at))
+            for symbol, topic, why, chance, prepared, made_at, ends_at in rows
         ]
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def changes(context: CycleContext, known: Mapping[str, Recall]) -> dict[str, str]:

@@ -194,15 +194,19 @@ class Ledger:
     def record_cycle(self, report: CycleReport) -> None:
         """Keep what a cycle did and spent."""
         spent = report.spent
-        counts = {name: report.count(name) for name in ("published", "unchanged", "kept", "deferred")}
         row = CycleRow(
             at=report.started_at.timestamp(),
             seconds=report.worked_seconds,
             failed=report.count("failed") + report.count("refused"),
             usd=spent.get("usd", None if spent.get("model_tokens") else 0.0),
             stopped_by=report.stopped_by,
-            **counts,
-            **{name: spent.get(name, 0.0) for name in ("requests", "security_calls", "model_tokens")},
+            published=report.count("published"),
+            unchanged=report.count("unchanged"),
+            kept=report.count("kept"),
+            deferred=report.count("deferred"),
+            requests=spent.get("requests", 0.0),
+            security_calls=spent.get("security_calls", 0.0),
+            model_tokens=spent.get("model_tokens", 0.0),
         )
         day = report.started_at.date()
         oldest = (day - timedelta(days=KEEP_TOKEN_DAYS)).isoformat()

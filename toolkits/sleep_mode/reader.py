@@ -247,7 +247,7 @@ class Reader:
             lines.append(head)
             if not recall.servable:
                 continue
-            made = order_for(reading.topic, self.statements(recall, reading.topic))
+            made = order_for(reading.topic, self.statements(recall, reading.topic), reading.question.figure)
             own = fit_statements(made, room // count - estimate_tokens(head) - 2, at_least=int(count == 1))
             taken += own
             left_out += len(made) - len(own)
@@ -261,25 +261,20 @@ class Reader:
         """Statements about several tokens: the comparison, the screen, the market."""
         settings, now, question = self.khala.settings, reading.read_at, reading.question
         made: list[Statement] = []
-        if len(reading.recalls) > 1:
-            made += comparison_statements(reading.recalls, settings, now, self._comparing(question))
-        if question.about_market and (reading.market or question.screen):
-            pool = reading.market or reading.recalls
-            if question.screen is not None:
-                made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
-            elif reading.topic.name == "change":
-                made += self._changes(pool)
+        if question.screen is not None:
+            pool = reading.recalls if len(reading.recalls) > 1 else reading.market
+            made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
+        if len(reading.recalls) > 1 and not made:
+            made += comparison_statements(reading.recalls, settings, now)
+        if question.about_market and reading.market and question.screen is None:
+            if reading.topic.name == "change":
+                made += self._changes(reading.market)
             elif not reading.recalls:
-                made += market_statements(pool, settings, now)
+                made += market_statements(reading.market, settings, now)
         if reading.topic.name == "definition" and question.figure:
             spec = SPECS[question.figure]
             made.append(Statement("definition", "", f"{spec.label} is: {spec.definition}.", {}, "neutral", 1.0, now))
         return made
-
-    @staticmethod
-    def _comparing(question: Question) -> str | None:
-        figure = question.figure
-        return figure if figure in SPECS and SPECS[figure].unit != "price" else None
 
     def _changes(self, recalls: Sequence[Recall]) -> list[Statement]:
         """The tokens that changed most since the bar before, the most telling change first."""
@@ -357,7 +352,7 @@ class Reader:
         for recall in reading.recalls:
             lines.append(heading(recall))
             if recall.servable:
-                made = order_for(reading.topic, self.statements(recall, reading.topic))
+                made = order_for(reading.topic, self.statements(recall, reading.topic), reading.question.figure)
                 own = made[: ANSWER_STATEMENTS // 2 if several else ANSWER_STATEMENTS]
                 taken += own
                 lines += [statement.text for statement in own]

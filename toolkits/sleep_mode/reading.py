@@ -11,20 +11,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core.coins import everyday_words
 from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token
 from ..market_data.figures import SPECS
-from .screens import RANKED, Order, Screen
+from .screens import MOST, RANKED, Order, Screen
 from .topics import TOPICS
 
 if TYPE_CHECKING:
     from ..khala import Khala
 
 QUESTION_LIMIT = 1_000
+LONGEST_TICKER = 5
+"""Letters of a word in capitals that may be a ticker nobody knows; longer ones are shouted."""
 TYPO_LIKENESS = 0.85
 """difflib's ratio from which on a longer word counts as another one mistyped."""
 
@@ -34,16 +36,35 @@ _BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d
 
 MARKET_WORDS = frozenset(
     """which tokens coins stocks shares assets names list screen everything anything market markets gainers losers
-    movers best worst top most least lowest highest cheapest safest riskiest many""".split()
+    movers""".split()
 )
-"""Words that make a question one about the market when it names no token."""
-_LOWEST = "lowest least smallest cheapest worst bottom losers calmest losing"
-_HIGHEST = "highest most largest biggest top best gainers strongest greatest"
+"""Words that make a question one about the market, also beside a token ("everything except IBM")."""
+RANKING_WORDS = frozenset("best worst top most least lowest highest cheapest safest riskiest many".split())
+"""Words that do so where no token is named."""
+_LOWEST = "lowest lower least less smallest cheapest worst worse weakest weaker bottom losers calmest safest losing"
+_HIGHEST = (
+    "highest higher most more largest biggest top best better gainers strongest stronger greatest riskiest riskier"
+)
 _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
-_NO_LIMITS: dict[str, float | None] = {"below": None, "above": None}
+FALLING = frozenset("lost lose losing fell fall falling down dropped losers".split())
+_SCREENED: dict[str, tuple[str, Order]] = {
+    "oversold": ("rsi_14", "lowest"),
+    "overbought": ("rsi_14", "highest"),
+    "entry": ("rsi_14", "lowest"),
+    "exit": ("rsi_14", "highest"),
+    "safety": ("rsi_14", "lowest"),
+    "momentum": ("rsi_14", "highest"),
+    "bands": ("bb_percent_b_20_2", "highest"),
+    "trend": ("distance_ema_200", "highest"),
+    "volatility": ("volatility_30", "highest"),
+    "risk": ("volatility_30", "highest"),
+    "volume": ("volume_ratio_20", "highest"),
+    "range": ("distance_high_52w", "highest"),
+}
+"""The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -96,8 +117,10 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
     topic, figure = _topic(lowered, words), _figure(lowered)
     about_market = any(word in MARKET_WORDS for word in words)
-    about_market = about_market or ((topic or figure) is not None and _names_market_alone(words))
-    tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not about_market)
+    ranks = any(word in RANKING_WORDS for word in words)
+    alone = (topic or figure) is not None and _names_market_alone(words)
+    tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not (about_market or ranks or alone))
+    about_market = about_market or (not tokens and (ranks or alone))
     unknown = _unknown(text, tokens, khala)
     not_held = ""
     if topic == "not_held":
@@ -121,7 +144,9 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         earlier=taken_up,
         interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
     )
-    return replace(question, screen=_screen(lowered, words, question, settings)) if question.about_market else question
+    if question.about_market or len(question.tokens) > 1:
+        return replace(question, screen=_screen(lowered, words, question, settings))
+    return question
 
 
 @cache
@@ -130,7 +155,7 @@ def vocabulary() -> frozenset[str]:
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    return frozenset(own | MARKET_WORDS | set(_ORDERS) | _OPENERS | everyday_words())
+    return frozenset(own | MARKET_WORDS | RANKING_WORDS | set(_ORDERS) | _OPENERS | everyday_words())
 
 
 def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = ()) -> str | None:
@@ -200,56 +225,74 @@ def _says_it(words: Sequence[str]) -> bool:
 
 def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
     """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none."""
-    if tokens or not any(c.islower() for c in text):
+    if not any(c.islower() for c in text):
         return ()
     known = vocabulary()
     found = []
     for word in _WORD.findall(text):
         bare = word.lstrip("$#")
-        like = word[0] in "$#" or bare.upper().endswith("-USD") or (bare.isupper() and len(bare) > 1)
+        like = word[0] in "$#" or bare.upper().endswith("-USD")
+        if tokens and not like:
+            continue  # beside a token, only what is written as one
+        like = like or (bare.isupper() and 1 < len(bare) <= LONGEST_TICKER)
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
-        if like and bare.lower() not in known and khala.find(bare) is None:
+        parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
+        if like and not all(part in known for part in parts) and khala.find(bare) is None:
             found.append(bare)
     return tuple(dict.fromkeys(found))
 
 
 def _screen(lowered: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
-    """The screen that a question about the market names; None for the market as a whole."""
-    name, said = question.topic or "", set(words)
+    """The ranking or screen that a question names, of the tokens in it or of the market; None when it names none."""
+    topic, said = question.topic or "", set(words)
+    usual, first = _SCREENED.get(topic, (None, "highest"))
+    figure = question.figure if question.figure in RANKED else usual
     order = next((_ORDERS[word] for word in words if word in _ORDERS), None)
-    figure = question.figure if question.figure in RANKED else None
-    verdict = "safe" if name != "safety" and said & {"safe", "secure"} else None
-    screen: Screen | None = None
-    if name == "oversold":
-        screen = Screen("rsi_14", "lowest", below=settings.rsi_oversold, verdict=verdict)
-    elif name == "overbought":
-        screen = Screen("rsi_14", "highest", above=settings.rsi_overbought, verdict=verdict)
-    elif name in ("entry", "exit"):
-        buy = name == "entry"
-        screen = Screen(
-            "rsi_14", "lowest" if buy else "highest", signal="buy" if buy else "sell", verdict="passes" if buy else None
-        )
-    elif name == "bands":
-        screen = Screen("bb_percent_b_20_2", "highest", above=1.0)
-    elif name == "safety":
+    if topic in ("entry", "exit") and question.figure is None:
+        order = None  # the best buy is not the highest of anything
+    if figure is None:
+        if not said & {"gainers", "losers", "movers", "best", "worst", "top"}:
+            return None
+        figure = "return_7"
+    if order is None and "below" in said and figure.startswith("distance"):
+        order = "lowest"
+    wanted: dict[str, Any] = _limits(lowered, figure)
+    if figure.startswith("return"):
+        if said & FALLING:  # "lost more than 1 %" is a return below -1 %
+            order = "lowest"
+            wanted = {"below": -next(iter(wanted.values()))} if wanted else {}
+        if not wanted and said & {"up", "down"}:
+            wanted = {"above": 0.0} if "up" in said else {"below": 0.0}
+    if wanted:
+        order = order or ("lowest" if "above" not in wanted else "highest")
+    elif order is None or len(question.tokens) < 2:  # of two that are named, "the more oversold" need not be oversold
+        wanted = _condition(topic, figure, said, settings)
+    if topic != "safety" and said & {"safe", "secure"}:
+        wanted["verdict"] = "safe"
+    symbols = tuple(token.symbol for token in question.tokens) if len(question.tokens) > 1 else ()
+    if symbols:
+        wanted["limit"] = min(len(symbols), MOST)
+    return Screen(figure, order or first, symbols=symbols, **wanted)
+
+
+def _condition(topic: str, figure: str, said: set[str], settings: Settings) -> dict[str, Any]:
+    """What a topic asks of a token without putting a number to it."""
+    if figure == "rsi_14" and topic == "oversold":
+        return {"below": settings.rsi_oversold}
+    if figure == "rsi_14" and topic == "overbought":
+        return {"above": settings.rsi_overbought}
+    if topic == "entry":
+        return {"signal": "buy", "verdict": "passes"}
+    if topic == "exit":
+        return {"signal": "sell"}
+    if topic == "safety":
         bad = said & {"unsafe", "danger", "dangerous", "scam", "honeypot", "rug"}
-        screen = Screen(figure or "rsi_14", order or "lowest", verdict="danger" if bad else "safe")
-    elif name in ("volatility", "risk"):
-        calm = said & {"calm", "calmest", "least", "lowest", "safest"}
-        screen = Screen("volatility_30", "lowest" if calm else "highest", verdict=verdict)
-    elif name == "range":
-        low = "low" in said or "lows" in said
-        screen = Screen("distance_low_52w" if low else "distance_high_52w", "lowest" if low else "highest")
-    elif said & {"gainers", "losers", "movers"} or (order and name in ("change", "screen", "compare")):
-        screen = Screen(figure or ("return_1" if "today" in said else "return_7"), order or "highest", verdict=verdict)
-    elif figure is not None:
-        screen = Screen(figure, order or "highest", verdict=verdict)
-    base = screen or (Screen(figure, order or "highest") if figure else None)
-    limits = _limits(lowered, base.figure) if base is not None else {}
-    if base is not None and limits:
-        below_only = "below" in limits and "above" not in limits
-        screen = replace(base, order="lowest" if below_only else "highest", **_NO_LIMITS | limits)
-    return screen
+        return {"verdict": "danger" if bad else "safe"}
+    if topic == "bands" and figure == "bb_percent_b_20_2":
+        return {"below": 0.0} if "below" in said else {"above": 1.0}
+    if figure == "distance_ema_200" and said & {"above", "uptrend", "below", "downtrend"}:
+        return {"above": 0.0} if said & {"above", "uptrend"} else {"below": 0.0}
+    return {}
 
 
 def _limits(lowered: str, figure: str) -> dict[str, float]:

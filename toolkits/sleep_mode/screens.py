@@ -179,16 +179,13 @@ def screen_label(screen: Screen, settings: Settings, plural: bool = True) -> str
     return " and ".join(parts)
 
 
-def comparison_statements(
-    recalls: Sequence[Recall], settings: Settings, now: datetime, figure: str | None = None
-) -> tuple[Statement, ...]:
-    """Named tokens ordered by a figure, or by a few that matter when none was asked for, each with the winner first."""
+def comparison_statements(recalls: Sequence[Recall], settings: Settings, now: datetime) -> tuple[Statement, ...]:
+    """Named tokens ordered by the figures that matter when the question names none, each with the winner first."""
     symbols = tuple(recall.symbol for recall in recalls)
-    figures = (figure,) if figure else COMPARED
-    order: dict[str, Order] = {"rsi_14": "lowest", "volatility_30": "lowest"}
     made = []
-    for name in figures:
-        screen = Screen(name, order.get(name, "highest"), symbols=symbols, limit=max(1, min(len(symbols), MOST)))
+    for name in COMPARED:
+        order: Order = "highest" if name.startswith("return") else "lowest"
+        screen = Screen(name, order, symbols=symbols, limit=max(1, min(len(symbols), MOST)))
         result = run_screen(screen, recalls, settings, now)
         if len(result.rows) > 1:
             made.append(screen_statement(result, settings))

@@ -228,7 +228,7 @@ def _bands(v: View) -> Said | None:
     if v.close > upper:
         text = f"The close of {v.symbol} is {percent_text(v.close / upper - 1)} above the upper Bollinger band {high}."
         return Said(text, names, "bearish", 0.8)
-    text = f"The close of {v.symbol} lies between the Bollinger bands: lower {low}, upper {high}."
+    text = f"{v.symbol} closed between its Bollinger bands: above the lower band {low} and below the upper band {high}."
     return Said(text, names, "neutral", 0.4)
 
 
@@ -242,7 +242,7 @@ def _trend(v: View) -> Said | None:
         sides = [f"{'above' if v.close >= (v.value(n) or 0) else 'below'} {figure_label(n)} {v.text(n)}" for n in names]
         return Said(f"{v.symbol} is in no clear trend: the close is {sides[0]} and {sides[1]}.", names, "neutral", 0.45)
     word = "above" if trend == "up" else "below"
-    levels = f"EMA(50) {v.text('ema_50')}, which is {word} EMA(200) {v.text('ema_200')}"
+    levels = f"EMA(50) {v.text('ema_50')} and {word} EMA(200) {v.text('ema_200')}"
     text = f"{v.symbol} is in {'an uptrend' if trend == 'up' else 'a downtrend'}: the close is {word} {levels}."
     return Said(text, names, "bullish" if trend == "up" else "bearish", 0.6)
 
@@ -278,12 +278,28 @@ def _returns(v: View) -> Said | None:
     names = [name for name in ("return_1", "return_7", "return_30") if v.value(name) is not None]
     if not names:
         return None
-    unit = "day" if v.analysis.interval == "1d" and v.analysis.token.kind == "crypto" else "bar"
-    spans = {"return_1": f"1 {unit}", "return_7": f"7 {unit}s", "return_30": f"30 {unit}s"}
-    parts = [f"{v.text(name)} over {spans[name]}" for name in names]
+    daily = "day" if v.analysis.token.kind == "crypto" else "trading day"
+    unit = daily if v.analysis.interval == "1d" else "hour"
+    spans = {"return_1": f"the last {unit}", "return_7": f"7 {unit}s", "return_30": f"30 {unit}s"}
+    parts = [f"{v.text(name)} ({_direction(v.value(name))}) over {spans[name]}" for name in names]
     week = v.value("return_7") or 0.0
     leaning: Leaning = "bullish" if week > 0 else "bearish" if week < 0 else "neutral"
     return Said(f"{v.symbol} moved {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
+
+
+def _direction(change: float | None) -> str:
+    return "up" if change and change > 0 else "down" if change and change < 0 else "unchanged"
+
+
+@statement("rsi_change")
+def _rsi_change(v: View) -> Said | None:
+    change = v.value("rsi_14_change")
+    if change is None:
+        return None
+    word = {"up": "rose", "down": "fell", "unchanged": "did not move"}[_direction(change)]
+    text = f"RSI(14) of {v.symbol} {word} since the bar before ({v.text('rsi_14_change')} to {v.text('rsi_14')})."
+    leaning: Leaning = "bullish" if change > 0 else "bearish" if change < 0 else "neutral"
+    return Said(text, ("rsi_14_change", "rsi_14"), leaning, 0.2)
 
 
 @statement("volatility")

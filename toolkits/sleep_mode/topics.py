@@ -105,7 +105,7 @@ _ALL = (
             "month",
             "since",
         ),
-        ("change", "returns", "rsi", "trend"),
+        ("change", "returns", "rsi_change", "rsi", "trend"),
         "either",
         "Memory compares with the bar before; news and reasons for a move are not in it.",
     ),

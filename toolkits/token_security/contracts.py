@@ -45,7 +45,7 @@ class Chain(NamedTuple):
 
     id: str
     name: str
-    family: str
+    family: Any  # "evm" or "solana"
     platform: str
     aliases: str
 
@@ -88,9 +88,9 @@ def checked_contract(chain: str, address: str) -> Contract:
 
 def eip55(address: str) -> str:
     """The mixed-case spelling of an EVM address that carries its own checksum (EIP-55)."""
-    plain = address.lower().removeprefix("0x")
-    digest = keccak.new(data=plain.encode(), digest_bits=256).hexdigest()
-    return "0x" + "".join(c.upper() if int(d, 16) >= 8 else c for c, d in zip(plain, digest, strict=False))
+    digest = keccak.new(data=address[2:].lower().encode(), digest_bits=256).hexdigest()
+    spelled = (c.upper() if int(d, 16) >= 8 else c for c, d in zip(address[2:].lower(), digest, strict=False))
+    return "0x" + "".join(spelled)
 
 
 def _base58_length(text: str) -> int:
@@ -98,9 +98,6 @@ def _base58_length(text: str) -> int:
     for character in text:
         value = value * 58 + _BASE58.index(character)
     return zeros + (value.bit_length() + 7) // 8
-
-
-# -- the reviewed map -------------------------------------------------------------------------------------------------
 
 
 class ContractBook:
@@ -138,8 +135,6 @@ class ContractBook:
         """The year in which a native coin's chain began; None when it has a contract or nobody reviewed it."""
         return self._natives.get(coin_id or "")
 
-
-# -- CoinGecko's list -------------------------------------------------------------------------------------------------
 
 MAX_AGE = timedelta(days=7)
 
@@ -248,8 +243,6 @@ def write_whole(path: Path, content: str) -> None:
         file.write(content)
     os.replace(file.name, path)
 
-
-# -- identity ---------------------------------------------------------------------------------------------------------
 
 _Finding = tuple[CheckState, str]
 

@@ -29,13 +29,15 @@ BURN_ADDRESSES = frozenset(
     ("0x" + "0" * 40, "0x000000000000000000000000000000000000dead", "1nc1nerator11111111111111111111111111111111")
 )
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+_FLAGS = {"1": True, "true": True, 1: True, "0": False, "false": False, 0: False}
 _FIRST_BLOCK = datetime(2009, 1, 3, tzinfo=UTC).timestamp()  # no pool is older than the first chain
 
 
 def flag(value: object) -> bool | None:
     """`"1"`, `"true"`, 1 or true; `"0"`, `"false"`, 0 or false; anything else is None."""
-    return _FLAGS.get(str(value).lower()) if isinstance(value, bool | str) or value in (0, 1) else None
+    return (
+        _FLAGS.get(value.lower() if isinstance(value, str) else value) if isinstance(value, str | int | float) else None
+    )
 
 
 def number(value: object) -> float | None:
@@ -101,8 +103,9 @@ class Answer:
     def rows(self, key: str) -> list[Answer] | None:
         """The objects of a list; None when it is no list or holds anything else."""
         listed = self.get(key)
-        sound = isinstance(listed, list) and all(isinstance(row, Mapping) for row in listed)
-        return [Answer(row) for row in listed] if sound else None
+        if not isinstance(listed, list) or not all(isinstance(row, Mapping) for row in listed):
+            return None
+        return [Answer(row) for row in listed]
 
     def every(self, key: str) -> Iterator[Any]:
         """The values of this key at every depth."""

@@ -44,7 +44,7 @@ _CODES: dict[int, tuple[type[SourceError], str]] = {
 
 
 class GoPlus(ContractSource):
-    """The primary source for contracts. With a key from the settings its limit is higher."""
+    """The primary source for contracts, anonymous or with the key in the settings."""
 
     id, name, withdraws = "goplus", "GoPlus", False
     _access: tuple[str, float] | None = None
@@ -72,8 +72,9 @@ class GoPlus(ContractSource):
     async def _headers(self) -> dict[str, str]:
         given = (self.settings.goplus_app_key, self.settings.goplus_app_secret)
         key, secret = (value.get_secret_value().strip() if value else "" for value in given)
-        if not (key and secret):
-            return {}
+        if not (key and secret):  # a key that comes without a secret is shown as it is
+            self.http.secrets = (key, secret)
+            return {"Authorization": f"Bearer {key}"} if key else {}
         now = self.clock.monotonic()
         if self._access is None or now >= self._access[1]:
             self.http.secrets = (key, secret)

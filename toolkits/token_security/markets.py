@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...core.clock import ensure_utc
 from ...core.errors import SourceError, TokenDelisted
+from ...core.formats import time_text
 from ...core.settings import Settings
 from ...core.token import Token
 from .contracts import REVIEWED
@@ -46,7 +47,7 @@ async def coin_evidence(market: MarketProvider | None, token: Token, began: int,
     except SourceError as error:
         problem = error
     if quote is not None:
-        traded.put("listed", "pass", f"quoted at {quote.as_of:%Y-%m-%d %H:%M} UTC", True)
+        traded.put("listed", "pass", f"quoted at {time_text(quote.as_of)}", True)
         volume = number(quote.volume)
         traded.at_least("liquidity_depth", volume, VOLUME_FLOOR_USD, f"{volume or 0:,.0f} USD traded in a day")
         return [own, traded]

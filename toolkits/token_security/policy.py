@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
+from ...core.formats import time_text
 from ...core.security import CheckState, SecurityCheck, SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Record
@@ -99,7 +100,7 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
     held = not late and not may_recommend(report, settings, now=now).allowed
     return (
         f"Security{' (simulated)' * report.simulated}: {report.verdict.replace('_', ' ')}{score}"
-        f"{': ' * bool(why)}{'; '.join(why)}. Checked {_time(report.checked_at)} by {by or 'nobody'}."
+        f"{': ' * bool(why)}{'; '.join(why)}. Checked {time_text(report.checked_at)} by {by or 'nobody'}."
         + (f" It no longer counts: {late}." if late else " Not to be bought on this." if held else "")
     )
 
@@ -128,10 +129,6 @@ def _listed(parts: list[str]) -> str:
 
 def _out_of_date(report: SecurityReport, now: datetime | None) -> str:
     if now is not None and now < report.checked_at:
-        return f"the security check is dated in the future, {_time(report.checked_at)}"
+        return f"the security check is dated in the future, {time_text(report.checked_at)}"
     ended = now is not None and now >= report.expires_at
-    return f"the security check ran out at {_time(report.expires_at)}" if ended else ""
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"the security check ran out at {time_text(report.expires_at)}" if ended else ""

@@ -6,6 +6,7 @@ warning. Taxes, shares and fees of both are in percent; an authority that was gi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,10 @@ def _loud(level: object, bare: int | None = None) -> int | None:
 
 
 def _scored(said: Answer, field: str, warning: float, verdict: float) -> list[Statement]:
-    """A score of 0 to 100 in which more is worse, as a statement; none when there is none."""
+    """A score in which more is worse, as a statement; none when there is none."""
     score = said.number(field)
     loud = None if score is None else 2 if score >= verdict else int(score >= warning)
-    return [] if said.get(field) is None else [(f"risk {said.get(field)} of 100", loud)]
+    return [] if said.get(field) is None else [(f"{field} {said.get(field)}", loud)]
 
 
 class HoneypotIs(ContractSource):
@@ -69,6 +70,8 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     sheet.liquidity([pair.number("liquidity")] if pair.given else None)
     sheet.age([pair.number("createdAtTimestamp")])
     words: list[Statement] = [(summary.get("risk"), _loud(summary.get("risk"))), *_scored(summary, "riskLevel", 20, 60)]
+    if not trapped and (reason := trap.text("honeypotReason")):
+        words.append((reason, 1))
     for listed in (said.get("flags"), summary.get("flags")):
         for row in listed if isinstance(listed, list) else [listed] if listed else ():
             found = Answer(row)
@@ -161,4 +164,5 @@ def _own_words(said: Answer, sheet: Sheet) -> None:
     elif None in names:
         sheet.unknown("true_token", why="a statement about its identity cannot be read")
     parts = {"": said, "token.": said.part("token")}
-    sheet.remarks(fields("rugcheck solana"), parts, words + _scored(said, "score_normalised", 30, 60))
+    words += _scored(said, "score_normalised", 30, 60) + _scored(said, "score", 1_000, math.inf)
+    sheet.remarks(fields("rugcheck solana"), parts, words)

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.market_qa`."""
+
+from .run import main
+
+main()
