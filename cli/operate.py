@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from ..core.errors import StoreCorrupt
 from ..core.formats import price_text, time_text
 from ..core.token import INTERVALS
 from .options import AsOf, DataDir, Json, Market, has_memory, parse_interval, runtime_for

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.text import Text
 
 from ..core.security import SecurityReport
 from ..core.token import Contract
+from ..toolkits.token_security.cache import CachedSecurity
+from ..toolkits.token_security.policy import checks_of, told
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_json, stamp
 
-_STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow", "not_applicable": "dim"}
+_STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 _VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
 
 
@@ -30,14 +32,15 @@ def security(
 ) -> None:
     """Every security check of a token by itself, with the value seen, the source and the time."""
     with runtime_for(data_dir, market, as_of) as runtime:
+        provider = cast(CachedSecurity, runtime.security)  # what settings describe keeps its reports
         now = runtime.khala.clock.now()  # opened first: a recorded market stands where it was last slept on
         if chain is not None:
             name, symbol = f"{token} on {chain}", None
-            report = runtime.security.check(Contract(chain=chain, address=token), now=now, refresh=refresh)
+            report = provider.check(Contract(chain=chain, address=token), now=now, refresh=refresh)
         else:
             known = find_token(runtime, token, ask_market=True)
             name, symbol = known.symbol, known.symbol
-            report = runtime.security.check(known, now=now, refresh=refresh)
+            report = provider.check(known, now=now, refresh=refresh)
         if json:
             print_json({"schema_version": 1, "symbol": symbol, "report": report})
             return
@@ -55,17 +58,13 @@ def print_security(symbol: str, report: SecurityReport) -> None:
         console.print(Text(f"  {reason}"))
     for line in report.disagreements:
         console.print(Text(f"  sources disagree: {line}", style="yellow"))
-    table = plain_table("Check", "State", "Source", "Seen")
-    apply = [check for check in report.checks if check.state != "not_applicable"]
-    for check in apply:
-        table.add_row(
-            Text(check.id.replace("_", " ")),
-            Text(check.state.replace("_", " "), style=_STATE_STYLE[check.state]),
-            Text(check.source, style="dim"),
-            Text(check.detail or ("" if check.value is None or isinstance(check.value, bool) else str(check.value))),
-        )
+    table = plain_table("State", "Source", "Check")
+    for state in ("fail", "unknown", "pass"):
+        for check in checks_of(report, state):
+            word = Text(state, style=_STATE_STYLE[state])
+            table.add_row(word, Text(check.source, style="dim"), Text(told(check)))
     console.print(table)
-    rest = len(report.checks) - len(apply)
+    rest = len(checks_of(report, "not_applicable"))
     if rest:
         console.print(Text(f"{rest} checks do not apply to it (see --json).", style="dim"))
     if report.score_rule:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.formats import percent_text, price_text, time_text
-from ..core.security import SecurityCheck
+from ..core.security import CheckState, SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
 from ..toolkits.market_data.figures import figure_label, figure_text
 from ..toolkits.sleep_mode.statements import Statement
-from ..toolkits.token_security.checks import CHECKS
+from ..toolkits.token_security.policy import checks_of, told
 from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table
 
 FIRST = 6
@@ -67,18 +67,18 @@ def show_security(analysis: MarketAnalysis) -> None:
         with panel("Security"):
             empty("Nobody has checked this token yet.")
         return
-    told = f"checked {time_text(report.checked_at)}, valid until {time_text(report.expires_at)}"
-    with panel("Security", told):
+    dates = f"checked {time_text(report.checked_at)}, valid until {time_text(report.expires_at)}"
+    with panel("Security", dates):
         with el("p"):
             badge(report.verdict, VERDICT_TONE[report.verdict])
             score = f"score {report.score:.0f} of 100" if report.score is not None else "no score"
             el("span", f" {'; '.join([score, *report.reasons])}")
         for line in report.disagreements:
             el("p", f"Sources disagree: {line}", "warn-text")
-        order = {"fail": 0, "unknown": 1}
-        _checks(sorted((c for c in report.checks if c.state in order), key=lambda c: order[c.state]))
-        for state, words in (("pass", "passed"), ("not_applicable", "do not apply")):
-            checks = [check for check in report.checks if check.state == state]
+        _checks([*checks_of(report, "fail"), *checks_of(report, "unknown")])
+        folded: tuple[tuple[CheckState, str], ...] = (("pass", "passed"), ("not_applicable", "do not apply"))
+        for state, words in folded:
+            checks = checks_of(report, state)
             if checks:
                 with el("details", cls="more"):
                     el("summary", f"{len(checks)} checks {words}", "muted")
@@ -91,17 +91,8 @@ def _checks(checks: Sequence[SecurityCheck]) -> None:
             with el("li"):
                 badge(check.state, CHECK_TONE[check.state])
                 with el("span"):
-                    el("span", _check_label(check), "what")
-                    seen = "" if check.value is None or check.detail else f"saw {check.value}"
-                    el("div", "; ".join(part for part in (check.detail, seen, check.source) if part), "why")
-
-
-def _check_label(check: SecurityCheck) -> str:
-    """What a pass means, or the risk that is not ruled out."""
-    known = CHECKS.get(check.id)
-    if known is None:
-        return check.id.replace("_", " ")
-    return known.title if check.state == "pass" else known.label
+                    el("span", told(check), "what")
+                    el("span", f" {check.source}", "why")
 
 
 def show_figures(analysis: MarketAnalysis) -> None:
@@ -147,8 +138,8 @@ def show_similar(similar: SimilarSituations | None, note: str = "") -> None:
         with panel("Similar situations"):
             empty(note or (similar.note if similar else "") or "None on record yet.")
         return
-    told = f"what followed the {len(similar.situations)} nearest before {time_text(similar.as_of)}"
-    with panel("Similar situations", told, flush=True):
+    subject = f"what followed the {len(similar.situations)} nearest before {time_text(similar.as_of)}"
+    with panel("Similar situations", subject, flush=True):
         outcomes = [
             [
                 f"{horizon} bar{'s' * (horizon > 1)}",
