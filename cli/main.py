@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -48,6 +47,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # reads all of email and zipfile
+
         typer.echo(f"deeptrader {version('deeptrader')}")
         raise typer.Exit
 

@@ -9,6 +9,7 @@ from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from ..core.formats import age_text, time_text
+from ..core.token import INTERVALS, Interval
 
 GOOD, BAD, WARN, INFO, PLAIN = "good", "bad", "warn", "info", "plain"
 FRESHNESS_TONE = {"fresh": GOOD, "partial": WARN, "stale": WARN, "miss": "hollow"}
@@ -65,6 +66,13 @@ def since(moment: datetime, now: datetime) -> Element:
         datetime=moment.isoformat(),
         title=time_text(moment),
     )
+
+
+def interval_switch(path: str, here: Interval) -> None:
+    """Links between daily and hourly bars of the same view."""
+    with el("span", cls="segments", role="group", aria_label="Interval"):
+        for interval, label in zip(INTERVALS, ("Daily", "Hourly"), strict=True):
+            el("a", label, href=f"{path}?interval={interval}", aria_current="true" if interval == here else None)
 
 
 def panel(title: str, sub: str = "", *, cls: str = "", flush: bool = False) -> Element:

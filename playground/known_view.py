@@ -9,7 +9,7 @@ from ..core.token import INTERVALS, Interval
 from .board import BoardState, changes
 from .components import MemoryTable
 from .desk import Desk
-from .dom import el, empty, panel, set_text, since
+from .dom import el, empty, interval_switch, panel, set_text, since
 
 WATCH_SECONDS = 1.5
 
@@ -58,7 +58,7 @@ class KnownView:
                 if state.rows:
                     self._table = MemoryTable(list(state.rows.values()))
                     with self._table:
-                        self._switch()
+                        interval_switch("/known", self._interval)
                 else:
                     self._table = None
                     _nothing_yet(self._desk)
@@ -78,16 +78,6 @@ class KnownView:
             with self._slept:
                 el("span", "last cycle ")
                 since(last.finished_at if not self._desk.replaying else last.as_of, self._desk.runtime.clock.now())
-
-    def _switch(self) -> None:
-        with el("div", cls="segments", role="group", aria_label="Interval"):
-            for interval in INTERVALS:
-                el(
-                    "a",
-                    {"1d": "Daily", "1h": "Hourly"}[interval],
-                    href=f"/known?interval={interval}",
-                    aria_current="true" if interval == self._interval else None,
-                )
 
 
 def _nothing_yet(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from nicegui.element import Element
 
 from ..core.errors import DeepTraderError
 from ..core.formats import percent_text, price_text, time_text
-from ..core.token import INTERVALS, Interval, Token
+from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
@@ -20,7 +20,7 @@ from ..toolkits.sleep_mode.statements import Statement
 from .board import change_of
 from .charts import token_chart
 from .desk import Desk
-from .dom import FRESHNESS_TONE, badge, el, empty, panel, set_attribute, set_text, since
+from .dom import FRESHNESS_TONE, badge, el, empty, interval_switch, panel, set_attribute, set_text, since
 from .token_panels import (
     show_brief,
     show_figures,
@@ -182,10 +182,8 @@ class TokenView:
             badge(recall.freshness.value, FRESHNESS_TONE[recall.freshness.value])
             if analysis is not None and analysis.provenance.simulated:
                 badge("SIMULATED", "warn")
-            with el("span", cls="pusher segments", role="group", aria_label="Interval"):
-                for interval, label in zip(INTERVALS, ("Daily", "Hourly"), strict=True):
-                    here = "true" if interval == recall.interval else None
-                    el("a", label, href=f"/token/{token.symbol}?interval={interval}", aria_current=here)
+            el("span", cls="pusher")
+            interval_switch(f"/token/{token.symbol}", recall.interval)
             el("a", "Ask the team", "btn small", href=f"/?ask={token.symbol}")
         with el("div", cls="token-sub"):
             if recall.observed is not None:
