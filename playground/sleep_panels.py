@@ -102,7 +102,7 @@ def show_foreseen(content: tuple[Sequence[Foreseen], ForesightScore]) -> None:
             ]
             for pair in pairs
         ]
-        columns = [("Token", ""), ("Topic", "nowrap"), ("Chance", "num"), ("Prepared", "wide"), ("Why", "")]
+        columns = [("Token", "nowrap"), ("Topic", "nowrap"), ("Chance", "num"), ("Prepared", "wide"), ("Why", "")]
         _folding_table(columns, rows, "Questions foreseen, the likeliest first")
 
 
@@ -130,7 +130,7 @@ def _plan_table(items: Sequence[PlanItem], caption: str) -> None:
         [_token_link(item.token.symbol), item.interval, item.action, f"{item.priority:.3g}", item.reason]
         for item in items
     ]
-    columns = [("Token", ""), ("Bars", ""), ("What", "nowrap"), ("Priority", "num"), ("Why", "wide")]
+    columns = [("Token", "nowrap"), ("Bars", ""), ("What", "nowrap"), ("Priority", "num"), ("Why", "wide")]
     _folding_table(columns, rows, caption)
 
 
@@ -163,7 +163,8 @@ def show_ledger(summary: LedgerSummary) -> None:
         plain_table(columns, rows, caption="How questions were answered")
         if summary.savings.compared:
             rivals = ", ".join(summary.savings.rivals)
-            el("p", f"Compared with the cheapest rival ({rivals}): {summary.savings.compared} answers.", "faint")
+            counted = summary.savings.compared
+            el("p", f"{counted} answer{'s' * (counted != 1)} compared with the cheapest rival: {rivals}.", "faint")
 
 
 def show_recent(recent: Sequence[CycleReport]) -> None:

@@ -54,7 +54,7 @@ def prepare(browser: Any, url: str) -> str:
     """Ask one question once the first cycle has published; returns the conversation's path."""
     page = browser.new_page(viewport=WIDE)
     page.goto(url)
-    page.wait_for_function("document.querySelector('.bar-status')?.innerText.includes('50 of 50')", timeout=300_000)
+    page.wait_for_function("document.querySelector('.bar-status')?.innerText.includes(' of 50 fresh')", timeout=120_000)
     page.fill(".composer textarea", QUESTION)
     page.keyboard.press("Enter")
     page.wait_for_selector("article[data-state=done]", timeout=60_000)
@@ -75,7 +75,7 @@ def take(browser: Any, url: str, target: Path, scheme: str, viewport: dict[str, 
     if "/token" in url:
         page.wait_for_selector("text=nearest before")
     if "session=" in url:
-        page.click(".steps > summary")
+        page.click(".steps > summary")  # the lines that memory put in front of the question
     page.evaluate("document.activeElement?.blur()")
     page.screenshot(path=target)
     shrink(target)

@@ -12,7 +12,7 @@ export default {
             <summary><span class="label">{{ t.doing }}</span><span class="secs">{{ seconds(t.steps_seconds) }}</span></summary>
             <ol>
               <li v-for="s in t.steps" :key="s.id" :class="[s.state, { inner: s.inner }]">
-                <details v-if="s.asked || s.result">
+                <details v-if="s.asked || s.result" :open="t.steps.length === 1">
                   <summary><span>{{ s.title }}<span v-if="s.by" class="by"> · {{ s.by }}</span></span>
                     <span class="secs">{{ s.state === "running" ? "…" : s.state === "failed" ? "failed" : seconds(s.seconds) }}</span></summary>
                   <template v-if="s.asked"><div class="what">asked with</div><pre tabindex="0">{{ s.asked }}</pre></template>
