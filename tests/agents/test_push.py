@@ -253,7 +253,7 @@ def test_memory_that_cannot_be_read_lets_the_run_start_and_says_so(parts, khala)
     team = deep_trader_manager(leader, **parts)
     khala.close()
 
-    output = team.run(ASKED)
+    output: Any = team.run(ASKED)
 
     assert leader.requests[0].user == ASKED
     assert output.metadata["deeptrader"]["push"]["did"] == "unavailable"
