@@ -137,7 +137,7 @@ def work(journal, barrier):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     barrier.wait(30)
 
-for number in range(40):
+for number in range(15):
     journal, barrier = Journal(Path(sys.argv[1]) / f"{number}.db"), threading.Barrier(9)
     threads = [threading.Thread(target=work, args=(journal, barrier)) for _ in range(8)]
     for thread in threads:
