@@ -27,8 +27,8 @@ def rows(starts, zone="UTC", **changes) -> Any:
         {"open": at, "high": at + 0.5, "low": at - 0.5, "close": at, "adj_close": at / 2, "volume": 10 * at},
         index=index.tz_convert("UTC"),
     ).assign(split=0.0)
-    for column, (position, value) in changes.items():
-        frame.iloc[position, frame.columns.get_loc(column.lower())] = value
+    for name, (position, value) in changes.items():
+        frame.iloc[position, frame.columns.get_loc(name.lower())] = value
     return frame
 
 
