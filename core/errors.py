@@ -29,7 +29,6 @@ DeepTraderError
 │   └── EmbedderMismatch         the store was embedded by another embedder or dimension
 ├── BudgetExceeded             a hard budget would be crossed (exit code 5)
 ├── Unforeseen                 something raised an error that nobody expected (exit code 1); it is logged in full
-├── InstallationError          a file that ships with the package is missing or damaged (exit code 1)
 └── VerificationFailed         what was computed or written failed its check (exit code 6)
 
 Every error carries one line that says what happened and, in `hint`, one that says what to do.
@@ -195,10 +194,6 @@ class Unforeseen(DeepTraderError):
     def of(cls, error: BaseException) -> Unforeseen:
         """The typed error for `error`. Only its kind is told: its text may hold secrets."""
         return cls(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
-
-
-class InstallationError(DeepTraderError):
-    pass
 
 
 class VerificationFailed(DeepTraderError):

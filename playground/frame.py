@@ -49,7 +49,6 @@ class Frame:
     def __init__(self, desk: Desk, routes: dict[str, Callable[..., Any]]) -> None:
         self._desk = desk
         self._links: dict[str, Any] = {}
-        self._counts: dict[str, Any] = {}
         el("a", "Skip to content", "skip", href="#view")
         with el("header", cls="bar"):
             with el("a", cls="brand", href="/", aria_label="DeepTrader, chat"):

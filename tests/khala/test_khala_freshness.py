@@ -306,7 +306,7 @@ def test_stale_beats_partial_and_says_both(khala: Khala, publish: Publish) -> No
     assert recall.missing == ("security",)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 60 * 60 * 72),
     st.floats(90, 110),

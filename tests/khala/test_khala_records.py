@@ -59,7 +59,7 @@ def analyses(draw: st.DrawFn) -> MarketAnalysis:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(analyses())
 def test_an_analysis_survives_the_round_trip_through_text(analysis: MarketAnalysis) -> None:
     again = decode(MarketAnalysis, encode(analysis))

@@ -98,7 +98,7 @@ def test_neighbours_of_one_token_lie_apart_and_away_from_its_own_present(
     assert all(BAR_CLOSE - moment >= APART * DAY for moment in at["T0-USD"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(60, 199), seed=st.integers(0, 50), hours=st.integers(0, 23))
 def test_nothing_after_the_as_of_moment_is_looked_at(tmp_path: Path, cut: int, seed: int, hours: int) -> None:
     """The answer as of a moment is the same whatever came after it, and whether it came at all."""

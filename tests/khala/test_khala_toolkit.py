@@ -18,7 +18,6 @@ from doubles.scripted_model import ScriptedModel, call
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.linked import unlinked_numbers
 from deeptrader.toolkits.khala.toolkit import TOOLS, KhalaMemoryToolkit
 
 DAY = timedelta(days=1)
@@ -153,20 +152,6 @@ def test_precedents_come_with_counts_and_a_warning(khala: Khala, tools: KhalaMem
     early = told(tools.find_similar_situations("eth", as_of="2026-01-20"))
     assert all(row["bar_close"] < "2026-01-20" for row in early["situations"])
     assert told(tools.find_similar_situations("solana"))["situations"] == []
-
-
-@pytest.mark.parametrize(
-    "report",
-    [
-        "RSI(14) 45, under 70 and over 30.",
-        "EMA(20) is 99.00, EMA 50 is 97, the 200-day average is 90.",
-        "As of 2026-03-02 00:00 UTC the close of BTC-USD was $100.",
-        "No number at all.",
-    ],
-)
-def test_a_report_of_facts_only_has_no_unlinked_number(report: str) -> None:
-    assert unlinked_numbers(report, make_analysis()) == []
-    assert unlinked_numbers(report + " It will reach 120000.", make_analysis()) == ["120000"]
 
 
 @pytest.mark.parametrize("security", ["safe", "danger", None])

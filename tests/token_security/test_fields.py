@@ -88,7 +88,7 @@ _CLEAN = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_reader_fails_whatever_stands_in_its_fields(data):
     read = data.draw(st.sampled_from(list(_CLEAN)))

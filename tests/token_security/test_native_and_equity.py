@@ -132,7 +132,7 @@ def test_without_a_market_a_share_is_unknown():
     assert CompositeSecurity(clock=ManualClock(NOW)).check(SHARE).verdict == "unknown"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_losing_bars_or_columns_never_moves_a_share_towards_safe(data):
     whole = data.draw(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Place = Literal["current", "archive"]
 PLACES: dict[Place, tuple[str, ...]] = {
     "current": ("analysis",),
-    "archive": ("scenario", "judgement", "anticipated", "digest", "memory"),
+    "archive": ("scenario", "judgement", "digest", "memory"),
 }
 """Which kinds of entry each copy holds: a filter over published analyses must not wade through the past."""
 

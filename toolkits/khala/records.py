@@ -228,7 +228,7 @@ class Recall(Record):
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
 
 
-DocumentKind = Literal["scenario", "judgement", "digest", "anticipated"]
+DocumentKind = Literal["scenario", "judgement", "digest"]
 
 
 class Document(Record):

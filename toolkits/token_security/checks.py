@@ -35,7 +35,6 @@ from ...core.security import SecurityCheck, Verdict
 from .evidence import Sheet, clipped
 
 Profile = Literal["evm", "solana", "native", "equity"]
-Grade = Literal["fatal", "share", "essential", "guarded", "scored"]
 
 SAFE_SCORE, LOWEST_SCORE = 80.0, 40.0
 HALF = 0.5
