@@ -255,7 +255,17 @@ class Reader:
         lines += closing
         simulated = any(r.analysis and r.analysis.provenance.simulated for r in reading.market) and not reading.recalls
         text = "\n".join([*(["SIMULATED DATA."] if simulated and lines else []), *lines])
-        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out)
+        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out, self._lead(reading, taken))
+
+    @staticmethod
+    def _lead(reading: Reading, taken: Sequence[Statement]) -> str:
+        """The line that answers the question: what is not held, the ranking or screen, the first of the topic."""
+        question = reading.question
+        if question.not_held:
+            return _not_held(question)
+        if not reading.covered or not taken or (question.topic is None and question.figure is None):
+            return ""
+        return taken[0].text
 
     def _across(self, reading: Reading) -> list[Statement]:
         """Statements about several tokens: the comparison, the screen, the market."""
@@ -297,7 +307,7 @@ class Reader:
                 f"Memory knows no token called {', '.join(clean_label(n, limit=24) for n in reading.unknown[:5])}."
             )
         if reading.question.not_held:
-            lines.append(f"Memory does not hold what was asked ({reading.question.not_held}).")
+            lines.append(_not_held(reading.question))
         if reading.topic.cannot:
             lines.append(reading.topic.cannot)
         if reading.knows_something:
@@ -397,6 +407,10 @@ class Reader:
         if not known:
             return ("Run `deeptrader sleep --once` first.",)
         return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
+
+
+def _not_held(question: Question) -> str:
+    return f"Memory does not hold what was asked ({question.not_held})."
 
 
 def describe_source(source: Source) -> str:
