@@ -271,6 +271,8 @@ class Reader:
         """Statements about several tokens: the comparison, the screen, the market."""
         settings, now, question = self.khala.settings, reading.read_at, reading.question
         made: list[Statement] = []
+        if question.not_held and not reading.recalls:
+            return made  # what memory does not hold is not answered with the market instead
         if question.screen is not None:
             pool = reading.recalls if len(reading.recalls) > 1 else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
