@@ -13,8 +13,9 @@ demo: $(VENV)/.core
 demo-simulated: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT) --market simulated
 
+# A worker for each core, at most four, and one thread of linear algebra in each.
 test: $(VENV)/.dev browser lint
-	$(BIN)/pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

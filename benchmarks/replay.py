@@ -38,20 +38,19 @@ from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
-from deeptrader.toolkits.sleep_mode.budgets import BudgetKind
+from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetKind
 from deeptrader.toolkits.sleep_mode.planner import Costs, CycleState, SleepPlanner
 
 QUESTIONS_PER_LOOK = 8.0
 ZIPF = 1.0
 
 
-class Refreshes:
+class Refreshes(Budget):
     """A budget of so many refreshes: each takes one of its seconds, and nothing else is limited."""
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         self._count = count
-        self.spent: dict[BudgetKind, float] = {}
-        self.refusals: dict[BudgetKind, str] = {}
 
     def left(self, kind: BudgetKind) -> float:
         return float(self._count) if kind == "seconds" else float("inf")

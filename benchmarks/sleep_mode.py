@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
-import string
 import sys
 import tempfile
 import time
@@ -66,20 +64,13 @@ def measure(tokens: int, repeat: int) -> dict[str, Any]:
             SleepCycle(market=market, khala=khala, security=SimulatedSecurity(), settings=settings, clock=clock).run()
             fresh = [token.symbol for token in khala.symbols() if khala.latest(token).usable][:3]
             toolkit = SleepModeToolkit(khala)
-            letters = random.Random(0)
-
-            def in_new_words() -> str:
-                """A question that no reading is remembered of."""
-                name = "".join(letters.choices(string.ascii_lowercase, k=8))
-                return f"{name} is asking again: should I buy it now?"
-
             calls: dict[str, Callable[[], str]] = {
                 "one token": lambda: toolkit.sleep_mode([fresh[0]]),
-                "one token, with a question": lambda: toolkit.sleep_mode([fresh[0]], "should I buy it now?"),
-                "one token, in words never read": lambda: toolkit.sleep_mode([fresh[0]], in_new_words()),
+                "one token, with a topic": lambda: toolkit.sleep_mode([fresh[0]], "entry"),
                 "three tokens": lambda: toolkit.sleep_mode(fresh),
-                "three tokens, with a question": lambda: toolkit.sleep_mode(fresh, "how risky are they?"),
-                "the market": lambda: toolkit.sleep_mode([], "what is the best buy among large caps?"),
+                "three tokens, with a topic": lambda: toolkit.sleep_mode(fresh, "risk"),
+                "the market": lambda: toolkit.sleep_mode([], "market"),
+                "the most oversold": lambda: toolkit.sleep_mode([], figure="rsi_14", order="lowest"),
             }
             replies = {
                 name: timed(call, repeat) | {"reply_tokens": estimate_tokens(call())} for name, call in calls.items()

@@ -128,7 +128,9 @@ class Settings(BaseSettings):
     )
     model_base_url: str | None = Field(default=None, description="where openai-like models answer, e.g. http://host/v1")
     model_api_key: SecretStr | None = Field(default=None, repr=False)
-    model_seconds: Positive = Field(default=120, description="after so long an answer is given from memory, without the model")
+    model_seconds: Positive = Field(
+        default=120, description="after so long an answer is given from memory, without the model"
+    )
     model_tool_calls: Count = Field(default=8, description="how many tools a model may call for one answer")
     model_output_tokens: Count = Field(default=800, description="how long a model's answer may be")
     sleep_model: str | None = Field(default=None, description="model that works while asleep; may be a larger one")

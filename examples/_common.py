@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from doubles import scripted_model  # pyright: ignore[reportMissingImports]
+from _scripted import ScriptedModel, call
 
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.runtime import Runtime
@@ -37,12 +34,7 @@ def model_or_script(*steps: Any, forever: Any = None) -> Any:
         _say(f"(talking to {named})")
         return named
     _say("(no DEEPTRADER_MODEL is set: a scripted model speaks; what it reads and calls is real)")
-    return scripted_model.ScriptedModel(steps, forever=forever)
-
-
-def call(tool: str, **arguments: Any) -> Any:
-    """A step of the script: the model calls a tool."""
-    return scripted_model.call(tool, **arguments)
+    return ScriptedModel(steps, forever=forever)
 
 
 def _say(text: str) -> None:

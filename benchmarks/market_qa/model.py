@@ -64,13 +64,13 @@ class FencedToolCalls(OpenAILike):
 
     offered: frozenset[str] = field(default=frozenset(), repr=False)
 
-    def invoke(self, messages: list[Message], assistant_message: Message, **more: Any) -> ModelResponse:
+    def invoke(self, *args: Any, **more: Any) -> ModelResponse:
         self.offered = _names(more.get("tools"))
-        return super().invoke(messages, assistant_message, **more)
+        return super().invoke(*args, **more)
 
-    async def ainvoke(self, messages: list[Message], assistant_message: Message, **more: Any) -> ModelResponse:
+    async def ainvoke(self, *args: Any, **more: Any) -> ModelResponse:
         self.offered = _names(more.get("tools"))
-        return await super().ainvoke(messages, assistant_message, **more)
+        return await super().ainvoke(*args, **more)
 
     def _parse_provider_response(self, response: Any, response_format: Any = None) -> ModelResponse:
         parsed = super()._parse_provider_response(response, response_format)

@@ -7,6 +7,7 @@ Nothing here uses the figures of the package that is being measured. Where peopl
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ class Facts:
         """The 52-week low, likewise."""
         return tuple(float(series.min()) for series in self._year("low"))
 
-    def _year(self, column: str) -> list[pd.Series]:
+    def _year(self, column: str) -> list[Any]:
         if self.bars.index[-1] - self.bars.index[0] < timedelta(days=366):
             return []
         recent = self.bars[self.bars.index > self.bars.index[-1] - timedelta(days=364)]

@@ -261,7 +261,7 @@ def test_memory_that_cannot_be_read_lets_the_delegation_pass_and_says_so(khala):
     team = make_team(khala, None, delegation(None, "How is bitcoin?"))
     khala.close()
 
-    output = team.run(ASKED)
+    output: Any = team.run(ASKED)
 
     assert member_model(team).requests[0].user == "How is bitcoin?"
     assert done(output) == ["unavailable"]

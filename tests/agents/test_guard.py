@@ -157,7 +157,7 @@ def test_the_guard_can_be_off_and_then_still_checks_security(parts):
 def test_there_is_no_other_way_to_hold_answers(parts):
     for build in (deep_trader_manager, market_analyst):
         with pytest.raises(InvalidInput, match="answers mode 'loudly'"):
-            build(ScriptedModel(), answers="loudly", **parts)
+            build(ScriptedModel(), answers="loudly", **parts)  # type: ignore[arg-type]
 
 
 # Recommendations

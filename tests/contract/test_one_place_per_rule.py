@@ -25,7 +25,10 @@ SETTINGS = make_settings(rsi_oversold=40.0, rsi_overbought=60.0, max_position_pe
 @pytest.fixture
 def khala(tmp_path: Path) -> Iterator[Khala]:
     with Khala.open(tmp_path / "memory", clock=ManualClock(NOW), settings=SETTINGS) as opened:
-        made = [make_analysis("BTC-USD", rsi=38.0, settings=SETTINGS), make_analysis("ETH-USD", rsi=62.0, settings=SETTINGS)]
+        made = [
+            make_analysis("BTC-USD", rsi=38.0, settings=SETTINGS),
+            make_analysis("ETH-USD", rsi=62.0, settings=SETTINGS),
+        ]
         made = [a.model_copy(update={"report": report_text(a, SETTINGS)}) for a in made]
         assert not opened.publish(opened.store(made)).refused
         yield opened
@@ -57,7 +60,9 @@ def test_screens_and_scenarios_use_the_same_thresholds(khala: Khala) -> None:
 
 
 def test_the_position_limit_is_told_as_it_is_set(khala: Khala) -> None:
-    assert "the limit is 1.5 % of capital" in Reader(khala).answer(Reader(khala).read("what is the risk of BTC-USD?")).text
+    assert (
+        "the limit is 1.5 % of capital" in Reader(khala).answer(Reader(khala).read("what is the risk of BTC-USD?")).text
+    )
 
 
 def test_every_figure_is_labelled_and_formatted_by_the_catalogue() -> None:

@@ -127,6 +127,35 @@ def test_threads_that_end_leave_no_open_files(journal: Journal) -> None:
     assert open_files() <= before + 4
 
 
+CLOSED_WHILE_THREADS_END = """
+import sys, threading
+from pathlib import Path
+from deeptrader.toolkits.khala.journal import Journal
+
+def work(journal, barrier):
+    with journal.read() as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    barrier.wait(30)
+
+for number in range(15):
+    journal, barrier = Journal(Path(sys.argv[1]) / f"{number}.db"), threading.Barrier(9)
+    threads = [threading.Thread(target=work, args=(journal, barrier)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    barrier.wait(30)
+    journal.close()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_may_end_while_the_journal_is_closed(tmp_path: Path) -> None:
+    """In a process of its own: a connection that two threads close at once takes the process down."""
+    command = [sys.executable, "-c", CLOSED_WHILE_THREADS_END, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_migrations_run_once_and_only_those_that_are_missing(journal: Journal, path: Path) -> None:
     add(journal, "kept")
     second = "ALTER TABLE things ADD COLUMN size INTEGER DEFAULT 7; CREATE INDEX things_by_size ON things (size);"

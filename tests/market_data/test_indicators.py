@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.core.errors import InvalidInput
+from deeptrader.core.token import TokenKind
 from deeptrader.toolkits.market_data import RecordedMarket, decide_signal, figure_history
 from deeptrader.toolkits.market_data.figures import MINIMUM_BARS_EMA_200, SPECS
 from deeptrader.toolkits.market_data.indicators import compute_indicators, compute_many, live_figures
@@ -143,6 +144,7 @@ def test_below_a_hundred_closed_bars_nothing_is_stated():
     enough = compute_indicators(random_bars(count=100), interval="1d")
     assert {name for name, figure in enough.items() if figure.value is None} == {
         "ema_200",
+        "distance_ema_200",
         "distance_high_52w",
         "distance_low_52w",
     }
@@ -221,13 +223,14 @@ def test_a_session_that_most_equities_lack_is_nobodys_gap():
     frames = [market.bars(token, limit=400).frame for token in market.manifest.tokens[1:]]
     for frame in frames[:3]:
         frame.iloc[-9] = np.nan
-    kinds = ["equity"] * 4
+    kinds: list[TokenKind | None] = ["equity"] * 4
     assert compute_many([*frames[:3], frames[0]], interval="1d", kinds=kinds)[0]["rsi_14"].gaps == 0
     for few in (frames[:2], [frames[0], *[frames[3]] * 3]):
         assert compute_many(few, interval="1d", kinds=kinds[: len(few)])[0]["rsi_14"].gaps == 1
+    coins: list[TokenKind | None] = ["crypto"] * 4
     coin = random_bars(count=200)
     coin.iloc[-9] = np.nan
-    assert compute_many([coin] * 4, interval="1d", kinds=["crypto"] * 4)[0]["rsi_14"].gaps == 1
+    assert compute_many([coin] * 4, interval="1d", kinds=coins)[0]["rsi_14"].gaps == 1
 
 
 @settings(max_examples=25, deadline=None)
@@ -289,6 +292,7 @@ def test_on_flat_prices_ratios_of_moves_are_absent_and_averages_are_not():
     flat = {name for name, figure in figures.items() if figure.absent == "flat_prices"}
     assert flat == {
         "rsi_14",
+        "rsi_14_change",
         "atr_14",
         "adx_14",
         "volatility_30",

@@ -175,7 +175,7 @@ def test_a_split_that_only_the_quote_has_seen(server, tmp_path):
 
 
 def test_a_split_that_yahoo_declares_and_forgets_to_adjust_for(server, tmp_path):
-    rows = bars_of(server.listings["AAPL"], "1d", server.clock.now())
+    rows: Any = bars_of(server.listings["AAPL"], "1d", server.clock.now())
     listing = server.listings["AAPL"]
     listing.splits = {rows[-20][0]: 1.5}
     listing.daily = rows
@@ -188,7 +188,7 @@ def test_a_split_that_yahoo_declares_and_forgets_to_adjust_for(server, tmp_path)
 
 def test_a_dividend_is_no_fall_and_the_last_price_stays_as_printed(server, tmp_path):
     listing = server.listings["AAPL"]
-    rows = bars_of(listing, "1d", server.clock.now())
+    rows: Any = bars_of(listing, "1d", server.clock.now())
     clean = server.market(tmp_path).bars(APPLE)
     ex = rows[-12][0]
     for row in rows[-12:]:

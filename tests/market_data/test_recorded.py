@@ -147,8 +147,8 @@ def test_a_replay_is_a_prefix_of_what_is_recorded(moment, symbol, limit):
         frame = replay(token, limit=limit).frame
         assert list(frame.index) == list(known.index[-limit:])
         assert column(frame, "close")[-1] == printed(symbol).loc[frame.index[-1], "close"]
-        moves = [np.diff(np.log(column(some, "close"))) for some in (frame, known.iloc[-limit:])]
-        np.testing.assert_allclose(*moves, atol=1e-9)
+        moves, expected = (np.diff(np.log(column(some, "close"))) for some in (frame, known.iloc[-limit:]))
+        np.testing.assert_allclose(moves, expected, atol=1e-9)
     universe = market.universe(top=5)
     assert universe.as_of == min(moment, END)
     assert all(quote.as_of <= moment for quote in universe.quotes.values())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from doubles.bars import column
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +27,8 @@ def rows(starts, zone="UTC", **changes) -> Any:
         {"open": at, "high": at + 0.5, "low": at - 0.5, "close": at, "adj_close": at / 2, "volume": 10 * at},
         index=index.tz_convert("UTC"),
     ).assign(split=0.0)
-    for column, (position, value) in changes.items():
-        frame.iloc[position, frame.columns.get_loc(column.lower())] = value
+    for name, (position, value) in changes.items():
+        frame.iloc[position, frame.columns.get_loc(name.lower())] = value
     return frame
 
 
@@ -122,8 +123,8 @@ def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed(
     chart = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
 
     assert chart.adjusted
-    assert list(chart.frame["close"]) == pytest.approx([0.5, 2.0, 3.0])
-    assert list(chart.frame["high"]) == pytest.approx([0.75, 2.5, 3.5])
+    assert column(chart.frame, "close").tolist() == pytest.approx([0.5, 2.0, 3.0])
+    assert column(chart.frame, "high").tolist() == pytest.approx([0.75, 2.5, 3.5])
     assert chart.forming is not None
     assert chart.forming["close"] == 4.0
 

@@ -107,7 +107,7 @@ def test_a_reading_becomes_an_ask(tmp_path: Path):
         btc, sol = khala.latest("BTC-USD"), khala.latest("SOL-USD")
 
         def served(*recalls: Any, covered: bool, topic: str = "risk", source: AskSource = "push") -> Ask:
-            reading = SimpleNamespace(question=SimpleNamespace(topic=topic), recalls=recalls, covered=covered)
+            reading: Any = SimpleNamespace(question=SimpleNamespace(topic=topic), recalls=recalls, covered=covered)
             return ask_of(reading, ask_id="a", at=NOON, source=source)
 
         assert served(btc, covered=True).served == "sleep"

@@ -189,9 +189,7 @@ def test_memories_of_one_store_see_each_other(tmp_path: Path) -> None:
 def test_on_a_drive_without_locks_nobody_is_marked_and_no_file_stays_open(
     path: Path, clock: ManualClock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mocker.patch(
-        "deeptrader.toolkits.sleep_mode.activity.fcntl.flock", side_effect=OSError(37, "No locks available")
-    )
+    mocker.patch("deeptrader.toolkits.sleep_mode.activity.fcntl.flock", side_effect=OSError(37, "No locks available"))
     activity, process = Activity(clock=clock, mark=BusyMark(path)), psutil.Process()
     before = process.num_fds()
     with caplog.at_level(logging.WARNING):

@@ -244,7 +244,8 @@ def test_nothing_starves_under_a_tight_budget(asks: AskLog):
 def life(
     kind: Any = "crypto", *, observed: float = 100.0, now: Any = NOW, analysed: bool = True, **analysis: Any
 ) -> float:
-    made = recall("BTC-USD", price=observed, analysed=analysed, **({"security": None} | analysis if analysed else {}))
+    more: dict[str, Any] = {"security": None} | analysis if analysed else {}
+    made = recall("BTC-USD", price=observed, analysed=analysed, **more)
     return lifetime_hours(kind, made.interval, recall=made, settings=make_settings(), now=now)
 
 

@@ -21,9 +21,7 @@ SETTINGS = make_settings()
 
 
 def recall(analysis: MarketAnalysis, freshness: Freshness = Freshness.FRESH) -> Recall:
-    return Recall(
-        symbol=analysis.token.symbol, interval="1d", freshness=freshness, analysis=analysis, read_at=NOW
-    )
+    return Recall(symbol=analysis.token.symbol, interval="1d", freshness=freshness, analysis=analysis, read_at=NOW)
 
 
 MARKET = [

@@ -89,9 +89,7 @@ def test_a_level_says_that_it_is_a_price() -> None:
 
 def test_a_price_seen_after_the_close_stands_beside_it() -> None:
     made = statements_of(make_analysis(), SETTINGS, quote=make_quote(price=101.5), only=["price"])
-    assert made[0].text == (
-        "BTC-USD closed at 100.00 USD; the price seen last is 101.50 USD (2026-03-02 00:06 UTC)."
-    )
+    assert made[0].text == ("BTC-USD closed at 100.00 USD; the price seen last is 101.50 USD (2026-03-02 00:06 UTC).")
 
 
 def test_danger_outweighs_everything_and_says_why() -> None:

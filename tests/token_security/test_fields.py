@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from doubles.security_server import (
@@ -112,7 +113,7 @@ _DEEP = b'{"code": 1, "result": {"%s": {"holders": %s}}}' % (EVM_ADDRESS.encode(
 def test_hostile_answers_end_as_typed_outcomes_of_that_token(http, server, clock, harbour, body):
     server.goplus(Answer(body))
     composite = CompositeSecurity([GoPlus(http=http("GoPlus"), clock=clock)], clock=clock)
-    report = composite.check(harbour)
+    report: Any = composite.check(harbour)
     assert report.verdict == "unknown"
     assert report.check("honeypot").state == "unknown"
 
@@ -124,7 +125,7 @@ def test_a_reader_that_breaks_leaves_its_questions_open_and_the_others_their_ans
     server.honeypot_is(Answer(honeypot_payload()))
     broken = HoneypotIs(http=http("honeypot.is"), clock=clock)
     mocker.patch.object(broken, "read", side_effect=ZeroDivisionError("secret detail"))
-    report = CompositeSecurity([GoPlus(http=http("GoPlus"), clock=clock), broken], clock=clock).check(harbour)
+    report: Any = CompositeSecurity([GoPlus(http=http("GoPlus"), clock=clock), broken], clock=clock).check(harbour)
     assert report.verdict == "unknown"
     assert "cannot be read (ZeroDivisionError)" in report.check("honeypot").detail
     assert report.check("hidden_owner").state == "pass"
@@ -155,7 +156,7 @@ def test_no_message_of_a_source_holds_its_secrets(http, server, clock, settings,
     leak = MalformedResponse(f"GET /x?key={secret} failed", hint="app-key-7731 and Bearer ticket-7731")
     mocker.patch("deeptrader.toolkits.token_security.goplus.read_evm", side_effect=leak)
     server.goplus(goplus_answer(evm_payload()))
-    report = CompositeSecurity([goplus], clock=clock).check(harbour)
+    report: Any = CompositeSecurity([goplus], clock=clock).check(harbour)
     assert "failed" in report.check("honeypot").detail
     assert "7731" not in report.model_dump_json() + str(leak)
 

@@ -35,7 +35,7 @@ def alone(source: GoPlus) -> CompositeSecurity:
     return CompositeSecurity([source], settings=source.settings, clock=source.clock)
 
 
-def keyed(http, clock, settings, secret="hush") -> CompositeSecurity:
+def keyed(http, clock, settings, secret: str | None = "hush") -> CompositeSecurity:
     settings = settings.with_changes(goplus_app_key="app", goplus_app_secret=secret)
     return alone(GoPlus(http=http("GoPlus"), clock=clock, settings=settings))
 

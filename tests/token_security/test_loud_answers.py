@@ -129,9 +129,10 @@ def test_the_words_of_a_source_are_told_with_its_name_and_quoted(checked):
 def test_warnings_of_two_sources_are_both_told(checked, server, settings, clock, harbour):
     server.goplus(goplus_answer(evm_payload(note="One thing")))
     server.honeypot_is(Answer(honeypot_payload(flags=["another"])))
-    detail = build_security(settings, clock=clock).check(harbour).check("source_warnings").detail
-    assert "One thing" in detail
-    assert "another" in detail
+    warnings = build_security(settings, clock=clock).check(harbour).check("source_warnings")
+    assert warnings is not None
+    assert "One thing" in warnings.detail
+    assert "another" in warnings.detail
 
 
 @pytest.mark.parametrize("source", ["goplus", "honeypot.is", "solana", "rugcheck"])

@@ -46,10 +46,16 @@ class _Held:
     """A thread's connection, closed when the thread ends: by itself it would wait for the garbage collector."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._closing = threading.Lock()
+
+    def close(self) -> None:
+        """Close it. One thread at a time: two that close one connection at once crash the process."""
+        with self._closing:
+            _close(self._connection)
 
     def __del__(self) -> None:
-        self.connection.close()
+        self.close()
 
 
 class Journal:
@@ -299,12 +305,11 @@ class Journal:
         with self._lock:
             self._closed = True
             with self._readers_lock:
-                open_ones = [held.connection for held in self._readers]
-            for connection in (*open_ones, *((self._writer,) if self._writer is not None else ())):
-                # The last to close folds the log into the file; a writer elsewhere is not worth waiting for.
-                with suppress(sqlite3.Error):  # closed already
-                    connection.execute("PRAGMA busy_timeout=200")
-                connection.close()
+                readers = list(self._readers)
+            for held in readers:
+                held.close()
+            if self._writer is not None:
+                _close(self._writer)
             self._forget_connections()
             self._closed = True
         _open_journals.discard(self)
@@ -408,6 +413,16 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """Close a connection, which may be closed already.
+
+    The last one to close folds the log into the file; a writer elsewhere is not worth waiting for.
+    """
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout=200")
+    connection.close()
 
 
 def _writable(path: Path) -> bool:

@@ -111,8 +111,12 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
         ),
         "atr_14": FigureSpec("price", _ATR, 31, "ATR(14)", "price", ("atr", "average true range")),
         "adx_14": FigureSpec("index", _ADX, 45, "ADX(14)", "index", ("adx", "trend strength")),
-        "ema_20": FigureSpec("price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma", "20 day moving average")),
-        "ema_50": FigureSpec("price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma", "50 day moving average")),
+        "ema_20": FigureSpec(
+            "price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma", "20 day moving average")
+        ),
+        "ema_50": FigureSpec(
+            "price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma", "50 day moving average")
+        ),
         "ema_200": FigureSpec(
             "price", _EMA.format(200), 231, "EMA(200)", "price", bars=MINIMUM_BARS_EMA_200
         ),

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, StoreReadOnly
@@ -28,7 +28,7 @@ from ...core.token import Token, normalize_symbol
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
-    from ..khala.records import Recall
+    from .reader import Reading
 
 log = logging.getLogger(__name__)
 
@@ -111,16 +111,8 @@ class Follow:
     share: float
 
 
-class Found(Protocol):
-    """What an ask needs to know of a reading; see `reader.Reading`."""
-
-    question: Any
-    recalls: tuple[Recall, ...]
-    covered: bool
-
-
 def ask_of(
-    reading: Found, *, ask_id: str, at: datetime, source: AskSource, session: str = "", seconds: float | None = None
+    reading: Reading, *, ask_id: str, at: datetime, source: AskSource, session: str = "", seconds: float | None = None
 ) -> Ask:
     """The ask behind a reading: its tokens and topic, and whether memory knows what is asked."""
     recalls, topic = reading.recalls, reading.question.topic

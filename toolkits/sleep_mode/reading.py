@@ -247,7 +247,7 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     topic, said = question.topic or "", set(words)
     usual, first = _SCREENED.get(topic, (None, "highest"))
     figure = question.figure if question.figure in RANKED else usual
-    order = next((_ORDERS[word] for word in words if word in _ORDERS), None)
+    order: Order | None = next((_ORDERS[word] for word in words if word in _ORDERS), None)
     if topic in ("entry", "exit") and question.figure is None:
         order = None  # the best buy is not the highest of anything
     if figure is None:

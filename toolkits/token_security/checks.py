@@ -106,7 +106,7 @@ def _worst(answers: list[SecurityCheck]) -> SecurityCheck:
     elif state == "fail" and chosen.id.startswith("source_"):
         detail = clipped("; ".join(check.detail for check in same))  # each source warns of something else
     source = ", ".join(dict.fromkeys(check.source for check in same))
-    return SecurityCheck(**dict(chosen) | {"source": source, "detail": detail})
+    return chosen.model_copy(update={"source": source, "detail": detail})
 
 
 def _share(check: SecurityCheck) -> float:
