@@ -403,6 +403,8 @@ class Reader:
 
     def _suggestions(self, reading: Reading) -> tuple[str, ...]:
         """Three questions that memory can answer now, about the tokens named or the first ones it knows."""
+        if any(recall.analysis is not None and not recall.servable for recall in reading.recalls):
+            return ("Refresh it first: deeptrader sleep --once",)
         known = [recall.symbol for recall in reading.recalls if recall.servable]
         if not known:
             known = [token.symbol for token in self.khala.symbols()[:1]]
