@@ -283,7 +283,7 @@ class Guard(BaseGuardrail):
         if run.problem:
             notes["problem"] = run.problem
         # What the page may show as green: every number was in memory, and all of it fresh.
-        fresh = run.reading is not None and run.reading.covered
+        fresh = run.reading is not None and run.reading.covered and not run.reading.question.not_held
         notes["from_memory"] = fresh and run.pushed and not notes.get("not_in_memory")
         ours["answer"] = {key: value for key, value in notes.items() if value not in ("", [])}
         if run.brief is not None and run.brief.text:

@@ -38,6 +38,9 @@ Did = Literal["injected", "served", "refused", "nothing_known", "unavailable"]
 """What memory did in a run: lines were written, code answered, a delegation was sent back, there was nothing to write,
 or memory could not be read."""
 TAG = "khala_memory"
+POINTER = "Answer the question with this line, in a sentence of your own first: "
+"""What stands before the line that answers the question. A model of 1.5 billion parameters that was shown the line, and
+not pointed to it, answered that it did not know, or named the token that the question named first."""
 SPOKEN_OF = 5
 """How many tokens of the last question a session keeps in mind."""
 _BLOCK = re.compile(rf"\s*<{TAG}\b.*?(?:</{TAG}>|\Z)\s*", re.DOTALL | re.IGNORECASE)
@@ -112,7 +115,9 @@ class Push(BaseGuardrail):
         except DeepTraderError as error:
             log.warning("A run starts without memory: %s", error)
             did, notes["problem"] = "unavailable", str(error)
-        run_input.input_content = put(run.asked, as_block(run.brief.text) if run.brief is not None else "")
+        run_input.input_content = put(
+            run.asked, as_block(run.brief.text, run.brief.lead) if run.brief is not None else ""
+        )
         if run.reading is not None and run.pushed:
             did = "injected"
             notes["pushed"] = {"tokens": list(run.reading.symbols), "topic": run.reading.topic.name}
@@ -177,9 +182,16 @@ def _remember(run_context: RunContext, reading: Reading | None) -> None:
 # What a run was asked, as text, and with memory in front of it
 
 
-def as_block(text: str) -> str:
-    """Memory's lines between their marks; empty for none. No foreign name in them can end the block."""
-    return f"<{TAG}>\n{_TAG.sub('', text).strip()}\n</{TAG}>" if text.strip() else ""
+def as_block(text: str, lead: str = "") -> str:
+    """Memory's lines between their marks; empty for none. No foreign name in them can end the block.
+
+    `lead`, the line that answers the question, stands behind the marks: `with_memory` puts it after the question, where
+    a small model still has it in mind.
+    """
+    if not text.strip():
+        return ""
+    pointer = f"\n{POINTER}{_TAG.sub('', lead)}" if lead else ""
+    return f"<{TAG}>\n{_TAG.sub('', text).strip()}\n</{TAG}>{pointer}"
 
 
 def without_memory(text: str) -> str:
@@ -188,9 +200,10 @@ def without_memory(text: str) -> str:
 
 
 def with_memory(text: str, block: str) -> str:
-    """A text with a memory block in front of it, in place of any that is there."""
+    """A text with a memory block in front of it, in place of any that is there, and the leading line behind it."""
     bare = without_memory(text)
-    return f"{block}\n\n{bare}" if block else bare
+    lines, _, lead = block.partition(f"\n{POINTER}")
+    return "\n\n".join(part for part in (lines, bare, f"{POINTER}{lead}" if lead else "") if part)
 
 
 def text_of(content: Any) -> str:

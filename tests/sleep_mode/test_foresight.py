@@ -80,7 +80,7 @@ def test_what_is_asked_often_is_foreseen_with_its_chance(foresight: Foresight, a
     found = foresight.choose(TOKENS)
     assert pairs(found)[0] == ("ETH-USD", "risk")
     assert found[0].chance > 0.9
-    assert found[0].why == "often asked"
+    assert found[0].why == "asked before"
     assert found[0].uses == pytest.approx(-math.log(1 - found[0].chance))
     assert [pair.chance for pair in found] == sorted((pair.chance for pair in found), reverse=True)
 

@@ -157,7 +157,7 @@ def test_the_brief_is_small_dated_and_begins_with_the_topic(reader: Reader) -> N
 
 def test_five_tokens_fit_their_budget_and_the_comparison_stands_first(reader: Reader) -> None:
     brief = reader.brief(reader.read(names=["BTC", "ETH", "SOL", "LINK", "AAPL"], topic="compare"))
-    assert brief.text.startswith("- Lowest RSI(14) of 5 fresh tokens: BTC-USD 25.0")
+    assert brief.text.startswith("- BTC-USD has the lowest RSI(14) of the 5 tokens, 25.0; then")
     assert brief.tokens <= SETTINGS.brief_tokens_most
     for symbol in ("BTC-USD", "ETH-USD", "SOL-USD", "LINK-USD", "AAPL"):
         assert f"{symbol} " in brief.text

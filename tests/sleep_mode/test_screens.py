@@ -66,20 +66,19 @@ def test_conditions_and_order(screen: Screen, symbols: list[str]) -> None:
 
 def test_a_screen_says_how_many_of_how_many_and_who() -> None:
     assert told(Screen("rsi_14", below=30)) == (
-        "2 of 3 fresh tokens are oversold (RSI(14) below 30) (lowest RSI(14) first): AAA-USD 25.0, "
-        "CCC-USD 28.0 (security: danger)."
+        "2 of 3 fresh tokens are oversold (RSI(14) below 30): AAA-USD 25.0, CCC-USD 28.0 (security: danger)."
     )
 
 
 def test_a_ranking_states_the_winner_first() -> None:
     assert told(Screen("return_7", "highest", limit=2)).startswith(
-        "Highest return over 7 bars of 4 fresh tokens: BBB-USD +9.0 %, EEE-USD +3.0 %"
+        "BBB-USD has the highest return over 7 bars of 4 fresh tokens, +9.0 %; then EEE-USD +3.0 %."
     )
 
 
 def test_nobody_belongs_and_the_nearest_is_named() -> None:
     assert told(Screen("rsi_14", "highest", above=70)) == (
-        "None of 3 fresh tokens is overbought (RSI(14) above 70); the nearest is BBB-USD 55.0 (RSI(14))."
+        "None of 3 fresh tokens is overbought (RSI(14) above 70); the nearest is BBB-USD 55.0."
     )
 
 
@@ -93,7 +92,7 @@ def test_a_percentage_is_a_fraction_and_is_told_in_percent() -> None:
 
 def test_named_tokens_are_compared_by_a_few_figures_when_none_was_asked_for() -> None:
     made = comparison_statements(MARKET[:2], SETTINGS, NOW)
-    assert made[0].text == "Lowest RSI(14) of 2 fresh tokens: AAA-USD 25.0, BBB-USD 55.0."
+    assert made[0].text == "AAA-USD has the lowest RSI(14) of the 2 tokens, 25.0; then BBB-USD 55.0."
     assert len(made) == 3
     assert comparison_statements(MARKET[:1], SETTINGS, NOW) == ()
 

@@ -79,7 +79,7 @@ def test_the_trend_is_the_order_of_close_and_averages(fast: float, slow: float, 
 
 def test_a_level_says_that_it_is_a_price() -> None:
     triggers = (
-        Trigger(level=104.5, side="above", meaning="the price at which RSI(14) would be 70"),
+        Trigger(level=104.5, side="above", meaning="RSI(14) at 70"),
         Trigger(level=95.0, side="below", meaning="lower Bollinger band"),
     )
     told = text("levels", triggers=triggers)
@@ -120,7 +120,7 @@ def test_every_topic_names_statements_that_exist_and_every_statement_has_a_topic
 def test_the_topic_comes_first_then_a_warning_then_weight() -> None:
     analysis = make_analysis(security=make_security("danger"))
     ordered = order_for(TOPICS["trend"], statements_of(analysis, SETTINGS))
-    assert [s.id for s in ordered[:3]] == ["trend", "security", "adx"]
+    assert [s.id for s in ordered[:3]] == ["trend", "security", "average_200"]
     rest = [s.weight for s in ordered if s.id not in (*TOPICS["trend"].statements, "security", "absent")]
     assert rest == sorted(rest, reverse=True)
 

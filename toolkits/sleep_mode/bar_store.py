@@ -29,6 +29,8 @@ _MIGRATIONS = (
         PRIMARY KEY (symbol, interval)
     ) WITHOUT ROWID
     """,
+    # Bars kept by 0.1.0 were adjusted for dividends paid later; they are fetched again by today's rule.
+    "DELETE FROM bars",
 )
 
 

@@ -24,13 +24,17 @@ ALWAYS_SHOWN = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """Plain lines for a model. `statements` stand in it; `left_out` counts those that found no room."""
+    """Plain lines for a model. `statements` stand in it; `left_out` counts those that found no room.
+
+    `lead` is the line among them that answers the question; empty where none was read as the answer.
+    """
 
     text: str
     statements: tuple[Statement, ...] = ()
     symbols: tuple[str, ...] = ()
     as_of: datetime | None = None
     left_out: int = 0
+    lead: str = ""
 
     @property
     def tokens(self) -> int:
@@ -45,7 +49,9 @@ def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str 
     second place; then the others, the most telling first.
     """
     made = list(statements)
-    named = next((s.id for s in made if figure and any(f":{figure}@" in fact for fact in s.facts)), None)
+    holding = [s for s in made if figure and any(f":{figure}@" in fact for fact in s.facts)]
+    holding.sort(key=lambda s: f":{figure}@" not in next(iter(s.facts)))  # the one that is about it before others
+    named = holding[0].id if holding else None
     wanted = (*((named,) if named else ()), *(topic.statements if topic else ()))
     places = {identity: place for place, identity in reversed(list(enumerate(wanted)))}
     warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN]

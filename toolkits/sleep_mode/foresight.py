@@ -53,6 +53,8 @@ PRIOR_SHARES: Mapping[str, float] = {
 }
 """How asks divide over topics while nothing is known. A belief too."""
 KEEP = 20_000
+RECENT = 500
+"""Asks looked at to tell what was asked before from what is only usual."""
 NEVER = datetime.fromtimestamp(0, UTC)
 
 _MIGRATIONS = (
@@ -176,8 +178,9 @@ class Foresight:
             suggested: pairs that a model expects.
         """
         rates = self.asks.rates(tokens)
+        asked = {pair for ask in self.asks.recent(RECENT) for pair in ask.pairs}
         expected: dict[tuple[str, str], tuple[float, str]] = {
-            (symbol, topic): (rates[symbol] * share * HOURS, "often asked")
+            (symbol, topic): (rates[symbol] * share * HOURS, "asked before" if (symbol, topic) in asked else "usual")
             for symbol, shares in self.asks.shares(rates, PRIOR_SHARES).items()
             for topic, share in shares.items()
         }

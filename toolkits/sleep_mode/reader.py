@@ -255,12 +255,24 @@ class Reader:
         lines += closing
         simulated = any(r.analysis and r.analysis.provenance.simulated for r in reading.market) and not reading.recalls
         text = "\n".join([*(["SIMULATED DATA."] if simulated and lines else []), *lines])
-        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out)
+        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out, self._lead(reading, taken))
+
+    @staticmethod
+    def _lead(reading: Reading, taken: Sequence[Statement]) -> str:
+        """The line that answers the question: what is not held, the ranking or screen, the first of the topic."""
+        question = reading.question
+        if question.not_held:
+            return _not_held(question)
+        if not reading.covered or not taken or (question.topic is None and question.figure is None):
+            return ""
+        return taken[0].text
 
     def _across(self, reading: Reading) -> list[Statement]:
         """Statements about several tokens: the comparison, the screen, the market."""
         settings, now, question = self.khala.settings, reading.read_at, reading.question
         made: list[Statement] = []
+        if question.not_held and not reading.recalls:
+            return made  # what memory does not hold is not answered with the market instead
         if question.screen is not None:
             pool = reading.recalls if len(reading.recalls) > 1 else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
@@ -297,7 +309,7 @@ class Reader:
                 f"Memory knows no token called {', '.join(clean_label(n, limit=24) for n in reading.unknown[:5])}."
             )
         if reading.question.not_held:
-            lines.append(f"Memory does not hold what was asked ({reading.question.not_held}).")
+            lines.append(_not_held(reading.question))
         if reading.topic.cannot:
             lines.append(reading.topic.cannot)
         if reading.knows_something:
@@ -391,12 +403,18 @@ class Reader:
 
     def _suggestions(self, reading: Reading) -> tuple[str, ...]:
         """Three questions that memory can answer now, about the tokens named or the first ones it knows."""
+        if any(recall.analysis is not None and not recall.servable for recall in reading.recalls):
+            return ("Refresh it first: deeptrader sleep --once",)
         known = [recall.symbol for recall in reading.recalls if recall.servable]
         if not known:
             known = [token.symbol for token in self.khala.symbols()[:1]]
         if not known:
             return ("Run `deeptrader sleep --once` first.",)
         return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
+
+
+def _not_held(question: Question) -> str:
+    return f"Memory does not hold what was asked ({question.not_held})."
 
 
 def describe_source(source: Source) -> str:

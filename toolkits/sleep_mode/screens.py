@@ -139,18 +139,27 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
     screen, figure = result.screen, result.screen.figure
     named = result.rows or ((result.nearest,) if result.nearest else ())
     values = {fact_name(a, figure): value for a in named if (value := a.value(figure)) is not None}
-    told = ", ".join(_told(a, figure, settings) for a in named)
-    fresh = f"{result.considered} fresh token{'s' * (result.considered != 1)}"
-    label, first = figure_label(figure), f"{screen.order} {figure_label(figure)} first"
-    if not screen.conditional:
-        text = f"{screen.order.capitalize()} {label} of {fresh}: {told or 'none'}."
+    label = figure_label(figure)
+    told = [_told(a, figure, settings) for a in named]
+    of = f"{result.considered} fresh token{'s' * (result.considered != 1)}"
+    if screen.symbols:  # those that were named are named again
+        left = [symbol for symbol in screen.symbols if symbol not in result.left_out]
+        of = f"{', '.join(left)}" if not result.rows else f"the {len(left)} tokens"
+    if not named:
+        condition = screen_label(screen, settings, False) if screen.conditional else f"has {label}"
+        text = f"None of {of} {condition}."
+    elif not screen.conditional:
+        first, *others = told
+        symbol, value = first.split(" ", 1)
+        text = f"{symbol} has the {screen.order} {label} of {of}, {value}"
+        text += f"; then {', '.join(others)}." if others else "."
     elif result.rows:
-        more = f", {len(result.rows)} of them shown" * (result.matched > len(result.rows))
-        label = screen_label(screen, settings, result.matched != 1)
-        text = f"{result.matched} of {fresh} {label} ({first}{more}): {told}."
+        more = f" ({len(result.rows)} shown, {screen.order} first)" * (result.matched > len(result.rows))
+        text = (
+            f"{result.matched} of {of} {screen_label(screen, settings, result.matched != 1)}{more}: {', '.join(told)}."
+        )
     else:
-        near = f"; the nearest is {told} ({label})" if told else ""
-        text = f"None of {fresh} {screen_label(screen, settings, False)}{near}."
+        text = f"None of {of} {screen_label(screen, settings, False)}; the nearest is {told[0]}."
     return Statement("screen", "", text, values, "neutral", 1.0, result.as_of)
 
 

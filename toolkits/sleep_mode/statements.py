@@ -247,6 +247,20 @@ def _trend(v: View) -> Said | None:
     return Said(text, names, "bullish" if trend == "up" else "bearish", 0.6)
 
 
+@statement("average_200")
+def _average_200(v: View) -> Said | None:
+    distance = v.value("distance_ema_200")
+    if distance is None:
+        return None
+    side = "above" if distance > 0 else "below"
+    average = "its 200-day average" if v.analysis.interval == "1d" else "its average of 200 hours"
+    text = (
+        f"{v.symbol} is trading {side} {average}: the close {price_text(v.close)} is {percent_text(abs(distance))} "
+        f"{side} EMA(200) {v.text('ema_200')}."
+    )
+    return Said(text, ("distance_ema_200", "ema_200"), "bullish" if distance > 0 else "bearish", 0.25)
+
+
 @statement("adx")
 def _adx(v: View) -> Said | None:
     adx = v.value("adx_14")
@@ -280,11 +294,11 @@ def _returns(v: View) -> Said | None:
         return None
     daily = "day" if v.analysis.token.kind == "crypto" else "trading day"
     unit = daily if v.analysis.interval == "1d" else "hour"
-    spans = {"return_1": f"the last {unit}", "return_7": f"7 {unit}s", "return_30": f"30 {unit}s"}
+    spans = {f"return_{n}": f"the last {f'{n} {unit}s' if n > 1 else unit}" for n in (1, 7, 30)}
     parts = [f"{v.text(name)} ({_direction(v.value(name))}) over {spans[name]}" for name in names]
     week = v.value("return_7") or 0.0
     leaning: Leaning = "bullish" if week > 0 else "bearish" if week < 0 else "neutral"
-    return Said(f"{v.symbol} moved {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
+    return Said(f"Change of {v.symbol}: {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
 
 
 def _direction(change: float | None) -> str:
@@ -364,12 +378,12 @@ def _signal(v: View) -> Said:
             f"The mean reversion rule says hold for {v.symbol}: it buys at RSI(14) below {low} with the close at or "
             f"below the lower band, and sells at RSI(14) above {high} with the close at or above the upper band."
         )
-        return Said(text, ("rsi_14",), "neutral", 0.5)
+        return Said(text, ("bb_percent_b_20_2", "rsi_14"), "neutral", 0.5)
     below = signal.action == "buy"
     side = f"RSI(14) {v.text('rsi_14')} is {'below' if below else 'above'} {low if below else high}"
     band = f"the close is at or {'below the lower' if below else 'above the upper'} band"
     text = f"The mean reversion rule says {signal.action} for {v.symbol}: {side} and {band}."
-    return Said(text, ("rsi_14",), "bullish" if below else "bearish", 0.95)
+    return Said(text, ("bb_percent_b_20_2", "rsi_14"), "bullish" if below else "bearish", 0.95)
 
 
 @statement("security")
@@ -401,7 +415,9 @@ def _levels(v: View) -> Said | None:
 
 def level_text(meaning: str) -> str:
     """What a price level is, so that no reader takes it for the figure it belongs to."""
-    return meaning if meaning.startswith("the ") else f"the {meaning}"
+    if meaning.startswith("RSI(14) at "):
+        return f"the price at which RSI(14) would be {meaning.removeprefix('RSI(14) at ')}"
+    return f"the {meaning}" if "band" in meaning else meaning.replace("EMA 200", "EMA(200)")
 
 
 @statement("stop")

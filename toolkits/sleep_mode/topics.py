@@ -59,7 +59,7 @@ _ALL = (
         "trend",
         "the trend",
         ("trend", "trending", "uptrend", "downtrend", "moving average", "golden cross", "death cross"),
-        ("trend", "adx", "macd", "returns"),
+        ("trend", "average_200", "adx", "macd", "returns"),
     ),
     Topic("momentum", "momentum: RSI, MACD, ADX", ("momentum", "strength"), ("rsi", "macd", "adx", "returns")),
     Topic(
@@ -107,7 +107,6 @@ _ALL = (
         ),
         ("change", "returns", "rsi_change", "rsi", "trend"),
         "either",
-        "Memory compares with the bar before; news and reasons for a move are not in it.",
     ),
     Topic(
         "range",
