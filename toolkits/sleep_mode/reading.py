@@ -199,7 +199,9 @@ def _home(figure: str) -> str:
         "volatility": "volatility",
         "volume": "volume",
     }
-    return homes.get(figure.split("_", 1)[0], "range" if "52w" in figure else "change")
+    if figure.startswith("distance"):
+        return "range" if "52w" in figure else "trend"
+    return homes.get(figure.split("_", 1)[0], "change")
 
 
 def _mentions(lowered: str, word: str) -> bool:
@@ -208,7 +210,7 @@ def _mentions(lowered: str, word: str) -> bool:
 
 @cache
 def _whole(word: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}(?!\w)")
+    return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}s?(?!\w)")
 
 
 def _names_market_alone(words: Sequence[str]) -> bool:
@@ -248,6 +250,8 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     usual, first = _SCREENED.get(topic, (None, "highest"))
     figure = question.figure if question.figure in RANKED else usual
     order: Order | None = next((_ORDERS[word] for word in words if word in _ORDERS), None)
+    if topic == "safety" and len(question.tokens) > 1:
+        return None  # their verdicts stand in what is said of each
     if topic in ("entry", "exit") and question.figure is None:
         order = None  # the best buy is not the highest of anything
     if figure is None:
