@@ -28,8 +28,11 @@ from ...core.token import Token
 
 TEXT_LIMIT = 20_000
 """Characters of a text that are looked at: a question is short, and a pasted book should not stall a read."""
-CONTEXT = frozenset({"coin", "coins", "token", "tokens", "stock", "stocks", "share", "shares", "crypto", "protocol"})
+CONTEXT = frozenset({"coin", "token", "stock", "share", "shares", "crypto", "protocol"})
 """Words that make a token out of an everyday word before them: "link token"."""
+JOINING = frozenset({"or", "and", "vs", "versus", "than", "of"})
+PRONOUNS = frozenset({"it", "me", "you", "he", "she", "we", "they", "them", "this", "that", "one", "all", "any"})
+ARTICLES = frozenset({"a", "an", "the", "any", "which", "what", "this", "that", "each", "every"})
 
 TYPO_LIKENESS = 0.86
 """difflib's ratio from which on a word of five letters or more counts as a name mistyped ("aple", "bitcon")."""
@@ -109,7 +112,9 @@ class Lexicon:
                 if token is not None:
                     everyday = all(word.text.isalpha() and word.lower in vocabulary for word in run)
                     short = length == 1 and len(run[0].text) <= 2 and token.symbol not in self._held
-                    unsure = (everyday or short) and not self._has_context(words, at + length - 1)
+                    common = all(word.text.islower() and is_common_word(word.lower) for word in run)
+                    common = common and not self._joined(words, at, length)
+                    unsure = (everyday or short or common) and not self._has_context(words, at + length - 1)
                     (doubtful if unsure else clear).setdefault(token.symbol, token)
                     at += length
                     break
@@ -126,13 +131,14 @@ class Lexicon:
         return (token,) if token is not None else ()
 
     def _by_name(self, words: list[_Word], at: int, length: int, vocabulary: Collection[str]) -> Token | None:
-        """A token in memory by a name that is also a word ("apple"), unless a word that makes another thing of it
-        follows ("apple juice")."""
+        """A token in memory by a name that is also a word ("apple"), unless a word beside it makes another thing of it
+        ("apple juice", "natural gas")."""
         entry = self._entries.get(" ".join(word.lower for word in words[at : at + length]))
         if entry is None or entry.rule != "name" or entry.token.symbol not in self._held:
             return None
-        follower = words[at + length].lower if at + length < len(words) else ""
-        return entry.token if not follower or follower in vocabulary or not follower.isalpha() else None
+        beside = [words[place].lower for place in (at - 1, at + length) if 0 <= place < len(words)]
+        known = all(word in vocabulary or not word.isalpha() or self.one(word) for word in beside)
+        return entry.token if known else None
 
     def _guess(self, words: list[_Word], vocabulary: Collection[str]) -> Token | None:
         """The token that the only word nobody knows may name, or else the only word that names one at all."""
@@ -144,12 +150,21 @@ class Lexicon:
                 return token
             near = get_close_matches(word, self._entries, n=1, cutoff=TYPO_LIKENESS) if word.isalpha() else []
             return self._entries[near[0]].token if near and len(word) >= 4 else None
-        named = {t.symbol: t for w in plain if (t := self.one(w)) is not None} if not strange else {}
+        whole = [w for w in plain if w not in PRONOUNS and (len(w) > 1 or len(plain) < 3)]
+        named = {t.symbol: t for w in whole if (t := self.one(w)) is not None} if not strange else {}
         return next(iter(named.values())) if len(named) == 1 else None
 
     @staticmethod
     def _has_context(words: list[_Word], at: int) -> bool:
-        return at + 1 < len(words) and words[at + 1].lower in CONTEXT
+        """True before "token" or "stock", in the singular: "ALL tokens" and "IT stocks" are of no one token."""
+        beside = words[at + 1].lower if at + 1 < len(words) else ""
+        return beside in CONTEXT and words[at].lower not in ARTICLES
+
+    @staticmethod
+    def _joined(words: list[_Word], at: int, length: int) -> bool:
+        """True beside a word that puts two names side by side: "sol or btc"."""
+        beside = (words[place].lower for place in (at - 1, at + length) if 0 <= place < len(words))
+        return any(word in JOINING for word in beside)
 
     def one(self, name: str) -> Token | None:
         """The token that a whole name stands for, in any case: symbol, ticker, name or alias."""
@@ -198,8 +213,7 @@ class Lexicon:
             return None
         if tagged or entry.rule == "any":
             return entry.token
-        follower = words[at + length].lower if at + length < len(words) else ""
-        if follower in CONTEXT:
+        if self._has_context(words, at + length - 1):
             return entry.token
         if shouting:
             return None
