@@ -126,7 +126,7 @@ def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed(
     assert column(chart.frame, "close").tolist() == pytest.approx([0.5, 2.0, 3.0])
     assert column(chart.frame, "high").tolist() == pytest.approx([0.75, 2.5, 3.5])
     assert chart.forming is not None
-    assert chart.forming["close"] == 4.0
+    assert chart.forming.to_dict()["close"] == 4.0
 
 
 def test_a_split_later_than_the_moment_is_not_known():

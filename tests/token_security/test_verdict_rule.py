@@ -125,7 +125,7 @@ def judged_of(profile: Profile, drawn: Mapping[str, tuple[CheckState, float]]):
     return judge(checks, profile, at=AT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_evidence_that_is_lost_never_moves_a_verdict_towards_safe(data):
     profile = data.draw(st.sampled_from(get_args(Profile)))
@@ -143,7 +143,7 @@ def test_evidence_that_is_lost_never_moves_a_verdict_towards_safe(data):
         assert after.score <= before.score
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_further_opinion_never_moves_a_verdict_towards_safe_unless_it_answers_what_nobody_answered(data):
     profile = data.draw(st.sampled_from(["evm", "solana"]))
