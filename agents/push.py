@@ -41,6 +41,7 @@ TAG = "khala_memory"
 POINTER = "Answer the question with this line, in a sentence of your own first: "
 """What stands before the line that answers the question. A model of 1.5 billion parameters that was shown the line, and
 not pointed to it, answered that it did not know, or named the token that the question named first."""
+_POINTED = re.compile(rf"\s*{re.escape(POINTER)}[^\n]*")
 SPOKEN_OF = 5
 """How many tokens of the last question a session keeps in mind."""
 _BLOCK = re.compile(rf"\s*<{TAG}\b.*?(?:</{TAG}>|\Z)\s*", re.DOTALL | re.IGNORECASE)
@@ -195,8 +196,13 @@ def as_block(text: str, lead: str = "") -> str:
 
 
 def without_memory(text: str) -> str:
-    """A text without any memory block. Only this module writes such blocks: one that came along is not believed."""
-    return _BLOCK.sub("\n\n", text).strip() if TAG in text.lower() else text.strip()
+    """A text without any memory block and without the line that points into it.
+
+    Only this module writes such blocks: one that came along is not believed.
+    """
+    if TAG in text.lower():
+        text = _BLOCK.sub("\n\n", text)
+    return _POINTED.sub("", text).strip()
 
 
 def with_memory(text: str, block: str) -> str:
