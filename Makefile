@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
 
-.PHONY: demo demo-simulated test check lint browser screenshots benchmark clean
+.PHONY: demo demo-simulated test lint browser screenshots clean
 
 demo: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT)

@@ -84,7 +84,7 @@ def measure(tokens: int, repeat: int) -> dict[str, Any]:
 
 
 def measure_gate(khala: Any, symbol: str, repeat: int) -> dict[str, Any]:
-    """From the leader's delegation to the member's first request, in each gate mode."""
+    """From the leader's delegation to the member's first request, in each gate mode: processor time of all threads."""
     from agno.agent import Agent
     from agno.team import Team
     from doubles.scripted_model import ScriptedModel, call  # pyright: ignore[reportMissingImports]
@@ -97,11 +97,11 @@ def measure_gate(khala: Any, symbol: str, repeat: int) -> dict[str, Any]:
         taken: list[float] = []
 
         def delegate(_messages: list[Any], marks: list[float] = marks) -> Any:
-            marks.append(time.thread_time())
+            marks.append(time.process_time())
             return call("delegate_task_to_member", member_id="m", task=f"How is {symbol} doing?")
 
         def arrive(_messages: list[Any], marks: list[float] = marks, taken: list[float] = taken) -> str:
-            taken.append(time.thread_time() - marks[-1])
+            taken.append(time.process_time() - marks[-1])
             return "ok"
 
         for _ in range(repeat + 5):
