@@ -1,0 +1,153 @@
+"""A sleeping model chooses among true statements: what it returns is held to a form, counted, and written by code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_settings
+from doubles.scripted_model import ScriptedModel
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.core.errors import MalformedResponse
+from deeptrader.core.prices import PriceList
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.sleep_mode.budgets import Budget
+from deeptrader.toolkits.sleep_mode.context import CycleContext
+from deeptrader.toolkits.sleep_mode.foresight import Foreseen
+from deeptrader.toolkits.sleep_mode.judgements import MOST_FAILURES, Judges, judge, suggestions
+from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.scenarios import standing, write_scenarios
+from deeptrader.toolkits.sleep_mode.statements import statements_of
+
+SETTINGS = make_settings()
+PAIR = Foreseen("BTC-USD", "entry", "asked before", 0.5)
+STATEMENTS = statements_of(make_analysis(rsi=25.0), SETTINGS)
+
+
+@pytest.fixture
+def khala(tmp_path: Path) -> Iterator[Khala]:
+    with Khala.open(tmp_path / "memory", clock=ManualClock(NOW), settings=SETTINGS) as opened:
+        opened.publish(opened.store([make_analysis("BTC-USD", rsi=25.0), make_analysis("ETH-USD", rsi=75.0)]))
+        yield opened
+
+
+@pytest.fixture
+def context(khala: Khala) -> CycleContext:
+    clock = ManualClock(NOW)
+    return CycleContext(
+        now=NOW,
+        settings=SETTINGS,
+        clock=clock,
+        wall=clock,
+        market=SimulatedMarket(2, clock=clock),
+        khala=khala,
+        security=None,
+        budget=Budget(),
+    )
+
+
+def reply(**fields: object) -> str:
+    return json.dumps({"leaning": "bullish", "statements_for": [1], "statements_against": [2], "missing": []} | fields)
+
+
+def test_the_text_is_written_by_code_in_the_words_of_the_statements() -> None:
+    made = judge(STATEMENTS, reply(missing=["news"]), symbol="BTC-USD", topic="entry", model="m")
+    first, second = STATEMENTS[:2]
+    assert made.text == (
+        f"m reads BTC-USD as bullish (is it a buy).\nFor it: {first.text}\nAgainst it: {second.text}\nIt misses: news."
+    )
+    assert (made.for_ids, made.against_ids) == ((first.id,), (second.id,))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I think it is a buy, RSI is 99.",
+        "",
+        "{}",
+        reply(leaning="to the moon"),
+        reply(statements_for=[0]),
+        reply(statements_for=[99]),
+        reply(statements_for=[1], statements_against=[1]),
+        reply(statements_for=[]),
+        reply(missing=["a crystal ball"]),
+        reply(report="RSI is 99"),
+        reply(statements_for="1"),
+    ],
+)
+def test_what_fits_no_form_is_refused(said: str) -> None:
+    with pytest.raises(MalformedResponse):
+        judge(STATEMENTS, said, symbol="BTC-USD", topic="entry", model="m")
+
+
+def test_json_in_a_fence_is_read() -> None:
+    made = judge(STATEMENTS, f"Here:\n```json\n{reply()}\n```", symbol="BTC-USD", topic="entry", model="m")
+    assert made.leaning == "bullish"
+
+
+def judges(khala: Khala, model: ScriptedModel) -> Judges:
+    return Judges(model, Reader(khala), prices=PriceList())
+
+
+def test_a_judgement_becomes_a_dated_document_that_rests_on_its_analysis(khala: Khala, context: CycleContext) -> None:
+    model = ScriptedModel([reply()])
+    assert judges(khala, model).prepare(context, PAIR)
+    [(document, freshness, _)] = khala.documents("judgement")
+    analysis = khala.latest("BTC-USD").analysis
+    assert analysis is not None
+    assert (document.rests_on, freshness.value) == ((analysis.analysis_id,), "fresh")
+    assert document.fields["leaning"] == "bullish"
+    assert context.made == {"judgements": 1}
+    assert "1. " in model.requests[0].user
+    assert STATEMENTS[0].text in model.requests[0].user
+
+
+def test_what_stands_is_not_judged_again(khala: Khala, context: CycleContext) -> None:
+    model = ScriptedModel([reply()])
+    one = judges(khala, model)
+    assert one.prepare(context, PAIR)
+    assert one.prepare(context, PAIR)
+    assert len(model.requests) == 1
+
+
+def test_after_three_bad_replies_in_a_row_a_cycle_leaves_the_model_alone(khala: Khala, context: CycleContext) -> None:
+    model = ScriptedModel(["no", "no", "no", reply()])
+    one = judges(khala, model)
+    for _ in range(MOST_FAILURES):
+        with pytest.raises(MalformedResponse):
+            one.prepare(context, PAIR)
+    assert not one.prepare(context, PAIR)
+    assert len(model.requests) == MOST_FAILURES
+    assert context.made == {"judgements_refused": MOST_FAILURES}
+
+
+def test_nothing_stale_or_unknown_is_judged(khala: Khala, context: CycleContext) -> None:
+    model = ScriptedModel([])
+    assert not judges(khala, model).prepare(context, Foreseen("NOPE-USD", "entry", "usual", 0.5))
+    assert model.requests == []
+
+
+def test_suggestions_come_from_the_closed_lists_alone(khala: Khala, context: CycleContext) -> None:
+    pairs = [{"token": "BTC-USD", "topic": "risk"}, {"token": "EVIL", "topic": "risk"}, {"token": "BTC-USD", "topic": "x"}]
+    model = ScriptedModel([json.dumps({"pairs": pairs}), "no idea"])
+    suggest = suggestions(model, Reader(khala))
+    assert suggest(context) == (("BTC-USD", "risk"),)
+    with pytest.raises(MalformedResponse):
+        suggest(context)
+
+
+def test_scenarios_are_worked_through_once_and_name_for_and_against(khala: Khala, context: CycleContext) -> None:
+    assert write_scenarios(context) == len(standing(SETTINGS))
+    assert write_scenarios(context) == 0
+    by_key = {document.key: document for document, _, _ in khala.documents("scenario")}
+    oversold = by_key["oversold"].text
+    assert "1 of 2 fresh tokens is oversold (RSI(14) below 30): BTC-USD 25.0." in oversold
+    assert "Bullish: " in oversold
+    assert "Bearish: " in oversold
+    assert "Considered: BTC-USD, ETH-USD." in oversold
+    assert "Out of date when" in oversold
+    assert by_key["oversold"].symbols == ("BTC-USD",)
