@@ -90,7 +90,7 @@ def test_memory_is_pushed_in_each_request_anew(khala, clock, client_of, stream):
         request = office.leader.requests[-1]
         assert request.tools == ()
         assert "BTC-USD" in request.user
-        assert request.user.endswith(question)
+        assert f"</khala_memory>\n\n{question}" in request.user
         assert run["metadata"]["deeptrader"]["answer"] == {"by": "model", "from_memory": True}
         assert len(office.heard) == turn
         assert ("TeamRunContent" in sent) is stream

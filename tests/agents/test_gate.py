@@ -89,7 +89,7 @@ def test_the_member_reads_memory_though_the_leader_forgot_the_tool(khala, mode, 
     assert output.status == RunStatus.completed
     read = member_model(team).requests[0].user
     assert read.startswith("<khala_memory>")
-    assert read.endswith("How is bitcoin doing?")
+    assert "</khala_memory>\n\nHow is bitcoin doing?" in read
     assert read.count("<khala_memory>") == 1
     assert LINE in read
     assert "ETH-USD" not in read

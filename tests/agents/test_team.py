@@ -74,7 +74,7 @@ def test_only_what_is_stale_is_delegated_and_worked_out(parts, way):
 
     assert output.content == "All three."
     read = analyst.model.requests[0]
-    assert read.user.endswith("How is SOL-USD now?")
+    assert "</khala_memory>\n\nHow is SOL-USD now?" in read.user
     assert read.user.count("<khala_memory>") == 1
     assert "SOL-USD" in read.user
     assert "BTC-USD" not in read.user
