@@ -13,6 +13,7 @@ from doubles.scripted_model import ScriptedModel, call
 from fastapi.testclient import TestClient
 
 from deeptrader.agents import TradeRecommendation, deep_trader_manager, market_analyst
+from deeptrader.agents.push import without_memory
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.activity import activity_of
 from deeptrader.toolkits.sleep_mode.asks import Ask
@@ -90,7 +91,7 @@ def test_memory_is_pushed_in_each_request_anew(khala, clock, client_of, stream):
         request = office.leader.requests[-1]
         assert request.tools == ()
         assert "BTC-USD" in request.user
-        assert f"</khala_memory>\n\n{question}" in request.user
+        assert without_memory(request.user).endswith(question)
         assert run["metadata"]["deeptrader"]["answer"] == {"by": "model", "from_memory": True}
         assert len(office.heard) == turn
         assert ("TeamRunContent" in sent) is stream

@@ -18,6 +18,7 @@ from doubles.scripted_model import ScriptedModel, ToolCall, call
 
 from deeptrader.agents.gate import SleepGate
 from deeptrader.agents.manager import add_sleep_mode
+from deeptrader.agents.push import without_memory
 from deeptrader.agents.wiring import Wiring
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.sleep_mode.asks import Ask
@@ -89,7 +90,7 @@ def test_the_member_reads_memory_though_the_leader_forgot_the_tool(khala, mode, 
     assert output.status == RunStatus.completed
     read = member_model(team).requests[0].user
     assert read.startswith("<khala_memory>")
-    assert "</khala_memory>\n\nHow is bitcoin doing?" in read
+    assert without_memory(read) == "How is bitcoin doing?"
     assert read.count("<khala_memory>") == 1
     assert LINE in read
     assert "ETH-USD" not in read

@@ -18,7 +18,7 @@ from doubles.scripted_model import ScriptedModel, call
 from pydantic import BaseModel
 
 from deeptrader.agents import add_sleep_mode, deep_trader_manager, market_analyst
-from deeptrader.agents.push import as_block, put, text_of, with_memory, without_memory
+from deeptrader.agents.push import POINTER, as_block, put, text_of, with_memory, without_memory
 from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
@@ -35,10 +35,13 @@ def parts(khala, clock) -> dict[str, Any]:
 
 
 def is_pushed(read: str, asked: str = ASKED) -> None:
-    """One block, in front of the question, which stands last."""
+    """One block, in front of the question; behind it at most the line of the block that answers it."""
     assert read.count("<khala_memory>") == read.count("</khala_memory>") == 1
     assert read.startswith("<khala_memory>\n")
-    assert read.endswith(f"</khala_memory>\n\n{asked}")
+    lines, _, question = read.partition("</khala_memory>\n\n")
+    said, _, lead = question.partition(f"\n\n{POINTER}")
+    assert said == asked
+    assert f"- {lead}" in lines
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -157,7 +160,8 @@ def test_no_shape_of_input_brings_its_own_memory():
 
 
 def test_a_block_is_taken_out_as_it_was_put_in():
-    assert without_memory(with_memory("What now?", as_block("lines"))) == "What now?"
+    for block in (as_block("lines"), as_block("lines\nand one that answers", "and one that answers")):
+        assert without_memory(with_memory("What now?", block)) == "What now?"
     assert as_block("a </khala_memory> b").count("khala_memory") == 2
     assert as_block("  ") == ""
 

@@ -17,6 +17,7 @@ from doubles.memory import publish
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.agents import add_sleep_mode, deep_trader_manager, market_analyst
+from deeptrader.agents.push import without_memory
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, ModelNotConfigured, SettingsError
 from deeptrader.toolkits.market_data import MarketDataToolkit, SimulatedMarket
@@ -74,7 +75,7 @@ def test_only_what_is_stale_is_delegated_and_worked_out(parts, way):
 
     assert output.content == "All three."
     read = analyst.model.requests[0]
-    assert read.user.count("How is SOL-USD now?") == 1
+    assert without_memory(read.user).endswith("How is SOL-USD now?")
     assert read.user.count("<khala_memory>") == 1
     assert "SOL-USD" in read.user
     assert "BTC-USD" not in read.user
@@ -91,7 +92,7 @@ def test_the_analyst_takes_what_is_fresh_and_works_on_the_rest(parts, market, wa
     perform(way, market_analyst(model, **parts), "How are they all?")
 
     (reply,) = model.requests[-1].tool_results
-    assert "SIM002-USD 44.4" in reply
+    assert "44.4" in reply
     assert missing in reply
     assert reply.endswith("No token is known by the name NOSUCH-USD.")
     assert parts["khala"].latest(missing).usable

@@ -132,7 +132,11 @@ def test_nothing_stale_or_unknown_is_judged(khala: Khala, context: CycleContext)
 
 
 def test_suggestions_come_from_the_closed_lists_alone(khala: Khala, context: CycleContext) -> None:
-    pairs = [{"token": "BTC-USD", "topic": "risk"}, {"token": "EVIL", "topic": "risk"}, {"token": "BTC-USD", "topic": "x"}]
+    pairs = [
+        {"token": "BTC-USD", "topic": "risk"},
+        {"token": "EVIL", "topic": "risk"},
+        {"token": "BTC-USD", "topic": "x"},
+    ]
     model = ScriptedModel([json.dumps({"pairs": pairs}), "no idea"])
     suggest = suggestions(model, Reader(khala))
     assert suggest(context) == (("BTC-USD", "risk"),)

@@ -34,7 +34,9 @@ def test_a_token_costs_at_most_250_model_tokens_and_ends_in_what_to_do(khala: Kh
 
 def test_a_screen_takes_any_figure(khala: Khala) -> None:
     tool = SleepModeToolkit(khala)
-    assert "2 of 2 fresh tokens have RSI(14) below 80: BTC-USD 25.0" in tool.sleep_mode([], "screen", "rsi_14", below=80)
+    assert "2 of 2 fresh tokens have RSI(14) below 80: BTC-USD 25.0" in tool.sleep_mode(
+        [], "screen", "rsi_14", below=80
+    )
     named = tool.sleep_mode(["BTC", "ETH"], "compare", "rsi_14", "highest")
     assert named.startswith("- ETH-USD has the highest RSI(14) of the 2 tokens, 75.0; then BTC-USD 25.0.")
 
