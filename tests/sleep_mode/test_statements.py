@@ -56,9 +56,9 @@ def test_an_absent_figure_makes_no_statement_and_is_named_as_absent() -> None:
 
 def test_the_bands_say_on_which_side_the_close_lies_and_how_far() -> None:
     below = text("bands", price=90.0, figures={"bb_lower_20_2": 100.0, "bb_upper_20_2": 120.0})
-    assert below == "The close of BTC-USD is 10.0 % below the lower Bollinger band 100.00."
+    assert below == "The close of BTC-USD is 10.0 % below the lower Bollinger band 100.00 (upper band 120.00)."
     above = text("bands", price=126.0, figures={"bb_lower_20_2": 100.0, "bb_upper_20_2": 120.0})
-    assert above == "The close of BTC-USD is 5.0 % above the upper Bollinger band 120.00."
+    assert above == "The close of BTC-USD is 5.0 % above the upper Bollinger band 120.00 (lower band 100.00)."
     between = text("bands", price=110.0, figures={"bb_lower_20_2": 100.0, "bb_upper_20_2": 120.0})
     assert between == (
         "BTC-USD closed between its Bollinger bands: above the lower band 100.00 and below the upper band 120.00."

@@ -223,10 +223,12 @@ def _bands(v: View) -> Said | None:
     names = ("bb_lower_20_2", "bb_upper_20_2", "bb_percent_b_20_2")
     low, high = v.text("bb_lower_20_2"), v.text("bb_upper_20_2")
     if v.close < lower:
-        text = f"The close of {v.symbol} is {percent_text(1 - v.close / lower)} below the lower Bollinger band {low}."
+        away = f"{percent_text(1 - v.close / lower)} below the lower Bollinger band {low} (upper band {high})"
+        text = f"The close of {v.symbol} is {away}."
         return Said(text, names, "bullish", 0.8)
     if v.close > upper:
-        text = f"The close of {v.symbol} is {percent_text(v.close / upper - 1)} above the upper Bollinger band {high}."
+        away = f"{percent_text(v.close / upper - 1)} above the upper Bollinger band {high} (lower band {low})"
+        text = f"The close of {v.symbol} is {away}."
         return Said(text, names, "bearish", 0.8)
     text = f"{v.symbol} closed between its Bollinger bands: above the lower band {low} and below the upper band {high}."
     return Said(text, names, "neutral", 0.4)
@@ -432,7 +434,7 @@ def _stop(v: View) -> Said | None:
         f"{price_text(stop)} USD, {percent_text(STOP_ATRS * atr / v.close)} away; the limit is {limit} % of capital in "
         "one position."
     )
-    return Said(text, ("atr_14",), "neutral", 0.3, {"stop": stop})
+    return Said(text, (), "neutral", 0.3, {"stop": stop, "atr_14": atr})
 
 
 @statement("change")
