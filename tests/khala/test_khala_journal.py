@@ -6,7 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -263,31 +265,51 @@ def test_an_impossible_data_directory_is_one_clear_error(tmp_path: Path, blocked
     assert "DEEPTRADER_DATA_DIR" in caught.value.hint
 
 
-def test_a_directory_without_write_permission_is_read_and_writing_is_one_clear_error(tmp_path: Path) -> None:
-    place = tmp_path / "data"
+AS_NOBODY = (
+    "import os, sys\n"
+    "from deeptrader.core.errors import StoreUnavailable\n"
+    "from deeptrader.toolkits.khala import Khala\n"
+    "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
+)
+"""To be loaded before the user changes: the interpreter's own files may be root's alone."""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_a_directory_without_write_permission_is_read_and_writing_is_one_clear_error(open_folder: Path) -> None:
+    place = open_folder / "data"
     with Khala.open(place) as khala:
         khala.remember("first")
-    script = (
-        "import os, sys\n"
-        "from deeptrader.core.errors import StoreUnavailable\n"
-        "from deeptrader.toolkits.khala import Khala\n"
-        "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
+    script = AS_NOBODY + (
         "with Khala.open(sys.argv[1]) as khala:\n"
         "    print('notes:', [note.text for note in khala.memories()])\n"
         "    try:\n        khala.remember('second')\n"
         "    except StoreUnavailable as error:\n        print('refused:', error.code)\n"
     )
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.getuid() and path.name:
-            path.chmod(path.stat().st_mode | 0o055)
-        if path.name.startswith("pytest-of"):
-            break
     for path in place.iterdir():
         path.chmod(0o444)
     place.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", script, str(place)], capture_output=True, text=True, timeout=60)
     place.chmod(0o755)
     assert done.stdout.splitlines() == ["notes: ['first']", "refused: store_read_only"], done.stderr
+
+
+def test_a_directory_that_may_not_be_entered_is_one_clear_error(open_folder: Path) -> None:
+    place = open_folder / "data"
+    Khala.open(place).close()
+    script = AS_NOBODY + (
+        "try:\n    Khala.open(sys.argv[1])\nexcept StoreUnavailable as error:\n    print('refused:', error.code)\n"
+    )
+    place.chmod(0o000)
+    done = subprocess.run([sys.executable, "-c", script, str(place)], capture_output=True, text=True, timeout=60)
+    place.chmod(0o755)
+    assert done.stdout.splitlines() == ["refused: store_unavailable"], done.stderr
 
 
 def test_a_forked_child_works_on_connections_of_its_own(journal: Journal) -> None:

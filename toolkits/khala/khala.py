@@ -19,6 +19,7 @@ from .analyses import Analyses
 from .chroma import Server
 from .embedder import Embedder, resolve_embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
+from .files import unavailable
 from .freshness import Rules, judge_document
 from .index import ChromaIndex
 from .journal import JOURNAL_FILE as JOURNAL_FILE
@@ -108,7 +109,11 @@ class Khala(Analyses, Shelves, Upkeep):
         """
         path = Path(data_dir) / JOURNAL_FILE
         whole = os.path.isfile(path) and os.path.getsize(path)
-        if not whole and any((path.parent / CHROMA_FOLDER).glob("*-*")):
+        try:
+            orphaned = not whole and any((path.parent / CHROMA_FOLDER).glob("*-*"))
+        except OSError as error:
+            raise unavailable(path, error) from error
+        if orphaned:
             raise StoreCorrupt(
                 f"The journal {path} is empty or gone, and a search index made from it lies beside it.",
                 hint=f"Restore a backup; or remove {path.parent / CHROMA_FOLDER} to start anew.",
