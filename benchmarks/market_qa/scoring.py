@@ -123,7 +123,7 @@ def _figures(text: str) -> list[float]:
     """Numbers in a text that are figures: not those of dates, times, or names such as RSI(14) and 200-day."""
     found = []
     for match in _NUMBER.finditer(_NO_FIGURES.sub(" ", text)):
-        words = match[0].replace("−", "-").replace("$", "").replace(",", "").replace(" ", "")
+        words = "".join(match[0].replace("−", "-").replace("$", "").replace(",", "").split())
         digits = re.match(r"[-+]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", words)
         assert digits is not None
         found.append(float(digits[0]) * _SCALE.get(words[digits.end() :].lower(), 1.0))

@@ -95,6 +95,7 @@ NONE = Truth("list")
         ("ANSWER: -3.1", NUMBER, "right"),
         ("IBM lost 3.1 %.\n**ANSWER: -3.10 %**", NUMBER, "right"),
         ("IBM fell by 3.10 percent on 2001-09-21.", NUMBER, "right"),
+        ("It lost, in percent:\n3.10", NUMBER, "right"),
         ("It lost. ANSWER: 3.1", NUMBER, "wrong"),
         ("RSI(14) is 27.4 and the move -3.1", NUMBER, "right"),
         ("ANSWER: <-3.1>", NUMBER, "right"),
