@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deeptrader.core.market import Trigger
 from deeptrader.toolkits.sleep_mode.briefs import fit_statements, order_for, report_text
-from deeptrader.toolkits.sleep_mode.statements import Statement, statement_ids, statements_of
+from deeptrader.toolkits.sleep_mode.statements import CATALOGUE, Statement, statements_of
 from deeptrader.toolkits.sleep_mode.topics import TOPICS
 
 SETTINGS = make_settings()
@@ -112,8 +112,8 @@ def test_what_changed_names_what_turned() -> None:
 
 def test_every_topic_names_statements_that_exist_and_every_statement_has_a_topic() -> None:
     named = {identity for topic in TOPICS.values() for identity in topic.statements}
-    assert named <= set(statement_ids())
-    assert set(statement_ids()) - named <= {"absent"}
+    assert named <= set(CATALOGUE)
+    assert set(CATALOGUE) - named <= {"absent"}
     assert len(TOPICS) <= 25
 
 

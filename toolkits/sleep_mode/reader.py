@@ -11,15 +11,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.errors import InvalidInput, StoreError, UnknownToken
-from ...core.formats import time_text
+from ...core.errors import InvalidInput, StoreError
 from ...core.model_tokens import estimate_tokens
 from ...core.text import clean_label
 from ...core.token import Interval, Token, normalize_symbol
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
-from .naming import find_token, nearest_names
+from .naming import find_token, nearest_names, unknown_token
 from .reading import Question, read_question
 from .screens import Screen, comparison_statements, run_screen, screen_statement
 from .statements import Statement, statements_of
@@ -33,8 +32,6 @@ LEAST_COVERED = 0.5
 ANSWER_STATEMENTS = 6
 MOST_CHANGES = 8
 DEFAULT_TOPIC = "state"
-
-Step = Literal["answer", "delegate"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +84,6 @@ class Reading:
     def unknown(self) -> tuple[str, ...]:
         """Names that nobody in memory or the lists answers to."""
         return (*self.names_unknown, *self.question.unknown)
-
-    @property
-    def next_step(self) -> Step:
-        return "answer" if self.covered else "delegate"
 
     @property
     def knows_something(self) -> bool:
@@ -185,10 +178,7 @@ class Reader:
             question = replace(question, screen=screen, about_market=True)
         tokens, strange = (question.tokens, ()) if not names else self._named(names)
         if names and not tokens:
-            raise UnknownToken(
-                f"Memory knows no token called {', '.join(repr(clean_label(n, limit=24)) for n in strange[:5])}.",
-                hint=nearest_names(strange, khala),
-            )
+            raise unknown_token(strange, khala)
         question = replace(question, tokens=tokens, unknown=() if names else question.unknown)
         if not tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
             question = replace(question, about_market=True)
@@ -415,12 +405,3 @@ class Reader:
 
 def _not_held(question: Question) -> str:
     return f"Memory does not hold what was asked ({question.not_held})."
-
-
-def describe_source(source: Source) -> str:
-    """A source in one line for people."""
-    interval = "hourly" if source.interval == "1h" else "daily"
-    return (
-        f"{source.symbol}, {interval} bar closed {time_text(source.bar_close)}, {source.provider}, "
-        f"fetched {time_text(source.fetched_at)}, computed {time_text(source.computed_at)}"
-    )

@@ -72,9 +72,8 @@ _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "unde
 class Question:
     """What was read in a text.
 
-    `topic` is a name from `TOPICS`, None when no word named one. `subject_unclear` says that it is about something that
-    is no token in memory or the lists, so that nothing wider may answer it; `unknown` are words that look like tokens
-    and are none. `earlier` tells that the tokens come from what was talked about before.
+    `topic` is a name from `TOPICS`, None when no word named one. `unknown` are words that look like tokens and are
+    none. `earlier` tells that the tokens come from what was talked about before.
     """
 
     text: str
@@ -89,18 +88,10 @@ class Question:
     interval: Interval = "1d"
 
     @property
-    def subject_unclear(self) -> bool:
-        return not self.tokens and not self.about_market and not self.not_held and not self._definition
-
-    @property
     def certain(self) -> bool:
         """True when nothing about it had to be guessed: a topic, tokens or the market, and no unknown name."""
-        subject = bool(self.tokens) or self.about_market or self._definition
+        subject = bool(self.tokens) or self.about_market or self.topic == "definition"
         return self.topic is not None and subject and not self.unknown and not self.not_held
-
-    @property
-    def _definition(self) -> bool:
-        return self.topic == "definition"
 
 
 def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Sequence[Token] = ()) -> Question:

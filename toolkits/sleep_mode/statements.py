@@ -95,7 +95,8 @@ class View:
         return figure_text(name, value)
 
 
-_CATALOGUE: dict[str, Callable[[View], Said | None]] = {}
+CATALOGUE: dict[str, Callable[[View], Said | None]] = {}
+"""Every statement there is, by its id."""
 
 
 def statement(identity: str) -> Callable[[Callable[[View], Said | None]], Callable[[View], Said | None]]:
@@ -106,17 +107,12 @@ def statement(identity: str) -> Callable[[Callable[[View], Said | None]], Callab
     """
 
     def register(function: Callable[[View], Said | None]) -> Callable[[View], Said | None]:
-        if identity in _CATALOGUE:
+        if identity in CATALOGUE:
             raise ValueError(f"there is a statement {identity!r} already")
-        _CATALOGUE[identity] = function
+        CATALOGUE[identity] = function
         return function
 
     return register
-
-
-def statement_ids() -> tuple[str, ...]:
-    """Ids of every statement there is, in the order of the catalogue."""
-    return tuple(_CATALOGUE)
 
 
 def statements_of(
@@ -141,7 +137,7 @@ def statements_of(
         only: ids to make; None makes all.
     """
     view = View(analysis, settings, quote, security or analysis.security, before, similar)
-    wanted = _CATALOGUE if only is None else {i: _CATALOGUE[i] for i in dict.fromkeys(only) if i in _CATALOGUE}
+    wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
     made = [_made(identity, said, view) for identity, say in wanted.items() if (said := say(view)) is not None]
     return tuple(sorted(made, key=lambda s: -s.weight))
 

@@ -1,6 +1,5 @@
 """The door of sleep mode to agno: what a manager asks before it delegates."""
 
-import asyncio
 import logging
 import time
 import uuid
@@ -18,6 +17,7 @@ from ...core.formats import stamp
 from ...core.settings import Settings
 from ...core.text import clean_label, to_json
 from ..arguments import Names, Number, as_names, refuse_wrong_names
+from ..khala.aio import in_thread
 from .asks import Listener, ask_of, tell
 from .naming import check_count
 from .reader import Reader, Reading
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SLEEP_MODE, SLEEP_STATUS = "sleep_mode", "sleep_status"
+SLEEP_MODE = "sleep_mode"
 METADATA = "deeptrader"
 """Where on a run (`run_context.metadata`) the project's notes stand."""
 
@@ -65,11 +65,8 @@ class SleepModeToolkit(Toolkit):
         self._settings = settings
         self._listeners = tuple(listeners)
         self._reader = reader
-        tools: list[Any] = [self.sleep_mode]
-        async_tools: list[Any] = [(self.asleep_mode, SLEEP_MODE)]
-        if status:
-            tools.append(self.sleep_status)
-            async_tools.append((self.asleep_status, SLEEP_STATUS))
+        tools: list[Any] = [self.sleep_mode, *([self.sleep_status] if status else [])]
+        async_tools = [(in_thread(tool), tool.__name__) for tool in tools]
         super().__init__(**{"name": "sleep_mode", "tools": tools, "async_tools": async_tools} | toolkit_options)
         refuse_wrong_names(self)
 
@@ -128,31 +125,9 @@ class SleepModeToolkit(Toolkit):
 
         return self._safely(answer)
 
-    async def asleep_mode(
-        self,
-        tokens: Names = [],  # noqa: B006
-        topic: TopicName = "state",
-        figure: str = "",
-        order: Order | None = None,
-        below: Number | None = None,  # type: ignore[valid-type]
-        above: Number | None = None,  # type: ignore[valid-type]
-        security: Passing | None = None,
-        run_context: RunContext | None = None,
-    ) -> str:
-        return await asyncio.to_thread(
-            self.sleep_mode, tokens, topic, figure, order, below, above, security, run_context
-        )
-
-    asleep_mode.__doc__ = sleep_mode.__doc__
-
     def sleep_status(self) -> str:
         """How well the team's memory is kept: tokens known, how many of them fresh, last and next cycle."""
         return self._safely(lambda: to_json(status_of(self.khala, self.settings)))
-
-    async def asleep_status(self) -> str:
-        return await asyncio.to_thread(self.sleep_status)
-
-    asleep_status.__doc__ = sleep_status.__doc__
 
     def _ask(self, tokens: Any, topic: str, screen: Screen | None, run_context: RunContext | None) -> str:
         started = time.perf_counter()

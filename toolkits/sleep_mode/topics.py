@@ -31,205 +31,136 @@ class Topic:
     cannot: str = ""
 
 
+def _topic(
+    name: str, label: str, words: str, statements: str = "", *, takes: Takes = "tokens", cannot: str = ""
+) -> Topic:
+    """A topic whose words and statements are parted by commas."""
+    return Topic(name, label, _parted(words), _parted(statements), takes, cannot)
+
+
+def _parted(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
 _ALL = (
-    Topic(
+    _topic(
         "state",
         "how a token stands",
-        ("how is", "doing", "state", "overview", "summary", "outlook"),
-        ("rsi", "trend", "bands", "returns", "price", "signal", "volatility", "range"),
+        "how is, doing, state, overview, summary, outlook",
+        "rsi, trend, bands, returns, price, signal, volatility, range",
     ),
-    Topic(
+    _topic(
         "oversold",
         "is it oversold",
-        ("oversold", "beaten down", "bottomed", "undervalued", "cheap"),
-        ("rsi", "bands", "levels", "signal"),
-        "either",
+        "oversold, beaten down, bottomed, undervalued, cheap",
+        "rsi, bands, levels, signal",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "overbought",
         "is it overbought",
-        ("overbought", "overextended", "overheated", "overvalued", "expensive"),
-        ("rsi", "bands", "levels", "signal"),
-        "either",
+        "overbought, overextended, overheated, overvalued, expensive",
+        "rsi, bands, levels, signal",
+        takes="either",
     ),
-    Topic(
-        "price", "the price", ("price", "worth", "trading at", "close", "quote", "cost"), ("price", "returns", "range")
-    ),
-    Topic(
+    _topic("price", "the price", "price, worth, trading at, close, quote, cost", "price, returns, range"),
+    _topic(
         "trend",
         "the trend",
-        ("trend", "trending", "uptrend", "downtrend", "moving average", "golden cross", "death cross"),
-        ("trend", "average_200", "adx", "macd", "returns"),
+        "trend, trending, uptrend, downtrend, moving average, golden cross, death cross",
+        "trend, average_200, adx, macd, returns",
     ),
-    Topic("momentum", "momentum: RSI, MACD, ADX", ("momentum", "strength"), ("rsi", "macd", "adx", "returns")),
-    Topic(
+    _topic("momentum", "momentum: RSI, MACD, ADX", "momentum, strength", "rsi, macd, adx, returns"),
+    _topic(
         "bands",
         "Bollinger bands, breakouts",
-        ("band", "bands", "bollinger", "breakout", "breaking out", "break out"),
-        ("breakout", "bands", "volume", "levels"),
-        "either",
+        "band, bands, bollinger, breakout, breaking out, break out",
+        "breakout, bands, volume, levels",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "volatility",
         "volatility and ATR",
-        ("volatile", "volatility", "swings", "calm"),
-        ("volatility", "range", "stop"),
-        "either",
+        "volatile, volatility, swings, calm",
+        "volatility, range, stop",
+        takes="either",
     ),
-    Topic("volume", "volume", ("volume", "liquidity", "turnover"), ("volume", "breakout"), "either"),
-    Topic(
+    _topic("volume", "volume", "volume, liquidity, turnover", "volume, breakout", takes="either"),
+    _topic(
         "change",
         "what changed, how it moved",
-        (
-            "changed",
-            "change",
-            "new",
-            "happened",
-            "moved",
-            "performed",
-            "performance",
-            "return",
-            "fall",
-            "fell",
-            "drop",
-            "dropped",
-            "rise",
-            "rose",
-            "gain",
-            "gained",
-            "lost",
-            "crash",
-            "yesterday",
-            "today",
-            "week",
-            "month",
-            "since",
-        ),
-        ("change", "returns", "rsi_change", "rsi", "trend"),
-        "either",
+        "changed, change, new, happened, moved, performed, performance, return, fall, fell, drop, dropped, rise, "
+        "rose, gain, gained, lost, crash, yesterday, today, week, month, since",
+        "change, returns, rsi_change, rsi, trend",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "range",
         "the 52-week range",
-        ("52 week", "52-week", "year high", "year low", "all time high"),
-        ("range", "price"),
-        "either",
+        "52 week, 52-week, year high, year low, all time high",
+        "range, price",
+        takes="either",
     ),
-    Topic(
-        "levels",
-        "price levels",
-        ("support", "resistance", "level", "levels", "target price"),
-        ("levels", "bands", "trend", "range"),
-    ),
-    Topic(
+    _topic("levels", "price levels", "support, resistance, level, levels, target price", "levels, bands, trend, range"),
+    _topic(
         "entry",
         "is it a buy",
-        ("buy", "entry", "enter", "go long", "accumulate"),
-        ("signal", "rsi", "bands", "security", "trend", "levels", "stop"),
-        "either",
+        "buy, entry, enter, go long, accumulate",
+        "signal, rsi, bands, security, trend, levels, stop",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "exit",
         "is it a sell",
-        ("sell", "exit", "take profits", "take profit", "get out"),
-        ("signal", "rsi", "bands", "trend", "levels", "security"),
-        "either",
+        "sell, exit, take profits, take profit, get out",
+        "signal, rsi, bands, trend, levels, security",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "risk",
         "risk, stop and size",
-        ("risk", "risky", "riskiest", "riskier", "stop", "stop loss", "position size", "drawdown"),
-        ("volatility", "stop", "range", "security"),
-        "either",
+        "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown",
+        "volatility, stop, range, security",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "safety",
         "token security",
-        (
-            "safe",
-            "safer",
-            "safest",
-            "safety",
-            "security",
-            "secure",
-            "honeypot",
-            "scam",
-            "rug",
-            "danger",
-            "dangerous",
-            "unsafe",
-            "frozen",
-            "mintable",
-            "tax",
-        ),
-        ("security",),
-        "either",
-        "A verdict is about the contract, not about the price; who audited a token is not in memory.",
+        "safe, safer, safest, safety, security, secure, honeypot, scam, rug, danger, dangerous, unsafe, frozen, "
+        "mintable, tax",
+        "security",
+        takes="either",
+        cannot="A verdict is about the contract, not about the price; who audited a token is not in memory.",
     ),
-    Topic(
+    _topic(
         "history",
         "past situations like this",
-        ("like this before", "similar", "last time", "seen this", "in the past"),
-        ("similar", "rsi", "returns"),
+        "like this before, similar, last time, seen this, in the past",
+        "similar, rsi, returns",
     ),
-    Topic("compare", "compare tokens", ("compare", "versus", "vs", "better", "than"), (), "tokens"),
-    Topic(
-        "screen",
-        "find tokens by a figure",
-        ("screen", "gainers", "losers", "movers", "rank", "ranking", "top"),
-        (),
-        "market",
-    ),
-    Topic("market", "the market as a whole", ("market", "markets"), (), "market"),
-    Topic(
+    _topic("compare", "compare tokens", "compare, versus, vs, better, than"),
+    _topic("screen", "find tokens by a figure", "screen, gainers, losers, movers, rank, ranking, top", takes="market"),
+    _topic("market", "the market as a whole", "market, markets", takes="market"),
+    _topic(
         "definition",
         "what a figure means",
-        ("what is", "what does", "define", "definition", "meaning", "explain"),
-        (),
-        "none",
+        "what is, what does, define, definition, meaning, explain",
+        takes="none",
     ),
-    Topic(
+    _topic(
         "freshness",
         "how old memory is",
-        ("how old", "how fresh", "up to date", "stale", "last updated"),
-        ("price", "rsi"),
-        "either",
+        "how old, how fresh, up to date, stale, last updated",
+        "price, rsi",
+        takes="either",
     ),
-    Topic(
+    _topic(
         "not_held",
         "what memory does not hold",
-        (
-            "news",
-            "headline",
-            "headlines",
-            "earnings",
-            "dividend",
-            "p/e",
-            "pe ratio",
-            "eps",
-            "revenue",
-            "fundamentals",
-            "market cap",
-            "forecast",
-            "predict",
-            "prediction",
-            "tomorrow",
-            "price target",
-            "analyst",
-            "correlated",
-            "correlation",
-            "sentiment",
-            "portfolio",
-            "p&l",
-            "my position",
-            "joke",
-            "weather",
-            "audited",
-            "4h",
-            "weekly",
-        ),
-        (),
-        "none",
+        "news, headline, headlines, earnings, dividend, p/e, pe ratio, eps, revenue, fundamentals, market cap, "
+        "forecast, predict, prediction, tomorrow, price target, analyst, correlated, correlation, sentiment, "
+        "portfolio, p&l, my position, joke, weather, audited, 4h, weekly",
+        takes="none",
     ),
 )
 
