@@ -52,11 +52,12 @@ def test_no_two_coins_share_an_address_and_none_is_native_and_contract_at_once()
     assert all(2009 <= year <= 2026 for year in NATIVES.values())
 
 
-def test_nine_in_ten_reviewed_coins_are_placed_without_coingecko():
-    """The others live on chains that no source checks, or moved from one chain to another: CoinGecko is asked."""
+def test_seven_in_eight_reviewed_coins_are_placed_without_coingecko():
+    """The others have a chain of their own whose first year nobody reviewed, live on chains that no source checks, or
+    moved from one chain to another: CoinGecko is asked."""
     coins = reviewed_coins()
     open_questions = [coin.id for coin in coins if coin.id not in CONTRACTS and coin.id not in NATIVES]
-    assert len(open_questions) <= len(coins) // 10, open_questions
+    assert len(open_questions) <= len(coins) // 8, open_questions
 
 
 @pytest.mark.parametrize(
