@@ -1,13 +1,12 @@
 """Text from outside (token names, symbols, notes) made safe to show, and made visible when it is not plain.
 
 A token's name is written by whoever made the token. It may hold control characters, markup, words meant for a model, or
-letters that only look like those of another name. Records keep it cleaned (`clean_label`); each edge then escapes it in
-its own way: `escape_terminal`, `escape_html`, and `quote_untrusted` for a prompt.
+letters that only look like those of another name. Records keep it cleaned (`clean_label`); each edge then shows it as
+plain text in its own way: rich's `Text` in a terminal, text nodes on the page, and `quote_untrusted` in a prompt.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import unicodedata
@@ -17,7 +16,6 @@ from typing import Any
 
 LABEL_LIMIT = 64
 _SPACES = re.compile(r"\s+")
-_RICH_TAG = re.compile(r"(\\*)(\[[a-z/@#])")
 _NOT_PLAIN_IN_PROMPT = re.compile(r"[<>&`{}\[\]$#*_~|]")
 
 # Each pair: a letter, and the Latin one a reader takes it for. Full-width, mathematical and accented forms are not
@@ -62,11 +60,6 @@ def has_control_characters(text: str) -> bool:
     return any(unicodedata.category(c)[0] == "C" for c in text)
 
 
-def is_plain(text: str) -> bool:
-    """True when every character is printable ASCII: nothing in it can pass for something else by its script."""
-    return text.isascii() and text.isprintable()
-
-
 @lru_cache(maxsize=4_096)  # every name is compared with the same few hundred known ones
 def skeleton(text: str) -> str:
     """What is left of a text when everything is folded that only looks different: script, case, accents, hidden marks.
@@ -107,20 +100,3 @@ def to_json(value: Any) -> str:
     """Compact JSON in which no text can open or close a tag: `<` and `>` are escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def escape_terminal(text: str) -> str:
-    """One line that a terminal shows as it is: control and bidi characters as visible escapes, rich markup inert."""
-    shown = "".join(_visible(c) if unicodedata.category(c)[0] == "C" else c for c in text)
-    escaped = _RICH_TAG.sub(lambda match: f"{match[1]}{match[1]}\\{match[2]}", shown)
-    return escaped + "\\" if escaped.endswith("\\") and not escaped.endswith("\\\\") else escaped
-
-
-def escape_html(text: str) -> str:
-    """Text for a page: hidden characters dropped, `& < > " '` escaped. Safe as content and inside quoted attributes."""
-    return html.escape("".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C"), quote=True)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
