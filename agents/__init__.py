@@ -9,8 +9,9 @@ Names are imported on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.cycle import analyse_tokens
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
     from .gate import GateMode, SleepGate
     from .manager import add_sleep_mode, deep_trader_manager
     from .risk import CheckedRecommendation, RiskRules, TradeRecommendation
-
-_HOME = {
-    "Answer": "ask",
-    "CheckedRecommendation": "risk",
-    "Conversation": "ask",
-    "GateMode": "gate",
-    "RiskRules": "risk",
-    "SleepGate": "gate",
-    "TradeRecommendation": "risk",
-    "add_sleep_mode": "manager",
-    "analyse_tokens": ".toolkits.sleep_mode.cycle",
-    "answer_question": "ask",
-    "deep_trader_manager": "manager",
-    "market_analyst": "analyst",
-}
 
 __all__ = [
     "Answer",
@@ -50,13 +36,14 @@ __all__ = [
     "market_analyst",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "analyst": "market_analyst",
+        "ask": "Answer Conversation answer_question",
+        "gate": "GateMode SleepGate",
+        "manager": "add_sleep_mode deep_trader_manager",
+        "risk": "CheckedRecommendation RiskRules TradeRecommendation",
+    },
+    analyse_tokens="deeptrader.toolkits.sleep_mode.cycle",
+)

@@ -7,8 +7,9 @@ Names are imported on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from .khala.toolkit import KhalaMemoryToolkit
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime, open_runtime
     from .sleep_mode.toolkit import SleepModeToolkit
     from .token_security.toolkit import TokenSecurityToolkit
-
-_HOME = {
-    "KhalaMemoryToolkit": "khala.toolkit",
-    "MarketDataToolkit": "market_data.toolkit",
-    "Runtime": "runtime",
-    "SleepModeToolkit": "sleep_mode.toolkit",
-    "TokenSecurityToolkit": "token_security.toolkit",
-    "open_runtime": "runtime",
-}
 
 __all__ = [
     "KhalaMemoryToolkit",
@@ -35,13 +27,13 @@ __all__ = [
     "open_runtime",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "khala.toolkit": "KhalaMemoryToolkit",
+        "market_data.toolkit": "MarketDataToolkit",
+        "runtime": "Runtime open_runtime",
+        "sleep_mode.toolkit": "SleepModeToolkit",
+        "token_security.toolkit": "TokenSecurityToolkit",
+    },
+)

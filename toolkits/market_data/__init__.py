@@ -5,8 +5,9 @@ Names are imported on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from .calendar import bar_closes, expected_bar_close, next_bar_close
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
     from .simulated import SimulatedMarket
     from .toolkit import MarketDataToolkit
     from .yahoo import YahooMarket
-
-_NAMES = {
-    "calendar": "bar_closes expected_bar_close next_bar_close",
-    "history": "figure_history",
-    "indicators": "compute_indicators compute_many live_figures",
-    "plausibility": "Problem check_bars",
-    "protocol": "Bars MarketProvider QuoteBatch Universe",
-    "recorded": "RecordedMarket",
-    "recording": "RecordReport record",
-    "signals": "decide_signal triggers",
-    "simulated": "SimulatedMarket",
-    "toolkit": "MarketDataToolkit",
-    "yahoo": "YahooMarket",
-}
-_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Bars",
@@ -60,13 +46,19 @@ __all__ = [
     "triggers",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "calendar": "bar_closes expected_bar_close next_bar_close",
+        "history": "figure_history",
+        "indicators": "compute_indicators compute_many live_figures",
+        "plausibility": "Problem check_bars",
+        "protocol": "Bars MarketProvider QuoteBatch Universe",
+        "recorded": "RecordedMarket",
+        "recording": "RecordReport record",
+        "signals": "decide_signal triggers",
+        "simulated": "SimulatedMarket",
+        "toolkit": "MarketDataToolkit",
+        "yahoo": "YahooMarket",
+    },
+)

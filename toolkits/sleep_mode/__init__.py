@@ -3,8 +3,9 @@
 Names are imported on first use: the toolkit brings agno along, the cycle pandas and Chroma.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from .activity import Activity as Activity
@@ -18,22 +19,17 @@ if TYPE_CHECKING:
     from .scheduler import SleepScheduler as SleepScheduler
     from .toolkit import SleepModeToolkit as SleepModeToolkit
 
-_HOME = {
-    "Activity": "activity",
-    "Ask": "asks",
-    "AskLog": "asks",
-    "CycleContext": "context",
-    "CycleReport": "report",
-    "Engine": "engine",
-    "SleepCycle": "cycle",
-    "SleepModeToolkit": "toolkit",
-    "SleepScheduler": "scheduler",
-    "analyse_tokens": "cycle",
-}
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "activity": "Activity",
+        "asks": "Ask AskLog",
+        "context": "CycleContext",
+        "cycle": "SleepCycle analyse_tokens",
+        "engine": "Engine",
+        "report": "CycleReport",
+        "scheduler": "SleepScheduler",
+        "toolkit": "SleepModeToolkit",
+    },
+)
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]
