@@ -65,6 +65,12 @@ def reader(khala: Khala) -> Reader:
         ("比特币超卖了吗？", ["BTC-USD"], None),
         ("is link overbought?", ["LINK-USD"], "overbought"),
         ("send me the link, is ETH overbought?", ["ETH-USD"], "overbought"),
+        ("is apple riskier than bitcoin", ["AAPL", "BTC-USD"], "risk"),
+        ("is apple's volatility higher than btc's", ["AAPL", "BTC-USD"], "volatility"),
+        ("apple and bitcoin: which is more volatile", ["AAPL", "BTC-USD"], "volatility"),
+        ("is ETH near its safe level?", ["ETH-USD"], "levels"),
+        ("aple overbougt?", ["AAPL"], "overbought"),
+        ("is aple overbought", ["AAPL"], "overbought"),
         ("is safe a buy?", ["SAFE-USD"], "safety"),
         ("Is ETH at a LOW?", ["ETH-USD"], None),
         ("have we seen ETH like this before", ["ETH-USD"], "history"),
@@ -87,6 +93,7 @@ def test_tokens_and_topics_are_read_by_their_words(
         "is it overbought?",
         "",
         "what a lovely day",
+        "which is the best movie",
         "WHAT",
         "\ud800".encode("utf-8", "replace").decode(),
     ],
@@ -119,6 +126,10 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
         ("what is the best buy?", Screen("rsi_14", "lowest", signal="buy", verdict="passes")),
         ("top gainers", Screen("return_7", "highest")),
         ("losers today", Screen("return_1", "lowest")),
+        ("top 3 by 30-day return", Screen("return_30", "highest")),
+        ("rank them by volatility", Screen("volatility_30", "highest")),
+        ("which tokens failed security", Screen("rsi_14", "lowest", verdict="danger")),
+        ("any scams?", Screen("rsi_14", "lowest", verdict="danger")),
         ("rsi below 35", Screen("rsi_14", "lowest", below=35.0)),
         ("tokens with rsi between 40 and 50", Screen("rsi_14", "highest", above=40.0, below=50.0)),
         ("any unsafe tokens?", Screen("rsi_14", "lowest", verdict="danger")),
@@ -198,6 +209,16 @@ def test_what_memory_does_not_hold_is_said_beside_the_brief(reader: Reader) -> N
     assert answer.served == "partly"
     assert "Memory does not hold what was asked (earnings)." in answer.text
     assert "BTC-USD is oversold" in answer.text
+
+
+@pytest.mark.parametrize("question", ["what changed since yesterday?", "how is the market?"])
+def test_a_question_about_the_market_is_never_answered_with_nothing(reader: Reader, question: str) -> None:
+    assert "fresh tokens" in reader.answer(reader.read(question)).text
+
+
+@pytest.mark.parametrize("question", ["what's RSI", "whats rsi?"])
+def test_a_definition_may_be_asked_for_in_short(reader: Reader, question: str) -> None:
+    assert reader.answer(reader.read(question)).text.startswith("RSI(14) is: Wilder's")
 
 
 def test_a_definition_needs_no_token(reader: Reader) -> None:

@@ -33,9 +33,11 @@ CONTEXT = frozenset({"coin", "token", "stock", "share", "shares", "crypto", "pro
 JOINING = frozenset({"or", "and", "vs", "versus", "than", "of"})
 PRONOUNS = frozenset({"it", "me", "you", "he", "she", "we", "they", "them", "this", "that", "one", "all", "any"})
 ARTICLES = frozenset({"a", "an", "the", "any", "which", "what", "this", "that", "each", "every"})
+DETERMINERS = ARTICLES | {"my", "your", "his", "her", "its", "our", "their", "no", "some"}
+"""Words before a noun, and hardly ever before a name: "its target", "the link"."""
 
 TYPO_LIKENESS = 0.86
-"""difflib's ratio from which on a word of five letters or more counts as a name mistyped ("aple", "bitcon")."""
+"""difflib's ratio from which on a word of four letters or more counts as a name mistyped ("aple", "bitcon")."""
 
 _WORD = re.compile(r"[$#]?\w+(?:[.\-&^=]\w+)*", re.UNICODE)
 _POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
@@ -98,13 +100,13 @@ class Lexicon:
         shouting = len(words) > 3 and not any(c.islower() for c in text)
         clear: dict[str, Token] = {}
         doubtful: dict[str, Token] = {}
-        known = loose and all(w.lower in vocabulary or w.lower.isdigit() or self.one(w.lower) for w in words)
+        known = loose and all(w.lower in vocabulary or not w.lower.isalpha() or self.one(w.lower) for w in words)
         at = 0
         while at < len(words):
             for length in range(min(self._longest, len(words) - at), 0, -1):
                 run = words[at : at + length]
                 token = self._match(text, words, at, length, shouting) or (
-                    self._by_name(words, at, length, vocabulary) if loose else None
+                    self._by_name(words, at, length, vocabulary) if loose or self._joined(words, at, length) else None
                 )
                 if token is None and known and length == 1 and words[at].lower not in vocabulary:
                     token = self.one(words[at].lower)
@@ -114,6 +116,7 @@ class Lexicon:
                     short = length == 1 and len(run[0].text) <= 2 and token.symbol not in self._held
                     common = all(word.text.islower() and is_common_word(word.lower) for word in run)
                     common = common and not self._joined(words, at, length)
+                    common = common and not (known and words[at - 1].lower not in DETERMINERS)
                     unsure = (everyday or short or common) and not self._has_context(words, at + length - 1)
                     (doubtful if unsure else clear).setdefault(token.symbol, token)
                     at += length
@@ -144,12 +147,17 @@ class Lexicon:
         """The token that the only word nobody knows may name, or else the only word that names one at all."""
         plain = [word.lower.lstrip("$#") for word in words]
         strange = list(dict.fromkeys(w for w in plain if len(w) > 1 and w not in vocabulary and not w.isdigit()))
+        if len(strange) > 1:  # a long word may be one of the known ones with a slip in it, too
+            slips = {w for w in strange if len(w) >= 7 and get_close_matches(w, vocabulary, n=1, cutoff=TYPO_LIKENESS)}
+            strange = [w for w in strange if w not in slips]
         if len(strange) == 1:
             word = strange[0]
             if (token := self.one(word)) is not None:
                 return token
-            near = get_close_matches(word, self._entries, n=1, cutoff=TYPO_LIKENESS) if word.isalpha() else []
-            return self._entries[near[0]].token if near and len(word) >= 4 else None
+            if len(word) < 4 or not word.isalpha():
+                return None
+            near = [self._entries[m].token for m in get_close_matches(word, self._entries, n=5, cutoff=TYPO_LIKENESS)]
+            return next((token for token in near if token.symbol in self._held), near[0] if near else None)
         whole = [w for w in plain if w not in PRONOUNS and (len(w) > 1 or len(plain) < 3)]
         named = {t.symbol: t for w in whole if (t := self.one(w)) is not None} if not strange else {}
         return next(iter(named.values())) if len(named) == 1 else None

@@ -128,8 +128,8 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             "ratio", _VOLATILITY, 31, "volatility a year", "percent", ("volatility", "volatile")
         ),
         "return_1": _return(1, "daily return", "today", "last day", "day before"),
-        "return_7": _return(7, "return", "gain", "week", "7 days", "7 trading days"),
-        "return_30": _return(30, "month", "30 days", "30 trading days"),
+        "return_7": _return(7, "return", "gain", "week", "7 day", "7 trading day"),
+        "return_30": _return(30, "month", "30 day", "30 day return", "30 trading day"),
         "distance_high_52w": FigureSpec(
             "ratio", f"close / highest high {_YEAR} - 1", 0, "distance from the 52-week high", "signed_percent",
             ("52 week high", "year high"),

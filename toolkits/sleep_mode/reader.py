@@ -271,7 +271,7 @@ class Reader:
         if question.about_market and reading.market and question.screen is None:
             if reading.topic.name == "change":
                 made += self._changes(reading.market)
-            elif not reading.recalls:
+            if not made and not reading.recalls:
                 made += market_statements(reading.market, settings, now)
         if reading.topic.name == "definition" and question.figure:
             spec = SPECS[question.figure]

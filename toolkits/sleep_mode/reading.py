@@ -32,15 +32,16 @@ TYPO_LIKENESS = 0.85
 
 _WORD = re.compile(r"[$#]?\w+(?:[./&'-]\w+)*%?", re.UNICODE)
 _LIMIT = re.compile(r"\b(below|under|less than|above|over|more than|at least)\s+(-?\d+(?:\.\d+)?)\s*(%?)")
+_WHAT_IS = re.compile(r"\bwhat'?s\b")
 _BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d+)?)\s*(%?)")
 
 MARKET_WORDS = frozenset(
-    """which tokens coins stocks shares assets names list screen everything anything market markets gainers losers
+    """tokens coins stocks shares assets names list screen everything anything market markets gainers losers
     movers""".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
-RANKING_WORDS = frozenset("best worst top most least lowest highest cheapest safest riskiest many".split())
-"""Words that do so where no token is named."""
+RANKING_WORDS = frozenset("which rank best worst top most least lowest highest cheapest safest riskiest many".split())
+"""Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
 _LOWEST = "lowest lower least less smallest cheapest worst worse weakest weaker bottom losers calmest safest losing"
 _HIGHEST = (
     "highest higher most more largest biggest top best better gainers strongest stronger greatest riskiest riskier"
@@ -65,6 +66,7 @@ _SCREENED: dict[str, tuple[str, Order]] = {
     "range": ("distance_high_52w", "highest"),
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
+_UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -105,10 +107,11 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     """
     text = clean_label(text, limit=QUESTION_LIMIT)
     lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
+    lowered = _WHAT_IS.sub("what is", lowered)
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
     topic, figure = _topic(lowered, words), _figure(lowered)
     about_market = any(word in MARKET_WORDS for word in words)
-    ranks = any(word in RANKING_WORDS for word in words)
+    ranks = any(word in RANKING_WORDS for word in words) and ((topic or figure) is not None or _all_known(words))
     alone = (topic or figure) is not None and _names_market_alone(words)
     tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not (about_market or ranks or alone))
     about_market = about_market or (not tokens and (ranks or alone))
@@ -206,8 +209,12 @@ def _whole(word: str) -> re.Pattern[str]:
 
 def _names_market_alone(words: Sequence[str]) -> bool:
     """A bare condition or figure ("rsi below 35", "anything new?") of known words alone is about the market."""
-    known = all(word in vocabulary() or word.isdigit() for word in words)
-    return known and any(word in _OPENERS for word in words)
+    return _all_known(words) and any(word in _OPENERS for word in words)
+
+
+def _all_known(words: Sequence[str]) -> bool:
+    known = vocabulary()
+    return all(word in known or word.removesuffix("s") in known or word.isdigit() for word in words)
 
 
 def _says_it(words: Sequence[str]) -> bool:
@@ -281,7 +288,7 @@ def _condition(topic: str, figure: str, said: set[str], settings: Settings) -> d
     if topic == "exit":
         return {"signal": "sell"}
     if topic == "safety":
-        bad = said & {"unsafe", "danger", "dangerous", "scam", "honeypot", "rug"}
+        bad = said & _UNSAFE
         return {"verdict": "danger" if bad else "safe"}
     if topic == "bands" and figure == "bb_percent_b_20_2":
         return {"below": 0.0} if "below" in said else {"above": 1.0}

@@ -144,7 +144,13 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
     of = f"{result.considered} fresh token{'s' * (result.considered != 1)}"
     if screen.symbols:  # those that were named are named again
         left = [symbol for symbol in screen.symbols if symbol not in result.left_out]
-        of = f"{', '.join(left)}" if not result.rows else f"the {len(left)} tokens"
+        of = (
+            f"{', '.join(left)}"
+            if not result.rows
+            else f"the {len(left)} tokens"
+            if len(left) > 1
+            else "those named that are fresh"
+        )
     if not named:
         condition = screen_label(screen, settings, False) if screen.conditional else f"has {label}"
         text = f"None of {of} {condition}."

@@ -293,14 +293,15 @@ def _returns(v: View) -> Said | None:
     daily = "day" if v.analysis.token.kind == "crypto" else "trading day"
     unit = daily if v.analysis.interval == "1d" else "hour"
     spans = {f"return_{n}": f"the last {f'{n} {unit}s' if n > 1 else unit}" for n in (1, 7, 30)}
-    parts = [f"{v.text(name)} ({_direction(v.value(name))}) over {spans[name]}" for name in names]
+    parts = [f"{v.text(name)} ({_direction(v.text(name))}) over {spans[name]}" for name in names]
     week = v.value("return_7") or 0.0
     leaning: Leaning = "bullish" if week > 0 else "bearish" if week < 0 else "neutral"
     return Said(f"Change of {v.symbol}: {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
 
 
-def _direction(change: float | None) -> str:
-    return "up" if change and change > 0 else "down" if change and change < 0 else "unchanged"
+def _direction(change: str) -> str:
+    """Which way a signed change goes, as it is written: what rounds to nothing is no move."""
+    return "unchanged" if not change.strip("+0. %") else "down" if change.startswith("-") else "up"
 
 
 @statement("rsi_change")
@@ -308,7 +309,7 @@ def _rsi_change(v: View) -> Said | None:
     change = v.value("rsi_14_change")
     if change is None:
         return None
-    word = {"up": "rose", "down": "fell", "unchanged": "did not move"}[_direction(change)]
+    word = {"up": "rose", "down": "fell", "unchanged": "did not move"}[_direction(v.text("rsi_14_change"))]
     text = f"RSI(14) of {v.symbol} {word} since the bar before ({v.text('rsi_14_change')} to {v.text('rsi_14')})."
     leaning: Leaning = "bullish" if change > 0 else "bearish" if change < 0 else "neutral"
     return Said(text, ("rsi_14_change", "rsi_14"), leaning, 0.2)
