@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ..toolkits.khala.schema import upsert
+
 if TYPE_CHECKING:
     from ..toolkits.khala.journal import Journal
 
@@ -46,7 +48,7 @@ class UnfinishedTurns:
     def add(self, turn: Unfinished) -> None:
         with self._journal.write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO unfinished_turns VALUES (?, ?, ?, ?, ?)",
+                upsert("unfinished_turns", "run_id", "session_id, target, question, asked_at"),
                 (turn.run_id, turn.session_id, turn.target, turn.question, turn.asked_at.timestamp()),
             )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from doubles.analyses import NOW, make_analysis, make_document, make_quote, make_security, make_settings
 from doubles.embedders import HashEmbedder
+from doubles.journals import everything
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreBusy, StoreCorrupt, StoreError, StoreUnavailable
@@ -29,11 +30,6 @@ def lost() -> Callable[[sqlite3.Connection], None]:
         raise StoreBusy("The sleep lease was lost.", hint="Another process has taken over.")
 
     return check
-
-
-def everything(journal: Journal) -> list[str]:
-    with journal.read() as connection:
-        return list(connection.iterdump())
 
 
 # -- fences -----------------------------------------------------------------------------------------------------------

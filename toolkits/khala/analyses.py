@@ -7,7 +7,6 @@ of the digest before. A quiet month is one digest.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -19,10 +18,10 @@ from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .codec import decode, decode_all, encode, encode_analysis, plain
 from .entries import analysis_entry, document_entry, fields_of, put_entries
-from .journal import Journal
+from .journal import Connection, Journal
 from .recall import Recaller
 from .records import Document, MarketAnalysis, PublishReport
-from .schema import bump, epoch
+from .schema import bump, epoch, upsert
 from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
@@ -57,7 +56,7 @@ class Analyses:
             connection.executemany(
                 "INSERT INTO analyses (id, symbol, interval, bar_close, computed_at, verified_at, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET verified_at = excluded.verified_at "
-                "WHERE excluded.verified_at > verified_at",
+                "WHERE excluded.verified_at > analyses.verified_at",
                 rows,
             )
             if connection.total_changes != before:
@@ -115,16 +114,14 @@ class Analyses:
 
     def _point(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         analysis_id: str,
         analysis: MarketAnalysis,
         previous: str | None,
         now: datetime,
     ) -> None:
         connection.execute(
-            "INSERT INTO published (symbol, interval, id, published_at, token) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (symbol, interval) DO UPDATE SET id = excluded.id, published_at = excluded.published_at, "
-            "token = excluded.token",
+            upsert("published", "symbol, interval", "id, published_at, token"),
             (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
         )
         if previous is not None and analysis.interval == "1d":
@@ -134,7 +131,7 @@ class Analyses:
             (analysis_id, previous, epoch(now)),
         )
 
-    def _keep_digest(self, connection: sqlite3.Connection, previous_id: str, newer: MarketAnalysis) -> None:
+    def _keep_digest(self, connection: Connection, previous_id: str, newer: MarketAnalysis) -> None:
         """Digest the version that `newer` replaces, if it says something new."""
         row = connection.execute("SELECT body, bar_close FROM analyses WHERE id = ?", (previous_id,)).fetchone()
         if row is None or row[1] >= epoch(newer.bar_close):
@@ -152,8 +149,8 @@ class Analyses:
         if last is not None and decode(Document, last[0]).facts.get("state") == digest.facts["state"]:
             return
         connection.execute(
-            "INSERT OR REPLACE INTO documents (kind, key, created_at, dies_at, body) VALUES ('digest', ?, ?, NULL, ?)",
-            (digest.key, epoch(digest.created_at), encode(digest)),
+            upsert("documents", "kind, key", "created_at, dies_at, body"),
+            ("digest", digest.key, epoch(digest.created_at), None, encode(digest)),
         )
         put_entries(connection, [document_entry(digest)])
 
@@ -244,7 +241,7 @@ def _moments(analysis: MarketAnalysis) -> list[float]:
     return [epoch(analysis.bar_close), epoch(analysis.computed_at)]
 
 
-def _select(connection: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _select(connection: Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Rows of `query` ending in `IN`, for any number of values (SQLite takes some hundreds at a time)."""
     for at in range(0, len(values), 500):
         part = values[at : at + 500]

@@ -8,7 +8,6 @@ interval, a dictionary, to about a sixth. A packed body is a BLOB: the number of
 from __future__ import annotations
 
 import logging
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from pydantic_core import from_json
 from ...core.errors import SchemaMismatch, StoreCorrupt
 from ...core.token import Record
 from ..market_data.figures import SPECS
-from .journal import Journal
+from .journal import Connection, Journal
 from .records import BANDS, RSI, SCHEMA_VERSION, MarketAnalysis
 
 LEVEL = 6
@@ -134,7 +133,7 @@ _ANALYSIS_STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_anal
 """By version: what makes a body of it one of the next."""
 
 
-def plain(connection: sqlite3.Connection, body: str | bytes) -> str:
+def plain(connection: Connection, body: str | bytes) -> str:
     """The JSON of a stored body, packed or not.
 
     Raises:
@@ -158,7 +157,7 @@ def plain(connection: sqlite3.Connection, body: str | bytes) -> str:
 def pack_superseded(journal: Journal) -> int:
     """Pack every version that is not published and not packed yet, in small transactions; returns how many."""
     total = 0
-    while True:
+    while journal.packs:
         with journal.write(durable=False) as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS}, interval, body FROM analyses WHERE typeof(body) = 'text' "
@@ -173,14 +172,16 @@ def pack_superseded(journal: Journal) -> int:
             )
         total += len(rows)
         if len(rows) < BATCH:
-            return total
+            break
+    return total
 
 
-def _packed(connection: sqlite3.Connection, interval: str, body: str) -> bytes:
+def _packed(connection: Connection, interval: str, body: str) -> bytes:
     """A body packed against the dictionary of its interval and schema; the first such body is the dictionary."""
     name = f"{interval}:{SCHEMA_VERSION}" if body.startswith(_CURRENT) else interval
     connection.execute(
-        "INSERT OR IGNORE INTO pack_dictionaries (name, body) VALUES (?, ?)", (name, body.encode()[-WINDOW:])
+        "INSERT INTO pack_dictionaries (name, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (name, body.encode()[-WINDOW:]),
     )
     row = connection.execute("SELECT number, body FROM pack_dictionaries WHERE name = ?", (name,)).fetchone()
     packer = zlib.compressobj(LEVEL, zdict=row[1])

@@ -8,7 +8,6 @@ its revision, so that a cycle which publishes the same findings again costs the 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +19,9 @@ from ...core.coins import base_ticker, plain_name
 from ...core.errors import InvalidInput
 from ..market_data.figures import SPECS
 from .codec import decode_all, plain
-from .journal import Journal
+from .journal import Connection, Journal
 from .records import Document, HitKind, MarketAnalysis, Memory, SearchFilter
-from .schema import bump, counter, epoch
+from .schema import bump, counter, epoch, upsert
 
 FIELDS = ("symbols", "interval", "token_kind", "signal", "security", "bar_close", *SPECS, "tags", "importance")
 """What filters look at. Every entry has all of them, None where it has none; numbers are floats."""
@@ -115,7 +114,7 @@ def memory_entry(memory: Memory) -> Entry:
     )
 
 
-def put_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
+def put_entries(connection: Connection, entries: Iterable[Entry]) -> int:
     """Write entries inside the caller's transaction; returns how many changed."""
     revision = counter(connection, "entries") + 1
     rows = []
@@ -127,7 +126,7 @@ def put_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int
         "INSERT INTO entries (kind, key, as_of, text, fields, revision) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (kind, key) DO UPDATE SET as_of = excluded.as_of, text = excluded.text, "
         "fields = excluded.fields, revision = excluded.revision "
-        "WHERE (as_of, text, fields) IS NOT (excluded.as_of, excluded.text, excluded.fields)",
+        "WHERE (entries.as_of, entries.text, entries.fields) != (excluded.as_of, excluded.text, excluded.fields)",
         rows,
     ).rowcount
     if connection.total_changes != before:
@@ -141,7 +140,7 @@ def _plain(value: Any) -> Any:
     return float(f"{value:.12g}") if number else value
 
 
-def drop_entries(connection: sqlite3.Connection, kind: str, keys: Iterable[str]) -> int:
+def drop_entries(connection: Connection, kind: str, keys: Iterable[str]) -> int:
     """Remove entries inside the caller's transaction; copies learn of it by their tombstones."""
     dropped = connection.executemany(
         "DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys]
@@ -169,8 +168,8 @@ def derive_entries(journal: Journal) -> int:
         for kind, key in connection.execute("SELECT kind, key FROM entries").fetchall():
             if (kind, key) not in wanted:
                 changed += drop_entries(connection, kind, [key])
-        connection.execute("INSERT INTO entries_words (entries_words) VALUES ('rebuild')")
-        connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, 'yes')", (DERIVED,))
+        journal.tidy_words(connection, "rebuild")
+        connection.execute(upsert("facts", "name", "value"), (DERIVED, "yes"))
     return changed
 
 
@@ -253,11 +252,7 @@ class EntryTable:
             return []
         condition, values = _sql(where)
         match = " OR ".join(f'"{word}"' for word in words)
-        return self._select(
-            f"FROM entries_words w JOIN entries e ON e.number = w.rowid WHERE entries_words MATCH ? AND {condition} "
-            "ORDER BY bm25(entries_words), e.kind, e.key LIMIT ?",
-            (match, *values, limit),
-        )
+        return self._select(self._journal.by_words.format(condition=condition), (match, *values, limit))
 
     def by_ids(self, ids: Sequence[str], where: SearchFilter) -> dict[str, Entry]:
         """Entries by their ids, those that are there and meet a filter."""
@@ -276,7 +271,7 @@ class EntryTable:
 
 def _sql(where: SearchFilter) -> tuple[str, list[Any]]:
     """A filter as an SQL condition on `entries e`, with its values. A field that an entry does not have meets none."""
-    parts: list[str] = ["1"]
+    parts: list[str] = ["1 = 1"]
     values: list[Any] = []
 
     def add(condition: str, *given: Any) -> None:
@@ -295,7 +290,7 @@ def _sql(where: SearchFilter) -> tuple[str, list[Any]]:
     if where.security:
         add(f"json_extract(e.fields, '$.security') IN ({_marks(where.security)})", *where.security)
     for name, sign, limit in bounds(where):
-        add(f"json_extract(e.fields, '$.{name}') {sign} ?", limit)
+        add(f"CAST(json_extract(e.fields, '$.{name}') AS DOUBLE PRECISION) {sign} ?", limit)
     if where.since is not None:
         add("e.as_of >= ?", where.since.timestamp())
     if where.until is not None:

@@ -38,6 +38,7 @@ from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
 from .journal import Journal
 from .records import IndexReport, SearchFilter
+from .schema import note, upsert
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,9 +173,8 @@ class ChromaIndex:
             said = f"This memory holds vectors of {facts['dimension']} dimensions, but {own} makes {dimension}."
         else:
             if keep and not facts:
-                values = [("embedder", own), ("dimension", str(dimension))]
                 with self._journal.write() as connection:
-                    connection.executemany("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", values)
+                    note(connection, ("embedder", own), ("dimension", str(dimension)))
             return
         raise EmbedderMismatch(said, hint="Set DEEPTRADER_EMBEDDER back, or run `deeptrader repair --reembed`.")
 
@@ -332,8 +332,7 @@ class ChromaIndex:
         before = self.state(place)
         with self._journal.write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO index_copies (name, work, live, revision, number, writes) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                upsert("index_copies", "name", "work, live, revision, number, writes"),
                 (self._name(place), *state),
             )
         # The one that was published before stays for those who are just opening it.
@@ -426,7 +425,7 @@ class ChromaIndex:
             row = connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()
         if row is None:
             with self._journal.write() as connection:
-                connection.execute("INSERT OR IGNORE INTO facts VALUES ('store_id', ?)", (uuid.uuid4().hex[:12],))
+                note(connection, ("store_id", uuid.uuid4().hex[:12]))
             return self._store_id()
         return row[0]
 

@@ -18,9 +18,10 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
 from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
@@ -31,7 +32,37 @@ MIGRATED_WITH_BACKUP = "khala"
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
 
-Fence = Callable[[sqlite3.Connection], object]
+
+class Connection(Protocol):
+    """What a transaction is written through, whatever database is behind it. Values stand for question marks."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    @property
+    def total_changes(self) -> int:
+        """Rows inserted, updated and deleted since it was opened."""
+        ...
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        """Run one statement; returns a cursor."""
+        ...
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run one statement for each of many rows of values; the cursor's `rowcount` is that of all."""
+        ...
+
+    def close(self) -> None:
+        """Give it back."""
+        ...
+
+
+Migration = str | tuple[str, str]
+"""SQL that leads to the next version: one text, or one for SQLite and one for PostgreSQL where they must differ."""
+
+Fence = Callable[[Connection], object]
 """Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
 
 _fences: ContextVar[dict[str, Fence]] = ContextVar("deeptrader_journal_fences", default={})  # noqa: B039 - never changed
@@ -45,7 +76,7 @@ _commits: dict[str, list[int]] = {}
 class _Held:
     """A thread's connection, closed when the thread ends: by itself it would wait for the garbage collector."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._closing = threading.Lock()
 
@@ -65,8 +96,17 @@ class Journal:
     `StoreFull`, `StoreBusy` (another process held the write lock for too long), `SchemaMismatch`, `StoreReadOnly`.
     """
 
+    packs = True
+    """Whether superseded bodies are packed here; a database that compresses by itself needs none of it."""
+    by_words = (
+        "FROM entries_words w JOIN entries e ON e.number = w.rowid WHERE entries_words MATCH ? AND {condition} "
+        "ORDER BY bm25(entries_words), e.kind, e.key LIMIT ?"
+    )
+    """How entries are found by their words, best first: SQL after the columns."""
+
     def __init__(self, path: Path | str, *, busy_seconds: float = 15.0, page_limit: int | None = None) -> None:
         self.path = Path(path)
+        self.name = str(path)
         self._busy_ms = int(busy_seconds * 1000)
         self._page_limit = page_limit
         self._lock = threading.RLock()
@@ -81,7 +121,7 @@ class Journal:
         self._logged = False
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
         """True where this process may read the file but not write it: every `write` raises `StoreReadOnly`."""
-        with nullcontext() if self.read_only else self._file_lock(), self._translated():
+        with nullcontext() if self.read_only else self._file_lock(), self.translated():
             self._prepare()
         self._identity = self._seen()
         _open_journals.add(self)
@@ -89,7 +129,7 @@ class Journal:
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self, *, durable: bool = True, fence: Fence | None = None) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True, fence: Fence | None = None) -> Iterator[Connection]:
         """One transaction: everything inside is committed together, or nothing. Nested calls join the outer one.
 
         `fence`, or else the one of `fenced`, is asked first, inside the transaction; what it raises undoes it.
@@ -106,13 +146,12 @@ class Journal:
                     self._depth -= 1
                 return
             self.require_same_file()
-            with self._translated():
+            with self.translated():
                 connection = self._live_writer()
-                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection, durable=durable)
             self._depth = 1
             try:
-                with self._translated():
+                with self.translated():
                     check = fence or _fences.get().get(self._file)
                     if check is not None:
                         check(connection)
@@ -153,6 +192,11 @@ class Journal:
         if self._written and self._logged and not os.path.exists(f"{self.path}-wal"):
             raise self._taken("lost its write-ahead log")
 
+    def _begin(self, connection: Connection, *, durable: bool) -> None:
+        """Open a transaction, once no other process is in one that writes."""
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+
     def _seen(self) -> tuple[int, int]:
         status = os.stat(self.path)
         return status.st_dev, status.st_ino
@@ -163,7 +207,7 @@ class Journal:
             hint="Restore it, then restart this process; what was written last may be missing.",
         )
 
-    def _count_write(self, connection: sqlite3.Connection) -> int:
+    def _count_write(self, connection: Connection) -> int:
         """A number in the file that grows with every write: one that was set back to an earlier state has a smaller."""
         count = connection.execute("PRAGMA user_version").fetchone()[0] + 1
         if count <= self._written:
@@ -180,35 +224,42 @@ class Journal:
             )
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> Iterator[Connection]:
         """A consistent view: every query inside sees the same moment. Inside this thread's `write` it is that one."""
         if self._depth and self._lock.acquire(blocking=False):
             try:
                 if self._depth:
-                    with self._translated():
+                    with self.translated():
                         yield self._live_writer()
                     return
             finally:
                 self._lock.release()
-        with self._translated():
-            connection = self.reader()
-            if connection.in_transaction:
-                yield connection
-                return
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("ROLLBACK")
+        with self.translated(), self._snapshot() as connection:
+            yield connection
 
-    def reader(self) -> sqlite3.Connection:
-        """This thread's read-only connection, for single statements on the hot path; errors come untranslated."""
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        connection = self.reader()
+        if connection.in_transaction:
+            yield connection
+            return
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+
+    def data_version(self) -> object:
+        """Changes whenever anything was committed, by whomever; to be compared within one thread."""
+        return self.reader().execute("PRAGMA data_version").fetchone()[0]
+
+    def reader(self) -> Connection:
+        """This thread's read-only connection, for single statements on the hot path, within `translated`."""
         try:
             return self._local.connection
         except AttributeError:
             pass
-        if self._closed:
-            raise StoreUnavailable(f"The journal {self.path} is closed.", hint="Open Khala again.")
+        self._require_open()
         connection = self._connect()
         connection.execute("PRAGMA query_only=ON")
         with self._readers_lock:  # not the writer's: a new thread reads at once, however long a write takes
@@ -233,13 +284,13 @@ class Journal:
         Raises:
             StoreUnavailable: there is such a file already, or it cannot be written. What there is stays as it is.
         """
-        with self._translated():
-            return back_up(self.reader(), target)
+        with self.translated(), closing(self._connect()) as connection:
+            return back_up(connection, target)
 
     # -- schema ---------------------------------------------------------------------------------------------------
 
-    def ensure(self, component: str, migrations: Sequence[str]) -> None:
-        """Bring a component's tables up to date: `migrations[n]` (SQL, many statements) leads to version n + 1.
+    def ensure(self, component: str, migrations: Sequence[Migration]) -> None:
+        """Bring a component's tables up to date: `migrations[n]` (many statements) leads to version n + 1.
 
         All missing steps run in one transaction, after a backup of what was there for the component "khala".
 
@@ -251,23 +302,29 @@ class Journal:
             return
         if version and component == MIGRATED_WITH_BACKUP and version < len(migrations):
             self.require_writable()
-            self.backup(backup_name(self.path, version))
+            self._back_up_before(version)
         with self._file_lock(), self.write() as connection:
             version = self._component_version(component)
             if version > len(migrations):
                 raise SchemaMismatch(
-                    f"The journal {self.path} was written by a newer DeepTrader "
+                    f"The journal {self.name} was written by a newer DeepTrader "
                     f"({component} tables are version {version}, this code knows {len(migrations)}).",
                     hint="Update DeepTrader, or use another data directory.",
                 )
-            for script in migrations[version:]:
-                for statement in _statements(script):
-                    connection.execute(statement)
+            for migration in migrations[version:]:
+                self._migrate(connection, migration)
             connection.execute(
                 "INSERT INTO components (name, version) VALUES (?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET version = excluded.version",
                 (component, len(migrations)),
             )
+
+    def _migrate(self, connection: Connection, migration: Migration) -> None:
+        for statement in _statements(migration if isinstance(migration, str) else migration[0]):
+            connection.execute(statement)
+
+    def _back_up_before(self, version: int) -> None:
+        self.backup(backup_name(self.path, version))
 
     def _component_version(self, component: str) -> int:
         with self.read() as connection:
@@ -290,9 +347,13 @@ class Journal:
         paths = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(path.stat().st_size for path in paths if path.exists())
 
+    def tidy_words(self, connection: Connection, how: Literal["optimize", "rebuild"]) -> None:
+        """Merge the index of words, or derive it anew, inside the caller's transaction."""
+        connection.execute("INSERT INTO entries_words (entries_words) VALUES (?)", (how,))
+
     def vacuum(self, *, pages: int = 0) -> None:
         """Give free pages back to the file system, `pages` at most (0: all), and shorten the write-ahead log."""
-        with self._lock, self._translated():
+        with self._lock, self.translated():
             connection = self._live_writer()
             connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
             # Not worth waiting for readers: the log is shortened another time.
@@ -317,7 +378,7 @@ class Journal:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _forget_connections(self) -> None:
-        self._writer: sqlite3.Connection | None = None
+        self._writer: Connection | None = None
         self._readers: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._readers_lock = threading.Lock()
         self._local = threading.local()
@@ -333,9 +394,12 @@ class Journal:
         self._forget_connections()
         self._closed = closed
 
-    def _live_writer(self) -> sqlite3.Connection:
+    def _require_open(self) -> None:
         if self._closed:
-            raise StoreUnavailable(f"The journal {self.path} is closed.", hint="Open Khala again.")
+            raise StoreUnavailable(f"The journal {self.name} is closed.", hint="Open Khala again.")
+
+    def _live_writer(self) -> Connection:
+        self._require_open()
         if self._writer is None:
             self._writer = self._connect()
         return self._writer
@@ -408,14 +472,15 @@ class Journal:
             os.close(handle)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Inside the block, what the database raises comes as a `StoreError`."""
         try:
             yield
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
 
-def _close(connection: sqlite3.Connection) -> None:
+def _close(connection: Connection) -> None:
     """Close a connection, which may be closed already.
 
     The last one to close folds the log into the file; a writer elsewhere is not worth waiting for.

@@ -10,7 +10,6 @@ cache, so a busy log in the same file does not.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.token import Interval, Token, normalize_symbol
 from .codec import decode, plain
-from .files import translate
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
@@ -127,14 +125,11 @@ class Recaller:
         self._journal.require_same_file()
         commits = self._journal.commits
         local = self._journal.thread_state()
-        try:
-            connection = self._journal.reader()
-            version = connection.execute("PRAGMA data_version").fetchone()[0]
+        with self._journal.translated():
+            version = self._journal.data_version()
             if commits == self._commits and getattr(local, "data_version", None) == version:
                 return
-            generation = counter(connection, "recall")
-        except sqlite3.Error as error:
-            raise translate(error, self._journal.path) from error
+            generation = counter(self._journal.reader(), "recall")
         local.data_version = version
         if generation < self._generation:
             _logger.error("The journal %s was set back to an earlier state; it is read anew.", self._journal.path)
@@ -167,10 +162,8 @@ class Recaller:
         return recall
 
     def _query(self, query: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
-        try:
+        with self._journal.translated():
             return self._journal.reader().execute(query, values).fetchone()
-        except sqlite3.Error as error:
-            raise translate(error, self._journal.path) from error
 
     def _analysis(self, analysis_id: str) -> MarketAnalysis:
         parsed = self._parsed.get(analysis_id)

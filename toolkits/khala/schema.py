@@ -6,14 +6,14 @@ numbers and anybody can read them with the `sqlite3` shell.
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, datetime
 from typing import Literal
 
+from .journal import Connection
+
 COMPONENT = "khala"
 
-MIGRATIONS = (
-    """
+_MEMORY = """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
     -- Every version of every analysis. What a row says is never changed, but for verified_at.
@@ -95,10 +95,8 @@ MIGRATIONS = (
 
     -- The body of a version that is no longer published is a BLOB: the number of a dictionary, then zlib's stream.
     CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
-    CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';
-    """,
-    *("",) * 4,  # steps before 0.1.0, whose memories are version 5
-    """
+"""
+_ENTRIES = """
     -- What can be searched: one row for each published analysis, prepared text, digest and note, with its words and the
     -- fields that filters look at. `revision` grows with every change, so that a copy in Chroma reads on from where it
     -- stopped. Vectors are in Chroma alone. Anticipated texts are no more.
@@ -123,6 +121,13 @@ MIGRATIONS = (
         kind TEXT, key TEXT, revision INTEGER NOT NULL, PRIMARY KEY (kind, key)
     ) WITHOUT ROWID;
     CREATE INDEX entries_dropped_by_revision ON entries_dropped (revision);
+    -- The copies in Chroma: the one that is worked on, the published one that is searched, and how far each has come.
+    CREATE TABLE index_copies (
+        name TEXT PRIMARY KEY, work TEXT NOT NULL, live TEXT NOT NULL, revision INTEGER NOT NULL,
+        number INTEGER NOT NULL, writes INTEGER NOT NULL
+    ) WITHOUT ROWID;
+"""
+_SQLITE_WORDS = """
     CREATE VIRTUAL TABLE entries_words USING fts5 (
         text, content = 'entries', content_rowid = 'number', tokenize = 'porter unicode61 remove_diacritics 2'
     );
@@ -139,25 +144,58 @@ MIGRATIONS = (
         INSERT INTO entries_words (entries_words, rowid, text) VALUES ('delete', old.number, old.text);
         INSERT INTO entries_words (rowid, text) VALUES (new.number, new.text);
     END;
+"""
+_POSTGRES_WORDS = """
+    ALTER TABLE entries ADD words tsvector
+        GENERATED ALWAYS AS (to_tsvector('english', translate(text, '-_./:', '     '))) STORED;
+    CREATE INDEX entries_by_words ON entries USING gin (words);
+    CREATE FUNCTION entries_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'INSERT' THEN
+            DELETE FROM entries_dropped WHERE kind = new.kind AND key = new.key;
+        ELSE
+            INSERT INTO entries_dropped
+            SELECT old.kind, old.key, 1 + coalesce(max(value), 0) FROM counters WHERE name = 'entries'
+            ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER entries_changed AFTER INSERT OR DELETE ON entries
+        FOR EACH ROW EXECUTE FUNCTION entries_changed();
+    -- SQLite's names for what is asked of an entry's fields.
+    CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+        SELECT jsonb_path_query_first(document::jsonb, path::jsonpath) #>> '{}' $$;
+    CREATE FUNCTION json_each(document text, path text) RETURNS TABLE (value text) LANGUAGE sql IMMUTABLE AS $$
+        SELECT jsonb_path_query(document::jsonb, (path || '[*]')::jsonpath) #>> '{}' $$;
+"""
 
-    -- The copies in Chroma: the one that is worked on, the published one that is searched, and how far each has come.
-    CREATE TABLE index_copies (
-        name TEXT PRIMARY KEY, work TEXT NOT NULL, live TEXT NOT NULL, revision INTEGER NOT NULL,
-        number INTEGER NOT NULL, writes INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
+MIGRATIONS = (
+    (f"{_MEMORY} CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';", _MEMORY),
+    *("",) * 4,  # steps before 0.1.0, whose memories are version 5
+    (_ENTRIES + _SQLITE_WORDS, _ENTRIES + _POSTGRES_WORDS),
 )
 
 
-def bump(connection: sqlite3.Connection, *names: str) -> None:
+def upsert(table: str, key: str, rest: str) -> str:
+    """SQL that puts a row in the place of the one with its key. Columns stand with commas between them."""
+    marks = ", ".join("?" * (key.count(",") + rest.count(",") + 2))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in rest.split(", "))
+    return f"INSERT INTO {table} ({key}, {rest}) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changes}"
+
+
+def note(connection: Connection, *facts: tuple[str, str]) -> None:
+    """Keep facts by name, those that are not known yet."""
+    connection.executemany("INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", facts)
+
+
+def bump(connection: Connection, *names: str) -> None:
     """Raise counters inside the transaction that changes what they stand for."""
     connection.executemany(
-        "INSERT INTO counters (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1",
+        "INSERT INTO counters (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1",
         [(name,) for name in names],
     )
 
 
-def counter(connection: sqlite3.Connection, name: Literal["recall", "names", "entries", "situations"]) -> int:
+def counter(connection: Connection, name: Literal["recall", "names", "entries", "situations"]) -> int:
     """The present value of a counter, 0 when nothing was ever counted."""
     row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
     return row[0] if row else 0

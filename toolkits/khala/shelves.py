@@ -17,7 +17,7 @@ from .codec import decode, decode_all, encode
 from .entries import document_entry, drop_entries, memory_entry, put_entries
 from .journal import Journal
 from .records import Document, Memory, UniverseEvent
-from .schema import bump, epoch, moment
+from .schema import bump, epoch, moment, upsert
 
 NOTE_LIMIT = 4_000
 """Characters of a note."""
@@ -42,7 +42,7 @@ class Shelves:
             connection.executemany(
                 "INSERT INTO observations (symbol, price, as_of, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (symbol) DO UPDATE SET price = excluded.price, as_of = excluded.as_of, "
-                "body = excluded.body WHERE excluded.as_of > as_of OR as_of > ?",
+                "body = excluded.body WHERE excluded.as_of > observations.as_of OR observations.as_of > ?",
                 [(*row, epoch(self.clock.now()) + 300) for row in rows],
             )
             changed = connection.total_changes - before
@@ -92,7 +92,7 @@ class Shelves:
             return
         with self.journal.write() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO documents (kind, key, created_at, dies_at, body) VALUES (?, ?, ?, ?, ?)",
+                upsert("documents", "kind, key", "created_at, dies_at, body"),
                 [
                     (d.kind, d.key, epoch(d.created_at), epoch(d.dies_at) if d.dies_at else None, encode(d))
                     for d in documents
@@ -183,7 +183,8 @@ class Shelves:
             gone = [UniverseEvent(symbol=s, event="left", at=at, rank=r) for s, r in present.items() if s not in here]
             connection.executemany(
                 "INSERT INTO universe (symbol, present, since, rank, token) VALUES (?, 1, ?, ?, ?) "
-                "ON CONFLICT (symbol) DO UPDATE SET since = iif(present = 1, since, excluded.since), "
+                "ON CONFLICT (symbol) DO UPDATE SET "
+                "since = CASE universe.present WHEN 1 THEN universe.since ELSE excluded.since END, "
                 "present = 1, rank = excluded.rank, token = excluded.token",
                 [(token.symbol, when, here[token.symbol], encode(token)) for token in tokens],
             )

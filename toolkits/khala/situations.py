@@ -99,7 +99,8 @@ class SituationTable:
             connection.executemany(
                 "INSERT INTO situations (symbol, interval, bar_close, price, figures) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (symbol, interval, bar_close) DO UPDATE SET price = excluded.price, "
-                "figures = excluded.figures WHERE price != excluded.price OR figures != excluded.figures",
+                "figures = excluded.figures "
+                "WHERE situations.price != excluded.price OR situations.figures != excluded.figures",
                 values,
             )
             changed = connection.total_changes - before

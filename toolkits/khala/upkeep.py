@@ -213,7 +213,7 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
         "bars": _drop(
             journal,
             "DELETE FROM analyses WHERE seq IN (SELECT seq FROM analyses WHERE bar_close < "
-            "iif(interval = '1h', ?, ?) AND id NOT IN (SELECT id FROM published) LIMIT 2000)",
+            "CASE interval WHEN '1h' THEN ? ELSE ? END AND id NOT IN (SELECT id FROM published) LIMIT 2000)",
             epoch(now - keep.hourly_bars),
             epoch(now - keep.every_bar),
         ),
@@ -225,7 +225,7 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
         "situations": _drop(
             journal,
             "DELETE FROM situations WHERE (symbol, interval, bar_close) IN (SELECT symbol, interval, bar_close "
-            "FROM situations WHERE bar_close < iif(interval = '1h', ?, ?) LIMIT 5000)",
+            "FROM situations WHERE bar_close < CASE interval WHEN '1h' THEN ? ELSE ? END LIMIT 5000)",
             epoch(now - keep.hourly_situations),
             epoch(now - keep.daily_situations),
         ),
@@ -234,7 +234,7 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
     }
     packed = pack_superseded(journal)
     with journal.write(durable=False) as connection:  # the word index keeps what was replaced until it is merged
-        connection.execute("INSERT INTO entries_words (entries_words) VALUES ('optimize')")
+        journal.tidy_words(connection, "optimize")
     journal.vacuum()
     return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=journal.size_bytes())
 
@@ -252,7 +252,8 @@ def _drop(journal: Journal, statement: str, *values: float) -> int:
 def _drop_documents(journal: Journal, now: datetime, keep: Retention) -> int:
     with journal.write(durable=False) as connection:
         rows = connection.execute(
-            "SELECT kind, key FROM documents WHERE dies_at < ? OR created_at < iif(kind = 'digest', ?, ?)",
+            "SELECT kind, key FROM documents "
+            "WHERE dies_at < ? OR created_at < CASE kind WHEN 'digest' THEN ? ELSE ? END",
             (epoch(now - keep.dead_documents), epoch(now - keep.digests), epoch(now - keep.documents)),
         ).fetchall()
         for kind, key in rows:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import StoreCorrupt
 from ...core.token import Interval, Token
+from ..khala.schema import upsert
 from ..market_data.protocol import Bars
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class BarStore:
         if not rows:
             return
         with self._journal.write() as connection:
-            connection.executemany("INSERT OR REPLACE INTO bars VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(upsert("bars", "symbol, interval", "last_close, fetched_at, head, body"), rows)
 
     @staticmethod
     def _row(bars: Bars) -> tuple[str, str, float, float, str, bytes]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, InvalidInput
 from ...core.settings import Settings
+from ..khala.schema import upsert
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
@@ -98,7 +99,7 @@ class BudgetBook:
             if row is None:
                 connection.execute("DELETE FROM budget_days WHERE day < ?", (oldest,))
             now_used = max(0.0, used + amount)  # what is given back after midnight was spent on another day
-            connection.execute("INSERT OR REPLACE INTO budget_days VALUES (?, ?, ?)", (*place, now_used))
+            connection.execute(upsert("budget_days", "day, kind", "used"), (*place, now_used))
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()

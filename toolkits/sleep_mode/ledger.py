@@ -215,7 +215,7 @@ class Ledger:
             self._add(connection, report.cycle_id, row)
             connection.executemany(
                 "INSERT INTO ledger_tokens VALUES (?, ?, 1) "
-                "ON CONFLICT (day, symbol) DO UPDATE SET refreshes = refreshes + 1",
+                "ON CONFLICT (day, symbol) DO UPDATE SET refreshes = ledger_tokens.refreshes + 1",
                 [(day.isoformat(), symbol) for symbol in refreshed],
             )
             connection.execute("DELETE FROM ledger_tokens WHERE day < ?", (oldest,))

@@ -98,7 +98,10 @@ class CycleLog:
         )
         """,
         # JSON packed with zlib since: a fifth of the room. Older rows hold it as it is.
-        "ALTER TABLE cycles RENAME COLUMN body TO report",
+        (
+            "ALTER TABLE cycles RENAME COLUMN body TO report",
+            "ALTER TABLE cycles RENAME COLUMN body TO report; ALTER TABLE cycles ALTER report TYPE BYTEA USING NULL",
+        ),
     )
 
     def __init__(self, journal: Journal) -> None:
