@@ -107,23 +107,27 @@ class Journal:
     def __init__(self, path: Path | str, *, busy_seconds: float = 15.0, page_limit: int | None = None) -> None:
         self.path = Path(path)
         self.name = str(path)
-        self._busy_ms = int(busy_seconds * 1000)
         self._page_limit = page_limit
-        self._lock = threading.RLock()
-        self._forget_connections()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unavailable(self.path, error) from error
-        self._file = str(self.path.resolve())
-        self._commits = _commits.setdefault(self._file, [0])
         self._identity: tuple[int, int] | None = None
         self._logged = False
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
-        """True where this process may read the file but not write it: every `write` raises `StoreReadOnly`."""
+        """True where this process may read the journal but not write it: every `write` raises `StoreReadOnly`."""
+        self._set_up(str(self.path.resolve()), busy_seconds)
+        self._identity = self._seen()
+
+    def _set_up(self, place: str, busy_seconds: float) -> None:
+        """Open what is at a place, which tells it from all others in this process."""
+        self._busy_ms = int(busy_seconds * 1000)
+        self._lock = threading.RLock()
+        self._forget_connections()
+        self._place = place
+        self._commits = _commits.setdefault(place, [0])
         with nullcontext() if self.read_only else self._file_lock(), self.translated():
             self._prepare()
-        self._identity = self._seen()
         _open_journals.add(self)
 
     # -- transactions ---------------------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ class Journal:
             self._depth = 1
             try:
                 with self.translated():
-                    check = fence or _fences.get().get(self._file)
+                    check = fence or _fences.get().get(self._place)
                     if check is not None:
                         check(connection)
                     yield connection
@@ -173,7 +177,7 @@ class Journal:
 
         A thread that is started inside does not inherit it: run it in a copy of the context.
         """
-        before = _fences.set({**_fences.get(), self._file: fence})
+        before = _fences.set({**_fences.get(), self._place: fence})
         try:
             yield
         finally:
