@@ -125,12 +125,10 @@ class SleepDesk:
     def pause(self) -> None:
         """Begin no further cycle, here or in any process on this memory, until `resume`. Survives a restart."""
         self.scheduler.controls.pause("paused on the page")
-        self.scheduler.pause()
 
     def resume(self) -> None:
         """Go on."""
         self.scheduler.controls.resume()
-        self.scheduler.resume()
 
     # Watching
 

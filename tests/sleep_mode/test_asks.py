@@ -26,23 +26,6 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BTC, ETH, SOL = (make_token(f"{name}-USD") for name in ("BTC", "ETH", "SOL"))
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOON)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
-def asks(journal: Journal, clock: ManualClock) -> AskLog:
-    return AskLog(journal, clock=clock, background=False)
-
-
 def ask(ask_id: str = "a", *tokens: str, source: AskSource = "tool", served: Served = "sleep", **more: Any) -> Ask:
     return Ask(ask_id, more.pop("at", NOON), source, tokens or ("BTC-USD",), served=served, **more)
 

@@ -23,13 +23,6 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
 def book(journal: Journal, clock: ManualClock) -> BudgetBook:
     return BudgetBook(journal, {"requests": Limit(5, 12), "usd": Limit(0.3, 1), "seconds": Limit(240)}, clock=clock)
 

@@ -14,24 +14,11 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, LeaseLost, SourceUnreachable, StoreBusy, Unforeseen
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode.asks import AskLog
-from deeptrader.toolkits.sleep_mode.controls import Controls
-from deeptrader.toolkits.sleep_mode.guard import Attempt, CycleGuard
+from deeptrader.toolkits.sleep_mode.guard import Attempt, Controls, CycleGuard
 from deeptrader.toolkits.sleep_mode.lease import Lease
 from deeptrader.toolkits.sleep_mode.ledger import Ledger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
-def cycle(journal: Journal) -> ScriptedCycle:
-    return ScriptedCycle(journal, ManualClock(NOON))
 
 
 def ledger_of(cycle: ScriptedCycle) -> Ledger:
@@ -140,11 +127,6 @@ def test_a_stopped_guard_begins_nothing_until_it_is_allowed_again(guard: CycleGu
 def test_a_paused_store_still_lets_a_one_off_cycle_run(guard: CycleGuard):
     guard.controls.pause("maintenance")
     assert guard.run().state == "ran"
-
-
-async def test_the_asynchronous_form_is_the_same(guard: CycleGuard):
-    assert (await guard.arun()).state == "ran"
-    assert (await guard.arun(since=NOON)).state == "done"
 
 
 def test_a_cycle_that_failed_is_not_taken_for_done_by_whoever_comes_next(guard: CycleGuard, cycle: ScriptedCycle):

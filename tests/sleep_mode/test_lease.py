@@ -26,13 +26,6 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
 def lease(journal: Journal, clock: ManualClock) -> Lease:
     return Lease(journal, seconds=60, clock=clock)
 

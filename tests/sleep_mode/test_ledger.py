@@ -27,23 +27,6 @@ _numbers = count()
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOON)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
-def asks(journal: Journal, clock: ManualClock) -> AskLog:
-    return AskLog(journal, clock=clock, background=False)
-
-
-@pytest.fixture
 def ledger(journal: Journal, asks: AskLog, clock: ManualClock) -> Ledger:
     return Ledger(journal, asks, clock=clock)
 

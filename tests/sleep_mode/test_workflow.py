@@ -14,28 +14,14 @@ from agno.scheduler import ScheduleManager
 from doubles.cycles import ScriptedCycle, make_report
 from fastapi.testclient import TestClient
 
-from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, SourceUnreachable
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode import workflow as module
-from deeptrader.toolkits.sleep_mode.controls import Controls
-from deeptrader.toolkits.sleep_mode.guard import CycleGuard
+from deeptrader.toolkits.sleep_mode.guard import Controls, CycleGuard
 from deeptrader.toolkits.sleep_mode.lease import Lease
 from deeptrader.toolkits.sleep_mode.workflow import schedule_sleep, sleep_workflow
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.db")
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
-def cycle(journal: Journal) -> ScriptedCycle:
-    return ScriptedCycle(journal, ManualClock(NOON))
 
 
 @pytest.fixture

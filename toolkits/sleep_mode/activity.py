@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,55 +159,46 @@ class BusyMark:
 
     def put(self, at: datetime) -> None:
         """This process is answering, as of `at` (UTC). Again to give a sign of life."""
-        with self._open(os.O_RDWR | os.O_CREAT) if self._handle is None else self._kept() as handle:
-            if handle is not None and (self._handle is not None or _locked(handle, fcntl.LOCK_SH)):
-                self._handle = handle  # else somebody is looking
-                os.utime(handle, (at.timestamp(), at.timestamp()))
+        with self._telling():
+            if self._handle is None:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+                try:
+                    if not _locked(handle, fcntl.LOCK_SH):
+                        return  # somebody is looking
+                    self._handle = handle
+                finally:
+                    if self._handle is None:
+                        os.close(handle)
+            os.utime(self._handle, (at.timestamp(), at.timestamp()))
 
     def take_away(self, at: datetime) -> None:
         """It has answered."""
-        with self._kept() as handle:
-            self._handle = None
-            if handle is not None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with self._telling():
                 os.utime(handle, (at.timestamp(), at.timestamp()))
                 fcntl.flock(handle, fcntl.LOCK_UN)  # not only closed: a fork may have inherited it
+            os.close(handle)
 
     def seen(self) -> tuple[bool, datetime | None]:
         """Whether anybody is answering, and when answering last began or ended (None: never)."""
-        with self._open(os.O_RDWR) as handle:
-            if handle is not None:
+        with self._telling(), suppress(FileNotFoundError):
+            handle = os.open(self.path, os.O_RDWR, 0o644)
+            try:
                 return not _locked(handle, fcntl.LOCK_EX), datetime.fromtimestamp(os.fstat(handle).st_mtime, UTC)
+            finally:
+                os.close(handle)
         return False, None
 
-    def _kept(self) -> AbstractContextManager[int | None]:
-        return self._closing(self._handle)
-
     @contextmanager
-    def _open(self, flags: int) -> Iterator[int | None]:
+    def _telling(self) -> Iterator[None]:
+        """What the file system refuses is told once."""
         try:
-            handle = os.open(self.path, flags, 0o644)
+            yield
         except OSError as error:
-            if flags & os.O_CREAT or not isinstance(error, FileNotFoundError):
-                self._tell(error)
-            handle = None
-        with self._closing(handle):
-            yield handle
-
-    @contextmanager
-    def _closing(self, handle: int | None) -> Iterator[int | None]:
-        """Closed at the end of the block, unless it is the one that this process keeps."""
-        try:
-            yield handle
-        except OSError as error:
-            self._tell(error)
-        finally:
-            if handle is not None and handle != self._handle:
-                os.close(handle)
-
-    def _tell(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
-            log.warning("Other processes cannot be told when the team is at work: %s (%s).", self.path, error)
+            if not self._told:
+                self._told = True
+                log.warning("Other processes cannot be told when the team is at work: %s (%s).", self.path, error)
 
 
 def _locked(handle: int, how: int) -> bool:

@@ -16,10 +16,9 @@ from .activity import QuietTime
 from .asks import Ask, AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
 from .context import CycleContext, Step
-from .controls import Controls
 from .cycle import SleepCycle
 from .foresight import Foreseen, Foresight, Preparer
-from .guard import CycleGuard
+from .guard import Controls, CycleGuard
 from .judgements import Judges, suggestions
 from .lease import Lease
 from .ledger import Ledger
@@ -97,7 +96,7 @@ class Engine:
 
     @cached_property
     def controls(self) -> Controls:
-        """Pause, kill and run-now, for every process on this store."""
+        """Pause and kill, for every process on this store."""
         return Controls(self._journal, clock=self.clock)
 
     @cached_property

@@ -1,25 +1,92 @@
-"""The one door through which a cycle runs, whoever asks: kill switch, lease, fence, record of failures."""
+"""The one door through which a cycle runs, whoever asks: switches (pause, kill), lease, fence, record of failures."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, Unforeseen
+from ...core.text import clean_label
 from .context import LEASE_LOST
-from .controls import Controls
 from .lease import Grant, Holder, Lease
 from .report import CycleReport
 
 if TYPE_CHECKING:
+    from ..khala.journal import Journal
     from .cycle import SleepCycle
 
 log = logging.getLogger(__name__)
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE controls (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        killed INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0,
+        reason TEXT NOT NULL DEFAULT '', changed_at REAL, wanted_at REAL
+    );
+    INSERT INTO controls (one) VALUES (1);
+    """,
+)
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """What is switched on, why and since when.
+
+    paused: no new cycle is begun by a scheduler; one that runs is finished, a one-off command still works.
+    killed: no cycle at all, and one that runs stops.
+    """
+
+    killed: bool = False
+    paused: bool = False
+    reason: str = ""
+    changed_at: datetime | None = None
+
+
+class Controls:
+    """Sets and reads the switches of one store. Everything is durable: a switch survives restarts.
+
+    Raises (from every method): `StoreError` when the journal cannot be read or written.
+    """
+
+    def __init__(self, journal: Journal, *, clock: Clock | None = None) -> None:
+        self._journal = journal
+        self._clock: Clock = clock or SystemClock()
+        journal.ensure("controls", _MIGRATIONS)
+
+    def state(self) -> ControlState:
+        """The switches as they are now, whoever set them."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT killed, paused, reason, changed_at FROM controls").fetchone()
+        changed_at = datetime.fromtimestamp(row[3], UTC) if row[3] is not None else None
+        return ControlState(bool(row[0]), bool(row[1]), row[2], changed_at)
+
+    def kill(self, reason: str = "") -> None:
+        """No cycle runs any more, in any process, until `unkill`; a running one stops within seconds."""
+        self._set("killed = 1, reason = ?, changed_at = ?", reason)
+
+    def unkill(self) -> None:
+        """Allow cycles again."""
+        self._set("killed = 0, reason = ?, changed_at = ?", "")
+
+    def pause(self, reason: str = "") -> None:
+        """Schedulers begin no new cycle until `resume`."""
+        self._set("paused = 1, reason = ?, changed_at = ?", reason)
+
+    def resume(self) -> None:
+        """Let schedulers go on."""
+        self._set("paused = 0, reason = ?, changed_at = ?", "")
+
+    def _set(self, what: str, reason: str) -> None:
+        with self._journal.write() as connection:
+            connection.execute(
+                f"UPDATE controls SET {what}", (clean_label(reason, limit=200), self._clock.now().timestamp())
+            )
 
 
 class CycleRecorder(Protocol):
@@ -74,10 +141,6 @@ class CycleGuard:
         """Take back `stop`."""
         self._stopping.clear()
 
-    async def arun(self, *, since: datetime | None = None) -> Attempt:
-        """`run` in a thread."""
-        return await asyncio.to_thread(self.run, since=since)
-
     def run(
         self,
         *,
@@ -127,11 +190,8 @@ class CycleGuard:
             log.exception("Sleep cycle failed unexpectedly.")
             return self._failed(Unforeseen.of(error))
         grant.finished = not only and not self._stopping.is_set()
-        if self._recorder is not None and not grant.lost:
-            try:
-                self._recorder.record_cycle(report)
-            except DeepTraderError as error:
-                log.error("The ledger could not record cycle %s: %s", report.cycle_id, error)
+        if not grant.lost:
+            self._record(lambda recorder: recorder.record_cycle(report))
         return Attempt("ran", report=report)
 
     def _look_at_controls(self) -> None:
@@ -140,9 +200,12 @@ class CycleGuard:
 
     def _failed(self, error: DeepTraderError) -> Attempt:
         log.error("Sleep cycle failed: %s", error)
+        self._record(lambda recorder: recorder.record_failure(error))
+        return Attempt("failed", error=error)
+
+    def _record(self, what: Callable[[CycleRecorder], object]) -> None:
         if self._recorder is not None:
             try:
-                self._recorder.record_failure(error)
-            except DeepTraderError as second:
-                log.error("The ledger could not record the failure: %s", second)
-        return Attempt("failed", error=error)
+                what(self._recorder)
+            except DeepTraderError as error:
+                log.error("The ledger could not record a cycle: %s", error)

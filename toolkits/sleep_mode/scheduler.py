@@ -24,10 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, SourceError
 from .activity import QuietTime, Waiter, wait_on
-from .controls import Controls
-from .guard import Attempt, CycleGuard, CycleRecorder
+from .guard import Attempt, Controls, CycleGuard, CycleRecorder
 from .lease import Holder, Lease
-from .report import CycleReport
 
 if TYPE_CHECKING:
     from .cycle import SleepCycle
@@ -38,7 +36,6 @@ TICK, IDLE = "tick", "the team fell quiet"
 AT_WORK = "the team went to work"
 FIRST_TIDY = timedelta(hours=1)
 TIDY_EVERY = timedelta(days=1)
-TRIM_EVERY = timedelta(hours=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
 
@@ -47,12 +44,9 @@ SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "
 
 @dataclass(frozen=True)
 class SchedulerStatus:
-    """What the scheduler is doing.
-
-    `standby` means that another process is running a cycle (`holder`). `missed` counts ticks that were left out because
-    a cycle, a pause or a suspended machine covered them. `failures` counts barren cycles in a row; from the third on
-    the pause between two attempts doubles until one succeeds (`backing_off`, until `blocked_until`).
-    """
+    """What the scheduler is doing. `standby`: another process runs a cycle (`holder`). `missed` ticks were left out
+    because a cycle, a pause or a suspended machine covered them. `failures` are barren cycles in a row; from the third
+    on the pause between two attempts doubles until one succeeds (`backing_off`, until `blocked_until`)."""
 
     state: SchedulerState
     every_seconds: float
@@ -61,18 +55,13 @@ class SchedulerStatus:
     missed: int
     failures: int
     blocked_until: datetime | None = None
-    woken_by: str | None = None
     holder: Holder | None = None
-    last_report: CycleReport | None = None
     last_error: str | None = None
 
 
 class Ticks:
-    """Multiples of `every` seconds since midnight UTC (for periods that divide a day), each delayed by a little jitter.
-
-    `tick` is the next one to be done and `due` when to do it. However many ticks pass undone, one cycle does them all;
-    the others are counted in `missed`.
-    """
+    """Multiples of `every` seconds since midnight UTC, each delayed by a little jitter: `tick` is the next one and
+    `due` when to do it. However many ticks pass undone, one cycle does them all; the others count as `missed`."""
 
     def __init__(self, every: float, jitter: float | None, rng: random.Random, now: datetime) -> None:
         self.every = timedelta(seconds=every)
@@ -204,17 +193,11 @@ class SleepScheduler:
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._paused = False
         self._state: SchedulerState = "stopped"
-        self._next_look = self._next_trim = self._clock.now()
+        self._next_look = self._clock.now()
         self._next_tidy = self._clock.now() + FIRST_TIDY
         self._wake: tuple[str, datetime] | None = None
-        self._woken_by: str | None = None
-        self._wanted: datetime | None = None
-        self._wanted_done: datetime | None = None
-        self._fresh = True
         self._cycles = 0
-        self._last_report: CycleReport | None = None
         self._last_error: str | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SleepScheduler:
@@ -299,16 +282,6 @@ class SleepScheduler:
 
     # Steering
 
-    def pause(self) -> None:
-        """Begin no new cycle in this process until `resume`; for all processes use `controls.pause`."""
-        self._paused = True
-        self._signal.set()
-
-    def resume(self) -> None:
-        """Go on. Ticks that passed meanwhile are done by one cycle."""
-        self._paused = False
-        self._signal.set()
-
     def wake(self, reason: str) -> None:
         """Run a cycle as soon as possible. Several calls before it begins are one; one in mid-cycle adds another."""
         with self._lock:
@@ -325,9 +298,7 @@ class SleepScheduler:
             missed=self._ticks.missed,
             failures=self._backoff.failures,
             blocked_until=self._backoff.until,
-            woken_by=self._woken_by,
             holder=self.lease.holder(),
-            last_report=self._last_report,
             last_error=self._last_error,
         )
 
@@ -342,7 +313,6 @@ class SleepScheduler:
         now = self._clock.now()
         self._ticks.restart(now, at_once=self._run_at_start)
         self._next_look = now + timedelta(seconds=self._watch_every)
-        self._fresh = True
 
     def _ask_to_stop(self) -> None:
         self._stop.set()
@@ -379,13 +349,10 @@ class SleepScheduler:
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
-        if switches.paused or self._paused:
+        if switches.paused:
             return self._rest("paused")
         if self._backoff.blocks(now):
             return self._rest("backing_off", self._backoff.until)
-        self._wanted = switches.wanted_at
-        if self._fresh:  # what was asked for before is not for this run
-            self._fresh, self._wanted_done = False, self._wanted
         due = self._reason(now)
         if due is None:
             return self._rest("waiting", self._ticks.due)
@@ -396,7 +363,8 @@ class SleepScheduler:
         holder = self.lease.holder()
         if holder is not None:
             return self._rest("standby", holder.expires_at)
-        self._state, self._woken_by = "running", None if reason == TICK else reason
+        self._state = "running"
+        log.log(logging.DEBUG if reason == TICK else logging.INFO, "A sleep cycle begins: %s.", reason)
         if reason == IDLE:
             self._idle_pass()
         else:
@@ -407,8 +375,6 @@ class SleepScheduler:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
         if now >= self._ticks.due:
             return TICK, max(self._ticks.tick, self._ticks.floor(now)) - self._gap
-        if self._wanted is not None and self._wanted != self._wanted_done:  # whatever the clock did meanwhile
-            return "asked for", self._wanted
         if self._quiet is not None and self._quiet.unmet and self._quiet.now():
             return "quiet time", now
         if self._rested():
@@ -452,18 +418,15 @@ class SleepScheduler:
         with self._lock:
             if self._wake is not None and self._wake[1] <= begun:
                 self._wake = None
-        self._wanted_done = self._wanted
         if begun >= self._ticks.due:
             self._ticks.advance(self._clock.now())
         self._settle(attempt)
-        if self._clock.now() >= self._next_trim:
-            self._next_trim = self._clock.now() + TRIM_EVERY
-            return_freed_memory()
+        return_freed_memory()
         self._tidy_up()
 
     def _idle_pass(self) -> None:
-        if self._quiet is None or self._talked_about is None:
-            return
+        assert self._quiet is not None
+        assert self._talked_about is not None
         activity = self._quiet.activity
         self._rested_since = activity.idle_since
         only = self._talked_about()
@@ -485,7 +448,6 @@ class SleepScheduler:
         if attempt.state not in ("ran", "failed"):
             return
         self._cycles += 1
-        self._last_report = attempt.report or self._last_report
         if attempt.barren:
             self._failed(attempt.error)
             return
@@ -505,10 +467,7 @@ class SleepScheduler:
 
 def return_freed_memory() -> None:
     """Give free heap pages back to the system, in tens of milliseconds; nothing where the C library cannot do that.
-
-    A cycle makes and drops hundreds of megabytes of frames and texts in several threads, and glibc keeps what it was
-    once given: a process that sleeps for weeks would grow by its own fragments although nothing leaks.
-    """
+    glibc keeps what it was once given: a process that sleeps for weeks would grow by the fragments of its frames."""
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(ctypes.c_size_t(0))

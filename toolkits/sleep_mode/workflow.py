@@ -16,6 +16,7 @@ their other schedules, with run history on AgentOS's pages. What its scheduler w
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections import Counter
@@ -51,7 +52,7 @@ def sleep_workflow(guard: CycleGuard, *, db: Any = None, workflow_id: str = WORK
     half_period = timedelta(seconds=guard.cycle.settings.sleep_every_seconds / 2)
 
     async def run_cycle(step_input: StepInput) -> StepOutput:
-        attempt = await guard.arun(since=guard.lease.now() - half_period)
+        attempt = await asyncio.to_thread(guard.run, since=guard.lease.now() - half_period)
         session = getattr(step_input, "workflow_session", None)
         if db is not None:
             await _prune(db, workflow_id, session.session_id if session is not None else workflow_id)
