@@ -19,11 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core.giving_way import give_way
-from ...core.settings import Settings
 from ...core.token import Token
-from ..khala.records import MarketAnalysis, Recall
+from ..khala.records import Recall
 from .asks import MARKET, AskLog, Follow
 from .context import CycleContext
+from .statements import turns
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -311,25 +311,13 @@ def _moment(seconds: float) -> datetime:
 
 
 def changes(context: CycleContext, known: Mapping[str, Recall]) -> dict[str, str]:
-    """What this cycle found changed about each token it published, in some words: signal, zone or security verdict."""
+    """What this cycle found changed about each token it published, in some words."""
     found: dict[str, str] = {}
     for symbol in context.published():
         before, now = context.recalls.get((symbol, "1d")), known.get(symbol)
         if before is None or now is None or before.analysis is None or now.analysis is None:
             continue
-        was, is_now = _marks(before.analysis, context.settings), _marks(now.analysis, context.settings)
-        changed = [f"{what} changed from {was[what]} to {is_now[what]}" for what in was if was[what] != is_now[what]]
-        if changed:
-            found[symbol] = changed[0]
+        turned = turns(before.analysis, now.analysis, context.settings)
+        if turned:
+            found[symbol] = turned[0].replace(" from", " changed from", 1)
     return found
-
-
-def _marks(analysis: MarketAnalysis, settings: Settings) -> dict[str, str | None]:
-    rsi = analysis.value("rsi_14")
-    zone = None
-    if rsi is not None:
-        zone = (
-            "oversold" if rsi < settings.rsi_oversold else "overbought" if rsi > settings.rsi_overbought else "neutral"
-        )
-    security = analysis.security.verdict if analysis.security else None
-    return {"signal": analysis.signal.action, "zone": zone, "security": security}

@@ -175,6 +175,28 @@ def trend_of(analysis: MarketAnalysis) -> Literal["up", "down", "none"] | None:
     return "down" if analysis.price < fast < slow else "none"
 
 
+def turns(
+    before: MarketAnalysis, now: MarketAnalysis, settings: Settings, *, security: SecurityReport | None = None
+) -> list[str]:
+    """What turned between two analyses of a token, in words ("signal from hold to buy"): signal, zone, trend, security.
+
+    Args:
+        security: the newest report, where it is newer than the one in `now`.
+    """
+
+    def marks(analysis: MarketAnalysis, report: SecurityReport | None) -> dict[str, str | None]:
+        return {
+            "signal": analysis.signal.action or "none",
+            "zone": zone_of(analysis, settings),
+            "trend": trend_of(analysis),
+            "security": report.verdict.replace("_", " ") if report else None,
+        }
+
+    then, today = marks(before, before.security), marks(now, security or now.security)
+    turned = {what: (was, today[what]) for what, was in then.items() if was and today[what] not in (None, was)}
+    return [f"{what} from {was} to {is_now}" for what, (was, is_now) in turned.items()]
+
+
 def breaks_out(analysis: MarketAnalysis) -> bool:
     """A close above the upper Bollinger band on volume above its 20-bar mean."""
     upper, volume = analysis.value("bb_upper_20_2"), analysis.value("volume_ratio_20")
@@ -443,19 +465,9 @@ def _change(v: View) -> Said | None:
     rsi, rsi_then = v.value("rsi_14"), before.value("rsi_14")
     if rsi is not None and rsi_then is not None:
         parts.append(f"RSI(14) from {figure_text('rsi_14', rsi_then)} to {figure_text('rsi_14', rsi)}")
-    pairs = (
-        ("signal", before.signal.action or "none", v.analysis.signal.action or "none"),
-        ("zone", zone_of(before, v.settings), zone_of(v.analysis, v.settings)),
-        ("trend", trend_of(before), trend_of(v.analysis)),
-        ("security", _verdict(before.security), _verdict(v.security)),
-    )
-    turned = [f"{what} from {then} to {now}" for what, then, now in pairs if then and now and then != now]
+    turned = turns(before, v.analysis, v.settings, security=v.security)
     text = f"Since the bar closed {time_text(before.bar_close)}: {', '.join([*parts, *turned])}."
     return Said(text, ("rsi_14",), "neutral", 0.8 if turned else 0.4, {"price": v.close})
-
-
-def _verdict(report: SecurityReport | None) -> str | None:
-    return report.verdict.replace("_", " ") if report else None
 
 
 @statement("similar")
