@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from ...core.clock import Clock, SystemClock
 from ...core.market import UtcDatetime
@@ -118,6 +118,7 @@ class TokenWorth(Record):
     break_even: float | None = None
     note: str = ""
 
+    @computed_field
     @property
     def pays(self) -> bool | None:
         """None while it is not known: it takes uses, and figures."""
@@ -139,6 +140,7 @@ class LedgerSummary(Record):
     savings: Savings = Savings()
     tokens: tuple[TokenWorth, ...] = ()
 
+    @computed_field
     @property
     def net_tokens(self) -> float | None:
         """Model tokens saved minus model tokens slept; None while nothing was compared."""
@@ -193,20 +195,14 @@ class Ledger:
 
     def record_cycle(self, report: CycleReport) -> None:
         """Keep what a cycle did and spent."""
-        spent = report.spent
+        spent: dict[str, Any] = {"usd": None if report.spent.get("model_tokens") else 0.0} | report.spent
         row = CycleRow(
             at=report.started_at.timestamp(),
             seconds=report.worked_seconds,
             failed=report.count("failed") + report.count("refused"),
-            usd=spent.get("usd", None if spent.get("model_tokens") else 0.0),
             stopped_by=report.stopped_by,
-            published=report.count("published"),
-            unchanged=report.count("unchanged"),
-            kept=report.count("kept"),
-            deferred=report.count("deferred"),
-            requests=spent.get("requests", 0.0),
-            security_calls=spent.get("security_calls", 0.0),
-            model_tokens=spent.get("model_tokens", 0.0),
+            **{outcome: report.count(outcome) for outcome in ("published", "unchanged", "kept", "deferred")},
+            **{kind: spent[kind] for kind in ("requests", "security_calls", "model_tokens", "usd") if kind in spent},
         )
         day = report.started_at.date()
         oldest = (day - timedelta(days=KEEP_TOKEN_DAYS)).isoformat()
@@ -255,13 +251,8 @@ class Ledger:
         )
 
     def as_json(self, window: timedelta = timedelta(days=7)) -> dict[str, Any]:
-        """`summary` as plain values, with the sums a reader would compute first."""
-        summary = self.summary(window)
-        body = summary.model_dump(mode="json")
-        body["net_tokens"] = summary.net_tokens
-        for row, token in zip(body["tokens"], summary.tokens, strict=True):
-            row["pays"] = token.pays
-        return body
+        """`summary` as plain values."""
+        return self.summary(window).model_dump(mode="json")
 
     def cycles(self, window: timedelta = timedelta(days=7)) -> list[CycleRow]:
         """Cycles within the window, oldest first, one row of numbers each."""
