@@ -39,6 +39,7 @@ from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetKind
+from deeptrader.toolkits.sleep_mode.demand import Demand
 from deeptrader.toolkits.sleep_mode.planner import Costs, CycleState, SleepPlanner
 
 QUESTIONS_PER_LOOK = 8.0
@@ -121,11 +122,11 @@ class Moment:
     now: datetime
     tape: Tape
     memory: Memory
-    asks: AskLog
+    demand: Demand
     budget: int
 
     def popularity(self) -> list[float]:
-        rates = self.asks.rates(self.tape.tokens)
+        rates = self.demand.rates(self.tape.tokens)
         return [rates[token.symbol] for token in self.tape.tokens]
 
     def volatility(self) -> list[float]:
@@ -175,7 +176,7 @@ def planned(settings: Settings, seed: int) -> Rule:
         if planner is None:
             # Every refresh costs one: what is compared is which tokens are chosen, not what they cost.
             costs = Costs(request_seconds=0.0, compute_seconds=1.0)
-            planner = SleepPlanner(settings, moment.asks.rates, costs=costs)
+            planner = SleepPlanner(settings, moment.demand.rates, costs=costs)
         tape = moment.tape
         recalls: dict[tuple[str, Interval], Recall] = {
             (token.symbol, tape.interval): moment.memory.recall(n, moment.now) for n, token in enumerate(tape.tokens)
@@ -237,10 +238,11 @@ def replay(tape: Tape, name: str, budget: int, seed: int, memory: Memory | None 
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.db")
         asks_log = AskLog(journal, clock=clock, background=False)
+        demand = Demand(asks_log)
         for number, asks in enumerate(questions(tape, seed)):
             clock.set(tape.looks[number])
             memory.look(number)
-            chosen = rule(Moment(number, tape.looks[number], tape, memory, asks_log, budget))
+            chosen = rule(Moment(number, tape.looks[number], tape, memory, demand, budget))
             assert len(chosen) <= budget
             spent += len(chosen)
             for token in chosen:

@@ -21,6 +21,7 @@ from deeptrader.core.errors import StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode import asks as module
 from deeptrader.toolkits.sleep_mode.asks import MARKET, Ask, AskHook, AskLog, AskSource, Served, ask_of, merged, tell
+from deeptrader.toolkits.sleep_mode.demand import Demand
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BTC, ETH, SOL = (make_token(f"{name}-USD") for name in ("BTC", "ETH", "SOL"))
@@ -132,14 +133,12 @@ def test_asks_that_cannot_be_written_wait_and_what_comes_meanwhile_is_added(asks
         asks.flush()
     monkeypatch.setattr(asks, "_write", write)
     assert [a.topic for a in asks.recent()] == ["risk"]
-    assert asks.lost == 0
 
 
-def test_a_store_out_of_order_loses_the_oldest_and_counts_them(asks: AskLog, monkeypatch):
+def test_a_store_out_of_order_loses_the_oldest(asks: AskLog, monkeypatch):
     monkeypatch.setattr(module, "OVERFLOW", 3)
     for n in range(5):
         asks.note(ask(str(n)))
-    assert asks.lost == 2
     assert [a.ask_id for a in asks.recent()] == ["4", "3", "2"]
 
 
@@ -174,7 +173,7 @@ def test_logs_of_the_first_version_are_dropped(tmp_path: Path):
 
 
 def test_before_anything_is_asked_every_token_has_a_small_rate(asks: AskLog):
-    rates = asks.rates([BTC, ETH])
+    rates = Demand(asks).rates([BTC, ETH])
     assert rates["BTC-USD"] == rates["ETH-USD"] == pytest.approx(0.05, rel=0.5)
     assert rates["BTC-USD"] > 0
 
@@ -182,30 +181,30 @@ def test_before_anything_is_asked_every_token_has_a_small_rate(asks: AskLog):
 def test_a_rate_grows_with_asks_and_fades_with_time(asks: AskLog, clock: ManualClock):
     for n in range(20):
         asks.note(ask(str(n)))
-    now = asks.rates([BTC, ETH, SOL])
+    now = Demand(asks).rates([BTC, ETH, SOL])
     assert now["BTC-USD"] > 3 * now["ETH-USD"]
     assert now["ETH-USD"] == now["SOL-USD"]
     clock.advance(timedelta(days=1))
-    later = asks.rates([BTC, ETH, SOL])
+    later = Demand(asks).rates([BTC, ETH, SOL])
     assert later["BTC-USD"] < now["BTC-USD"] / 2
     clock.advance(timedelta(days=30))
-    assert asks.rates([BTC])["BTC-USD"] < 0.06
+    assert Demand(asks).rates([BTC])["BTC-USD"] < 0.06
 
 
 def test_asks_about_the_market_stand_by_themselves(asks: AskLog):
     for n in range(10):
         asks.note(Ask(str(n), NOON, "command", topic="screen"))
-    rates = asks.rates([BTC])
+    rates = Demand(asks).rates([BTC])
     assert rates[MARKET] > 10 * rates["BTC-USD"]
-    assert asks.shares([MARKET], {"state": 1.0})[MARKET] == {"screen": pytest.approx(10 / 14)}
+    assert Demand(asks).shares([MARKET], {"state": 1.0})[MARKET] == {"screen": pytest.approx(10 / 14)}
 
 
 def test_topics_of_a_token_lean_on_all_tokens_and_those_on_the_prior(asks: AskLog):
     prior = {"state": 0.5, "risk": 0.5}
-    assert asks.shares(["BTC-USD"], prior)["BTC-USD"] == prior
+    assert Demand(asks).shares(["BTC-USD"], prior)["BTC-USD"] == prior
     for n in range(40):
         asks.note(ask(str(n), "ETH-USD", topic="entry"))
-    shares = asks.shares(["BTC-USD", "ETH-USD"], prior)
+    shares = Demand(asks).shares(["BTC-USD", "ETH-USD"], prior)
     assert shares["BTC-USD"]["entry"] > 0.8
     assert shares["ETH-USD"]["entry"] > shares["BTC-USD"]["entry"]
     assert sum(shares["ETH-USD"].values()) == pytest.approx(1.0)
@@ -216,7 +215,7 @@ def test_what_follows_what_is_counted_within_a_session(asks: AskLog):
         asks.note(ask(f"{session}1", session=session, topic="state"))
         asks.note(ask(f"{session}2", session=session, topic="risk"))
     asks.note(ask("d", "ETH-USD", session="a", topic="entry"))
-    follows = asks.follows()
+    follows = Demand(asks).follows()
     assert [(f.topic, f.same_token, f.share) for f in follows["state"]] == [("risk", True, pytest.approx(1.0))]
     assert [(f.topic, f.same_token) for f in follows["risk"]] == [("entry", False)]
 

@@ -64,7 +64,7 @@ def cycle(khala: Khala, *published: str, **parts: Any) -> CycleContext:
 
 def note(asks: AskLog, symbol: str, topic: str, *, times: int = 1, session: str = "") -> None:
     for _ in range(times):
-        number = asks.newest() + 1
+        number = asks.version()[0] + 1
         asks.note(Ask(f"ask-{number}", asks.clock.now(), "tool", (symbol,) if symbol else (), topic, session=session))
 
 
@@ -99,7 +99,7 @@ def test_what_follows_a_question_just_asked_is_foreseen_for_its_token(
     assert [p.why for p in foresight.choose(TOKENS) if (p.symbol, p.topic) == ("BTC-USD", "exit")] == [
         "follows state, just asked"
     ]
-    assert foresight.rates(TOKENS)["BTC-USD"] > asks.rates(TOKENS)["BTC-USD"]
+    assert foresight.rates(TOKENS)["BTC-USD"] > foresight.demand.rates(TOKENS)["BTC-USD"]
     clock.advance(timedelta(minutes=11))
     assert chances(foresight).get(("BTC-USD", "exit"), 0.0) < after["BTC-USD", "exit"] - 0.2
 

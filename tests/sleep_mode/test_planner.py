@@ -20,6 +20,7 @@ from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, Stal
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
+from deeptrader.toolkits.sleep_mode.demand import Demand
 from deeptrader.toolkits.sleep_mode.planner import (
     JUMP_PER_HOUR,
     Costs,
@@ -77,7 +78,7 @@ def state(*recalls: Recall) -> CycleState:
 
 
 def plan(*recalls: Recall, budget: Any = None, asks: AskLog | None = None, **options: Any) -> Plan:
-    return SleepPlanner(make_settings(), asks.rates if asks else None, **options).plan(
+    return SleepPlanner(make_settings(), Demand(asks).rates if asks else None, **options).plan(
         state(*recalls), budget or Budget()
     )
 
@@ -226,7 +227,7 @@ def test_seconds_cut_a_plan_once_they_are_measured():
 def test_nothing_starves_under_a_tight_budget(asks: AskLog):
     """Twelve tokens, room for two, demand for three of them only: each of the others has its turn."""
     asked(asks, T0=60, T1=60, T2=60)
-    planner = SleepPlanner(make_settings(), asks.rates)
+    planner = SleepPlanner(make_settings(), Demand(asks).rates)
     ages = {f"T{n}-USD": 100.0 for n in range(12)}
     done: Counter[str] = Counter()
     for _ in range(200):
@@ -288,7 +289,7 @@ def test_after_a_price_shock_the_old_answer_is_refused_with_its_reason_and_the_t
         asks = AskLog(khala.journal, clock=clock, background=False)
         asked(asks, T0=40, T1=30)
         budget = BudgetBook(khala.journal, {"requests": Limit(3, 100)}, clock=clock).open()
-        planner = SleepPlanner(settings, asks.rates)
+        planner = SleepPlanner(settings, Demand(asks).rates)
         tokens = [make_token(symbol) for symbol in symbols]
         assert all(r.usable for r in khala.latest_many(tokens).values())
 

@@ -1,4 +1,4 @@
-"""The one log of what is asked, and what follows from it: how often each token is asked about, what is asked next.
+"""The one log of what is asked.
 
 Every question is logged once, whoever asks: tool, gate, push, command line, page or REST. What one run of a team hears
 from memory several times (pushed, then read by the tool, then by the gate) is one ask, under the run's id. Demand, the
@@ -13,10 +13,9 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import math
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, StoreReadOnly
 from ...core.text import clean_label
-from ...core.token import Token, normalize_symbol
+from ...core.token import normalize_symbol
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
@@ -43,17 +42,6 @@ MARKET = ""
 """Stands for the token of an ask about no token in particular."""
 NOT_HELD = "not_held"
 """The topic of what memory cannot tell: an ask about it is refused."""
-PRIOR_PER_HOUR = 0.05
-"""Asks per hour of a token before anything at all was asked: once in twenty hours."""
-PRIOR_HOURS = 6.0
-"""Hours of pretended observation behind it; larger values trust a single ask less."""
-HALF_LIFE_HOURS = 24.0
-TAU = HALF_LIFE_HOURS / math.log(2)
-"""Hours in which the weight of an ask falls to 1/e."""
-SHARE_PRIOR = 4.0
-"""Asks' worth of belief that a token is asked the same topics as all the others."""
-REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
-"""Older asks weigh less than a hundredth."""
 KEEP = 20_000
 FLUSH_SECONDS = 5.0
 OVERFLOW = 5_000
@@ -100,15 +88,6 @@ class Ask:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Each (token, topic) of it; `MARKET` where no token is named."""
         return tuple((symbol, self.topic) for symbol in self.tokens or (MARKET,))
-
-
-@dataclass(frozen=True)
-class Follow:
-    """Of all asks that came after one of another topic in the same session: the share of this one."""
-
-    topic: str
-    same_token: bool
-    share: float
 
 
 def ask_of(
@@ -158,8 +137,6 @@ class AskLog:
 
     def __init__(self, journal: Journal, *, clock: Clock | None = None, background: bool = True) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.lost = 0
-        """Asks that could not be written: the store is read-only, or was out of order for too long."""
         self._journal = journal
         self._background = background
         self._waiting: dict[str, Ask] = {}
@@ -167,7 +144,6 @@ class AskLog:
         self._writing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._written = 0
-        self._kept: tuple[object, list[Ask]] = (None, [])
         journal.ensure("asks", _MIGRATIONS)
         atexit.register(_write_at_exit, weakref.ref(self))
 
@@ -184,7 +160,6 @@ class AskLog:
             self._waiting[ask.ask_id] = merged(before, ask) if before else ask
             if len(self._waiting) > OVERFLOW:
                 del self._waiting[next(iter(self._waiting))]
-                self.lost += 1
             if self._background and self._timer is None:
                 self._timer = threading.Timer(FLUSH_SECONDS, self._write_later)
                 self._timer.daemon = True
@@ -211,7 +186,6 @@ class AskLog:
             try:
                 self._write(batch.values())
             except StoreReadOnly:  # nothing is kept where nothing may be written
-                self.lost += len(batch)
                 return 0
             except BaseException:
                 with self._lock:
@@ -253,96 +227,18 @@ class AskLog:
         self.try_flush()
         return self._select("WHERE at >= ? ORDER BY at, number", (moment.timestamp(),))
 
-    def newest(self) -> int:
-        """A number that grows with every new ask."""
+    def version(self) -> tuple[int, int]:
+        """Another one with every ask that is new, in whichever process, and with what is learned here of an old one."""
         self.try_flush()
         with self._journal.read() as connection:
-            return connection.execute("SELECT coalesce(max(number), 0) FROM asks").fetchone()[0]
+            return connection.execute("SELECT coalesce(max(number), 0) FROM asks").fetchone()[0], self._written
 
     def talked_about(self, *, within: timedelta, limit: int = 10) -> tuple[str, ...]:
         """Symbols asked about lately, the newest first."""
         asks = self.since(self.clock.now() - within)
         return tuple(dict.fromkeys(symbol for ask in reversed(asks) for symbol in ask.tokens))[:limit]
 
-    def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
-        """Asks per hour about each token, by symbol, and about the market as a whole, under `MARKET`.
-
-        The mean of a Gamma distribution: fading asks over fading hours of observation, shrunk towards the mean of the
-        tokens of the same kind. What nobody asked about yet has a small rate, never zero.
-        """
-        hours = PRIOR_HOURS + self._hours()
-        own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), 0.0)
-        for (symbol, _topic), weight in self._weights().items():
-            if symbol in own:
-                own[symbol] += weight
-        rates: dict[str, float] = {}
-        for kind in {token.kind for token in tokens} | {MARKET}:
-            pool = [token.symbol for token in tokens if token.kind == kind] or [MARKET]
-            mean = (PRIOR_PER_HOUR * PRIOR_HOURS + sum(own[symbol] for symbol in pool) / len(pool)) / hours
-            rates |= {symbol: (mean * PRIOR_HOURS + own[symbol]) / hours for symbol in pool}
-        return rates
-
-    def shares(self, symbols: Iterable[str], prior: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """How the asks about each token (`MARKET` too) divide over topics, leaning on all tokens where it was asked
-        little, and those on `prior` while little was asked at all. Those of the market lean on themselves alone."""
-        overall = {topic: SHARE_PRIOR * share for topic, share in prior.items()}
-        own: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
-        for (symbol, topic), weight in self._weights().items():
-            if symbol != MARKET:
-                overall[topic] = overall.get(topic, 0.0) + weight
-            if symbol in own:
-                own[symbol][topic] = weight
-        total = sum(overall.values()) or 1.0
-        found = {}
-        for symbol, mine in own.items():
-            lean = {} if symbol == MARKET else {topic: SHARE_PRIOR * w / total for topic, w in overall.items()}
-            asked = sum(mine.values()) + SHARE_PRIOR
-            found[symbol] = {topic: (mine.get(topic, 0.0) + lean.get(topic, 0.0)) / asked for topic in lean | mine}
-        return found
-
-    def follows(self) -> dict[str, list[Follow]]:
-        """For each topic what is asked after it in the same session, most frequent first."""
-        counts: dict[str, dict[tuple[str, bool], float]] = {}
-        last: dict[str, Ask] = {}
-        now = self.clock.now()
-        for ask in self._window():
-            before = last.get(ask.session) if ask.session else None
-            last[ask.session] = ask
-            if before is not None:
-                place = (ask.topic, bool(set(before.tokens) & set(ask.tokens)))
-                row = counts.setdefault(before.topic, {})
-                row[place] = row.get(place, 0.0) + _weight(ask, now)
-        return {
-            topic: [
-                Follow(*place, weight / sum(row.values()))
-                for place, weight in sorted(row.items(), key=lambda pair: -pair[1])
-            ]
-            for topic, row in counts.items()
-        }
-
     # Inside
-
-    def _window(self) -> list[Ask]:
-        """Asks that still weigh something, oldest first; read anew only when there are others."""
-        key = (self.newest(), self._written)
-        if self._kept[0] != key:
-            since = (self.clock.now() - REMEMBERED).timestamp()
-            self._kept = (key, self._select("WHERE at >= ? ORDER BY at, number", (since,)))
-        return self._kept[1]
-
-    def _weights(self) -> dict[tuple[str, str], float]:
-        now = self.clock.now()
-        weights: dict[tuple[str, str], float] = {}
-        for ask in self._window():
-            for pair in ask.pairs:
-                weights[pair] = weights.get(pair, 0.0) + _weight(ask, now)
-        return weights
-
-    def _hours(self) -> float:
-        """Fading hours of observation: grows to tau and stays there."""
-        window = self._window()
-        elapsed = (self.clock.now() - window[0].at).total_seconds() / 3_600 if window else 0.0
-        return TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
 
     def _select(self, rest: str, values: tuple) -> list[Ask]:
         with self._journal.read() as connection:
@@ -413,10 +309,6 @@ def _cleaned(ask: Ask) -> Ask:
 
 def _clean_id(text: str) -> str:
     return text[:200].encode("utf-8", "replace").decode()
-
-
-def _weight(ask: Ask, now: datetime) -> float:
-    return math.exp(-max(0.0, (now - ask.at).total_seconds()) / 3_600 / TAU)
 
 
 def _decoded(body: str) -> Ask:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ...core.giving_way import give_way
 from ...core.token import Token
 from ..khala.records import Recall
-from .asks import MARKET, AskLog, Follow
+from .asks import MARKET, AskLog
 from .context import CycleContext
+from .demand import Demand, Follow
 from .statements import turns
 
 if TYPE_CHECKING:
@@ -144,11 +145,12 @@ class Foresight:
         suggest: Callable[[CycleContext], Iterable[tuple[str, str]]] | None = None,
     ) -> None:
         self.asks = asks
+        self.demand = Demand(asks)
         self.preparers: list[Preparer] = list(preparers)
         self.suggest = suggest
         self._khala = khala
         self._journal = khala.journal
-        self._seen, self._chosen_at = -1, NEVER
+        self._seen, self._chosen_at = (-1, -1), NEVER
         self._journal.ensure("foresight", _MIGRATIONS)
 
     # Choosing
@@ -156,7 +158,7 @@ class Foresight:
     def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
         """Asks per hour that rest on each token, by symbol: those about it, about the market, and those that just asked
         questions let expect. What the planner orders refreshes by."""
-        rates = self.asks.rates(tokens)
+        rates = self.demand.rates(tokens)
         market = rates.pop(MARKET)
         for (symbol, _topic), (uses, _why) in self._follow_ups().items():
             if symbol in rates:
@@ -177,11 +179,11 @@ class Foresight:
             changed: symbol to what changed about it.
             suggested: pairs that a model expects.
         """
-        rates = self.asks.rates(tokens)
+        rates = self.demand.rates(tokens)
         asked = {pair for ask in self.asks.recent(RECENT) for pair in ask.pairs}
         expected: dict[tuple[str, str], tuple[float, str]] = {
             (symbol, topic): (rates[symbol] * share * HOURS, "asked before" if (symbol, topic) in asked else "usual")
-            for symbol, shares in self.asks.shares(rates, PRIOR_SHARES).items()
+            for symbol, shares in self.demand.shares(rates, PRIOR_SHARES).items()
             for topic, share in shares.items()
         }
         more = list(self._follow_ups().items())
@@ -199,7 +201,7 @@ class Foresight:
         """Asks expected after those of the last minutes, and why."""
         found: dict[tuple[str, str], tuple[float, str]] = {}
         recent = self.asks.since(self.asks.clock.now() - FOLLOW_WITHIN)
-        follows: Mapping[str, Sequence[Follow]] = self.asks.follows() if recent else {}
+        follows: Mapping[str, Sequence[Follow]] = self.demand.follows() if recent else {}
         for ask in recent:
             for follow in follows.get(ask.topic, ()):
                 for symbol in ask.tokens if follow.same_token else ():
@@ -211,11 +213,11 @@ class Foresight:
 
     def foresee(self, context: CycleContext) -> None:
         """Choose pairs, prepare for them, and keep them. Nothing is done where nothing moved and nothing was asked."""
-        now, newest = self.asks.clock.now(), self.asks.newest()
-        quiet = newest == self._seen and not context.published() and not context.only
+        now, version = self.asks.clock.now(), self.asks.version()
+        quiet = version == self._seen and not context.published() and not context.only
         if quiet and timedelta(0) <= now - self._chosen_at < STANDS / 6:
             return
-        self._seen, self._chosen_at = newest, now
+        self._seen, self._chosen_at = version, now
         suggest = self.suggest
         suggested = context.guarded("suggestions", lambda: list(suggest(context))) if suggest is not None else ()
         known = self._khala.latest_many(self._khala.symbols())
