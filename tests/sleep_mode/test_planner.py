@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 import pytest
 from doubles.analyses import NOW, make_analysis, make_quote, make_security, make_settings, make_token
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.token import Interval
@@ -22,13 +19,12 @@ from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.demand import Demand
 from deeptrader.toolkits.sleep_mode.planner import (
-    JUMP_PER_HOUR,
     Costs,
     CycleState,
     Plan,
     SleepPlanner,
+    hours_until_due,
     is_shock,
-    lifetime_hours,
 )
 
 
@@ -131,9 +127,6 @@ def test_a_refresh_that_could_change_nothing_is_not_planned():
         "B-USD": "keep",
         "C-USD": "refresh",
     }
-    made = plan(recall("C-USD", missing=("security",), security=None), checks_security=False)
-    assert made.items[0].action == "keep"
-    assert "no source" in made.items[0].reason
 
 
 # In which order
@@ -143,20 +136,6 @@ def test_the_token_that_is_asked_about_more_comes_first(asks: AskLog):
     asked(asks, BTC=2, ETH=9)
     made = plan(*(recall(s, "newer_bar") for s in ("BTC-USD", "SOL-USD", "ETH-USD")), asks=asks)
     assert order(made) == ["ETH-USD", "BTC-USD", "SOL-USD"]
-
-
-def test_of_two_equally_asked_the_one_that_stays_true_longer_comes_first():
-    near = Trigger(level=100.2, side="above", meaning="upper Bollinger band")
-    made = plan(recall("JUMPY-USD", "newer_bar", triggers=(near,)), recall("CALM-USD", "newer_bar"))
-    assert order(made) == ["CALM-USD", "JUMPY-USD"]
-
-
-def test_the_most_volatile_is_not_first_for_being_volatile():
-    made = plan(
-        recall("WILD-USD", "newer_bar", figures={"volatility_30": 3.0}),
-        recall("TAME-USD", "newer_bar", figures={"volatility_30": 0.3}),
-    )
-    assert order(made) == ["TAME-USD", "WILD-USD"]
 
 
 def test_a_refresh_that_needs_no_new_bars_is_cheaper():
@@ -239,43 +218,26 @@ def test_nothing_starves_under_a_tight_budget(asks: AskLog):
     assert sum(done[f"T{n}-USD"] for n in range(3)) > 0.8 * sum(done.values())
 
 
-# How long it stays true
+# How long until it is due again
 
 
-def life(
-    kind: Any = "crypto", *, observed: float = 100.0, now: Any = NOW, analysed: bool = True, **analysis: Any
+def due(
+    kind: Any = "crypto", *, now: Any = NOW, analysed: bool = True, interval: Interval = "1d", **more: Any
 ) -> float:
-    more: dict[str, Any] = {"security": None} | analysis if analysed else {}
-    made = recall("BTC-USD", price=observed, analysed=analysed, **more)
-    return lifetime_hours(kind, made.interval, recall=made, settings=make_settings(), now=now)
+    made = recall("BTC-USD", analysed=analysed, interval=interval, **{"security": None} | more)
+    return hours_until_due(kind, interval, made.analysis, make_settings(), now)
 
 
-def test_mu_is_variance_over_the_squared_band():
-    hours = life(figures={"volatility_30": 0.4, "atr_14": 2.0})
-    variance = 0.4**2 / (365 * 24)
-    barrier = 0.01 + 0.5826 * math.sqrt(variance * 300 / 3_600)
-    hazard, deadline = variance / barrier**2 + JUMP_PER_HOUR, 24 + 4 / 60
-    assert hours == pytest.approx((1 - math.exp(-hazard * deadline)) / hazard)
-
-
-def test_a_life_ends_with_the_next_bar_or_the_security_report():
-    calm = {"volatility_30": 0.001, "atr_14": 2.0}
-    assert 0 < life(interval="1h", figures=calm) < 1 + 4 / 60
+def test_it_is_due_with_the_next_bar_or_the_end_of_the_security_report():
+    assert due() == pytest.approx(24 + 4 / 60)
+    assert due(interval="1h") == pytest.approx(1 + 4 / 60)
     ending = make_security(checked_at=NOW - timedelta(hours=23, minutes=30))
-    assert life(security=ending, figures=calm) < 0.5 < life(figures=calm)
+    assert due(security=ending) == pytest.approx(0.5)
+    assert due(analysed=False) == due()
 
 
-@given(st.floats(0.05, 5), st.floats(0.001, 0.2), st.floats(-0.2, 0.2))
-def test_a_life_is_positive_bounded_and_shorter_near_a_threshold(volatility: float, atr: float, distance: float):
-    figures = {"volatility_30": volatility, "atr_14": 100 * atr}
-    free = life(figures=figures)
-    level = Trigger(level=100 * math.exp(distance), side="above", meaning="EMA 200")
-    assert 0 < life(figures=figures, triggers=(level,)) <= free <= 24 + 4 / 60
-
-
-def test_an_unknown_token_and_a_closed_exchange_have_lives_too():
-    assert 0.1 < life(analysed=False) < 24
-    assert life("equity", now=NOW + timedelta(days=5)) > 24
+def test_over_a_weekend_an_equity_is_not_due():
+    assert due("equity", now=NOW + timedelta(days=5)) > 24
 
 
 # With the real memory

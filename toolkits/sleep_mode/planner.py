@@ -1,13 +1,10 @@
 """Which token next? What is still fresh is worth nothing; the rest by the answers a refresh can serve for its price.
 
-A refresh of a token that is asked about lambda times an hour and stays true for 1/mu hours serves lambda/mu answers.
-The order is lambda/(mu*c), c being what the refresh takes. Ahead of that order go shocks (a price many bands away, a
-changed security finding: people ask about what just happened) and, when the budget is tight, what has waited longest
-(so that nothing starves).
-
-The price is taken for a random walk between two barriers: the nearer of the freshness band and the nearest threshold on
-either side. At log distances a below and b above, with variance s per hour, it stays a*b/s hours on average; with the
-band alone (a = b = theta) that is theta^2/sigma^2, so mu = sigma^2/theta^2.
+A refresh of a token that is asked about lambda times an hour and is due again in 1/mu hours serves lambda/mu answers at
+the most. The order is lambda/(mu*c), c being what the refresh takes. Ahead of that order go shocks (a price many bands
+away, a changed security finding: people ask about what just happened) and, when the budget is tight, what has waited
+longest (so that nothing starves). A price that leaves its band sooner makes no difference to the order: a life reckoned
+as a random walk between band and levels was measured against this rule (`benchmarks/replay.py`) and was not ahead.
 """
 
 from __future__ import annotations
@@ -22,7 +19,6 @@ from ...core.formats import time_text
 from ...core.giving_way import give_way
 from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
-from ..khala.freshness import closed_since
 from ..khala.records import Freshness, MarketAnalysis, Recall
 from ..market_data.calendar import next_bar_close
 from ..market_data.protocol import Universe
@@ -46,18 +42,10 @@ BARS_PER_HOUR: dict[TokenKind, dict[Interval, float]] = {
 """Bars per hour of trading: a session of 6.5 hours is one daily bar, or seven hourly ones."""
 RANGE_PER_SIGMA = math.sqrt(8 / math.pi)
 """Mean high-low range of a random walk, in standard deviations of its end: 1.6."""
-JUMP_PER_HOUR = 0.01
-"""Hazard of a jump (news, a changed security finding) that volatility does not show: once in four days."""
 SHOCK_BANDS = 3.0
 """A price this many freshness bands away from its analysis may be a shock: 1.5 ATR with the usual band."""
 SHOCK_SIGMAS = 4.0
 """It is one if it also moved this many standard deviations of the time that has passed."""
-UNWATCHED = 0.5826
-"""A walk that is looked at once a cycle crosses as if each barrier were so many standard deviations of one step further
-away: -zeta(1/2)/sqrt(2 pi) (Broadie, Glasserman and Kou 1997)."""
-UNKNOWN_VARIANCE_PER_HOUR = 0.04**2 / 24
-"""For a token that was never analysed: 4 percent a day, a lively coin."""
-UNKNOWN_BAND = 0.025
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,6 @@ class SleepPlanner:
     Args:
         rates: expected asks per hour about each token, by symbol; None: all alike.
         costs: what a refresh takes, measured; only then does a plan keep to the seconds of a budget.
-        checks_security: whether the cycle has a security provider; without one nothing can cure a missing check.
     """
 
     def __init__(
@@ -135,12 +122,10 @@ class SleepPlanner:
         rates: Callable[[Sequence[Token]], Mapping[str, float]] | None = None,
         *,
         costs: Costs | None = None,
-        checks_security: bool = True,
     ) -> None:
         self._settings = settings
         self._rates = rates or (lambda _tokens: {})
         self._measured, self._costs = costs is not None, costs or Costs()
-        self._checks_security = checks_security
         self._owed = 0.0
 
     def plan(self, state: CycleState, budget: Budget) -> Plan:
@@ -172,7 +157,7 @@ class SleepPlanner:
 
     def _candidate(self, token: Token, interval: Interval, recall: Recall, rate: float, now: datetime) -> _Candidate:
         analysis = recall.analysis
-        hours = lifetime_hours(token.kind, interval, recall=recall, settings=self._settings, now=now)
+        hours = hours_until_due(token.kind, interval, analysis, self._settings, now)
         requests = 1.0 if _needs_bars(recall) else 0.0
         cost = self._costs.compute_seconds + requests * self._costs.request_seconds
         uses = rate * hours
@@ -189,7 +174,7 @@ class SleepPlanner:
             "moved_bands": moved,
             "age_hours": age,
         }
-        reason = f"{why}: about {uses:.2g} questions expected in the {hours:.2g} h that it will stay true"
+        reason = f"{why}: about {uses:.2g} questions expected in the {hours:.2g} h until it is due again"
         item = PlanItem(token, interval, "refresh", reason, priority=uses / cost, terms=terms)
         changed = any(reason.code == "security_changed" for reason in recall.reasons)
         return _Candidate(item, requests, cost, age, shocked=changed or is_shock(recall, self._settings, now))
@@ -228,8 +213,6 @@ class SleepPlanner:
             return f"its price crossed a threshold; the bar that closes {time_text(analysis.next_bar_due)} settles it"
         if analysis is None or codes or set(recall.missing) != {"security"}:
             return None
-        if not self._checks_security:
-            return "complete but for a security check, and there is no source to ask"
         report = analysis.security
         if report is not None and now < report.expires_at:
             return f"security is unknown; asked again from {report.expires_at:%Y-%m-%d %H:%M} UTC"
@@ -261,39 +244,27 @@ def _needs_bars(recall: Recall) -> bool:
     return superseded or any(reason.code in ("newer_bar", "ttl") for reason in recall.reasons)
 
 
-# How long an analysis made now would stay true
-
-
-def lifetime_hours(kind: TokenKind, interval: Interval, *, recall: Recall, settings: Settings, now: datetime) -> float:
-    """Hours that an analysis of this token, made at `now` and the price last seen, can be expected to stay fresh.
-
-    The last one known, fresh or not, describes the token: its volatility, ATR and thresholds. Without one a lively coin
-    is assumed. The next bar or the end of a security report ends the life at a known moment.
-    """
-    analysis = recall.analysis
+def hours_until_due(
+    kind: TokenKind, interval: Interval, analysis: MarketAnalysis | None, settings: Settings, now: datetime
+) -> float:
+    """Hours for which an analysis made at `now` can stay fresh: until the next bar, or the security report ends."""
     end = next_bar_close(kind, interval, now) + timedelta(minutes=settings.bar_grace_minutes)
     if analysis is not None and analysis.security is not None and analysis.security.expires_at > now:
         end = min(end, analysis.security.expires_at)
-    deadline = max((end - now).total_seconds() / 3_600, 1 / 60)
-    hazard = JUMP_PER_HOUR
-    if not (kind == "equity" and closed_since(kind, now, now)):
-        price = recall.observed.price if recall.observed else None
-        hazard += _exits_per_hour(kind, interval, analysis, price, settings)
-    return -math.expm1(-hazard * deadline) / hazard
+    return max((end - now).total_seconds() / 3_600, 1 / 60)
 
 
 def is_shock(recall: Recall, settings: Settings, now: datetime) -> bool:
-    """Whether the price has run away: many bands, and far more than this token's volatility explains by now.
+    """Whether the price has run away: many bands, and far more than this token's ATR explains by now.
 
     The second condition tells a shock from an old analysis that the market has slowly left behind.
     """
-    analysis, observed = recall.analysis, recall.observed
-    if analysis is None or observed is None or abs(bands_moved(recall, settings.price_band_atr)) < SHOCK_BANDS:
+    analysis, moved = recall.analysis, abs(bands_moved(recall, settings.price_band_atr))
+    if analysis is None or moved < SHOCK_BANDS:
         return False
-    price = analysis.reference_price
-    variance = _variance_per_hour(analysis.token.kind, recall.interval, analysis, price)
     hours = max((now - analysis.computed_at).total_seconds(), settings.sleep_every_seconds) / 3_600
-    return abs(math.log(observed.price / price)) > SHOCK_SIGMAS * math.sqrt(variance * hours)
+    sigmas = math.sqrt(hours * BARS_PER_HOUR[analysis.token.kind][recall.interval]) / RANGE_PER_SIGMA
+    return moved * settings.price_band_atr > SHOCK_SIGMAS * sigmas
 
 
 def bands_moved(recall: Recall, band_atr: float) -> float:
@@ -306,34 +277,3 @@ def bands_moved(recall: Recall, band_atr: float) -> float:
     if analysis is None or observed is None or not atr:
         return 0.0
     return (observed.price - analysis.reference_price) / (band_atr * atr)
-
-
-def _exits_per_hour(
-    kind: TokenKind, interval: Interval, analysis: MarketAnalysis | None, price: float | None, settings: Settings
-) -> float:
-    """Expected exits per hour through the nearest barriers."""
-    if analysis is None:
-        return UNKNOWN_VARIANCE_PER_HOUR / UNKNOWN_BAND**2
-    price = price or analysis.reference_price
-    atr = analysis.value("atr_14")
-    below = above = settings.price_band_atr * atr / price if atr else UNKNOWN_BAND
-    for trigger in analysis.triggers:
-        distance = math.log(trigger.level / price)
-        if distance > 0:
-            above = min(above, distance)
-        elif distance < 0:
-            below = min(below, -distance)
-    variance = _variance_per_hour(kind, interval, analysis, price)
-    further = UNWATCHED * math.sqrt(variance * settings.sleep_every_seconds / 3_600)
-    return variance / ((below + further) * (above + further))
-
-
-def _variance_per_hour(kind: TokenKind, interval: Interval, analysis: MarketAnalysis, price: float) -> float:
-    """The larger of what closes and what ranges say, so that a calm month cannot hide a wild week, nor vice versa."""
-    bars_per_hour = BARS_PER_HOUR[kind][interval]
-    hours_per_year = 365 * 24 if kind == "crypto" else 252 * 6.5
-    volatility, atr = analysis.value("volatility_30"), analysis.value("atr_14")
-    estimates = [volatility**2 / hours_per_year] if volatility is not None else []
-    if atr is not None:
-        estimates.append((atr / price / RANGE_PER_SIGMA) ** 2 * bars_per_hour)
-    return max(estimates, default=UNKNOWN_VARIANCE_PER_HOUR)
