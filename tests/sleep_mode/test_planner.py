@@ -224,7 +224,8 @@ def test_nothing_starves_under_a_tight_budget(asks: AskLog):
 def due(
     kind: Any = "crypto", *, now: Any = NOW, analysed: bool = True, interval: Interval = "1d", **more: Any
 ) -> float:
-    made = recall("BTC-USD", analysed=analysed, interval=interval, **{"security": None} | more)
+    given: dict[str, Any] = {"security": None} | more
+    made = recall("BTC-USD", analysed=analysed, interval=interval, **given)
     return hours_until_due(kind, interval, made.analysis, make_settings(), now)
 
 

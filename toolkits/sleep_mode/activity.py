@@ -160,7 +160,8 @@ class BusyMark:
     def put(self, at: datetime) -> None:
         """This process is answering, as of `at` (UTC). Again to give a sign of life."""
         with self._telling():
-            if self._handle is None:
+            handle = self._handle
+            if handle is None:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
                 try:
                     if not _locked(handle, fcntl.LOCK_SH):
@@ -169,7 +170,7 @@ class BusyMark:
                 finally:
                     if self._handle is None:
                         os.close(handle)
-            os.utime(self._handle, (at.timestamp(), at.timestamp()))
+            os.utime(handle, (at.timestamp(), at.timestamp()))
 
     def take_away(self, at: datetime) -> None:
         """It has answered."""
