@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..core.errors import InvalidInput
 from ..core.market import UtcDatetime
 from ..core.text import clean_label
+from ..toolkits.sleep_mode.holdings import Holdings, positions
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -127,7 +128,7 @@ class RiskRules:
             return
         if proposal.action == "buy":  # getting out of a bad token is always allowed
             yield from self._security(recall)
-        yield from self._size(proposal)
+        yield from self._size(proposal, recall.symbol, notes)
         yield from self._prices(proposal, recall)
         yield from self._daily_loss(proposal, notes)
 
@@ -147,14 +148,21 @@ class RiskRules:
         if not decision.allowed:
             yield Violation(rule="security", detail=decision.reason, blocks=decision.blocked)
 
-    def _size(self, proposal: TradeRecommendation) -> Iterator[Violation]:
-        limit = self.settings.max_position_percent
+    def _size(self, proposal: TradeRecommendation, symbol: str, notes: list[str]) -> Iterator[Violation]:
+        limit, held = self.settings.max_position_percent, 0.0
+        holdings = Holdings(self.khala.journal).all()
+        if proposal.action == "buy" and symbol in holdings:
+            position = positions(self.khala, {symbol: holdings[symbol]}).get(symbol)
+            if position is None or position.capital_percent is None:
+                notes.append(f"{symbol} is held already; without `capital_usd` its share of capital is not counted.")
+            else:
+                held = position.capital_percent
         if proposal.position_percent is None:
             yield Violation(rule="position_size", detail=f"No position size is given. Give one up to {limit:g} %.")
-        elif proposal.position_percent > limit:
+        elif held + proposal.position_percent > limit:
+            whole = f"{proposal.position_percent:g} %" + (f", with the {held:.3g} % that are held," if held else "")
             yield Violation(
-                rule="position_size",
-                detail=f"A position of {proposal.position_percent:g} % of capital is above the limit of {limit:g} %.",
+                rule="position_size", detail=f"A position of {whole} of capital is above the limit of {limit:g} %."
             )
 
     def _prices(self, proposal: TradeRecommendation, recall: Recall) -> Iterator[Violation]:
@@ -166,7 +174,7 @@ class RiskRules:
             return
         analysis = recall.analysis
         assert analysis is not None  # `_recall` saw to it
-        price = recall.observed.price if recall.observed else analysis.reference_price
+        price = recall.price or analysis.reference_price
         atr = analysis.value("atr_14")
         room = ENTRY_ATRS * atr if atr else ENTRY_RATIO * price
         if abs(entry - price) > room:

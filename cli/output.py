@@ -96,7 +96,7 @@ def _memory_row(recall: Recall) -> tuple[Text, ...]:
     signal = analysis.signal.action
     return (
         Text(analysis.token.symbol, style="bold"),
-        Text(price_text(recall.observed.price if recall.observed else analysis.price)),
+        Text(price_text(recall.price or analysis.price)),
         Text(_figure(analysis, "rsi_14")),
         Text(_percent(analysis.value("bb_percent_b_20_2"))),
         Text(signal or DASH, style=_SIGNAL_STYLE.get(signal or "", "")),

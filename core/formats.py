@@ -58,6 +58,11 @@ def threshold_text(value: float) -> str:
     return f"{value:g}"
 
 
+def quantity_text(value: float) -> str:
+    """How many units of a token: `0.5`, `1,200`, `0.00012`; eight digits at most."""
+    return f"{value:,.8g}"
+
+
 def time_text(moment: datetime) -> str:
     """`2026-03-02 00:00 UTC`."""
     return f"{ensure_utc(moment):%Y-%m-%d %H:%M} UTC"

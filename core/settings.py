@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     universe: Literal["crypto", "equity", "both"] = "crypto"
     top: Count = 50
     intervals: Listed[Interval] = ("1d", "1h")
-    watchlist: Listed[str] = Field(default=(), description="symbols kept in memory besides the top of the market")
+    watchlist: Listed[str] = Field(
+        default=(), description="symbols kept in memory besides the top of the market; `deeptrader watch` adds others"
+    )
     include_stablecoins: bool = False
     include_wrapped: bool = False
     seed: int = 7
@@ -148,6 +150,9 @@ class Settings(BaseSettings):
 
     # Risk rules
     max_position_percent: Positive = 2.0
+    capital_usd: Positive | None = Field(
+        default=None, description="what shares of capital are shares of; None: what is held already is not counted"
+    )
     daily_loss_limit_percent: Positive = 5.0
 
     @classmethod

@@ -519,3 +519,45 @@ def test_a_plot_makes_its_folder_and_says_why_it_cannot_be_written(capsys, slept
     code, _, err = run(capsys, "ledger", "--plot", tmp_path / "ledger.song", "--data-dir", slept)
     assert code == 4
     assert "cannot be written" in err
+
+
+def test_holdings_and_the_watch_list_are_kept_listed_and_taken_away(capsys, slept, tmp_path):
+    data = shutil.copytree(slept, tmp_path / "data")
+    where = ("--data-dir", data)
+
+    run_json(capsys, "holdings", "add", "ibm", 2, "--at", 180, "--stop", 170, *where)
+    run_json(capsys, "holdings", "add", "IBM", 2, "--at", 200, *where)
+    [held] = run_json(capsys, "holdings", *where)["holdings"]
+    code, table, _ = run(capsys, "holdings", *where)
+    (tmp_path / "held.csv").write_text("symbol,quantity,price\nMSFT,5,20\n")
+    both = run_json(capsys, "holdings", "import", tmp_path / "held.csv", *where)["holdings"]
+    watched = run_json(capsys, "watch", "add", "msft", *where)
+
+    assert (held["symbol"], held["quantity"], held["price"], held["stop"]) == ("IBM", 4, 190, 170)
+    assert held["worth"] == pytest.approx(4 * held["price_seen"])
+    assert code == 0
+    assert "170.00" in table
+    assert [row["symbol"] for row in both] == ["IBM", "MSFT"]
+    assert watched == {"schema_version": 1, "watched": ["MSFT"], "from_settings": []}
+    assert run_json(capsys, "holdings", "remove", "IBM", *where)["holdings"][0]["symbol"] == "MSFT"
+    assert run_json(capsys, "watch", "remove", "MSFT", *where)["watched"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("holdings", "add", "IBM"),
+        ("holdings", "add", "IBM", "2"),
+        ("holdings", "add", "IBM", "0", "--at", "5"),
+        ("holdings", "add", "IBM", "1", "--at", "nan"),
+        ("holdings", "sell", "IBM"),
+        ("holdings", "import", "nosuch.csv"),
+        ("watch", "add"),
+    ],
+)
+def test_a_holding_that_cannot_be_is_wrong_use(capsys, slept, arguments):
+    code, _, err = run(capsys, *arguments, "--data-dir", slept)
+
+    assert code == 2
+    assert err.startswith("error:")
+    assert run_json(capsys, "holdings", "--data-dir", slept)["holdings"] == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deeptrader.core.market import Trigger
 from deeptrader.toolkits.sleep_mode.briefs import fit_statements, order_for, report_text
+from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.statements import CATALOGUE, Statement, statements_of
 from deeptrader.toolkits.sleep_mode.topics import TOPICS
 
@@ -111,6 +112,7 @@ def test_what_changed_names_what_turned() -> None:
 
 
 def test_every_topic_names_statements_that_exist_and_every_statement_has_a_topic() -> None:
+    assert Reader  # whoever reads has every statement
     named = {identity for topic in TOPICS.values() for identity in topic.statements}
     assert named <= set(CATALOGUE)
     assert set(CATALOGUE) - named <= {"absent"}

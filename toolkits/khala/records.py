@@ -223,6 +223,13 @@ class Recall(Record):
         return self.analysis is not None and self.freshness in (Freshness.FRESH, Freshness.PARTIAL)
 
     @property
+    def price(self) -> float | None:
+        """The price seen last: the newest sighting, else what the analysis was made at. None on a miss."""
+        if self.analysis is None or (self.observed is not None and self.observed.as_of >= self.analysis.bar_close):
+            return self.observed.price if self.observed else None
+        return self.analysis.reference_price
+
+    @property
     def age_seconds(self) -> float | None:
         """Seconds since the analysis was computed; None on a miss."""
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None

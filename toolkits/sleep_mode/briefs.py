@@ -19,7 +19,7 @@ from .statements import Statement, statements_of
 from .topics import Topic
 
 ALWAYS_SHOWN = 0.6
-"""Security findings of this weight or more stand in every brief of their token."""
+"""Security findings, and a stop, of this weight or more stand in every brief of their token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str 
     named = holding[0].id if holding else None
     wanted = (*((named,) if named else ()), *(topic.statements if topic else ()))
     places = {identity: place for place, identity in reversed(list(enumerate(wanted)))}
-    warnings = [s for s in made if s.id == "security" and s.weight >= ALWAYS_SHOWN]
+    warnings = [s for s in made if s.id in ("security", "held_stop") and s.weight >= ALWAYS_SHOWN]
     first = sorted((s for s in made if s.id in places and s not in warnings), key=lambda s: places[s.id])
     lead = warnings + first if wanted[:1] == ("security",) else first[:1] + warnings + first[1:]
     return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]

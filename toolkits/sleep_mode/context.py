@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
@@ -18,6 +19,7 @@ from ...core.token import Interval
 from ..in_time import OutOfTime, in_time
 from ..khala.records import Recall
 from .budgets import Budget
+from .holdings import Holdings
 from .report import Outcome, TokenOutcome
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ class CycleContext:
     def __post_init__(self) -> None:
         self.began_at = self.wall.now()
         self._began = self.clock.monotonic()
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """What the user holds and watches."""
+        return Holdings(self.khala.journal)
 
     # Limits
 

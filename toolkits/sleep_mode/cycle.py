@@ -200,7 +200,7 @@ class SleepCycle:
             if interval in self.market.intervals:
                 recalls = self.khala.latest_many(universe.tokens, interval=interval)
                 context.recalls |= {(symbol, interval): recall for symbol, recall in recalls.items()}
-        return CycleState(context.now, universe, context.recalls)
+        return CycleState(context.now, universe, context.recalls, context.holdings.all())
 
     def _after(self, context: CycleContext, step: Step) -> None:
         """One step after the publication. Past the deadline they are still begun: each asks `halted` for itself."""

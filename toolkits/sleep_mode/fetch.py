@@ -86,7 +86,7 @@ class MarketReader:
         return seen
 
     def universe(self, context: CycleContext) -> Universe:
-        """The market's universe and the watch list, with a quote for each token that has one.
+        """The market's universe, what is held and what is watched, with a quote for each token that has one.
 
         When the source fails, the tokens of the last cycle stand in and the report says so.
 
@@ -119,9 +119,9 @@ class MarketReader:
         return Universe(as_of=context.now, tokens=tokens, quotes=self.quotes(context, tokens) if tokens else {})
 
     def _watched(self, context: CycleContext, listed: set[str]) -> Iterator[Token]:
-        """The tokens of the watch list that the market's top does not hold. One that the market does not find now is
+        """The tokens held or watched that the market's top does not have. One that the market does not find now is
         taken from memory, where it is known there; each failure is told and holds up no other."""
-        for symbol in self._settings.watchlist:
+        for symbol in context.holdings.followed(self._settings):
             if symbol in listed:
                 continue
             try:

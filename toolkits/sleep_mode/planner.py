@@ -10,7 +10,7 @@ as a random walk between band and levels was measured against this rule (`benchm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -50,11 +50,13 @@ SHOCK_SIGMAS = 4.0
 
 @dataclass(frozen=True)
 class CycleState:
-    """What a cycle sees before it plans: the universe with its quotes and what is known of each token."""
+    """What a cycle sees before it plans: the universe with its quotes, what is known of each token, and the symbols
+    that go ahead of all others (what is held)."""
 
     now: datetime
     universe: Universe
     recalls: Mapping[tuple[str, Interval], Recall]
+    first: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class _Candidate:
     requests: float
     seconds: float
     age_hours: float
-    shocked: bool
+    ahead: bool
 
 
 class SleepPlanner:
@@ -148,7 +150,8 @@ class SleepPlanner:
                     settled.append(PlanItem(token, interval, "keep", why_not))
                 else:
                     rate = rates.get(token.symbol, 1.0) * (HOURLY_SHARE if interval == "1h" else 1.0)
-                    candidates.append(self._candidate(token, interval, recall, rate, state.now))
+                    candidate = self._candidate(token, interval, recall, rate, state.now)
+                    candidates.append(replace(candidate, ahead=candidate.ahead or token.symbol in state.first))
         seconds = budget.left("seconds") if self._measured else float("inf")
         chosen, left_over = self._choose(candidates, budget.left("requests"), seconds)
         notes = (f"{len(left_over)} refreshes do not fit the budget and wait",) if left_over else ()
@@ -177,13 +180,13 @@ class SleepPlanner:
         reason = f"{why}: about {uses:.2g} questions expected in the {hours:.2g} h until it is due again"
         item = PlanItem(token, interval, "refresh", reason, priority=uses / cost, terms=terms)
         changed = any(reason.code == "security_changed" for reason in recall.reasons)
-        return _Candidate(item, requests, cost, age, shocked=changed or is_shock(recall, self._settings, now))
+        return _Candidate(item, requests, cost, age, ahead=changed or is_shock(recall, self._settings, now))
 
     def _choose(
         self, candidates: Sequence[_Candidate], requests: float, seconds: float
     ) -> tuple[list[_Candidate], list[_Candidate]]:
         """Candidates that fit, in the order in which they are to be done, and those that do not."""
-        by_value = sorted(candidates, key=lambda c: (not c.shocked, -c.item.priority, -c.age_hours))
+        by_value = sorted(candidates, key=lambda c: (not c.ahead, -c.item.priority, -c.age_hours))
         wanted = (sum(c.requests for c in candidates), sum(c.seconds for c in candidates))
         if wanted[0] <= requests and wanted[1] <= seconds:
             return by_value, []
@@ -193,7 +196,7 @@ class SleepPlanner:
         overdue = [c for c in by_value if c.age_hours >= GUARD_HOURS[c.item.interval]]
         overdue.sort(key=lambda c: -c.age_hours)
         chosen: dict[int, _Candidate] = {}
-        for candidate in [c for c in by_value if c.shocked] + overdue[: int(self._owed)] + by_value:
+        for candidate in [c for c in by_value if c.ahead] + overdue[: int(self._owed)] + by_value:
             if id(candidate) not in chosen and candidate.requests <= requests and candidate.seconds <= seconds:
                 chosen[id(candidate)] = candidate
                 requests, seconds = requests - candidate.requests, seconds - candidate.seconds

@@ -18,6 +18,7 @@ from ...core.token import Interval, Token, normalize_symbol
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
+from .holdings import Holdings, Position, portfolio_statements, positions
 from .naming import find_token, nearest_names, unknown_token
 from .reading import Question, read_question
 from .screens import Screen, comparison_statements, run_screen, screen_statement
@@ -138,6 +139,7 @@ class Reader:
 
     def __init__(self, khala: Khala) -> None:
         self.khala = khala
+        self.holdings = Holdings(khala.journal)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Reader:
         return self
@@ -180,12 +182,15 @@ class Reader:
         if names and not tokens:
             raise unknown_token(strange, khala)
         question = replace(question, tokens=tokens, unknown=() if names else question.unknown)
+        if question.topic == "holdings" and not tokens:
+            question = replace(question, about_market=True, screen=None)
         if not tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
             question = replace(question, about_market=True)
         recalls = tuple(self._latest(token, question.interval) for token in tokens)
         market: tuple[Recall, ...] = ()
         if question.about_market and not (question.screen and question.screen.symbols):
-            market = tuple(khala.latest_many(khala.symbols(), interval=question.interval).values())
+            wanted = self.holdings.all() if question.topic == "holdings" else khala.symbols()
+            market = tuple(khala.latest_many(wanted, interval=question.interval).values())
         return Reading(question, recalls, market, strange, question.interval, khala.clock.now())
 
     def _named(self, names: Sequence[str]) -> tuple[tuple[Token, ...], tuple[str, ...]]:
@@ -263,6 +268,8 @@ class Reader:
         made: list[Statement] = []
         if question.not_held and not reading.recalls:
             return made  # what memory does not hold is not answered with the market instead
+        if reading.topic.name == "holdings":
+            return made if reading.recalls else self._portfolio(reading)
         if question.screen is not None:
             pool = reading.recalls if len(reading.recalls) > 1 else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
@@ -277,6 +284,21 @@ class Reader:
             spec = SPECS[question.figure]
             made.append(Statement("definition", "", f"{spec.label} is: {spec.definition}.", {}, "neutral", 1.0, now))
         return made
+
+    def _portfolio(self, reading: Reading) -> list[Statement]:
+        """All that is held together, then each holding, the largest first."""
+        held = self.holdings.all()
+        found = positions(self.khala, held)
+        recalls = {recall.symbol: recall for recall in reading.market}
+        made = portfolio_statements(tuple(held), found, reading.read_at)
+        for symbol in sorted(found, key=lambda s: -found[s].worth):
+            if symbol in recalls:
+                made += self.statements(recalls[symbol], only=("holding", "held_stop"))
+        return made
+
+    def _position(self, symbol: str) -> Position | None:
+        held = self.holdings.all()
+        return positions(self.khala, held).get(symbol) if symbol in held else None
 
     def _changes(self, recalls: Sequence[Recall]) -> list[Statement]:
         """The tokens that changed most since the bar before, the most telling change first."""
@@ -319,7 +341,13 @@ class Reader:
         if name == "history":
             similar = self.khala.similar(analysis.token, interval=analysis.interval)
         return statements_of(
-            analysis, self.khala.settings, quote=recall.observed, before=before, similar=similar, only=only
+            analysis,
+            self.khala.settings,
+            quote=recall.observed,
+            before=before,
+            similar=similar,
+            position=self._position(recall.symbol),
+            only=only,
         )
 
     def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
@@ -383,6 +411,8 @@ class Reader:
             told = f"Memory knows no token called {names}. {nearest_names(reading.unknown, self.khala)}"
         elif question.not_held:
             told = f"Memory does not hold that ({question.not_held}). {NOT_HELD}"
+        elif question.topic == "holdings":
+            told = "Nothing is held, as far as memory knows: `deeptrader holdings add TOKEN QUANTITY --at PRICE`."
         elif question.about_market:
             told = "Memory is empty: no sleep cycle has run yet."
         else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...core.formats import percent_text, price_text, stamp, threshold_text, time_text
 from ...core.market import Quote
@@ -20,6 +20,9 @@ from ...core.settings import Settings
 from ..khala.records import MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_label, figure_text
 from ..token_security.policy import verdict_line
+
+if TYPE_CHECKING:
+    from .holdings import Position
 
 Leaning = Literal["bullish", "bearish", "neutral"]
 
@@ -66,7 +69,8 @@ class View:
     """What statements are made from: one analysis, the settings, and evidence beside it.
 
     `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
-    `similar` what followed past situations like this one. None where it was not looked up.
+    `similar` what followed past situations like this one, `position` what is held of it. None where it was not looked
+    up, or is not there.
     """
 
     analysis: MarketAnalysis
@@ -75,6 +79,7 @@ class View:
     security: SecurityReport | None = None
     before: MarketAnalysis | None = None
     similar: SimilarSituations | None = None
+    position: Position | None = None
 
     @property
     def symbol(self) -> str:
@@ -123,6 +128,7 @@ def statements_of(
     security: SecurityReport | None = None,
     before: MarketAnalysis | None = None,
     similar: SimilarSituations | None = None,
+    position: Position | None = None,
     only: Iterable[str] | None = None,
 ) -> tuple[Statement, ...]:
     """Every statement that can be made about a token now, the heaviest first.
@@ -134,9 +140,10 @@ def statements_of(
         security: the newest security report; None takes the one in the analysis.
         before: an earlier analysis of the same token and interval, for what changed.
         similar: past situations like this one with what followed.
+        position: what is held of it.
         only: ids to make; None makes all.
     """
-    view = View(analysis, settings, quote, security or analysis.security, before, similar)
+    view = View(analysis, settings, quote, security or analysis.security, before, similar, position)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
     made = [_made(identity, said, view) for identity, say in wanted.items() if (said := say(view)) is not None]
     return tuple(sorted(made, key=lambda s: -s.weight))

@@ -47,7 +47,7 @@ _ALL = (
         "state",
         "how a token stands",
         "how is, doing, state, overview, summary, outlook",
-        "rsi, trend, bands, returns, price, signal, volatility, range",
+        "rsi, holding, trend, bands, returns, price, signal, volatility, range",
     ),
     _topic(
         "oversold",
@@ -106,21 +106,28 @@ _ALL = (
         "entry",
         "is it a buy",
         "buy, entry, enter, go long, accumulate",
-        "signal, rsi, bands, security, trend, levels, stop",
+        "signal, holding, rsi, bands, security, trend, levels, stop",
         takes="either",
     ),
     _topic(
         "exit",
         "is it a sell",
         "sell, exit, take profits, take profit, get out",
-        "signal, rsi, bands, trend, levels, security",
+        "signal, holding, held_stop, rsi, bands, trend, levels, security",
         takes="either",
     ),
     _topic(
         "risk",
         "risk, stop and size",
         "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown",
-        "volatility, stop, range, security",
+        "volatility, held_stop, holding, stop, range, security",
+        takes="either",
+    ),
+    _topic(
+        "holdings",
+        "what is held",
+        "holdings, portfolio, my position, my positions, exposure, unrealised, p&l, concentration",
+        "holding, held_stop, price, returns",
         takes="either",
     ),
     _topic(
@@ -159,7 +166,7 @@ _ALL = (
         "what memory does not hold",
         "news, headline, headlines, earnings, dividend, p/e, pe ratio, eps, revenue, fundamentals, market cap, "
         "forecast, predict, prediction, tomorrow, price target, analyst, correlated, correlation, sentiment, "
-        "portfolio, p&l, my position, joke, weather, audited, 4h, weekly",
+        "joke, weather, audited, 4h, weekly",
         takes="none",
     ),
 )

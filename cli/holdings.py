@@ -1,0 +1,122 @@
+"""`deeptrader holdings` and `watch`: what the user holds and watches. No order is ever placed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ..core.errors import InvalidInput
+from ..core.formats import percent_text, price_text, quantity_text
+from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.holdings import Holding, Holdings, Position, positions, read_csv
+from .knowledge import find_token
+from .options import DataDir, Json, Market, runtime_for
+from .output import DASH, console, plain_table, print_json
+
+
+def holdings(
+    action: Annotated[str, typer.Argument(help="list, add, remove or import.")] = "list",
+    what: Annotated[str | None, typer.Argument(help="Token; for an import the CSV file.")] = None,
+    quantity: Annotated[float | None, typer.Argument(help="Units of the token.")] = None,
+    at: Annotated[float | None, typer.Option("--at", help="What one unit cost, USD.")] = None,
+    stop: Annotated[float | None, typer.Option("--stop", help="Price that ends it at a loss, USD.")] = None,
+    market: Market = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """What is held, with its worth, result and stop. A CSV file has the columns symbol,quantity,price,stop."""
+    with runtime_for(data_dir, market) as runtime:
+        kept, now = Holdings(runtime.khala.journal), runtime.clock.now()
+        if action == "add" and what and quantity is not None and at is not None:
+            symbol = find_token(runtime, what, ask_market=True).symbol
+            for name, value in (("QUANTITY", quantity), ("--at", at), ("--stop", stop)):
+                if value is not None and not 0 < value < float("inf"):
+                    raise InvalidInput(f"{name} must be more than 0, got {value:g}.")
+            kept.add(Holding(symbol=symbol, quantity=quantity, price=at, stop=stop, since=now))
+        elif action == "remove" and what:
+            kept.remove(_symbol(runtime, what, kept.all()), quantity)
+        elif action == "import" and what:
+            kept.put(read_csv(Path(what), now))
+        elif action != "list":
+            raise InvalidInput(
+                f"`holdings {action}` cannot be done so.",
+                hint="Write: holdings [list], add TOKEN QUANTITY --at PRICE [--stop PRICE], remove TOKEN [QUANTITY], "
+                "import FILE.csv",
+            )
+        held = kept.all()
+        found = positions(runtime.khala, held)
+        if json:
+            print_json({"schema_version": 1, "holdings": [_row(h, found.get(s)) for s, h in held.items()]})
+            return
+        if not held:
+            console.print("Nothing is held. Write: deeptrader holdings add TOKEN QUANTITY --at PRICE")
+            return
+        table = plain_table(
+            "Token", ">Quantity", ">Bought at", ">Price", ">Worth", ">Result", ">Share", ">Stop", "Away"
+        )
+        for symbol, holding in held.items():
+            table.add_row(symbol, *_cells(holding, found.get(symbol)))
+        console.print(table)
+
+
+def _row(holding: Holding, position: Position | None) -> dict[str, Any]:
+    known = {} if position is None else {
+        "price_seen": position.price, "worth": position.worth, "result": position.result,
+        "share": position.worth / position.total, "capital_percent": position.capital_percent,
+        "below_stop": position.below_stop,
+    }  # fmt: skip
+    return holding.model_dump(mode="json") | known
+
+
+def _cells(holding: Holding, position: Position | None) -> list[Text]:
+    stop = price_text(holding.stop) if holding.stop else DASH
+    cells = [quantity_text(holding.quantity), price_text(holding.price), *[DASH] * 4, stop, DASH]
+    if position is not None:
+        change = percent_text(position.price / holding.price - 1, signed=True)
+        cells[2:6] = (
+            price_text(position.price),
+            price_text(position.worth),
+            f"{price_text(position.result, signed=True)} ({change})",
+            percent_text(position.worth / position.total),
+        )
+        if holding.stop:
+            cells[7] = "reached" if position.below_stop else percent_text(1 - holding.stop / position.price)
+    return [Text(cell, style="bold red" if cell == "reached" else "") for cell in cells]
+
+
+def _symbol(runtime: Runtime, name: str, known: Any) -> str:
+    """The symbol that is meant; one that is on the list is not looked up."""
+    symbol = name.strip().upper()
+    return symbol if symbol in known else find_token(runtime, name, ask_market=True).symbol
+
+
+def watch(
+    action: Annotated[str, typer.Argument(help="list, add or remove.")] = "list",
+    tokens: Annotated[list[str] | None, typer.Argument(help="Symbols, tickers or names.")] = None,
+    market: Market = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """The watch list: tokens kept in memory besides the top of the market, and told about when they change."""
+    with runtime_for(data_dir, market) as runtime:
+        kept, configured = Holdings(runtime.khala.journal), runtime.settings.watchlist
+        if action == "add" and tokens:
+            kept.watch([find_token(runtime, name, ask_market=True).symbol for name in tokens])
+        elif action == "remove" and tokens:
+            symbols = [_symbol(runtime, name, (*kept.watched(), *configured)) for name in tokens]
+            fixed = [symbol for symbol in symbols if symbol in configured]
+            if fixed:
+                raise InvalidInput(f"{', '.join(fixed)} stands in the settings.", hint="Change `watchlist` there.")
+            kept.unwatch(symbols)
+        elif action != "list":
+            raise InvalidInput(
+                f"`watch {action}` cannot be done so.", hint="Write: watch add TOKEN, watch remove TOKEN"
+            )
+        symbols = tuple(dict.fromkeys([*configured, *kept.watched()]))
+        if json:
+            print_json({"schema_version": 1, "watched": symbols, "from_settings": configured})
+            return
+        console.print(Text(", ".join(symbols) or "Nothing is watched. Write: deeptrader watch add TOKEN"))

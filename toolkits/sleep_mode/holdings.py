@@ -1,0 +1,251 @@
+"""What the user holds and watches: kept in Khala, refreshed first, told in briefs. Nothing here places an order."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, ValidationError
+
+from ...core.errors import InvalidInput, StoreReadOnly
+from ...core.formats import percent_text, price_text, quantity_text, threshold_text
+from ...core.market import UtcDatetime
+from ...core.settings import Settings
+from ...core.token import Record, Symbol
+from ..khala.codec import decode_all, encode
+from .statements import Said, Statement, View, statement
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+    from ..khala.journal import Journal
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE holdings (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE watched (symbol TEXT PRIMARY KEY);
+    """,
+)
+
+
+class Holding(Record):
+    """How much is held of a token (units), its mean cost and the price at which it is sold at a loss (USD a unit)."""
+
+    symbol: Symbol
+    quantity: Annotated[float, Field(gt=0)]
+    price: Annotated[float, Field(gt=0)]
+    stop: Annotated[float, Field(gt=0)] | None = None
+    since: UtcDatetime
+
+    def plus(self, more: Self) -> Self:
+        """Both together: quantities add up, the price is their weighted mean, a new stop replaces the old one."""
+        quantity = self.quantity + more.quantity
+        price = (self.quantity * self.price + more.quantity * more.price) / quantity
+        return self.model_copy(update={"quantity": quantity, "price": price, "stop": more.stop or self.stop})
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A holding at the price seen last (USD a unit), beside all that is held.
+
+    `total` is the worth of every holding whose price is known, `capital` what the settings say there is, both in USD.
+    """
+
+    holding: Holding
+    price: float
+    total: float = 0.0
+    capital: float | None = None
+
+    @property
+    def worth(self) -> float:
+        return self.holding.quantity * self.price
+
+    @property
+    def result(self) -> float:
+        """Unrealised gain or loss, USD."""
+        return self.holding.quantity * (self.price - self.holding.price)
+
+    @property
+    def below_stop(self) -> bool:
+        return self.holding.stop is not None and self.price <= self.holding.stop
+
+    @property
+    def capital_percent(self) -> float | None:
+        return 100 * self.worth / self.capital if self.capital else None
+
+
+class Holdings:
+    """Holdings and watch list of one memory. Raises StoreError when the journal cannot be read or written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._there = True
+        try:
+            journal.ensure("holdings", _MIGRATIONS)
+        except StoreReadOnly:  # a memory from before there were any, that may only be read
+            self._there = False
+
+    def all(self) -> dict[str, Holding]:
+        """What is held, by symbol."""
+        found = decode_all(Holding, self._column("SELECT body FROM holdings ORDER BY symbol"))
+        return {holding.symbol: holding for holding in found}
+
+    def put(self, holdings: Iterable[Holding]) -> None:
+        """Keep these, each in place of what was held of its token; all or none of them."""
+        with self._journal.write() as connection:
+            connection.executemany(
+                "INSERT INTO holdings (symbol, body) VALUES (?, ?) "
+                "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
+                [(holding.symbol, encode(holding)) for holding in holdings],
+            )
+
+    def add(self, holding: Holding) -> Holding:
+        """Add to what is held of the token; returns what is held now."""
+        with self._journal.write():
+            before = self.all().get(holding.symbol)
+            now = before.plus(holding) if before else holding
+            self.put([now])
+        return now
+
+    def remove(self, symbol: str, quantity: float | None = None) -> Holding | None:
+        """Take away so many units, or all; returns what is left, None for nothing.
+
+        Raises:
+            InvalidInput: nothing is held of it, or less than that.
+        """
+        with self._journal.write() as connection:
+            held = self.all().get(symbol)
+            if held is None:
+                raise InvalidInput(f"Nothing is held of {symbol}.", hint="See `deeptrader holdings`.")
+            if quantity is not None and not 0 < quantity <= held.quantity:
+                raise InvalidInput(f"{quantity_text(held.quantity)} {symbol} are held, not {quantity:g}.")
+            if quantity is None or quantity == held.quantity:
+                connection.execute("DELETE FROM holdings WHERE symbol = ?", (symbol,))
+                return None
+            left = held.model_copy(update={"quantity": held.quantity - quantity})
+            self.put([left])
+            return left
+
+    def watched(self) -> tuple[str, ...]:
+        """The watch list kept here; that of the settings comes on top (`followed`)."""
+        return tuple(self._column("SELECT symbol FROM watched ORDER BY symbol"))
+
+    def watch(self, symbols: Iterable[str]) -> None:
+        """Put tokens on the watch list."""
+        with self._journal.write() as connection:
+            connection.executemany(
+                "INSERT INTO watched (symbol) VALUES (?) ON CONFLICT (symbol) DO NOTHING", [(s,) for s in symbols]
+            )
+
+    def unwatch(self, symbols: Iterable[str]) -> None:
+        """Take tokens off it."""
+        with self._journal.write() as connection:
+            connection.executemany("DELETE FROM watched WHERE symbol = ?", [(s,) for s in symbols])
+
+    def followed(self, settings: Settings) -> tuple[str, ...]:
+        """Symbols that are held, then those watched, in the settings or here."""
+        return tuple(dict.fromkeys([*self.all(), *settings.watchlist, *self.watched()]))
+
+    def _column(self, query: str) -> list[str]:
+        if not self._there:
+            return []
+        with self._journal.read() as connection:
+            return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def positions(khala: Khala, held: Mapping[str, Holding]) -> dict[str, Position]:
+    """Each holding at the price seen last, by symbol. One whose price memory does not know is left out."""
+    prices = {symbol: recall.price for symbol, recall in khala.latest_many(held).items()}
+    known = {symbol: price for symbol, price in prices.items() if price is not None}
+    total = sum(held[symbol].quantity * price for symbol, price in known.items())
+    return {symbol: Position(held[symbol], price, total, khala.settings.capital_usd) for symbol, price in known.items()}
+
+
+def read_csv(path: Path, now: datetime) -> list[Holding]:
+    """Holdings from a file with the columns symbol, quantity, price and, if any, stop. Rows of one token add up.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a line of it; nothing of it is taken then.
+    """
+    found: dict[str, Holding] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            names = {(name or "").strip().lower() for name in rows.fieldnames or ()}
+            if not {"symbol", "quantity", "price"} <= names:
+                raise InvalidInput(f"{path} lacks a column.", hint="Its first line must be: symbol,quantity,price,stop")
+            for row in rows:
+                fields = {(name or "").strip().lower(): value for name, value in row.items() if value}
+                wanted = {name: fields.get(name) for name in ("symbol", "quantity", "price", "stop")}
+                try:
+                    holding = Holding(**wanted, since=now)  # type: ignore[arg-type]
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    raise InvalidInput(
+                        f"{path}, line {rows.line_num}: {first['loc'][0]}: {first['msg']}.",
+                        hint="Nothing of the file was taken; correct the line.",
+                    ) from error
+                before = found.get(holding.symbol)
+                found[holding.symbol] = before.plus(holding) if before else holding
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"{path} cannot be read as CSV: {error}.") from error
+    return list(found.values())
+
+
+def portfolio_statements(held: Sequence[str], found: Mapping[str, Position], now: datetime) -> list[Statement]:
+    """What can be said of all that is held together; empty when nothing is."""
+    if not held:
+        return []
+    unknown = [symbol for symbol in held if symbol not in found]
+    parts = [f"{len(held)} token{'s are' if len(held) > 1 else ' is'} held"]
+    facts: dict[str, float] = {}
+    if found:
+        largest = max(found.values(), key=lambda p: p.worth)
+        result = sum(p.result for p in found.values())
+        facts = {"held:worth": largest.total, "held:result": result}
+        parts.append(
+            f"worth {price_text(largest.total)} USD, {price_text(result, signed=True)} USD of it unrealised; the "
+            f"largest is {largest.holding.symbol} with {percent_text(largest.worth / largest.total)}"
+        )
+    text = ", ".join(parts) + (f"; no price is known of {', '.join(unknown)}" if unknown else "")
+    return [Statement("portfolio", "", f"{text}.", facts, "neutral", 1.0, now)]
+
+
+@statement("holding")
+def _holding(v: View) -> Said | None:
+    position = v.position
+    if position is None:
+        return None
+    held = position.holding
+    change = percent_text(position.price / held.price - 1, signed=True)
+    text = (
+        f"Held: {quantity_text(held.quantity)} {v.symbol} bought at {price_text(held.price)} USD, at "
+        f"{price_text(position.price)} USD worth {price_text(position.worth)} USD: "
+        f"{price_text(position.result, signed=True)} USD ({change}) unrealised, "
+        f"{percent_text(position.worth / position.total)} of all that is held"
+    )
+    limit, percent = v.settings.max_position_percent, position.capital_percent
+    if percent is not None:
+        side = "above" if percent > limit else "within"
+        text += f"; {percent_text(percent / 100)} of capital, {side} the limit of {threshold_text(limit)} %"
+    facts = {"held": held.quantity, "entry": held.price, "worth": position.worth, "result": position.result}
+    return Said(f"{text}.", weight=0.9, more=facts)
+
+
+@statement("held_stop")
+def _held_stop(v: View) -> Said | None:
+    position = v.position
+    if position is None or position.holding.stop is None:
+        return None
+    stop = position.holding.stop
+    facts = {"held_stop": stop, "price_seen": position.price}
+    if position.below_stop:
+        text = f"{v.symbol} has reached its stop: {price_text(position.price)} USD is not above {price_text(stop)} USD."
+        return Said(text, leaning="bearish", weight=1.0, more=facts)
+    away = percent_text(1 - stop / position.price)
+    return Said(
+        f"The stop of {v.symbol} that is held is at {price_text(stop)} USD, {away} away.", weight=0.5, more=facts
+    )
