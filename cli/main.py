@@ -13,12 +13,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from errno import ENOSPC
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
-from ..core.errors import DeepTraderError, InvalidInput
+from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable
 
 # Typer brings its own copy of click in newer versions; this is the base of its complaints about usage in all of them.
 WrongUse: type[Exception] = typer.BadParameter.__mro__[2]
@@ -85,12 +87,22 @@ def main(arguments: list[str] | None = None) -> None:
     if wanted in COMMANDS and "--help" not in given:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         _point_out_unknown_variables()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a sign that the output's encoding lacks costs that sign, not the answer
+            stream.reconfigure(errors="replace")
     try:
         code = _run(lambda: build(wanted)(args=given or ["--help"], standalone_mode=False), json="--json" in given)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is wrong with us, and Python must not complain at exit.
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno != ENOSPC:
+            raise
+        # Python must not complain at exit. Where the reader (head, less) has gone, nothing is wrong with us either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+        if error.errno == ENOSPC:
+            full = StoreUnavailable(f"The output cannot be written: {error.strerror}.", hint="Write it elsewhere.")
+            _say(full, json=False)
+            code = full.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

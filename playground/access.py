@@ -1,20 +1,26 @@
 """Who may talk to the playground: this machine, or whoever has the token; and no page of another site.
 
-One ASGI layer in front of everything, agno's REST interface and the page's websocket included.
+One ASGI layer in front of everything, agno's REST interface and the page's websocket included. The token is one for all
+who use this server, so whoever holds it sees every session. Signing in gives a cookie of one's own, which ends with
+`/sign-out`, after thirty days, or with the server. Who tries wrong tokens is logged and left waiting.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import html
 import ipaddress
+import logging
+import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from cachetools import TTLCache
 
 from ..core.errors import SettingsError
 
@@ -24,10 +30,20 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SIGN_IN = "/sign-in"
+SIGN_OUT = "/sign-out"
 COOKIE = "deeptrader_playground"
 MINIMUM_TOKEN = 12
 BODY_LIMIT = 4_096
+WRONG_TRIES = 10
+"""Wrong tokens from one address, until no more are looked at for `WAIT_SECONDS` after the last of them."""
+WAIT_SECONDS = 60
+SESSION_SECONDS = 30 * 86_400
+SESSIONS = 1_000
+ADDRESSES = 10_000
 
+_log = logging.getLogger(__name__)
+
+HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 # Scripts are the page's own; Vue compiles its templates in the browser, hence unsafe-eval. Nothing leaves this host.
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -75,11 +91,6 @@ class Access:
                 hint=f"Use at least {MINIMUM_TOKEN} random characters.",
             )
 
-    @property
-    def key(self) -> str | None:
-        """What the cookie holds: proof of the token, not the token."""
-        return hashlib.sha256(b"deeptrader playground " + self.token.encode()).hexdigest() if self.token else None
-
     def knows_host(self, header: str) -> bool:
         """True when a Host header names this server. A foreign name means that its owner points it at us."""
         name = _host_name(header)
@@ -101,10 +112,6 @@ class Access:
         """True for the token. Takes the same time whatever was given."""
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
-    def accepts_key(self, given: str) -> bool:
-        """True for the cookie's value."""
-        return self.key is not None and hmac.compare_digest(given.encode(), self.key.encode())
-
 
 def is_loopback(host: str) -> bool:
     """True for localhost and the loopback addresses."""
@@ -120,9 +127,11 @@ def is_loopback(host: str) -> bool:
 class Gatekeeper:
     """The layer. Refusals are short sentences; a browser without the token gets a form to enter it."""
 
-    def __init__(self, app: App, access: Access) -> None:
+    def __init__(self, app: App, access: Access, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self.access = access
+        self._sessions: TTLCache[str, None] = TTLCache(SESSIONS, SESSION_SECONDS, timer=monotonic)
+        self._wrong: TTLCache[str, int] = TTLCache(ADDRESSES, WAIT_SECONDS, timer=monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -133,7 +142,10 @@ class Gatekeeper:
         if refusal is not None:
             await _refuse(scope, send, 403, refusal)
             return
-        if self.access.token is not None and not self._signed_in(headers):
+        if self.access.token is not None and scope["type"] == "http" and scope["path"] == SIGN_OUT:
+            await self._sign_out(scope, send, headers)
+            return
+        if self.access.token is not None and not self._signed_in(scope, headers):
             await self._ask_for_token(scope, receive, send, headers)
             return
         await self._app(scope, receive, _with_headers(scope, send))
@@ -153,16 +165,43 @@ class Gatekeeper:
             return "Requests from other sites are refused."
         return None
 
-    def _signed_in(self, headers: dict[str, str]) -> bool:
+    def _signed_in(self, scope: Scope, headers: dict[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.access.accepts(given.strip()):
+        by_token = scheme.lower() == "bearer" and self._is_token(scope, given.strip())
+        return by_token or self._session(headers) is not None
+
+    def _must_wait(self, scope: Scope) -> bool:
+        return self._wrong.get(_address(scope), 0) >= WRONG_TRIES
+
+    def _is_token(self, scope: Scope, given: str) -> bool:
+        """Whether this is the token. A wrong one is counted against its address, where it is not waiting already."""
+        if self._must_wait(scope):
+            return False
+        if self.access.accepts(given):
             return True
+        address = _address(scope)
+        self._wrong[address] = self._wrong.get(address, 0) + 1
+        _log.warning("A wrong token came from %s (%d within a minute).", address, self._wrong[address])
+        return False
+
+    def _session(self, headers: dict[str, str]) -> str | None:
+        """The session that the cookie names, if it goes on."""
         cookie = SimpleCookie()
         try:
             cookie.load(headers.get("cookie", ""))
         except Exception:  # noqa: BLE001 - http.cookies raises its own kinds for a malformed header: no cookie then
-            return False
-        return COOKIE in cookie and self.access.accepts_key(cookie[COOKIE].value)
+            return None
+        given = cookie[COOKIE].value if COOKIE in cookie else ""
+        return given if given in self._sessions else None
+
+    async def _sign_out(self, scope: Scope, send: Send, headers: dict[str, str]) -> None:
+        session = self._session(headers)
+        if scope["method"] != "POST" or session is None:
+            await _refuse(scope, send, 401, "Nobody is signed in here, or this was no POST.")
+            return
+        self._sessions.pop(session, None)
+        gone = f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
+        await respond(send, 200, _sign_in_page("You are signed out."), HTML, ((b"set-cookie", gone.encode()),))
 
     async def _ask_for_token(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
         if scope["type"] == "websocket":
@@ -170,29 +209,34 @@ class Gatekeeper:
             return
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in query if name == "token"), None)
-        if scope["method"] == "GET" and given is not None and self.access.accepts(given):
+        if self._must_wait(scope):
+            wait = ((b"retry-after", str(WAIT_SECONDS).encode()),)
+            await respond(send, 429, f"Too many wrong tokens. Wait {WAIT_SECONDS} seconds.\n", headers=wait)
+        elif scope["method"] == "GET" and given is not None and self._is_token(scope, given):
             rest = urlencode([(name, value) for name, value in query if name != "token"])
             await self._let_in(scope, send, "/" + quote(scope["path"].lstrip("/")) + ("?" + rest if rest else ""))
         elif scope["method"] == "POST" and scope["path"] == SIGN_IN:
             form = dict(parse_qsl((await _body(receive)).decode("utf-8", "replace")))
-            if self.access.accepts(form.get("token", "")):
+            if self._is_token(scope, form.get("token", "")):
                 await self._let_in(scope, send, "/")
             else:
-                await _respond(send, 401, _sign_in_page("That is not the token."), "text/html; charset=utf-8")
+                await respond(send, 401, _sign_in_page("That is not the token."), HTML)
         elif "text/html" in headers.get("accept", "") and scope["method"] == "GET":
-            await _respond(send, 401, _sign_in_page(), "text/html; charset=utf-8")
+            await respond(send, 401, _sign_in_page(), HTML)
         else:
-            await _respond(send, 401, "Give the token: Authorization: Bearer ...\n", "text/plain; charset=utf-8")
+            await respond(send, 401, "Give the token: Authorization: Bearer ...\n")
 
     async def _let_in(self, scope: Scope, send: Send, path: str) -> None:
         secure = "; Secure" if scope.get("scheme") == "https" else ""
-        cookie = f"{COOKIE}={self.access.key}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = None
+        cookie = f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}{secure}"
         # A page of its own instead of a redirect: a Strict cookie is not sent along a redirect that began elsewhere.
-        await _respond(
+        await respond(
             send,
             303 if scope["method"] == "POST" else 200,
             f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(path)}">',
-            "text/html; charset=utf-8",
+            HTML,
             ((b"set-cookie", cookie.encode()), (b"location", path.encode())),
         )
 
@@ -204,6 +248,10 @@ def _headers(scope: Scope) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]}; {value}" if name in found else value
     return found
+
+
+def _address(scope: Scope) -> str:
+    return (scope.get("client") or ("an unknown address",))[0]
 
 
 def _host_name(header: str) -> str:
@@ -234,12 +282,13 @@ async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 4403, "reason": text})
     else:
-        await _respond(send, status, text + "\n", "text/plain; charset=utf-8")
+        await respond(send, status, text + "\n")
 
 
-async def _respond(
-    send: Send, status: int, text: str, kind: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+async def respond(
+    send: Send, status: int, text: str, kind: str = PLAIN, headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> None:
+    """Send a whole small answer, with the headers that every answer of this server has."""
     body = text.encode()
     fixed = (
         (b"content-type", kind.encode()),
@@ -251,7 +300,7 @@ async def _respond(
 
 
 def _with_headers(scope: Scope, send: Send) -> Send:
-    if scope["type"] != "http" or scope["path"] in ("/docs", "/redoc"):  # agno's API pages bring scripts of their own
+    if scope["type"] != "http":
         return send
 
     async def sending(message: MutableMapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import SettingsError
-from .access import Access, Gatekeeper
+from .access import Access, App, Gatekeeper, Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -78,8 +78,31 @@ def _paths(route: Any) -> list[str]:
     return [getattr(each, "path", "") for each in routes]
 
 
+PAGES = ("/", "/known", "/sleep", "/token/{symbol}")
+
+
+class _OnlyPages:
+    """The page's library in front of which an address that is no page of ours is not found."""
+
+    def __init__(self, app: App) -> None:
+        from starlette.routing import compile_path
+
+        self._app = app
+        self._pages = [compile_path(page)[0] for page in PAGES]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        own = path.startswith("/_nicegui") or path == "/favicon.ico" or any(page.match(path) for page in self._pages)
+        if scope["type"] != "http" or own:
+            # The library shows its page only where it finds itself as the endpoint.
+            await self._app({**scope, "endpoint": self._app}, receive, send)
+        else:
+            await respond(send, 404, f"There is nothing at {path!r}. The playground begins at /\n")
+
+
 def _mount_page(desk: Desk, app: FastAPI) -> None:
     from nicegui import core, ui
+    from starlette.routing import Mount
 
     from .chat_view import chat_view
     from .frame import Frame, head
@@ -107,7 +130,7 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
         ui.add_head_html(head(version))
         now = desk.runtime.clock.now().timestamp()
         ui.add_body_html(f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
-        Frame(desk, {"/": chat, "/known": known, "/token/{symbol}": token, "/sleep": sleep})
+        Frame(desk, dict(zip(PAGES, (chat, known, sleep, token), strict=True)))
 
     ui.run_with(
         app,
@@ -121,6 +144,9 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
         reconnect_timeout=RECONNECT_SECONDS,
         show_welcome_message=False,
     )
+    mounted = app.router.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = _OnlyPages(mounted.app)
 
 
 def require_extra() -> None:

@@ -561,3 +561,23 @@ def test_a_holding_that_cannot_be_is_wrong_use(capsys, slept, arguments):
     assert code == 2
     assert err.startswith("error:")
     assert run_json(capsys, "holdings", "--data-dir", slept)["holdings"] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["status", "--json"]])
+def test_an_output_that_is_full_is_one_line_and_exit_code_four(slept, arguments):
+    command = [sys.executable, "-c", "from deeptrader.cli.main import main; main()", *arguments]
+    if arguments[0] == "status":
+        command += ["--data-dir", str(slept)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: The output cannot be written: No space left on device.")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sign_that_the_output_cannot_encode_costs_no_answer(slept):
+    command = [sys.executable, "-c", "from deeptrader.cli.main import main; main()", "ledger", "--data-dir", str(slept)]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0
+    assert b"Sleep: 1 cycle" in done.stdout

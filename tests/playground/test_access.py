@@ -25,7 +25,7 @@ def client(access: Access | None = None, host: str = "127.0.0.1:7777") -> httpx.
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
 
 
-async def websocket(access: Access, **headers: str) -> str:
+async def websocket(access: Access | Gatekeeper, **headers: str) -> str:
     """What a websocket that opens with these headers is told first."""
     sent: list = []
 
@@ -34,7 +34,8 @@ async def websocket(access: Access, **headers: str) -> str:
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "websocket", "path": "/_nicegui_ws/socket.io/", "query_string": b"", "headers": raw}
-    await Gatekeeper(inner, access)(scope, None, send)  # type: ignore[arg-type]
+    keeper = Gatekeeper(inner, access) if isinstance(access, Access) else access
+    await keeper(scope, None, send)  # type: ignore[arg-type]
     return sent[0]["type"]
 
 
@@ -98,8 +99,12 @@ async def test_a_websocket_obeys_the_same_rules():
     assert await websocket(access, host="127.0.0.1:7777", origin="https://evil.example") == "websocket.close"
     assert await websocket(access, host="evil.example", origin="http://evil.example") == "websocket.close"
     assert await websocket(Access(token=TOKEN), host="127.0.0.1:7777") == "websocket.close"
-    cookie = f"{COOKIE}={Access(token=TOKEN).key}"
-    assert await websocket(Access(token=TOKEN), host="127.0.0.1:7777", cookie=cookie) == "websocket.accept"
+    keeper = Gatekeeper(inner, Access(token=TOKEN))
+    transport = httpx.ASGITransport(app=keeper)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7777") as http:
+        await http.post("/sign-in", data={"token": TOKEN})
+        cookie = f"{COOKIE}={http.cookies[COOKIE]}"
+    assert await websocket(keeper, host="127.0.0.1:7777", cookie=cookie) == "websocket.accept"
 
 
 def test_a_host_that_others_can_reach_needs_a_token_that_cannot_be_guessed():
@@ -140,6 +145,40 @@ async def test_the_token_opens_as_header_and_once_as_query_for_a_cookie():
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
         assert (await http.get("/known")).text == "in", "the cookie is enough from now on"
+
+
+async def test_each_who_signs_in_has_a_cookie_that_signing_out_ends():
+    access = Gatekeeper(inner, Access(token=TOKEN))
+    first, second = (
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=access), base_url="http://127.0.0.1:7777")  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    async with first, second:
+        for http in (first, second):
+            assert (await http.post("/sign-in", data={"token": TOKEN})).status_code == 303
+        kept = first.cookies[COOKIE]
+        assert kept != second.cookies[COOKIE]
+        assert (await first.get("/sign-out")).status_code == 401, "a link of another site signs nobody out"
+        assert (await first.post("/sign-out")).status_code == 200
+        assert (await first.get("/", headers={"cookie": f"{COOKIE}={kept}"})).status_code == 401
+        assert (await second.get("/")).text == "in"
+
+
+async def test_who_tries_wrong_tokens_waits_and_is_logged(caplog):
+    now = [0.0]
+    transport = httpx.ASGITransport(app=Gatekeeper(inner, Access(token=TOKEN), monotonic=lambda: now[0]))  # type: ignore[arg-type]
+    right, wrong = ({"authorization": f"Bearer {token}"} for token in (TOKEN, "not-the-token"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7777") as http:
+        tries = [(await http.get("/agents", headers=wrong)).status_code for _ in range(30)]
+        assert tries == [401] * 9 + [429] * 21
+        assert len(caplog.records) == 10
+        assert "127.0.0.1" in caplog.text
+        assert "not-the-token" not in caplog.text
+        assert (await http.get("/agents", headers=right)).status_code == 429, (
+            "a right guess is not told from a wrong one"
+        )
+        now[0] = 61.0
+        assert (await http.get("/agents", headers=right)).text == "in"
 
 
 async def test_a_browser_without_the_token_is_asked_for_it():

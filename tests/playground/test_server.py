@@ -48,6 +48,13 @@ def test_agnos_rest_interface_stays_agnos_own(server):
     assert "over-rest" in str(sessions)
 
 
+def test_an_address_that_is_no_page_is_not_found(server):
+    for path in ("/docs", "/redoc", "/nothing-here", "/known/more", "/token"):
+        assert httpx.get(server.url + path, headers={"accept": "text/html"}).status_code == 404
+    for path in ("/", "/known", "/sleep", "/token/SIM001-USD"):
+        assert httpx.get(server.url + path, headers={"accept": "text/html"}).status_code == 200
+
+
 def test_other_sites_are_refused_everywhere(server):
     evil = {"origin": "https://evil.example"}
     for path in ("/", "/agents", "/sessions", "/playground-static/app.js"):
