@@ -12,13 +12,13 @@ from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import MalformedResponse
-from deeptrader.core.prices import PriceList
+from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.foresight import Foreseen
-from deeptrader.toolkits.sleep_mode.judgements import MOST_FAILURES, Judges, judge, suggestions
+from deeptrader.toolkits.sleep_mode.judgements import MOST_FAILURES, Judges, judge
 from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.scenarios import standing, write_scenarios
 from deeptrader.toolkits.sleep_mode.statements import statements_of
@@ -138,10 +138,21 @@ def test_suggestions_come_from_the_closed_lists_alone(khala: Khala, context: Cyc
         {"token": "BTC-USD", "topic": "x"},
     ]
     model = ScriptedModel([json.dumps({"pairs": pairs}), "no idea"])
-    suggest = suggestions(model, Reader(khala))
+    suggest = judges(khala, model).suggest
     assert suggest(context) == (("BTC-USD", "risk"),)
     with pytest.raises(MalformedResponse):
         suggest(context)
+
+
+def test_what_a_model_costs_is_paid_before_it_is_asked(khala: Khala, context: CycleContext) -> None:
+    model = ScriptedModel([reply(), json.dumps({"pairs": []})])
+    one = Judges(model, Reader(khala), prices=PriceList({model.id: ModelPrice(input=1.0, output=1.0)}))
+    assert one.prepare(context, PAIR)
+    judged = dict(context.budget.spent)
+    assert judged["usd"] == pytest.approx(judged["model_tokens"] / 1e6)
+    one.suggest(context)
+    assert context.budget.spent["usd"] == pytest.approx(context.budget.spent["model_tokens"] / 1e6)
+    assert context.budget.spent["usd"] > judged["usd"]
 
 
 def test_scenarios_are_worked_through_once_and_name_for_and_against(khala: Khala, context: CycleContext) -> None:

@@ -19,7 +19,7 @@ from .context import CycleContext, Step
 from .cycle import SleepCycle
 from .foresight import Foreseen, Foresight, Preparer
 from .guard import Controls, CycleGuard
-from .judgements import Judges, suggestions
+from .judgements import Judges
 from .lease import Lease
 from .ledger import Ledger
 from .planner import Plan, SleepPlanner
@@ -70,10 +70,9 @@ class Engine:
         """What will be asked next, and what is prepared for it; a sleeping model judges, and suggests pairs."""
         foresight = Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
         if self.sleep_model is not None:
-            reader = Reader(self.runtime.khala)
-            judges = Judges(self.sleep_model, reader, prices=self._prices)
+            judges = Judges(self.sleep_model, Reader(self.runtime.khala), prices=self._prices)
             foresight.preparers.append(Preparer("judgement", judges.prepare, self._break_even))
-            foresight.suggest = suggestions(self.sleep_model, reader)
+            foresight.suggest = judges.suggest
         return foresight
 
     def _break_even(self) -> float:

@@ -8,8 +8,7 @@ A reply that fits no schema is an outcome with its reason; after three in a row 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -29,8 +28,6 @@ from .topics import TOPICS
 if TYPE_CHECKING:
     from .context import CycleContext
     from .foresight import Foreseen
-
-log = logging.getLogger(__name__)
 
 KIND = "judgement"
 SHOWN = 12
@@ -52,6 +49,15 @@ class Choice(BaseModel):
     statements_for: list[int] = Field(default_factory=list, max_length=SHOWN)
     statements_against: list[int] = Field(default_factory=list, max_length=SHOWN)
     missing: list[Missing] = Field(default_factory=list, max_length=len(get_args(Missing)))
+
+
+class _Pair(BaseModel):
+    token: str
+    topic: str
+
+
+class _Suggested(BaseModel):
+    pairs: list[_Pair] = Field(default_factory=list, max_length=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def _json_in(reply: str) -> str:
 
 
 class Judges:
-    """Has the sleeping model judge foreseen (token, topic) pairs within a cycle; a preparer of `Foresight`.
+    """Has the sleeping model judge foreseen (token, topic) pairs within a cycle, and suggest more: for `Foresight`.
 
     Args:
         model: an agno model.
@@ -157,10 +163,7 @@ class Judges:
             return False
         shown = order_for(TOPICS[pair.topic], self._reader.statements(recall, TOPICS[pair.topic]))[:SHOWN]
         prompt = self._text(recall, pair.topic, shown)
-        cost = estimate_tokens(prompt) + REPLY_TOKENS
-        context.budget.spend("model_tokens", cost)
-        if self._price is not None:
-            context.budget.spend("usd", self._price.cost(cost - REPLY_TOKENS, REPLY_TOKENS))
+        self._pay(context, prompt)
         try:
             reply = context.ask_model(lambda: ask_for_json(self._model, prompt, Choice, REPLY_TOKENS))
             judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
@@ -172,6 +175,35 @@ class Judges:
         context.made["judgements"] = context.made.get("judgements", 0) + 1
         self._reader.khala.put_documents([document_of(judgement, recall, key, context)])
         return True
+
+    def suggest(self, context: CycleContext) -> Sequence[tuple[str, str]]:
+        """Which (token, topic) pairs the model expects to be asked next, chosen from closed lists.
+
+        Raises:
+            MalformedResponse: the reply is not of the form asked for.
+            BudgetExceeded: the model's budget is used up.
+            SourceUnreachable: the model did not answer in time.
+        """
+        reader = self._reader
+        symbols = [token.symbol for token in reader.khala.symbols()][:50]
+        if not symbols or not context.may_ask():
+            return ()
+        lines = "\n".join(f"- {s.text}" for s in reader.brief(reader.read(topic="market")).statements)
+        topics = [name for name, topic in TOPICS.items() if topic.takes in ("tokens", "either")]
+        prompt = load_prompt("suggest", market=lines, tokens=", ".join(symbols), topics=", ".join(topics))
+        self._pay(context, prompt)
+        reply = context.ask_model(lambda: ask_for_json(self._model, prompt, _Suggested, REPLY_TOKENS))
+        try:
+            pairs = json.loads(_json_in(reply)).get("pairs", [])
+            return tuple((p["token"], p["topic"]) for p in pairs if p["token"] in symbols and p["topic"] in topics)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise MalformedResponse("The model's suggestions do not fit their form.") from error
+
+    def _pay(self, context: CycleContext, prompt: str) -> None:
+        tokens = estimate_tokens(prompt)
+        context.budget.spend("model_tokens", tokens + REPLY_TOKENS)
+        if self._price is not None:
+            context.budget.spend("usd", self._price.cost(tokens, REPLY_TOKENS))
 
     def _stands(self, key: str, recall: Recall) -> bool:
         kept = self._reader.khala.documents(KIND, key=key)
@@ -240,36 +272,3 @@ def response_format(model: Any, schema: type[BaseModel]) -> Any:
     if getattr(model, "supports_json_schema_outputs", False):
         return {"type": "json_schema", "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema()}}
     return {"type": "json_object"}
-
-
-Suggest = Callable[["CycleContext"], Sequence[tuple[str, str]]]
-
-
-def suggestions(model: Any, reader: Reader) -> Suggest:
-    """A function that asks the sleeping model which (token, topic) pairs will be asked next, from closed lists."""
-
-    def suggest(context: CycleContext) -> Sequence[tuple[str, str]]:
-        symbols = [t.symbol for t in reader.khala.symbols()][:50]
-        if not symbols or not context.may_ask():
-            return ()
-        lines = "\n".join(f"- {s.text}" for s in reader.brief(reader.read(topic="market")).statements)
-        topics = [name for name, topic in TOPICS.items() if topic.takes in ("tokens", "either")]
-        prompt = load_prompt("suggest", market=lines, tokens=", ".join(symbols), topics=", ".join(topics))
-        context.budget.spend("model_tokens", estimate_tokens(prompt) + REPLY_TOKENS)
-        reply = context.ask_model(lambda: ask_for_json(model, prompt, _Suggested, REPLY_TOKENS))
-        try:
-            pairs = json.loads(_json_in(reply)).get("pairs", [])
-            return tuple((p["token"], p["topic"]) for p in pairs if p["token"] in symbols and p["topic"] in topics)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise MalformedResponse("The model's suggestions do not fit their form.") from error
-
-    return suggest
-
-
-class _Pair(BaseModel):
-    token: str
-    topic: str
-
-
-class _Suggested(BaseModel):
-    pairs: list[_Pair] = Field(default_factory=list, max_length=10)
