@@ -1,4 +1,5 @@
-"""What tests of sleep mode begin with: a clock that stands at noon, a journal, the log of asks, a scripted cycle."""
+"""What tests of sleep mode begin with: a clock that stands at noon, a journal, the log of asks, a scripted cycle;
+and for cycles over a real memory its settings and a market that can be made to misbehave."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from doubles.cycles import START, ScriptedCycle
+from doubles.moody_market import COUNT, MoodyMarket
 
 from deeptrader.core.clock import ManualClock
+from deeptrader.core.settings import Settings, load_settings
+from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode.asks import AskLog
 
@@ -33,3 +37,19 @@ def asks(journal: Journal, clock: ManualClock) -> AskLog:
 @pytest.fixture
 def cycle(journal: Journal, clock: ManualClock) -> ScriptedCycle:
     return ScriptedCycle(journal, clock)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(data_dir=tmp_path, market="simulated", top=COUNT, intervals=("1d",))
+
+
+@pytest.fixture
+def khala(tmp_path: Path, clock: ManualClock, settings: Settings) -> Iterator[Khala]:
+    with Khala.open(tmp_path / "khala", clock=clock, settings=settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def market(clock: ManualClock) -> MoodyMarket:
+    return MoodyMarket(clock)

@@ -9,7 +9,7 @@ from doubles.analyses import NOW
 from doubles.memory import open_memory
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.sleep_mode.activity import Activity, activity_of
+from deeptrader.toolkits.sleep_mode.activity import Activity, QuietTime, activity_of
 
 
 @pytest.fixture
@@ -109,3 +109,31 @@ def test_a_mark_from_before_the_clock_was_set_back_holds_nobody_up(clock, busy, 
         assert activity.idle_seconds == 10
     else:
         assert activity.idle_seconds == (None if busy else 0)
+
+
+# Quiet time
+
+
+def test_quiet_time_is_waited_for_only_so_long(clock: ManualClock):
+    activity = Activity(clock=clock)
+    activity.begin("run")
+    begun = clock.monotonic()
+    quiet = QuietTime(activity, waiter=lambda _event, seconds: clock.advance(seconds))
+    assert not quiet(30)
+    assert not quiet(30), "a busy team is waited for once and not again for each token"
+    assert clock.monotonic() - begun == pytest.approx(30)
+    activity.end("run")
+    clock.advance(2)
+    assert quiet(30)
+    assert not quiet.unmet
+
+
+def test_the_pause_between_two_runs_of_a_chat_is_not_taken_for_rest(clock: ManualClock):
+    activity = Activity(clock=clock)
+    quiet = QuietTime(activity, settle_seconds=2)
+    with activity.running("a"):
+        assert not quiet.now()
+    clock.advance(1)
+    assert not quiet.now()
+    clock.advance(1)
+    assert quiet.now()

@@ -2,84 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import zlib
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from doubles.cycles import START
+from doubles.moody_market import COUNT, MoodyMarket
 
-from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import BudgetExceeded, LeaseLost, RateLimited, SettingsError, SourceUnreachable
-from deeptrader.core.settings import Settings, load_settings
+from deeptrader.core.errors import RateLimited, SourceUnreachable
 from deeptrader.core.token import Token
-from deeptrader.toolkits.khala import Freshness, Khala
-from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.market_data.protocol import Bars, QuoteBatch, Universe
-from deeptrader.toolkits.sleep_mode.budgets import Budget
+from deeptrader.toolkits.khala import Freshness
+from deeptrader.toolkits.market_data.protocol import Bars
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
-
-START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
-COUNT = 6
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return load_settings(data_dir=tmp_path, market="simulated", top=COUNT, intervals=("1d",))
-
-
-@pytest.fixture
-def khala(tmp_path, clock, settings):
-    with Khala.open(tmp_path / "khala", clock=clock, settings=settings) as opened:
-        yield opened
-
-
-class MoodyMarket(SimulatedMarket):
-    """A simulated market whose parts can be made to fail, and that is asked over a network."""
-
-    id = "moody"
-
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__(COUNT, clock=clock)
-        self.broken: dict[str, Exception] = {}
-        self.universe_error: Exception | None = None
-        self.asked: list[str] = []
-        self.price_factor: dict[str, float] = {}
-
-    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
-        if self.universe_error is not None:
-            raise self.universe_error
-        seen = super().universe(top=top, as_of=as_of)
-        quotes = {
-            symbol: quote.model_copy(update={"price": quote.price * self.price_factor.get(symbol, 1.0)})
-            for symbol, quote in seen.quotes.items()
-        }
-        return Universe(seen.as_of, seen.tokens, quotes)
-
-    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
-        if self.universe_error is not None:
-            return QuoteBatch({}, {t.symbol: SourceUnreachable("no route") for t in tokens})
-        return super().quotes(tokens, as_of=as_of)
-
-    def bars(self, token: Token, *, interval="1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
-        self.asked.append(token.symbol)
-        if token.symbol in self.broken:
-            raise self.broken[token.symbol]
-        return super().bars(token, interval=interval, limit=limit, as_of=as_of)
-
-
-@pytest.fixture
-def market(clock) -> MoodyMarket:
-    return MoodyMarket(clock)
 
 
 @pytest.fixture
@@ -271,30 +208,6 @@ def test_a_step_after_the_publication_that_fails_is_a_problem_and_the_next_one_i
     assert report.count("published") == COUNT
 
 
-def test_a_model_that_hangs_is_given_up_on_and_renews_no_lease_meanwhile(market, khala, settings, clock):
-    never, beats = threading.Event(), []
-
-    class Counted(Lost):
-        def beat(self) -> None:
-            beats.append(len(beats))
-
-    def judge(context: CycleContext) -> None:
-        before = len(beats)
-        try:
-            context.ask_model(lambda: never.wait(60))
-        finally:
-            assert len(beats) == before
-
-    counted: Any = Counted(1_000)
-    report = SleepCycle(
-        market=market, khala=khala, settings=settings.with_changes(sleep_model_seconds=0.01), clock=clock, after=[judge]
-    ).run(lease=counted)
-
-    never.set()
-    assert [p for p in report.problems if "sleeping model did not answer within 0.01 s" in p]
-    assert report.count("published") == COUNT
-
-
 def test_a_source_that_says_when_to_ask_again_is_not_asked_before(cycle, market, clock):
     bad = symbols(market)[0]
     market.broken[bad] = RateLimited("429 from the source", retry_after=700)
@@ -322,157 +235,6 @@ def test_a_late_bar_is_asked_for_less_and_less_often(cycle, market, clock):
         clock.advance(300)
     assert len(market.asked) < 4 * COUNT
     assert reports[-1].count("failed") == 0
-
-
-def test_an_idle_pass_works_on_its_tokens_alone(cycle, market, khala, clock):
-    cycle.run()
-    clock.advance(timedelta(days=1))
-    market.asked.clear()
-    first, second, *_ = symbols(market)
-
-    report = cycle.run(only=(second, "NOSUCH-USD", first))
-
-    assert report.kind == "idle"
-    assert report.universe == (second, first)
-    assert set(market.asked) == {first, second}
-    assert report.left == ()
-    assert khala.latest(first).reasons == ()
-
-
-def test_a_run_that_begins_ends_an_idle_pass(market, khala, settings, clock):
-    cycle = SleepCycle(market=market, khala=khala, settings=settings.with_changes(fetch_concurrency=1), clock=clock)
-    cycle.run()
-    clock.advance(timedelta(days=1))
-    looks = iter([None, None, None])
-
-    report = cycle.run(only=symbols(market), stopped=lambda: next(looks, "the team went to work"))
-
-    assert report.stopped_by == "the team went to work"
-    assert report.count("deferred") > 0
-
-
-class TightBudget(Budget):
-    """Allows a fixed number of requests."""
-
-    def __init__(self, requests: float) -> None:
-        super().__init__()
-        self._requests = requests
-
-    def left(self, kind):
-        return self._requests - self.spent.get(kind, 0) if kind == "requests" else super().left(kind)
-
-    def spend(self, kind, amount=1):
-        if kind == "requests" and self.left(kind) < amount:
-            raise BudgetExceeded("The budget of requests per cycle is used up.")
-        super().spend(kind, amount)
-
-
-def test_a_cycle_stops_inside_its_request_budget_and_says_what_was_left_undone(market, khala, settings, clock):
-    budget = TightBudget(4)
-    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, budgets=lambda: budget)
-
-    report = cycle.run()
-
-    assert budget.spent["requests"] == 4  # the universe and three tokens
-    assert report.count("published") == 3
-    assert report.count("deferred") == COUNT - 3
-    assert all("no budget left" in o.reason for o in report.outcomes if o.outcome == "deferred")
-
-
-def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, khala, settings, clock):
-    cycle = SleepCycle(
-        market=market,
-        khala=khala,
-        settings=settings.with_changes(fetch_concurrency=1),
-        clock=clock,
-        on_progress=lambda progress: cycle.stop() if progress.step == "refresh" and progress.done == 2 else None,
-    )
-
-    report = cycle.run()
-
-    assert report.stopped_by == "stop was asked for"
-    assert report.count("published") >= 2
-    assert report.count("published") + report.count("deferred") == COUNT
-
-
-def test_a_cycle_that_passes_its_deadline_stops(market, khala, settings, clock):
-    cycle = SleepCycle(
-        market=market,
-        khala=khala,
-        settings=settings.with_changes(fetch_concurrency=1),
-        clock=clock,
-        on_progress=lambda _progress: clock.advance(100),
-    )
-
-    report = cycle.run()
-
-    assert report.stopped_by == "deadline of 240 s"
-    assert report.count("deferred") > 0
-
-
-class Lost:
-    """A lease that another process takes after so many looks."""
-
-    def __init__(self, after: int) -> None:
-        self.looks = after
-
-    def beat(self) -> None: ...
-
-    def check(self, connection: Any = None) -> None:
-        self.looks -= 1
-        if self.looks < 0:
-            raise LeaseLost("Another process has taken over.")
-
-
-def test_nothing_of_any_kind_is_written_once_another_process_holds_the_lease(market, khala, settings, clock):
-    """Whichever write of a cycle comes after the loss, it and all later ones are refused, in their transaction."""
-    written = []
-    for looks in range(40):
-        moment = clock.advance(timedelta(days=1))
-        cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
-        before = tables(khala)
-        lease: Any = Lost(looks)
-        try:
-            report = cycle.run(lease=lease)
-        except LeaseLost:
-            assert looks < 5
-            continue
-        finally:
-            written.append(tables(khala) != before)
-        if lease.looks >= 0:
-            assert report.stopped_by is None
-            break
-        assert report.stopped_by == "another process holds the lease"
-        last = cycle.log.last()
-        assert last is None or last.as_of < moment
-    else:
-        pytest.fail("a cycle asks its lease a bounded number of times")
-    assert written[0] is False
-    assert len(written) > 5
-
-
-def tables(khala: Khala) -> list[int]:
-    names = ("analyses", "bars", "situations", "cycles", "observations")
-    with khala.journal.read() as connection:
-        known = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        return [connection.execute(f"SELECT count(*) FROM {n}").fetchone()[0] for n in names if n in known]
-
-
-def test_whoever_lost_the_lease_in_mid_cycle_publishes_no_version_more(market, khala, settings, clock):
-    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
-    lease: Any = Lost(3)
-    report = cycle.run(lease=lease)
-
-    assert report.count("published") == 0
-    assert report.stopped_by == "another process holds the lease"
-    assert khala.latest(symbols(market)[0]).freshness is Freshness.MISS
-
-
-def test_the_kill_switch_keeps_a_cycle_from_starting(market, khala, settings, clock):
-    cycle = SleepCycle(market=market, khala=khala, settings=settings.with_changes(kill_switch=True), clock=clock)
-
-    with pytest.raises(SettingsError, match="kill switch"):
-        cycle.run()
 
 
 def test_a_replayed_moment_sees_nothing_later(cycle, khala, market):
@@ -557,46 +319,3 @@ def test_named_tokens_are_refreshed_on_demand_and_fresh_ones_kept(market, khala,
     assert by_symbol[second.symbol] == "published"
     assert by_symbol[first.symbol] in ("kept", "unchanged")
     assert market.asked == [second.symbol]
-
-
-def test_the_report_is_kept_and_read_back(cycle):
-    report = cycle.run()
-
-    assert cycle.log.last() == report
-
-
-def test_reports_written_before_they_were_packed_are_read(khala, clock, settings):
-    market = SimulatedMarket(COUNT, clock=clock)
-    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
-    report = cycle.run()
-    with khala.journal.write() as connection:
-        stored = connection.execute("SELECT report FROM cycles").fetchone()[0]
-        assert isinstance(stored, bytes)
-        assert len(stored) < len(report.model_dump_json()) / 3
-        connection.execute("UPDATE cycles SET report = ?", (report.model_dump_json(),))
-    assert cycle.log.recent() == [report]
-
-
-def damage(stored: bytes) -> bytes:
-    return stored[:-20]
-
-
-def from_a_later_version(stored: bytes) -> bytes:
-    body = json.loads(zlib.decompress(stored))
-    body["mood"] = "calm"
-    body["outcomes"][0]["weight"] = 3
-    return zlib.compress(json.dumps(body).encode())
-
-
-@pytest.mark.parametrize("change", [damage, from_a_later_version, lambda _stored: b"", lambda _stored: "[1, 2]"])
-def test_a_past_report_that_cannot_be_read_keeps_no_cycle_from_running(khala, clock, settings, change):
-    market = SimulatedMarket(COUNT, clock=clock)
-    cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
-    first = cycle.run()
-    second = cycle.run()
-    with khala.journal.write() as connection:
-        stored = connection.execute("SELECT report FROM cycles ORDER BY number DESC").fetchone()[0]
-        connection.execute("UPDATE cycles SET report = ? WHERE cycle_id = ?", (change(stored), second.cycle_id))
-    readable = [second] if change is from_a_later_version else []
-    assert cycle.log.recent() == [*readable, first]
-    assert cycle.run().cycle_id == cycle.log.recent(1)[0].cycle_id

@@ -66,8 +66,8 @@ def test_a_token_with_a_null_day_or_a_forming_bar_is_published_with_its_gap(tmp_
 
 def test_a_second_cycle_asks_yahoo_once(tmp_path):
     with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
-        server.list_coins(TOKENS)
-        settings = load_settings(data_dir=tmp_path, top=TOKENS, intervals=("1d",))
+        server.list_coins(FEW)
+        settings = load_settings(data_dir=tmp_path, top=FEW, intervals=("1d",))
         market = server.market(tmp_path)
         with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
             cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)

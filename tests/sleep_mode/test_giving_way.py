@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -21,24 +21,12 @@ from deeptrader.toolkits.sleep_mode.context import GIVE_WAY_SECONDS
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 from deeptrader.toolkits.sleep_mode.foresight import Foresight
 
-START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 COUNT = 6
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(START)
 
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return load_settings(data_dir=tmp_path, market="simulated", top=COUNT)
-
-
-@pytest.fixture
-def khala(tmp_path, clock, settings):
-    with Khala.open(tmp_path / "khala", clock=clock, settings=settings) as opened:
-        yield opened
 
 
 def cycle_over(khala: Khala, clock: ManualClock, settings: Settings, **parts) -> SleepCycle:
