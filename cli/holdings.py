@@ -1,4 +1,4 @@
-"""`deeptrader holdings` and `watch`: what the user holds and watches. No order is ever placed."""
+"""`deeptrader holdings`, `watch` and `alerts`: what is held and watched, and what changed of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich.text import Text
 from ..core.errors import InvalidInput
 from ..core.formats import percent_text, price_text, quantity_text
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.channels import line_of
 from ..toolkits.sleep_mode.holdings import Holding, Holdings, Position, positions, read_csv
 from .knowledge import find_token
-from .options import DataDir, Json, Market, runtime_for
+from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import DASH, console, plain_table, print_json
 
 
@@ -120,3 +121,34 @@ def watch(
             print_json({"schema_version": 1, "watched": symbols, "from_settings": configured})
             return
         console.print(Text(", ".join(symbols) or "Nothing is watched. Write: deeptrader watch add TOKEN"))
+
+
+def alerts(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200)] = 20,
+    brief: Annotated[bool, typer.Option("--brief", help="Print the brief of the day as markdown, as of now.")] = False,
+    market: Market = None,
+    as_of: AsOf = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """What changed materially about what is held or watched: what, why, since when, and where it was told."""
+    with runtime_for(data_dir, market, as_of, reading=True) as runtime:
+        teller, now = runtime.engine.teller, runtime.clock.now()
+        if brief:
+            text = teller.brief(now, Holdings(runtime.khala.journal).followed(runtime.settings))
+            if json:
+                print_json({"schema_version": 1, "brief": text})
+            else:
+                console.print(text, markup=False, soft_wrap=True)
+            return
+        found = teller.log.newest(limit)
+        told = teller.log.deliveries([alert.key for alert in found])
+        if json:
+            rows = [alert.model_dump(mode="json") | {"deliveries": told[alert.key]} for alert in found]
+            print_json({"schema_version": 1, "alerts": rows})
+            return
+        if not found:
+            console.print("No alerts. They are found in sleep cycles, about what is held or watched.")
+        for alert in found:
+            sent = [str(row["channel"]) for row in told[alert.key] if row["sent_at"]]
+            console.print(Text(line_of(alert)).append(f"  [{', '.join(sent) or 'not told'}]", style="dim"))

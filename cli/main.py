@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("team", "Talk with the team until you say exit."),
     "instructions": ("team", "List which instructions file each agent uses, or copy one out for editing."),
     "holdings": ("holdings", "What is held: worth, result, stop; add, remove, import."),
+    "alerts": ("holdings", "What changed materially about what is held or watched, and where it was told."),
     "watch": ("holdings", "The watch list: tokens kept in memory besides the top of the market."),
     "plan": ("engine", "What the next cycle would do, in order, and why."),
     "ledger": ("engine", "What sleep cost and saved, and how well questions were foreseen."),

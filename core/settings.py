@@ -8,9 +8,10 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -45,6 +46,17 @@ def _as_list(value: Any) -> Any:
 
 type Listed[Item] = Annotated[tuple[Item, ...], NoDecode, BeforeValidator(_as_list)]
 """Several values; in a variable with commas between them, or as JSON."""
+
+
+_HOUR = "([01][0-9]|2[0-3]):[0-5][0-9]"
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("there is no such time zone; write it like Europe/Berlin") from error
+    return name
 
 
 class Settings(BaseSettings):
@@ -147,6 +159,16 @@ class Settings(BaseSettings):
     brief_tokens: Count = Field(default=150, description="model tokens of the brief that is pushed for one token")
     brief_tokens_more: Count = Field(default=60, description="model tokens more for each further token")
     brief_tokens_most: Count = Field(default=400, description="model tokens of a brief at most")
+
+    # Alerts, about what is held or watched
+    alert_channels: Listed[SecretStr] = Field(
+        default=(SecretStr("log"),), repr=False, description="log, file:PATH, https://... (a webhook), or Apprise URLs"
+    )
+    alert_quiet_hours: str | None = Field(
+        default=None, pattern=rf"^{_HOUR}-{_HOUR}$", description="e.g. 22:00-07:00: nothing is told, it waits"
+    )
+    daily_brief_at: str | None = Field(default=None, pattern=f"^{_HOUR}$", description="e.g. 08:00, every day")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field(default="UTC", description="of those times")
 
     # Risk rules
     max_position_percent: Positive = 2.0

@@ -581,3 +581,20 @@ def test_a_sign_that_the_output_cannot_encode_costs_no_answer(slept):
     done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
     assert done.returncode == 0
     assert b"Sleep: 1 cycle" in done.stdout
+
+
+def test_alerts_of_what_is_held_are_listed_with_where_they_were_told(capsys, slept, tmp_path):
+    data = shutil.copytree(slept, tmp_path / "data")
+    where = ("--data-dir", data)
+    assert run_json(capsys, "alerts", *where)["alerts"] == []
+    run_json(capsys, "holdings", "add", "IBM", 2, "--at", 180, "--stop", 1_000_000, *where)
+
+    run(capsys, "sleep", "--once", "--as-of", "2013-01-25T22:05Z", *where)
+    found = run_json(capsys, "alerts", *where)["alerts"]
+    _, out, _ = run(capsys, "alerts", *where)
+    brief = run_json(capsys, "alerts", "--brief", *where)["brief"]
+
+    assert [(alert["kind"], alert["symbol"]) for alert in found] == [("stop", "IBM")]
+    assert [(told["channel"], told["tries"], told["problem"]) for told in found[0]["deliveries"]] == [("log", 1, "")]
+    assert "IBM reached its stop at 1,000,000.00 USD" in out
+    assert "IBM has reached its stop" in brief

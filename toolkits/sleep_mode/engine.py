@@ -13,6 +13,7 @@ from ...core.errors import SettingsError, StoreBusy
 from ...core.prices import PriceList
 from ..models import resolve_sleep_model
 from .activity import QuietTime
+from .alerts import Teller
 from .asks import Ask, AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
 from .context import CycleContext, Step
@@ -125,7 +126,12 @@ class Engine:
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
-        return (write_scenarios, self.foresight.foresee)
+        return (write_scenarios, self.foresight.foresee, self.teller.alert)
+
+    @cached_property
+    def teller(self) -> Teller:
+        """Finds what changed about tokens that are held or watched, and tells it."""
+        return Teller(self.runtime.khala, self.settings)
 
     @cached_property
     def guard(self) -> CycleGuard:

@@ -1,0 +1,320 @@
+"""Alerts: what changed materially about what is held or watched, found in a cycle, kept once, told on every channel.
+
+A look keeps what one cycle saw of a token; `changes` compares it with the look before and touches nothing else. An
+alert has the same key however often it is found, so it is kept and told once for each bar. It is noted as tried before
+it is sent: a process that is killed in between sends it again, and never loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+from ...core.errors import LeaseLost
+from ...core.formats import percent_text, price_text, stamp, time_text
+from ...core.market import Trigger, UtcDatetime
+from ...core.settings import Settings
+from ...core.token import Record
+from ..khala.codec import decode_all, encode
+from ..khala.records import Recall
+from ..khala.schema import epoch
+from .channels import Channel
+from .holdings import Holding
+from .planner import bands_moved, is_shock
+from .reader import Reader
+from .statements import SHOWN_LEVELS, level_text, statements_of
+
+if TYPE_CHECKING:
+    from ..khala import Khala
+    from ..khala.journal import Journal
+    from .context import CycleContext
+
+AlertKind = Literal["stop", "level", "move", "invalidated", "verdict", "signal", "earnings", "brief"]
+MOST_TRIES = 5
+"""So often one channel is tried for one alert, once a cycle."""
+TOLD_WITHIN = timedelta(hours=24)
+"""Older alerts are told no more, whatever kept them: quiet hours, a dead channel, a channel that is new."""
+KEPT = timedelta(days=90)
+INVALIDATING = frozenset({"price_moved", "security_changed"})
+BRIEF_STATEMENTS = 4
+"""Of each token in the brief of a day; BRIEF_TOKENS are for what is held and for the market."""
+BRIEF_TOKENS = 800
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE alerts (key TEXT PRIMARY KEY, found_at REAL NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX alerts_by_time ON alerts (found_at);
+    CREATE TABLE alert_deliveries (
+        key TEXT NOT NULL, channel TEXT NOT NULL, tries INTEGER NOT NULL, sent_at REAL, problem TEXT NOT NULL,
+        PRIMARY KEY (key, channel)
+    );
+    CREATE TABLE looks (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);
+    """,
+)
+
+
+class Alert(Record):
+    """One change worth telling: what and why in `text`; `since` (UTC) is when it was last seen to be otherwise.
+
+    `body` is the markdown of a daily brief, empty for all others.
+    """
+
+    key: str
+    kind: AlertKind
+    symbol: str = ""
+    text: str
+    since: UtcDatetime | None = None
+    found_at: UtcDatetime
+    body: str = ""
+
+
+class Look(Record):
+    """What one cycle saw of a token: its price (USD), signal and verdict, each with the sentence that tells it, the
+    levels that statements named, and why its analysis no longer holds, if it does not."""
+
+    symbol: str
+    at: UtcDatetime
+    bar_close: UtcDatetime
+    price: float
+    signal: str | None = None
+    signal_text: str = ""
+    verdict: str | None = None
+    verdict_text: str = ""
+    levels: tuple[Trigger, ...] = ()
+    moved: str = ""
+    invalid: str = ""
+
+
+def look_at(recall: Recall, begun: Recall | None, settings: Settings) -> Look | None:
+    """What there is to see of a token now; None where memory knows nothing of it.
+
+    Args:
+        recall: what memory knows after the cycle.
+        begun: what it knew when the cycle began, judged by the price seen then: has that run away from it?
+    """
+    analysis, price = recall.analysis, recall.price
+    if analysis is None or price is None:
+        return None
+    told = {s.id: s.text for s in statements_of(analysis, settings, only=("signal", "security"))}
+    moved = ""
+    if begun is not None and begun.analysis is not None and is_shock(begun, settings, recall.read_at):
+        change = percent_text(price / begun.analysis.reference_price - 1, signed=True)
+        bands = f"{bands_moved(begun, settings.price_band_atr):+.1f}"
+        moved = f"{recall.symbol} moved {change} since {time_text(begun.analysis.computed_at)}, {bands} price bands."
+    invalid = "; ".join(reason.detail for reason in recall.reasons if reason.code in INVALIDATING)
+    return Look(
+        symbol=recall.symbol,
+        at=recall.read_at,
+        bar_close=analysis.bar_close,
+        price=price,
+        signal=analysis.signal.action,
+        signal_text=told["signal"],
+        verdict=analysis.security.verdict if analysis.security else None,
+        verdict_text=told["security"],
+        levels=analysis.triggers[:SHOWN_LEVELS],
+        moved=moved,
+        invalid=invalid,
+    )
+
+
+def changes(before: Look | None, now: Look, held: Holding | None = None) -> list[Alert]:
+    """What changed materially between two looks at a token; of the first look only a stop that is reached."""
+    symbol, price = now.symbol, f"the price seen last is {price_text(now.price)} USD"
+
+    def alert(kind: AlertKind, what: str, text: str) -> Alert:
+        key = f"{kind}:{symbol}:{what}@{stamp(now.bar_close)}"
+        since = before.at if before else None
+        return Alert(key=key, kind=kind, symbol=symbol, text=text, since=since, found_at=now.at)
+
+    found: list[Alert] = []
+    stop = held.stop if held else None
+    if stop is not None and now.price <= stop and (before is None or before.price > stop):
+        text = f"{symbol} reached its stop at {price_text(stop)} USD: {price}. Nothing was sold."
+        found.append(alert("stop", f"{stop:g}", text))
+    if before is None:
+        return found
+    for level in before.levels:
+        up = level.side == "above"
+        if before.price <= level.level < now.price if up else before.price >= level.level > now.price:
+            way = "rose above" if up else "fell below"
+            text = f"{symbol} {way} {price_text(level.level)} USD ({level_text(level.meaning)}): {price}."
+            found.append(alert("level", f"{level.meaning}:{level.side}", text))
+    if now.moved:
+        found.append(alert("move", "", now.moved))
+    if now.invalid and not before.invalid:
+        text = f"What memory holds about {symbol} is not to be used until it is renewed: {now.invalid}"
+        found.append(alert("invalidated", "", text))
+    if before.verdict and now.verdict and before.verdict != now.verdict:
+        text = f"{now.verdict_text} Before, the verdict was {before.verdict.replace('_', ' ')}."
+        found.append(alert("verdict", now.verdict, text))
+    if before.signal and now.signal and before.signal != now.signal:
+        found.append(alert("signal", now.signal, f"{now.signal_text} Before, it said {before.signal}."))
+    return found
+
+
+class AlertLog:
+    """Alerts, looks and deliveries of one memory. Raises StoreError when the journal cannot be read or written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        journal.ensure("alerts", _MIGRATIONS)
+
+    def looks(self) -> dict[str, Look]:
+        """The last look at each token."""
+        with self._journal.read() as connection:
+            rows = connection.execute("SELECT body FROM looks").fetchall()
+        return {look.symbol: look for look in decode_all(Look, (row[0] for row in rows))}
+
+    def add(self, alerts: Iterable[Alert], looks: Iterable[Look] = ()) -> int:
+        """Keep what is new of these, and the looks they were found by; returns how many were new."""
+        alerts, new = list(alerts), 0
+        with self._journal.write() as connection:
+            connection.executemany(
+                "INSERT INTO looks (symbol, body) VALUES (?, ?) "
+                "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
+                [(look.symbol, encode(look)) for look in looks],
+            )
+            for a in alerts:
+                new += connection.execute(
+                    "INSERT INTO alerts (key, found_at, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                    (a.key, epoch(a.found_at), encode(a)),
+                ).rowcount
+            if new:
+                old = epoch(max(a.found_at for a in alerts) - KEPT)
+                connection.execute(
+                    "DELETE FROM alert_deliveries WHERE key IN (SELECT key FROM alerts WHERE found_at < ?)", (old,)
+                )
+                connection.execute("DELETE FROM alerts WHERE found_at < ?", (old,))
+        return new
+
+    def newest(self, limit: int = 20) -> list[Alert]:
+        """Alerts, newest first."""
+        return self._alerts("ORDER BY found_at DESC, key LIMIT ?", limit)
+
+    def deliveries(self, keys: Sequence[str]) -> dict[str, list[dict[str, object]]]:
+        """By alert and channel: how often it was tried, when it was sent (epoch seconds) and what went wrong last."""
+        found: dict[str, list[dict[str, object]]] = {key: [] for key in keys}
+        with self._journal.read() as connection:
+            rows = connection.execute("SELECT key, channel, tries, sent_at, problem FROM alert_deliveries").fetchall()
+        for key, *row in rows:
+            if key in found:
+                found[key].append(dict(zip(("channel", "tries", "sent_at", "problem"), row, strict=True)))
+        return found
+
+    def waiting(self, channel: str, now: datetime) -> list[Alert]:
+        """What a channel has still to tell, oldest first."""
+        return self._alerts(
+            "WHERE found_at >= ? AND key NOT IN (SELECT key FROM alert_deliveries WHERE channel = ? AND "
+            "(sent_at IS NOT NULL OR tries >= ?)) ORDER BY found_at, key",
+            epoch(now - TOLD_WITHIN),
+            channel,
+            MOST_TRIES,
+        )
+
+    def tried(self, alerts: Sequence[Alert], channel: str) -> None:
+        """Note that these are about to be sent."""
+        with self._journal.write() as connection:
+            connection.executemany(
+                "INSERT INTO alert_deliveries (key, channel, tries, sent_at, problem) VALUES (?, ?, 1, NULL, '') "
+                "ON CONFLICT (key, channel) DO UPDATE SET tries = alert_deliveries.tries + 1",
+                [(a.key, channel) for a in alerts],
+            )
+
+    def settled(self, alerts: Sequence[Alert], channel: str, at: datetime, problem: str = "") -> None:
+        """Note that they were sent, or what kept them from being."""
+        sent_at = None if problem else epoch(at)
+        with self._journal.write() as connection:
+            connection.executemany(
+                "UPDATE alert_deliveries SET sent_at = ?, problem = ? WHERE key = ? AND channel = ?",
+                [(sent_at, problem, a.key, channel) for a in alerts],
+            )
+
+    def has(self, key: str) -> bool:
+        return bool(self._alerts("WHERE key = ?", key))
+
+    def _alerts(self, rest: str, *values: object) -> list[Alert]:
+        with self._journal.read() as connection:
+            rows = connection.execute(f"SELECT body FROM alerts {rest}", values).fetchall()
+        return decode_all(Alert, (row[0] for row in rows))
+
+
+class Teller:
+    """Finds alerts after a publication and tells them; `alert` is a step of the cycle."""
+
+    def __init__(self, khala: Khala, settings: Settings) -> None:
+        self.log = AlertLog(khala.journal)
+        self._reader = Reader(khala)
+        self._settings = settings
+        self._channels = [Channel(url.get_secret_value()) for url in settings.alert_channels]
+
+    def alert(self, context: CycleContext) -> int:
+        """Look at all that is held or watched, keep what changed, and tell what waits; returns how many are new."""
+        settings, khala = self._settings, context.khala
+        interval = "1d" if "1d" in settings.intervals else settings.intervals[0]
+        held, before = context.holdings.all(), self.log.looks()
+        looks: list[Look] = []
+        for symbol, recall in khala.latest_many(context.holdings.followed(settings), interval=interval).items():
+            look = look_at(recall, context.recalls.get((symbol, interval)), settings)
+            looks += [look] if look is not None else []
+        found = [a for look in looks for a in changes(before.get(look.symbol), look, held.get(look.symbol))]
+        new = self.log.add([*found, *self._brief(context, looks)], looks)
+        if new:
+            context.made["alerts"] = new
+        self._tell(context)
+        return new
+
+    def _tell(self, context: CycleContext) -> None:
+        """Send what waits on each channel. One that fails is a problem of the cycle, and is tried in the next one."""
+        settings = self._settings
+        if settings.alert_quiet_hours and is_quiet(context.now, settings.alert_quiet_hours, settings.timezone):
+            return
+        for channel in self._channels:
+            waiting = self.log.waiting(channel.name, context.now)
+            if not waiting or context.halted() is not None:
+                continue
+            self.log.tried(waiting, channel.name)
+            problem = ""
+            try:
+                context.ask_source(partial(channel.send, waiting), what=f"The channel {channel.name}")
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - typed and logged: one channel stops no other
+                problem = str(context.typed(error, channel.name))
+                context.problems.append(f"alerts: {problem}")
+            self.log.settled(waiting, channel.name, context.now, problem)
+
+    def _brief(self, context: CycleContext, looks: Sequence[Look]) -> Iterator[Alert]:
+        """The brief of the day, once its time has come."""
+        at, local = self._settings.daily_brief_at, context.now.astimezone(ZoneInfo(self._settings.timezone))
+        key = f"brief:{local:%Y-%m-%d}"
+        if at and f"{local:%H:%M}" >= at and not self.log.has(key):
+            body = self.brief(context.now, [look.symbol for look in looks])
+            yield Alert(key=key, kind="brief", text=f"Brief of {local:%Y-%m-%d}", found_at=context.now, body=body)
+
+    def brief(self, now: datetime, symbols: Sequence[str]) -> str:
+        """The day in markdown: what is held, each token followed, the market, and the alerts of the last day."""
+        reader = self._reader
+
+        def told(topic: str) -> list[str]:
+            return [f"- {s.text}" for s in reader.brief(reader.read(topic=topic), BRIEF_TOKENS).statements]
+
+        lines = [f"# Brief as of {time_text(now)}", ""]
+        lines += told("holdings")
+        for recall in reader.khala.latest_many(symbols).values():
+            made = reader.statements(recall)[:BRIEF_STATEMENTS]
+            lines += ["", f"## {recall.symbol}", "", *(f"- {s.text}" for s in made)]
+        lines += ["", "## The market", "", *told("market")]
+        recent = [a for a in self.log.newest(100) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
+        if recent:
+            lines += ["", "## Alerts", "", *(f"- {time_text(a.found_at)}: {a.text}" for a in recent)]
+        return "\n".join(lines) + "\n"
+
+
+def is_quiet(now: datetime, hours: str, zone: str) -> bool:
+    """Whether a moment lies within daily hours such as `22:00-07:00`, told in a time zone."""
+    start, _, end = hours.partition("-")
+    local = f"{now.astimezone(ZoneInfo(zone)):%H:%M}"
+    return start <= local < end if start <= end else local >= start or local < end
