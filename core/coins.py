@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from .token import Token, TokenKind
+from .token import Token
 
 OLD_AFTER_DAYS = 180
 """Half a year: about as long as it takes for a dozen of the largest hundred coins to change."""
@@ -193,18 +193,6 @@ def everyday_words() -> frozenset[str]:
     return frozenset(files(__package__).joinpath("data", "everyday_words.txt").read_text(encoding="utf-8").split())
 
 
-def is_stablecoin(symbol: str) -> bool:
-    """True when the reviewed list says so. See `look_like_wrapped_or_stable` for coins nobody reviewed."""
-    coin = coin_for_symbol(symbol)
-    return coin is not None and coin.category == "stablecoin"
-
-
-def is_wrapped(symbol: str) -> bool:
-    """True when the reviewed list says the price is another asset's (wrapped, staked, bridged, gold-backed)."""
-    coin = coin_for_symbol(symbol)
-    return coin is not None and coin.category == "wrapped"
-
-
 def look_like_wrapped_or_stable(name: str, symbol: str) -> tuple[Literal["stablecoin", "wrapped"], str] | None:
     """Guess from name and ticker whether an unreviewed coin is a stablecoin or wrapped: (category, reason), or None.
 
@@ -238,11 +226,6 @@ def plain_name(name: str) -> str:
 def name_key(name: str) -> str:
     """A name reduced to what two spellings of it share: case, blanks and punctuation do not count."""
     return _NOT_ALNUM.sub("", name).casefold()
-
-
-def kind_of(symbol: str) -> TokenKind:
-    """`crypto` for symbols quoted in USD the way Yahoo writes coins (`X-USD`), `equity` for everything else."""
-    return "crypto" if symbol.strip().upper().endswith("-USD") else "equity"
 
 
 @cache

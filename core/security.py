@@ -35,11 +35,6 @@ Line = Annotated[str, AfterValidator(_line)]
 """One printable line: control and format characters never enter a record, whoever wrote the text."""
 
 
-def moves_towards_safe(before: Verdict, after: Verdict) -> bool:
-    """True when `after` lets more through than `before`. Losing evidence must never do that."""
-    return SAFETY[after] > SAFETY[before]
-
-
 class SecurityCheck(Record):
     """One question about a token, with what was seen. A missing value is `unknown`, never `pass`.
 

@@ -15,9 +15,6 @@ from deeptrader.core.coins import (
     equity_for_symbol,
     fallback_equities,
     is_common_word,
-    is_stablecoin,
-    is_wrapped,
-    kind_of,
     known_equities,
     look_like_wrapped_or_stable,
     plain_name,
@@ -98,11 +95,11 @@ def test_a_coin_answers_to_its_name_with_and_without_the_quote_currency():
 
 
 def test_stablecoins_and_wrapped_coins_are_known_as_such():
-    assert is_stablecoin("USDT-USD")
-    assert not is_stablecoin("BTC-USD")
-    assert is_wrapped("WBTC-USD")
-    assert is_wrapped("STETH-USD")
-    assert not is_wrapped("USDT-USD")
+    categories = {"USDT-USD": "stablecoin", "BTC-USD": "coin", "WBTC-USD": "wrapped", "STETH-USD": "wrapped"}
+    for symbol, category in categories.items():
+        coin = coin_for_symbol(symbol)
+        assert coin is not None
+        assert coin.category == category
 
 
 @pytest.mark.parametrize(
@@ -137,8 +134,6 @@ def test_the_fallback_has_fifty_distinct_equities():
     assert len({equity.symbol for equity in top}) == len(top) == 50
     assert len(fallback_equities(5)) == 5
     assert equity_for_symbol("aapl") in top
-    assert kind_of("AAPL") == "equity"
-    assert kind_of("BTC-USD") == "crypto"
 
 
 def test_loading_the_list_pulls_in_nothing_heavy():

@@ -263,15 +263,6 @@ def test_callers_cannot_change_what_others_read(coin):
     assert column(market.bars(token).frame, "close").min() > 0
 
 
-async def test_the_async_twins_answer_the_same(coin):
-    market = RecordedMarket(coin)
-    token = market.find("btc")
-    assert await market.auniverse(top=1) == market.universe(top=1)
-    assert await market.aquotes([token]) == market.quotes([token])
-    pd.testing.assert_frame_equal((await market.abars(token, limit=9)).frame, market.bars(token, limit=9).frame)
-    assert market.requests_made() == 0
-
-
 def test_a_folder_that_is_no_recording_is_a_users_error(tmp_path):
     with pytest.raises(InvalidInput, match=r"manifest\.json is missing"):
         RecordedMarket(tmp_path / "nowhere")

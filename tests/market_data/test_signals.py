@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.market import Figure
 from deeptrader.toolkits.market_data.indicators import compute_indicators, live_figures
-from deeptrader.toolkits.market_data.signals import decide_signal, rsi_price, triggers
+from deeptrader.toolkits.market_data.signals import decide_signal, triggers
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -57,12 +57,14 @@ def test_without_a_figure_it_needs_there_is_no_signal(gone):
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=SEEDS, threshold=st.floats(5, 95), step=st.sampled_from(["1D", "1h"]))
+@given(seed=SEEDS, threshold=st.integers(5, 95), step=st.sampled_from(["1D", "1h"]))
 def test_at_the_price_of_an_rsi_the_live_rsi_is_that_threshold(seed, threshold, step):
     frame = random_bars(seed, 200, step=step)
-    price = rsi_price(frame, threshold)
-    assume(price > 0)
     interval = "1h" if step == "1h" else "1d"
+    levels = triggers(compute_indicators(frame, interval=interval), frame, oversold=threshold, overbought=99)
+    price = next((level.level for level in levels if level.meaning == f"RSI(14) at {threshold}"), None)
+    assume(price is not None)
+    assert price is not None
     assert live_figures(frame, price, interval=interval)["rsi_14_live"].value == pytest.approx(threshold, rel=1e-9)
 
 
@@ -119,7 +121,6 @@ def test_absent_figures_have_no_triggers():
     assert triggers(compute_indicators(short, interval="1d"), short) == ()
     empty = short.iloc[:0]
     assert triggers(compute_indicators(empty, interval="1d"), empty) == ()
-    assert np.isnan(rsi_price(random_bars(count=14), 30))
 
 
 def test_an_rsi_that_no_positive_price_brings_about_is_no_trigger():
@@ -128,7 +129,6 @@ def test_an_rsi_that_no_positive_price_brings_about_is_no_trigger():
     frame[["open", "high", "low", "close"]] = np.stack([rising, rising * 1.01, rising * 0.99, rising], axis=1)
     frame.iloc[-1, :4] = (4999.0, 5001.0, 4990.0, 4995.0)
     found = compute_indicators(frame, interval="1d")
-    assert rsi_price(frame, 0.5) < 0
     levels = triggers(found, frame, oversold=0.5)
     assert all(crossing.level > 0 for crossing in levels)
     assert not any("0.5" in crossing.meaning for crossing in levels)
@@ -138,4 +138,4 @@ def test_nonsense_is_refused():
     frame = random_bars()
     for threshold in (0.0, 100.0, -3.0):
         with pytest.raises(InvalidInput, match="between 0 and 100"):
-            rsi_price(frame, threshold)
+            triggers(compute_indicators(frame, interval="1d"), frame, oversold=threshold)

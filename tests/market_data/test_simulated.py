@@ -231,14 +231,6 @@ def test_asking_for_the_future_gets_the_present():
     assert simulated.universe(top=1, as_of=NOW + timedelta(days=9)).as_of == NOW == simulated.present()
 
 
-async def test_the_async_twins_answer_the_same():
-    simulated = market()
-    token = simulated.find("SIM3")
-    assert await simulated.auniverse(top=4) == simulated.universe(top=4)
-    assert await simulated.aquotes([token]) == simulated.quotes([token])
-    pd.testing.assert_frame_equal((await simulated.abars(token)).frame, simulated.bars(token).frame)
-
-
 def test_no_two_streams_share_their_numbers():
     tokens = np.arange(1, 40)
     seen = [simulation.bits(7, tokens, stream, np.arange(50)).ravel() for stream in range(12)]

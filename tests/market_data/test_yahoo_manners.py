@@ -34,12 +34,12 @@ def server():
 async def test_one_broken_token_never_stops_the_other_forty_nine(server, tmp_path, behaviour):
     server.list_coins(50)
     market = server.market(tmp_path, timeout=4.0 if behaviour == "silent" else 30.0, settings={"fetch_concurrency": 4})
-    universe = await market.auniverse(top=50)
+    universe = market.universe(top=50)
     broken = universe.tokens[20].symbol
     server.behave(broken, behaviour)
 
     answers = await asyncio.gather(
-        *(market.abars(token, limit=120) for token in universe.tokens), return_exceptions=True
+        *(asyncio.to_thread(market.bars, token, limit=120) for token in universe.tokens), return_exceptions=True
     )
 
     failed = {t.symbol: a for t, a in zip(universe.tokens, answers, strict=True) if isinstance(a, BaseException)}
@@ -48,23 +48,14 @@ async def test_one_broken_token_never_stops_the_other_forty_nine(server, tmp_pat
     assert all(len(answer.frame) == 120 for answer in answers if not isinstance(answer, BaseException))
 
 
-async def test_async_requests_are_bounded(server, tmp_path):
+async def test_requests_from_many_threads_are_bounded(server, tmp_path):
     server.list_coins(40)
     market = server.market(tmp_path, settings={"fetch_concurrency": 2})
-    tokens = (await market.auniverse(top=40)).tokens
+    tokens = market.universe(top=40).tokens
 
-    await asyncio.gather(*(market.abars(token) for token in tokens))
+    await asyncio.gather(*(asyncio.to_thread(market.bars, token) for token in tokens))
 
     assert server.most_at_once <= 2
-
-
-async def test_async_twins_answer_as_the_sync_ones(server, tmp_path):
-    market = server.market(tmp_path)
-
-    assert (await market.auniverse(top=3)).tokens == market.universe(top=3).tokens
-    token = await market.afind("eth")
-    assert (await market.aquotes([token])).quotes == market.quotes([token]).quotes
-    assert (await market.abars(token)).frame.equals(market.bars(token).frame)
 
 
 def test_repeated_failures_open_the_breaker_and_nothing_is_sent_while_it_is_open(server, tmp_path):
@@ -146,7 +137,7 @@ def test_no_request_is_sent_that_its_meter_refuses(server, tmp_path, allowed):
 async def test_requests_made_in_another_thread_are_metered_too(server, tmp_path):
     market, asked = server.market(tmp_path), []
     with metered("requests", lambda: asked.append(1)):
-        await market.auniverse(top=3)
+        market.universe(top=3)
     assert len(asked) == market.requests_made() > 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrader.core.security import SAFETY, CheckState, SecurityCheck, Verdict, moves_towards_safe
+from deeptrader.core.security import SAFETY, CheckState, SecurityCheck, Verdict
 from deeptrader.toolkits.token_security.checks import (
     CHECK_IDS,
     CHECKS,
@@ -103,10 +103,7 @@ def test_the_rule_is_written_down_with_its_thresholds():
     assert f"{SAFE_SCORE:.0f}" in SCORE_RULE
     assert f"{LOWEST_SCORE:.0f}" in SCORE_RULE
     assert set(SAFETY) == set(get_args(Verdict))
-    assert not moves_towards_safe("danger", "unknown")
-    assert not moves_towards_safe("safe", "danger")
-    assert moves_towards_safe("danger", "caution")
-    assert moves_towards_safe("unknown", "safe")
+    assert SAFETY["danger"] <= SAFETY["unknown"] < SAFETY["caution"] < SAFETY["safe"]
 
 
 def of_source(checks: list[SecurityCheck]) -> Sheet:
@@ -138,7 +135,7 @@ def test_evidence_that_is_lost_never_moves_a_verdict_towards_safe(data):
     dropped = data.draw(st.booleans())
     kept = {check_id: answer for check_id, answer in drawn.items() if check_id not in lost}
     after = judged_of(profile, kept if dropped else kept | dict.fromkeys(lost, ("unknown", 0.0)))
-    assert not moves_towards_safe(before.verdict, after.verdict)
+    assert SAFETY[after.verdict] <= SAFETY[before.verdict]
     if before.score is not None and after.score is not None and before.verdict == after.verdict != "danger":
         assert after.score <= before.score
 
@@ -155,4 +152,4 @@ def test_a_further_opinion_never_moves_a_verdict_towards_safe_unless_it_answers_
     ]
     alone = judge(merge([of_source(first)])[0], profile, at=AT)
     both = judge(merge([of_source(first), of_source(second)])[0], profile, at=AT)
-    assert not moves_towards_safe(alone.verdict, both.verdict)
+    assert SAFETY[both.verdict] <= SAFETY[alone.verdict]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -79,28 +78,6 @@ class Bars:
         return int(self.frame["close"].isna().to_numpy().sum())
 
 
-class InThreads:
-    """Async twins of a market's methods, each in a thread: an event loop waits neither for arithmetic nor for Yahoo."""
-
-    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe:
-        """`universe` for callers on an event loop."""
-        return await asyncio.to_thread(self.universe, top=top, as_of=as_of)  # type: ignore[attr-defined]
-
-    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
-        """`quotes` for callers on an event loop."""
-        return await asyncio.to_thread(self.quotes, tokens, as_of=as_of)  # type: ignore[attr-defined]
-
-    async def abars(
-        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
-    ) -> Bars:
-        """`bars` for callers on an event loop."""
-        return await asyncio.to_thread(self.bars, token, interval=interval, limit=limit, as_of=as_of)  # type: ignore[attr-defined]
-
-    def requests_made(self) -> int:
-        """0: a market that touches no network."""
-        return 0
-
-
 def require_positive(name: str, value: int) -> None:
     """Refuse a count below one, with the argument's name in the message."""
     if value < 1:
@@ -108,7 +85,7 @@ def require_positive(name: str, value: int) -> None:
 
 
 class MarketProvider(Protocol):
-    """A source of market data. Every method exists in sync and async and raises only `SourceError` or `UserError`.
+    """A source of market data. Its methods may be called from any thread and raise only `SourceError` or `UserError`.
 
     `as_of` cuts the answer at a moment: nothing that happened later is in it. None means the provider's present.
     """
@@ -124,17 +101,9 @@ class MarketProvider(Protocol):
 
     def universe(self, *, top: int, as_of: datetime | None = None) -> Universe: ...
 
-    async def auniverse(self, *, top: int, as_of: datetime | None = None) -> Universe: ...
-
     def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch: ...
 
-    async def aquotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch: ...
-
     def bars(
-        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
-    ) -> Bars: ...
-
-    async def abars(
         self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
     ) -> Bars: ...
 

@@ -24,7 +24,7 @@ from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .panel import moments, rows_until
 from .plausibility import check_bars, require_plausible
-from .protocol import Bars, InThreads, QuoteBatch, Universe, require_positive
+from .protocol import Bars, QuoteBatch, Universe, require_positive
 from .recording import Manifest, RecordedFile, Split, adjust, read_bars, read_manifest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ RANKING_BARS = 20
 RECENT = timedelta(days=7)
 
 
-class RecordedMarket(InThreads):
+class RecordedMarket:
     """Bars from a folder (see `recording`), replayed.
 
     Without a folder the market that ships with the package is used: real daily bars of five equities, 2000 to 2013.
@@ -84,6 +84,10 @@ class RecordedMarket(InThreads):
     def last_bar(self) -> datetime:
         """Close of the newest recorded bar."""
         return max(entry.last_bar for entry in self.manifest.files)
+
+    def requests_made(self) -> int:
+        """0: it touches no network."""
+        return 0
 
     def present(self) -> datetime:
         """The replay's now: the clock's, never later than the last recorded bar; that bar's close without a clock."""

@@ -89,19 +89,8 @@ def triggers(
         rsi = value["rsi_14"]
         for threshold, beyond in ((oversold, rsi < oversold), (overbought, rsi <= overbought)):
             meaning = f"RSI(14) at {threshold_text(threshold)}"
-            add(_solve(gain, loss, close, threshold), "above" if beyond else "below", meaning)
+            add(_rsi_price(gain, loss, close, threshold), "above" if beyond else "below", meaning)
     return tuple(sorted(levels, key=lambda trigger: abs(trigger.level - close)))
-
-
-def rsi_price(bars: pd.DataFrame, threshold: float) -> float:
-    """The close of the next bar at which Wilder's RSI(14) is exactly `threshold` (between 0 and 100).
-
-    May be negative: then no price brings that RSI about. NaN with too few bars, or when nothing has moved.
-
-    Raises:
-        InvalidInput: the threshold is out of range, or `bars` are no bars.
-    """
-    return _solve(*_state(bars), threshold)
 
 
 def _state(bars: pd.DataFrame) -> tuple[float, float, float]:
@@ -111,8 +100,10 @@ def _state(bars: pd.DataFrame) -> tuple[float, float, float]:
     return gain, loss, float(panel.close[-1, 0])
 
 
-def _solve(gain: float, loss: float, close: float, threshold: float) -> float:
-    """With average gain G and loss L, a next move up by u gives an RSI of 100 (13G + u) / (13G + u + 13L), a move down
+def _rsi_price(gain: float, loss: float, close: float, threshold: float) -> float:
+    """The close of the next bar at which Wilder's RSI(14) is exactly `threshold`; NaN when nothing has moved.
+
+    With average gain G and loss L, a next move up by u gives an RSI of 100 (13G + u) / (13G + u + 13L), a move down
     by d gives 100 * 13G / (13G + 13L + d). One of the two has a solution, unless nothing has moved."""
     if not 0 < threshold < 100:
         raise InvalidInput(f"An RSI threshold lies between 0 and 100, got {threshold}.")

@@ -15,7 +15,7 @@ from ...core.errors import InvalidInput, SourceError, TokenNotFound, TooFewBars,
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from . import simulation as sim
-from .protocol import Bars, InThreads, QuoteBatch, Universe, require_positive
+from .protocol import Bars, QuoteBatch, Universe, require_positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ _HOUR = timedelta(hours=1)
 _SYMBOL = re.compile(r"^SIM(?:ULATED)?[ _-]?0*([1-9]\d*)(?:-USD)?$")
 
 
-class SimulatedMarket(InThreads):
+class SimulatedMarket:
     """`count` simulated crypto tokens, trading around the clock: `SIM001-USD`, "Simulated 001", and so on.
 
     Two markets with the same seed agree on every bar and every quote, whatever their size, and whenever and in
@@ -52,6 +52,10 @@ class SimulatedMarket(InThreads):
         self.count = count
         self.seed = seed
         self._clock = clock or SystemClock()
+
+    def requests_made(self) -> int:
+        """0: it touches no network."""
+        return 0
 
     def present(self) -> datetime:
         """The clock's now."""

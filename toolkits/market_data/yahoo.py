@@ -17,7 +17,6 @@ Tests pass `session=`, a curl_cffi or requests session that leads to a loopback 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -59,7 +58,7 @@ from . import yahoo_client as client
 from . import yahoo_rows as rows_of
 from .calendar import expected_bar_close, next_bar_close
 from .plausibility import check_bars, require_plausible
-from .protocol import Bars, InThreads, QuoteBatch, Universe
+from .protocol import Bars, QuoteBatch, Universe
 from .yahoo_rows import Row
 
 LIVE = timedelta(minutes=15)
@@ -81,7 +80,7 @@ _PASSING = (CircuitOpen, RateLimited, SourceUnreachable, MalformedResponse, Impl
 _log = logging.getLogger(__name__)
 
 
-class YahooMarket(InThreads):
+class YahooMarket:
     """The live market. Meets `MarketProvider`; safe to use from several threads.
 
     Args:
@@ -404,10 +403,6 @@ class YahooMarket(InThreads):
         if quote is not None:
             self._notice([token], {wanted: quote})
         return token
-
-    async def afind(self, symbol: str) -> Token:
-        """`find` for callers on an event loop."""
-        return await asyncio.to_thread(self.find, symbol)
 
     # Within
 

@@ -7,6 +7,7 @@ the 20 before it; nobody else is asked.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ async def coin_evidence(market: MarketProvider | None, token: Token, began: int,
         return [own]
     traded, quote, problem = Sheet(f"{market.id} quote", at), None, None
     try:
-        batch = await market.aquotes([token], as_of=min(at, ensure_utc(market.present())))
+        batch = await asyncio.to_thread(market.quotes, [token], as_of=min(at, ensure_utc(market.present())))
         quote, problem = batch.quotes.get(token.symbol), batch.failures.get(token.symbol)
     except SourceError as error:
         problem = error
@@ -66,7 +67,7 @@ async def share_evidence(market: MarketProvider | None, token: Token, at: dateti
         if market is None:
             raise SourceError("no market data to look at")
         moment = min(at, ensure_utc(market.present()))
-        bars = await market.abars(token, interval="1d", limit=_BARS_ASKED, as_of=moment)
+        bars = await asyncio.to_thread(market.bars, token, interval="1d", limit=_BARS_ASKED, as_of=moment)
         read_bars(bars, sheet, moment, grace=timedelta(minutes=settings.bar_grace_minutes))
     except SourceError as error:
         sheet.unknown(*_SHARE_CHECKS, why=f"{sheet.source}: {error.message}")
