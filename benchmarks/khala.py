@@ -222,7 +222,7 @@ def finding(khala: Khala) -> Iterator[Row]:
 
 
 def likening(khala: Khala) -> Iterator[Row]:
-    from deeptrader.toolkits.market_data.history import figure_history
+    from deeptrader.toolkits.market_data.indicators import figure_history
 
     clock = ManualClock(NOW)
     market = SimulatedMarket(50, clock=clock)

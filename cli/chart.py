@@ -47,7 +47,7 @@ def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from ..toolkits.market_data.history import figure_history
+    from ..toolkits.market_data.indicators import figure_history
 
     frame = bars.frame.loc[bars.frame.index <= analysis.bar_close]
     if len(frame) < 2:

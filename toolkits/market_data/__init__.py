@@ -11,8 +11,7 @@ from ...core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from .calendar import bar_closes, expected_bar_close, next_bar_close
-    from .history import figure_history
-    from .indicators import compute_indicators, compute_many, live_figures
+    from .indicators import compute_indicators, compute_many, figure_history, live_figures
     from .plausibility import Problem, check_bars
     from .protocol import Bars, MarketProvider, QuoteBatch, Universe
     from .recorded import RecordedMarket
@@ -50,8 +49,7 @@ __getattr__, __dir__ = on_first_use(
     __name__,
     {
         "calendar": "bar_closes expected_bar_close next_bar_close",
-        "history": "figure_history",
-        "indicators": "compute_indicators compute_many live_figures",
+        "indicators": "compute_indicators compute_many figure_history live_figures",
         "plausibility": "Problem check_bars",
         "protocol": "Bars MarketProvider QuoteBatch Universe",
         "recorded": "RecordedMarket",

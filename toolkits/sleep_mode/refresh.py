@@ -18,7 +18,7 @@ from ...core.metering import Allowance, metered
 from ...core.security import SecurityReport
 from ...core.token import Token
 from ..khala.records import MarketAnalysis
-from ..market_data.history import figure_history
+from ..market_data.indicators import figure_history
 from ..market_data.protocol import Bars
 from ..token_security.protocol import SecurityProvider
 from .analyse import Material, build_analyses
