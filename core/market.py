@@ -60,8 +60,16 @@ class Signal(Record):
 
 
 class Trigger(Record):
-    """A price at which an answer dies: above `level` (side "above") or below it, and which threshold that is."""
+    """A price at which what the close says ends: above `level` (side "above") or below it, and which threshold that is.
+
+    `crossed`: the price seen when the analysis was made had passed it already, and the analysis says so.
+    """
 
     level: Annotated[float, Field(gt=0)]
     side: Literal["above", "below"]
     meaning: str
+    crossed: bool = False
+
+    def passed_by(self, price: float) -> bool:
+        """True when a price lies beyond it."""
+        return price > self.level if self.side == "above" else price < self.level

@@ -51,7 +51,7 @@ def show_levels(analysis: MarketAnalysis) -> None:
             [
                 f"{trigger.side} {price_text(trigger.level)} USD",
                 percent_text(trigger.level / analysis.reference_price - 1, signed=True),
-                trigger.meaning,
+                f"{trigger.meaning}, passed since the close" if trigger.crossed else trigger.meaning,
             ]
             for trigger in sorted(analysis.triggers, key=lambda t: abs(t.level - analysis.reference_price))
         ]

@@ -432,6 +432,19 @@ def test_a_threshold_crossed_between_the_bars_close_and_the_computation_counts(k
     assert codes(khala.latest("BTC-USD")) == []
 
 
+def test_an_analysis_that_says_which_level_was_passed_is_fresh_until_the_price_comes_back(
+    khala: Khala, publish: Publish
+) -> None:
+    up = Trigger(level=100.5, side="above", meaning="RSI(14) at 70", crossed=True)
+    further = Trigger(level=101.0, side="above", meaning="upper Bollinger band")
+    publish(make_analysis(price=100.0, quote=100.8, triggers=(up, further)))
+    assert khala.latest("BTC-USD").usable
+    (back,) = seen(khala, 100.4, NOW).reasons
+    assert (back.code, back.detail) == ("threshold_crossed", "price 100.4 is no longer above 100.5: RSI(14) at 70")
+    (on,) = seen(khala, 101.2, NOW + timedelta(seconds=1)).reasons
+    assert "above 101" in on.detail
+
+
 @pytest.mark.parametrize("what", ["fetched", "computed", "quote", "security", "finding"])
 def test_no_time_of_a_fresh_analysis_lies_in_the_future(khala: Khala, what: str) -> None:
     ahead = NOW + timedelta(minutes=30)

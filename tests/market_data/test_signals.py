@@ -75,8 +75,9 @@ def test_a_level_is_always_where_the_last_close_does_not_stand(seed, seen, volat
     frame = random_bars(seed, 400, volatility=volatility)
     found = compute_indicators(frame, interval="1d")
     close = float(frame["close"].iloc[-1])
-    levels = triggers(found, frame, reference_price=close * seen)
-    assert levels == triggers(found, frame)
+    levels = triggers(found, frame, seen=close * seen)
+    assert [level.model_copy(update={"crossed": False}) for level in levels] == list(triggers(found, frame))
+    assert all(level.crossed == level.passed_by(close * seen) for level in levels)
 
     def state(price: float) -> dict[str, bool]:
         rsi = live_figures(frame, price, interval="1d")["rsi_14_live"].value

@@ -168,16 +168,6 @@ def test_a_plan_says_why(asks: AskLog):
     assert item.priority == pytest.approx(item.terms["lambda"] / item.terms["mu"] / item.terms["cost"])
 
 
-def test_a_threshold_crossed_within_a_bar_is_not_refreshed_until_the_bar_closes(asks: AskLog):
-    level = (Trigger(level=104.0, side="above", meaning="upper Bollinger band"),)
-    known = recall("BTC-USD", "threshold_crossed", price=105.0, quote=105.0, triggers=level)
-    (item,) = plan(known, asks=asks).items
-    assert item.action == "keep"
-    assert "settles it" in item.reason
-    unknown = recall("BTC-USD", "threshold_crossed", price=105.0, quote=103.0, triggers=level)
-    assert plan(unknown, asks=asks).items[0].action == "refresh"
-
-
 # What fits
 
 

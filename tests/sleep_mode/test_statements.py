@@ -93,6 +93,23 @@ def test_a_price_seen_after_the_close_stands_beside_it() -> None:
     assert made[0].text == ("BTC-USD closed at 100.00 USD; the price seen last is 101.50 USD (2026-03-02 00:06 UTC).")
 
 
+def test_a_level_passed_since_the_close_stands_in_every_brief() -> None:
+    triggers = (
+        Trigger(level=100.5, side="above", meaning="RSI(14) at 70"),
+        Trigger(level=104.0, side="above", meaning="upper Bollinger band"),
+    )
+    analysis = make_analysis(price=100.0, triggers=triggers)
+    made = statements_of(analysis, SETTINGS, quote=make_quote(price=101.5))
+    (passed,) = [statement for statement in made if statement.id == "passed"]
+    assert passed.text == (
+        "Since the bar closed, the price of BTC-USD has gone above 100.50 USD (the price at which RSI(14) would be "
+        "70): it is 101.50 USD (2026-03-02 00:06 UTC)."
+    )
+    assert order_for(TOPICS["oversold"], made)[1].id == "passed"
+    back = statements_of(analysis, SETTINGS, quote=make_quote(price=100.2), only=["passed"])
+    assert back == ()
+
+
 def test_danger_outweighs_everything_and_says_why() -> None:
     made = statements_of(make_analysis(security=make_security("danger"), rsi=20.0), SETTINGS)
     assert made[0].id == "security"

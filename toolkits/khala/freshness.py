@@ -8,8 +8,8 @@ Every reason is collected, in a fixed order, so that a reader sees all of them:
 1. `newer_bar`: a later bar has closed (plus grace). Until `next_bar_due` plus grace nothing newer can exist, so the
    usual case is one comparison; after it the market's calendar decides.
 2. `price_moved`: the last seen price left the band of `price_band_atr` ATRs around the price it was made at.
-3. `threshold_crossed`: the price seen since, also that of the analysis itself, passed a trigger that the bar's close
-   had not passed: what was found about the bar is no longer so.
+3. `threshold_crossed`: the price seen since, also that of the analysis itself, passed a level that the bar's close had
+   not passed, and the analysis does not say so; or it has come back from one that the analysis calls passed.
 4. `price_unobserved`: nobody looked at the price for too long, so 2 and 3 can vouch for nothing. While an equity market
    is closed, a sighting at or after its last close is enough.
 5. `security_changed`, `security_expired`: the newest finding is not the one embedded, or it ran out.
@@ -211,11 +211,9 @@ def _judge_price(analysis: MarketAnalysis, price: float, rules: Rules, stale) ->
     elif moved > _band_without_atr(analysis) * reference:
         stale("price_moved", f"price {price:g} against {reference:g} then, and there is no ATR to measure it by")
     for trigger in analysis.triggers:
-        above = trigger.side == "above"
-        passed = price > trigger.level if above else price < trigger.level
-        passed_before = analysis.price > trigger.level if above else analysis.price < trigger.level
-        if passed and not passed_before:
-            stale("threshold_crossed", f"price {price:g} is {trigger.side} {trigger.level:g}: {trigger.meaning}")
+        if trigger.passed_by(price) != trigger.crossed and not trigger.passed_by(analysis.price):
+            now = f"{'no longer ' if trigger.crossed else ''}{trigger.side}"
+            stale("threshold_crossed", f"price {price:g} is {now} {trigger.level:g}: {trigger.meaning}")
 
 
 def _band_without_atr(analysis: MarketAnalysis) -> float:

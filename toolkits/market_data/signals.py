@@ -52,7 +52,7 @@ def triggers(
     figures: Mapping[str, Figure],
     bars: pd.DataFrame,
     *,
-    reference_price: float | None = None,
+    seen: float | None = None,
     oversold: float = 30.0,
     overbought: float = 70.0,
 ) -> tuple[Trigger, ...]:
@@ -66,7 +66,8 @@ def triggers(
     Args:
         figures: of the last closed bar, from `compute_indicators`.
         bars: the bars they were computed from.
-        reference_price: has no influence; the price seen since the bar closed says nothing about its side.
+        seen: the price seen since the bar closed. It has no influence on a level's side; a level that it has passed is
+            `crossed`.
 
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.
@@ -76,7 +77,9 @@ def triggers(
 
     def add(level: float, side: Literal["above", "below"], meaning: str) -> None:
         if level > 0 and np.isfinite(level):
-            levels.append(Trigger(level=level, side=side, meaning=meaning))
+            trigger = Trigger(level=level, side=side, meaning=meaning)
+            crossed = seen is not None and trigger.passed_by(seen) and not trigger.passed_by(close)
+            levels.append(trigger.model_copy(update={"crossed": crossed}) if crossed else trigger)
 
     value = {name: figure.value for name, figure in figures.items() if figure.value is not None}
     if "bb_lower_20_2" in value:

@@ -115,7 +115,7 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
     price = float(frame["close"].iloc[closed[-1]])
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
     signal = decide_signal(figures, price=price, **thresholds)
-    crossings = triggers(figures, frame, **thresholds)
+    crossings = triggers(figures, frame, seen=quote.price if quote else None, **thresholds)
     if quote is not None:
         figures = figures | live_figures(frame, quote.price, interval=bars.interval)
     rsi, bollinger, further = core_figures(figures)

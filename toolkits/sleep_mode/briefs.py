@@ -19,7 +19,7 @@ from .statements import Statement, statements_of
 from .topics import Topic
 
 ALWAYS_SHOWN = 0.6
-"""Security findings, and a stop, of this weight or more stand in every brief of their token."""
+"""Security findings, a stop and passed levels of this weight or more stand in every brief of their token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Brief:
 def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str | None = None) -> list[Statement]:
     """A token's statements in the order in which a question of this topic wants them.
 
-    First the one with the figure that was named; then what the topic names, in its order, with a security warning in
+    First the one with the figure that was named; then what the topic names, in its order, with warnings in
     second place; then the others, the most telling first.
     """
     made = list(statements)
@@ -54,7 +54,8 @@ def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str 
     named = holding[0].id if holding else None
     wanted = (*((named,) if named else ()), *(topic.statements if topic else ()))
     places = {identity: place for place, identity in reversed(list(enumerate(wanted)))}
-    warnings = [s for s in made if s.id in ("security", "held_stop") and s.weight >= ALWAYS_SHOWN]
+    warnings = [s for s in made if s.id in ("security", "held_stop", "passed") and s.weight >= ALWAYS_SHOWN]
+    warnings.sort(key=lambda s: s.id == "passed")
     first = sorted((s for s in made if s.id in places and s not in warnings), key=lambda s: places[s.id])
     lead = warnings + first if wanted[:1] == ("security",) else first[:1] + warnings + first[1:]
     return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from ...core.formats import time_text
 from ...core.giving_way import give_way
 from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
@@ -212,8 +211,6 @@ class SleepPlanner:
         codes = {reason.code for reason in recall.reasons}
         if codes == {"price_unobserved"} and not recall.missing:
             return "only its price is missing, and a refresh does not bring one"
-        if codes == {"threshold_crossed"} and analysis is not None and _crossed_when_made(analysis):
-            return f"its price crossed a threshold; the bar that closes {time_text(analysis.next_bar_due)} settles it"
         if analysis is None or codes or set(recall.missing) != {"security"}:
             return None
         report = analysis.security
@@ -227,13 +224,6 @@ class RefreshWhatIsNotFresh(SleepPlanner):
 
     def _settled(self, recall: Recall, now: datetime) -> str | None:
         return "fresh" if recall.freshness is Freshness.FRESH else None
-
-
-def _crossed_when_made(analysis: MarketAnalysis) -> bool:
-    """True when the price had left the bar's side of a level already when the analysis was made: another one made now
-    would find the same."""
-    price = analysis.reference_price
-    return any(price > t.level if t.side == "above" else price < t.level for t in analysis.triggers)
 
 
 def _share(left: float, wanted: float) -> float:

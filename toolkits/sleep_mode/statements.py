@@ -17,6 +17,7 @@ from ...core.formats import percent_text, price_text, stamp, threshold_text, tim
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
+from ..khala.freshness import last_seen
 from ..khala.records import MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_label, figure_text
 from ..token_security.policy import verdict_line
@@ -439,6 +440,21 @@ def _levels(v: View) -> Said | None:
     text = "; ".join(parts)
     more = {f"level_{number}": t.level for number, t in enumerate(levels, 1)}
     return Said(f"Price levels of {v.symbol}. {text[0].upper()}{text[1:]}.", (), "neutral", 0.4, more)
+
+
+@statement("passed")
+def _passed(v: View) -> Said | None:
+    quote = last_seen(v.analysis, v.quote)
+    if quote is None or quote.as_of <= v.analysis.bar_close:
+        return None
+    levels = [t for t in v.analysis.triggers if t.passed_by(quote.price) and not t.passed_by(v.close)][:SHOWN_LEVELS]
+    if not levels:
+        return None
+    told = ", ".join(f"{t.side} {price_text(t.level)} USD ({level_text(t.meaning)})" for t in levels)
+    seen = f"{price_text(quote.price)} USD ({time_text(quote.as_of)})"
+    text = f"Since the bar closed, the price of {v.symbol} has gone {told}: it is {seen}."
+    more = {"quote": quote.price} | {f"passed_{number}": t.level for number, t in enumerate(levels, 1)}
+    return Said(text, (), "neutral", 0.9, more)
 
 
 def level_text(meaning: str) -> str:

@@ -101,7 +101,12 @@ _ALL = (
         "range, price",
         takes="either",
     ),
-    _topic("levels", "price levels", "support, resistance, level, levels, target price", "levels, bands, trend, range"),
+    _topic(
+        "levels",
+        "price levels",
+        "support, resistance, level, levels, target price",
+        "levels, passed, bands, trend, range",
+    ),
     _topic(
         "entry",
         "is it a buy",
