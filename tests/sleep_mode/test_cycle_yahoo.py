@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from doubles.yahoo_server import YahooServer
+from doubles.yahoo_server import YahooServer, bars_of
 
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.statements import statements_of
 
 TOKENS, FEW = 50, 8
 VICTIM = "SOL-USD"
@@ -78,3 +79,51 @@ def test_a_second_cycle_asks_yahoo_once(tmp_path):
             cycle.run()
 
             assert market.requests_made() - before == 1
+
+
+def test_a_bar_that_its_source_changes_after_the_close_is_read_again_until_it_stays(tmp_path):
+    with YahooServer(now=datetime(2026, 6, 2, 0, 5, tzinfo=UTC)) as server:
+        server.list_coins(2)
+        bitcoin = server.listings["BTC-USD"]
+        bitcoin.daily = [list(row) for row in bars_of(bitcoin, "1d", server.clock.now())]
+        settings = load_settings(data_dir=tmp_path, top=2, intervals=("1d",))
+        market = server.market(tmp_path)
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)
+
+            def asked_after(seconds: int) -> int:
+                server.clock.advance(seconds)
+                before = market.requests_made()
+                cycle.run()
+                return market.requests_made() - before - 1  # one for the universe
+
+            asked_after(0)
+            first = khala.latest("BTC-USD").analysis
+            assert first is not None
+            assert not first.provenance.settled
+            closed = bitcoin.daily[-2]
+            assert closed[0] == datetime(2026, 6, 1, tzinfo=UTC).timestamp()
+            closed[4] = (closed[4] or 0.0) * 1.001
+            closed[2] = (closed[2] or 0.0) * 1.002
+            assert asked_after(1_800) == 0
+            assert khala.latest("BTC-USD").usable  # nothing is known of the change yet
+
+            assert asked_after(1_800) == 2
+
+            second = khala.latest("BTC-USD").analysis
+            assert second is not None
+            assert (second.bar_close, second.price) == (first.bar_close, pytest.approx(closed[4]))
+            assert second.provenance.revised == first.bar_close
+            assert khala.latest("BTC-USD").usable
+            (said,) = statements_of(second, settings, only=["revised"])
+            assert "has changed the bar of BTC-USD that closed 2026-06-02 00:00 UTC" in said.text
+            ether = khala.latest("ETH-USD").analysis
+            assert ether is not None
+            assert (ether.provenance.settled, ether.provenance.revised) == (True, None)
+            assert asked_after(300) == 1  # Bitcoin once more: it has changed
+            assert asked_after(300) == 0
+            third = khala.latest("BTC-USD").analysis
+            assert third is not None
+            assert third.provenance.settled
+            assert third.provenance.revised == first.bar_close
+            assert asked_after(36_000) == 0

@@ -13,7 +13,7 @@ from doubles.analyses import NOW, make_analysis, make_quote, make_security, make
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.token import Interval
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason, Trigger
+from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason
 from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit

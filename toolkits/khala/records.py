@@ -39,6 +39,8 @@ class Provenance(Record):
     bars: Annotated[int, Field(ge=0)]
     first_bar: UtcDatetime | None = None
     gaps: Annotated[int, Field(ge=0)] = 0
+    settled: bool = Field(default=True, description="False: the last bar was read soon after its close, and may change")
+    revised: UtcDatetime | None = Field(default=None, description="newest bar that a later reading changed")
 
 
 class Bollinger(Record):

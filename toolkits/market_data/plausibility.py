@@ -9,7 +9,7 @@ ones. Bars that follow each other without a price change of such a kind pass, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +17,14 @@ import numpy as np
 
 from ...core.errors import ImplausiblePrices
 from ...core.market import Quote
+from .protocol import SETTLES_AFTER, Bars
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PRICES = ("open", "high", "low", "close")
+REVISED = 1e-4
+"""A price that changed by more than this between two readings is another price: sources round."""
 OUTSIDE = 0.005
 """How far a close or an open may lie outside its bar's range: sources round. Further is no bar."""
 SPIKE = 5.0
@@ -119,6 +123,26 @@ def require_plausible(name: str, problems: tuple[Problem, ...]) -> None:
             hint="Nothing is computed from it; the last good bars stay.",
             problems=tuple(problem.kind for problem in problems),
         )
+
+
+def read_again(bars: Bars, before: Bars | None) -> Bars:
+    """The same bars with what an earlier reading tells about them: which bar changed, and whether they settled.
+
+    A later dividend or split scales every bar of the earlier reading by one factor, which is no change. Bars that a
+    second reading changed are read once more, up to twice `SETTLES_AFTER` after the close.
+    """
+    last, revised = bars.closes_at(-1), None
+    if before is not None:
+        shared = bars.frame.index.intersection(before.frame.index)
+        new, old = (reading.frame.loc[shared, list(PRICES)].to_numpy(float) for reading in (bars, before))
+        ratio = new / old
+        ratio /= np.nanmedian(ratio) if np.isfinite(ratio).any() else 1.0
+        changed = ((np.abs(ratio - 1) > REVISED) | (np.isnan(new) != np.isnan(old))).any(axis=1)
+        revised = shared[changed][-1].to_pydatetime() if changed.any() else None
+    settled = bars.fetched_at - last >= SETTLES_AFTER[bars.interval] * (2 if revised else 1)
+    if revised is None and before is not None and before.closes_at(-1) == last:
+        revised = before.revised
+    return replace(bars, settled=settled, revised=revised)
 
 
 def _split_problems(

@@ -14,6 +14,8 @@ from ...core.token import Interval, Token
 if TYPE_CHECKING:
     import pandas as pd
 
+SETTLES_AFTER: dict[Interval, timedelta] = {"1d": timedelta(hours=1), "1h": timedelta(minutes=15)}
+"""Sources correct a bar shortly after its close. Bars read sooner than this are read again."""
 INTERVAL_LENGTH: dict[Interval, timedelta] = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
 
 
@@ -53,7 +55,8 @@ class Bars:
     any was delivered. `adjusted` says that prices before the last bar are scaled for dividends (or splits) up to it:
     then only the last bar shows prices as they were printed. `stale_seconds` is the age of the answer when an earlier
     one stands in, and `problem` says why; with `NotPublishedYet` the bars are sound and the newest expected one is not
-    among them, whether they are new or remembered.
+    among them, whether they are new or remembered. What a second reading told stands in `settled` (False: they are to
+    be read again) and `revised` (the close of the newest bar that it changed): see `read_again`.
     """
 
     token: Token
@@ -67,6 +70,8 @@ class Bars:
     forming: pd.Series | None = None
     stale_seconds: float | None = None
     problem: SourceError | None = None
+    settled: bool = True
+    revised: datetime | None = None
 
     def closes_at(self, row: int) -> datetime:
         """When the bar in a row closes (UTC)."""

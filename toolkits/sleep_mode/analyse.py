@@ -145,6 +145,8 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
             bars=len(frame),
             first_bar=bars.closes_at(0),
             gaps=bars.gaps,
+            settled=bars.settled,
+            revised=bars.revised,
         ),
     )
     verify_analysis(analysis, now=now)

@@ -71,6 +71,8 @@ class BarStore:
             source=head["source"],
             simulated=head["simulated"],
             adjusted=head["adjusted"],
+            settled=head.get("settled", True),
+            revised=datetime.fromisoformat(head["revised"]) if head.get("revised") else None,
         )
 
     def put_many(self, many: Sequence[Bars]) -> None:
@@ -88,6 +90,8 @@ class BarStore:
             "source": bars.source,
             "simulated": bars.simulated,
             "adjusted": bars.adjusted,
+            "settled": bars.settled,
+            "revised": bars.revised and bars.revised.isoformat(),
         }
         times = bars.frame.index[-1].timestamp(), bars.fetched_at.timestamp()
         return (bars.token.symbol, bars.interval, *times, json.dumps(head), _encode(bars))

@@ -18,7 +18,8 @@ from ...core.metering import Allowance, metered
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from ..market_data.calendar import expected_bar_close
-from ..market_data.protocol import Bars, MarketProvider, Universe
+from ..market_data.plausibility import read_again
+from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, Universe
 from .bar_store import BarStore
 from .context import CycleContext
 
@@ -210,25 +211,32 @@ class MarketReader:
 
     def kept(self, token: Token, interval: Interval, now: datetime, *, complete: bool = True) -> Bars | None:
         """Stored bars, `complete` up to `now`, or None. A bar that just closed is asked for without waiting out its
-        grace: the source may well have it. Bars that reach past `now` are another moment's (a replay stepped back), and
-        bars that do not decode are fetched again."""
+        grace: the source may well have it; it is asked for once more when it should have settled. Bars that reach past
+        `now` are another moment's (a replay stepped back)."""
+        bars = self._stored(token, interval)
+        if bars is None or (last := bars.closes_at(-1)) > now:
+            return None
+        again = not bars.settled and now - last >= SETTLES_AFTER[interval]
+        return None if complete and (again or last < expected_bar_close(token.kind, interval, now)) else bars
+
+    def _stored(self, token: Token, interval: Interval) -> Bars | None:
+        """This market's bars as they were read last; None when there are none, or they do not decode."""
         try:
             bars = self._bars.get(token, interval)
-            if bars is None or bars.provider != self._market.id:
-                return None
-            due = expected_bar_close(token.kind, interval, now) if complete else None
-            last = bars.frame.index[-1].to_pydatetime()
-        except (DeepTraderError, IndexError) as error:
+        except DeepTraderError as error:
             log.warning("The kept bars of %s are not used: %s", token.symbol, error)
             return None
-        return bars if last <= now and (due is None or due <= last) else None
+        return bars if bars is not None and bars.provider == self._market.id and len(bars.frame) else None
 
     def _fetch(self, allowance: Allowance, token: Token, interval: Interval, now: datetime) -> Fetched:
         """Fetch one token from the market. Never raises: the error is in the outcome."""
         try:
             with metered("requests", allowance):
                 bars = self._market.bars(token, interval=interval, limit=BAR_LIMIT, as_of=now)
-            return Fetched(token, interval, bars=bars, new=bars.stale_seconds is None)
+            new = bars.stale_seconds is None and bool(len(bars.frame))
+            if new and self.networked:
+                bars = read_again(bars, self._stored(token, interval))
+            return Fetched(token, interval, bars=bars, new=new)
         except DeepTraderError as error:
             return Fetched(token, interval, error=error)
         except Exception as error:  # whatever a provider raises costs this token alone

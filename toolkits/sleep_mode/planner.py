@@ -20,7 +20,7 @@ from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
 from ..khala.records import Freshness, MarketAnalysis, Recall
 from ..market_data.calendar import next_bar_close
-from ..market_data.protocol import Universe
+from ..market_data.protocol import SETTLES_AFTER, Universe
 from .budgets import Budget
 
 PlanAction = Literal["refresh", "keep", "defer"]
@@ -144,7 +144,8 @@ class SleepPlanner:
                 recall = state.recalls.get((token.symbol, interval))
                 if recall is None:
                     continue
-                why_not = self._settled(recall, state.now)
+                again = recall.servable and _to_be_read_again(recall, state.now)
+                why_not = None if again else self._settled(recall, state.now)
                 if why_not is not None:
                     settled.append(PlanItem(token, interval, "keep", why_not))
                 else:
@@ -165,7 +166,9 @@ class SleepPlanner:
         uses = rate * hours
         age = (now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS
         why = ", ".join(reason.code for reason in recall.reasons) or ", ".join(recall.missing)
-        why = why or ("a new bar has closed" if analysis else "never analysed")
+        if not why:
+            again = _to_be_read_again(recall, now)
+            why = "its last bar is read again" if again else "a new bar has closed" if analysis else "never analysed"
         moved = bands_moved(recall, self._settings.price_band_atr)
         terms = {
             "lambda": rate,
@@ -230,10 +233,17 @@ def _share(left: float, wanted: float) -> float:
     return 1.0 if wanted <= left else left / wanted
 
 
+def _to_be_read_again(recall: Recall, now: datetime) -> bool:
+    """Whether the last bar was read before it had settled, and should have by now."""
+    a = recall.analysis
+    return a is not None and not a.provenance.settled and now >= a.bar_close + SETTLES_AFTER[a.interval]
+
+
 def _needs_bars(recall: Recall) -> bool:
     """Whether the bars at hand are out of date too: a moved price alone costs no request."""
     analysis = recall.analysis
     superseded = analysis is None or recall.read_at >= analysis.next_bar_due
+    superseded = superseded or _to_be_read_again(recall, recall.read_at)
     return superseded or any(reason.code in ("newer_bar", "ttl") for reason in recall.reasons)
 
 

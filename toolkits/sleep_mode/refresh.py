@@ -172,7 +172,7 @@ def _failed(context: CycleContext, item: PlanItem, fetched: Fetched) -> None:
 
 def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> int:
     """Add the past bars of which memory has no situation yet: their figures, for similar situations to be found among.
-    Returns how many were added.
+    Returns how many were added. A last bar that has not settled is left for the next reading.
 
     `analysis` is the one made from these bars: when only its bar is new, its figures are taken as they are. Figures at
     a bar rest on bars up to it only. Bars without a price have no situation.
@@ -181,7 +181,8 @@ def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> i
         StoreError: memory cannot be written.
     """
     frame = bars.frame
-    new = frame["close"].notna().to_numpy()
+    new = frame["close"].notna().to_numpy(copy=True)
+    new[-1] &= bars.settled
     known_until = khala.situations_until(bars.token, interval=bars.interval)
     if known_until is not None:
         new = new & np.asarray(frame.index > known_until)

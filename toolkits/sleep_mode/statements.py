@@ -457,6 +457,17 @@ def _passed(v: View) -> Said | None:
     return Said(text, (), "neutral", 0.9, more)
 
 
+@statement("revised")
+def _revised(v: View) -> Said | None:
+    at = v.analysis.provenance.revised
+    if at is None:
+        return None
+    bar = f"the bar of {v.symbol} that closed {time_text(at)}"
+    return Said(
+        f"Its source has changed {bar} since it was first read; the figures are those of the new one.", weight=0.3
+    )
+
+
 def level_text(meaning: str) -> str:
     """What a price level is, so that no reader takes it for the figure it belongs to."""
     if meaning.startswith("RSI(14) at "):

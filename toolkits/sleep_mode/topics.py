@@ -163,7 +163,7 @@ _ALL = (
         "freshness",
         "how old memory is",
         "how old, how fresh, up to date, stale, last updated",
-        "price, rsi",
+        "price, rsi, revised",
         takes="either",
     ),
     _topic(
