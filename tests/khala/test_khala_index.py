@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
 from deeptrader.toolkits.khala.chroma import Server
-from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex, Place
+from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex
 
 EMBEDDER = HashEmbedder()
 
@@ -67,14 +66,6 @@ def in_journal(khala: Khala) -> dict[str, dict[str, Any]]:
         }
         for entry in khala._table.newest(SearchFilter(), 10_000)
     }
-
-
-@contextmanager
-def working(khala: Khala, place: Place = "current") -> Iterator[Any]:
-    """The copy that is worked on, opened behind the index's back."""
-    index = index_of(khala)
-    with index._client(index.state(place).work) as client:
-        yield client.get_collection("khala", embedding_function=None)
 
 
 def folder_of(khala: Khala) -> Path:
@@ -186,8 +177,6 @@ def test_a_row_that_went_missing_is_noticed_and_mended(khala: Khala) -> None:
     khala.index()
     index_of(khala)._live("current").delete(ids=["analysis:T1-USD:1d"])
     assert "11 rows instead of 12" in khala.check().summary
-    with working(khala) as collection:
-        collection.delete(ids=["analysis:T1-USD:1d"])
     khala.publish(khala.store([make_analysis("T2-USD", rsi=50.0, computed_at=NOW)]))
     assert khala.index().mended == ("current: it holds 11 rows instead of 12",)
     assert in_chroma(khala) == in_journal(khala)
@@ -309,9 +298,8 @@ def damaged(khala: Khala, open_khala: Callable[..., Khala]) -> Callable[[Callabl
     return _damage
 
 
-def copy_of(folder: Path, what: str) -> Path:
-    [path] = [p for p in folder.glob("current-*") if p.is_dir() and ("work" in p.name) == (what == "work")]
-    return path
+def copies(folder: Path) -> list[Path]:
+    return list(folder.glob("current-*"))
 
 
 def make_sparse(path: Path) -> None:
@@ -322,14 +310,10 @@ def scribble(path: Path) -> None:
     (path / "chroma.sqlite3").write_bytes(b"no longer a database" * 1000)
 
 
-DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "its writing was cut short": ("work", lambda path: path.with_name(f"{path.name}.writing").touch()),
-    "its files are gone": ("live", shutil.rmtree),
-    "its files are gone ": ("work", shutil.rmtree),
-    "out of proportion": ("live", make_sparse),
-    "out of proportion ": ("work", make_sparse),
-    "current": ("live", scribble),
-    "current ": ("work", scribble),
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "its files are gone": shutil.rmtree,
+    "out of proportion": make_sparse,
+    "current": scribble,
 }
 
 
@@ -337,46 +321,56 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     damaged: Callable[[Callable[[Path], None]], Khala], name: str
 ) -> None:
-    what, how = DAMAGE[name]
-
     def damage(folder: Path) -> None:
-        how(copy_of(folder, what))
+        [copy] = copies(folder)
+        DAMAGE[name](copy)
 
     khala = damaged(damage)
     assert khala.latest("T1-USD").usable
     assert khala.search("oversold", limit=3)
     health = khala.check()
     assert health.journal_ok
-    assert health.index_ok == (what == "work")  # a damaged working copy harms nobody who searches
-    assert what == "work" or name in health.summary
+    assert not health.index_ok
+    assert name in health.summary
     khala.remember("a change")
     khala.publish(khala.store([make_analysis("T1-USD", rsi=14.0, computed_at=NOW)]))
     report = khala.index()
     assert len(report.mended) == 1
     assert report.mended[0].startswith("current")
-    assert name.strip() in report.mended[0]
+    assert name in report.mended[0]
     assert in_chroma(khala) == in_journal(khala)
     assert khala.check().problems == ()
     assert khala.search("oversold", limit=3)[0].found_by == "chroma"
 
 
-def test_writing_is_marked_for_as_long_as_it_takes(khala: Khala) -> None:
+def test_a_copy_is_shown_only_when_it_is_whole_and_what_was_cut_short_goes(khala: Khala) -> None:
     fill(khala)
     khala.index()
-    index, marked = index_of(khala), []
-    index._breathe = lambda: marked.append(len(list(folder_of(khala).glob("current-work-*.writing"))))
-    khala.publish(khala.store([make_analysis(f"N{n}-USD") for n in range(60)]))
-    khala.index()
-    assert marked == [1, 1]
-    assert not list(folder_of(khala).glob("*.writing"))
+    index, [whole] = index_of(khala), copies(folder_of(khala))
+    khala.publish(khala.store([make_analysis("N1-USD")]))
+
+    def killed() -> None:
+        assert index.state("current").name == whole.name
+        [other] = set(copies(folder_of(khala))) - {whole}
+        shutil.copytree(other, other.with_name("current-cut"))  # a killed process clears nothing away
+        raise KeyboardInterrupt
+
+    index._breathe = killed
+    with pytest.raises(KeyboardInterrupt):
+        khala.index()
+    assert {path.name for path in copies(folder_of(khala))} == {whole.name, "current-cut"}
+    assert khala.search("oversold", where={"kinds": ("analysis",)}, limit=1)[0].found_by == "chroma"
+    index._breathe = lambda: None
+    assert khala.index().mended == ()
+    assert in_chroma(khala) == in_journal(khala)
+    assert not (folder_of(khala) / "current-cut").exists()
 
 
 def test_published_copies_do_not_pile_up(khala: Khala) -> None:
     for n in range(5):
         khala.publish(khala.store([make_analysis(rsi=40.0 + n, computed_at=NOW - timedelta(seconds=9 - n))]))
         khala.index()
-    copies = [path.name for path in folder_of(khala).glob("current-*")]
-    assert len(copies) == 3  # the working one, the published one and the one before it
+    assert len(copies(folder_of(khala))) == 2  # the published one and the one before it
 
 
 def test_an_index_that_fails_in_mid_life_is_set_aside_and_mended(khala: Khala) -> None:
@@ -393,7 +387,7 @@ def test_an_index_that_fails_in_mid_life_is_set_aside_and_mended(khala: Khala) -
 
     khala.search("oversold")
     index = index_of(khala)
-    index._open["current"] = (index.state("current").live, Sick(), Sick())
+    index._open["current"] = (index.state("current").name, Sick(), Sick())
     hits = khala.search("oversold", where={"kinds": ("analysis",)}, limit=3)
     assert {hit.found_by for hit in hits} <= {"words"}
     assert any("Error finding id" in problem for problem in khala.status().index_problems)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,8 +19,7 @@ BUILD_SYNC, NEVER = 200, 1_000_000_000
 """Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""
 SERVER_SECONDS = 5.0
 """How long a server may take over anything."""
-
-
+DATABASE = "chroma.sqlite3"
 PROBES = 3
 MAX_BYTES_PER_ROW = 200_000
 """A file larger than this for each row (and 64 MB) is the sparse file that a damaged index turns into."""
@@ -94,12 +96,21 @@ def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
     return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}
 
 
+def duplicate(source: Path, target: Path) -> Path:
+    """Copy a folder that others may have open (Chroma writes into its database whenever it opens one); the target."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(f"{DATABASE}*"))
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o700)
+    held = sqlite3.connect(f"{(source / DATABASE).absolute().as_uri()}?mode=ro", uri=True)
+    with closing(held), closing(sqlite3.connect(target / DATABASE)) as copy:
+        held.backup(copy)
+    return target
+
+
 def outside(folder: Path, rows: int) -> str | None:
-    """What is to be seen of a copy without opening it: gone, cut short, or out of proportion to its rows."""
-    if not (folder / "chroma.sqlite3").is_file():
+    """What is to be seen of a copy without opening it: gone, or out of proportion to its rows."""
+    if not (folder / DATABASE).is_file():
         return "its files are gone"
-    if folder.with_name(f"{folder.name}.writing").exists():
-        return "its writing was cut short"
     allowed = max(64 * 2**20, MAX_BYTES_PER_ROW * rows)
     large = next((path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > allowed), None)
     return f"{large.name} is out of proportion" if large else None

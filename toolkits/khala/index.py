@@ -3,17 +3,17 @@
 What measuring Chroma taught, and what is done about it:
 
 - Nothing protects its folder from a second process, and a reader beside a writer fails. So whoever indexes takes a
-  lock, works on a copy of its own, closes it, and publishes it: a whole new folder, to which a row in the journal
-  points once it is complete. Everybody searches the published copy, which nobody writes.
+  lock, works on a new copy of the published one, closes it, and publishes it: a row in the journal points to its
+  folder once it is complete. Everybody searches the published copy, in which no entry is ever written.
 - Its vector index is damaged when the process is killed while the index is written to disk, so it is written only while
   a copy is built. After that `sync_threshold` is raised out of reach: further changes go to Chroma's own log, and a
   copy that has taken in many is built anew (which also frees the dead slots that rewriting leaves behind).
-- A damaged copy may hold a sparse file of terabytes: sizes are looked at before one is opened or copied. A copy whose
-  writing was cut short, or that does not hold or find what it should, is not mended but built anew.
+- A damaged copy may hold a sparse file of terabytes: sizes are looked at before one is opened or copied. A copy that
+  does not hold or find what it should is not mended but built anew. One that was cut short is never pointed to.
 - It holds the interpreter lock while it writes, so batches are small and end with a yield.
 - `upsert` merges metadata and drops NaN: every key is written every time, None where there is no value.
 
-A Chroma server (`chroma_url`) serves readers and a writer at once: there the working copy is the published one.
+A Chroma server (`chroma_url`) serves readers and a writer at once: there changes go into the published copy itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, inside, outside
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, duplicate, inside, outside
 from .embedder import Embedder, embed_texts
 from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
@@ -67,10 +67,9 @@ class _Damaged(Exception):
 
 
 class CopyState(NamedTuple):
-    """A copy: the one worked on, the published one, and how far it has come (revision, and number within it)."""
+    """The published copy, how far it has come (revision, and number within it), and its changes since it was built."""
 
-    work: str = ""
-    live: str = ""
+    name: str = ""
     revision: int = 0
     number: int = LAST
     writes: int = 0
@@ -123,11 +122,11 @@ class ChromaIndex:
         with self._locks[place]:
             if place in self.problems and self._timer() < self._retry_at:
                 raise StoreError(f"The search index ({place}) failed: {self.problems[place]}.", hint=_GOES_ON)
-            live = self.state(place).live
+            live = self.state(place).name
             try:
                 found = self._query(place, vector, where, limit)
             except StoreError:
-                if self.state(place).live == live:
+                if self.state(place).name == live:
                     raise
                 found = self._query(place, vector, where, limit)  # it was replaced under our eyes
             self.problems.pop(place, None)
@@ -153,7 +152,7 @@ class ChromaIndex:
         """How a copy stands; an empty state when there is none."""
         with self._journal.read() as connection:
             row = connection.execute(
-                "SELECT work, live, revision, number, writes FROM index_copies WHERE name = ?", (self._name(place),)
+                "SELECT live, revision, number, writes FROM index_copies WHERE name = ?", (self._name(place),)
             ).fetchone()
         return CopyState(*row) if row else CopyState()
 
@@ -208,7 +207,7 @@ class ChromaIndex:
                         if reason is not None:
                             mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
                             with self._failures(place):
-                                self._build(place, counts)
+                                self._copy(place, CopyState(), (), lambda: True, counts)
                         self.problems.pop(place, None)
                 return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
             finally:
@@ -216,7 +215,7 @@ class ChromaIndex:
 
     def damage(self, place: Place) -> str | None:
         """What is wrong with the published copy, None when nothing is. Sizes are looked at before Chroma opens it."""
-        if not self.state(place).live:
+        if not self.state(place).name:
             return NOT_BUILT
         with self._locks[place]:
             try:
@@ -239,68 +238,70 @@ class ChromaIndex:
             return self.problems[place]
 
     def _follow(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
-        """Write what changed into the working copy and publish it; or the reason why it must be built anew."""
-        state, target = self.state(place), self._table.revision()
-        if not state.live:
+        """Publish a copy that has taken in what changed; or the reason why it must be built anew."""
+        state, revision = self.state(place), self._table.revision()
+        if not state.name:
             return NOT_BUILT
-        finding = self._unfit(place, state.work) or self._unfit(place, state.live)
+        finding = self._unfit(place, state.name)
         if finding is not None:
             return finding
-        if target - state.revision > REMEMBERED_REVISIONS or target < state.revision:
+        if not 0 <= revision - state.revision <= REMEMBERED_REVISIONS:
             return "it belongs to another state of the journal"
         gone = self._table.dropped(state.revision, PLACES[place])
         if not gone and not self.behind(place):
             return None
         if state.writes > max(REBUILD_AFTER, self._rows(place) // 2):
             return "it had taken in many changes"
-        position, written = (state.revision, state.number), 0
-        with self._working(place, state.work) as collection:
-            if (collection.metadata or {}).get("copy") != state.work:
-                return "it is not the copy that was written"
+        return self._copy(place, state, gone, proceed, counts)
+
+    def _copy(
+        self, place: Place, state: CopyState, gone: Sequence[str], proceed: Callable[[], bool], counts: dict[str, int]
+    ) -> str | None:
+        """Write what changed after `state` into a new copy of it (of nothing, when it has no name) and publish that.
+
+        Returns what the new copy lacks (it is not published then); one that was begun anew lacks nothing.
+        """
+        target, position, before = self._table.revision(), (state.revision, state.number), counts["written"]
+        with self._draft(place, state.name) as (name, collection):
             for at in range(0, len(gone), BATCH):
                 collection.delete(ids=gone[at : at + BATCH])
                 self._breathe()
             while entries := self._table.changes(*position, PLACES[place], BATCH):
                 if not proceed():
                     break
-                self._write(collection, entries, counts, known=collection)
-                position, written = (entries[-1].revision, entries[-1].number), written + len(entries)
+                self._write(collection, entries, counts)
+                position = entries[-1].revision, entries[-1].number
             else:
+                position = target, LAST
+            if not state.name:
+                collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
+            elif position == (target, LAST):
                 lacks = inside(collection, self._rows(place) if self._table.revision() == target else None)
                 if lacks is not None:
                     return lacks
-                position = (target, LAST)
         # What was changed or removed since it began comes again the next time.
         position = min(position, (target, LAST))
+        writes = state.writes + counts["written"] - before + len(gone) if state.name else 0
         counts["removed"] += len(gone)
-        self._publish(place, CopyState(state.work, state.live, *position, state.writes + written + len(gone)))
+        with self._journal.write() as connection:
+            connection.execute(
+                upsert("index_copies", "name", "work, live, revision, number, writes"),
+                (self._name(place), name, name, *position, writes),
+            )
+        # The one that was published before stays for those who are just opening it.
+        self._remove_all_but(place, {name, state.name})
         return None
 
-    def _build(self, place: Place, counts: dict[str, int]) -> None:
-        """Build a working copy from the journal beside the old one, and publish it.
-
-        What is replaced is not copied: a damaged one may hold a sparse file of terabytes.
-        """
-        target, name = self._table.revision(), f"{place}-work-{uuid.uuid4().hex[:12]}"
-        position = (0, LAST)
-        with self._working(place, name, create=True) as collection:
-            while entries := self._table.changes(*position, PLACES[place], BATCH):
-                self._write(collection, entries, counts, known=None)
-                position = (entries[-1].revision, entries[-1].number)
-            collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
-        self._publish(place, CopyState(name, "", target, LAST, 0))
-
-    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], *, known: Any) -> None:
+    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int]) -> None:
         """Upsert entries; a text that the copy has a vector of already is not embedded again."""
         import numpy as np
 
         hashes = {entry.id: hashlib.sha256(entry.text.encode()).hexdigest()[:16] for entry in entries}
         vectors: dict[str, Any] = {}
-        if known is not None:
-            held = known.get(ids=list(hashes), include=["embeddings", "metadatas"])
-            for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
-                if about.get(TEXT_HASH) == hashes[id_]:
-                    vectors[id_] = vector
+        held = collection.get(ids=list(hashes), include=["embeddings", "metadatas"])
+        for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
+            if about.get(TEXT_HASH) == hashes[id_]:
+                vectors[id_] = vector
         new = [entry for entry in entries if entry.id not in vectors]
         if new:
             made = embed_texts(self.embedder, [entry.text or "(empty)" for entry in new])
@@ -318,26 +319,6 @@ class ChromaIndex:
         counts["written"] += len(entries)
         self._breathe()
 
-    def _publish(self, place: Place, state: CopyState) -> None:
-        if self._server is None:
-            state = state._replace(live=f"{place}-{uuid.uuid4().hex[:12]}")
-            finding = self._unfit(place, state.work)
-            if finding is not None:
-                raise _Damaged(f"what was just written: {finding}")
-            unfinished = self._folder / f"{state.live}.unfinished"
-            shutil.copytree(self._folder / state.work, unfinished)
-            unfinished.rename(self._folder / state.live)
-        else:
-            state = state._replace(live=state.work)
-        before = self.state(place)
-        with self._journal.write() as connection:
-            connection.execute(
-                upsert("index_copies", "name", "work, live, revision, number, writes"),
-                (self._name(place), *state),
-            )
-        # The one that was published before stays for those who are just opening it.
-        self._remove_all_but(place, {state.work, state.live, before.live})
-
     def _remove_all_but(self, place: Place, names: set[str]) -> None:
         if self._server is not None:
             with self._client() as client:
@@ -347,7 +328,7 @@ class ChromaIndex:
                         client.delete_collection(collection.name)
             return
         for path in self._folder.glob(f"{place}-*"):
-            if path.name.removesuffix(".writing") not in names:
+            if path.name not in names:
                 path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
     def _unfit(self, place: Place, name: str) -> str | None:
@@ -357,30 +338,27 @@ class ChromaIndex:
         return outside(self._folder / name, self._rows(place))
 
     @contextmanager
-    def _working(self, place: Place, name: str, *, create: bool = False) -> Iterator[Any]:
-        """The collection that is worked on, closed at the end, marked as long as it is not."""
-        marker = self._folder / f"{name}.writing"
-        if self._server is None:
-            if create:
-                (self._folder / name).mkdir(parents=True)
-            marker.touch()
-        named = self._collection(name)
+    def _draft(self, place: Place, source: str) -> Iterator[tuple[str, Any]]:
+        """Name and collection of a new copy of `source`, or of an empty one; a server writes into `source` itself."""
+        name = source if source and self._server is not None else f"{place}-{uuid.uuid4().hex[:12]}"
+        folder = self._folder / name
         try:
+            if source and self._server is None:
+                duplicate(self._folder / source, folder)
             with self._client(name) as client:
-                if create:
-                    hnsw = HNSW | {"sync_threshold": BUILD_SYNC}
-                    options = {"metadata": {"copy": name}, "configuration": {"hnsw": hnsw}}
-                    yield client.create_collection(named, embedding_function=None, **options)
+                if source:
+                    yield name, client.get_collection(self._collection(name), embedding_function=None)
                 else:
-                    yield client.get_collection(named, embedding_function=None)
-        except DeepTraderError:  # the embedder's or the journal's: the copy is whole
-            marker.unlink(missing_ok=True)
+                    hnsw = {"hnsw": HNSW | {"sync_threshold": BUILD_SYNC}}
+                    named = self._collection(name)
+                    yield name, client.create_collection(named, embedding_function=None, configuration=hnsw)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        marker.unlink(missing_ok=True)
 
     def _live(self, place: Place) -> Any:
         """The published collection, opened when it is a new one; None when there is none yet."""
-        name = self.state(place).live
+        name = self.state(place).name
         if not name:
             return None
         held = self._open.get(place)
@@ -392,9 +370,7 @@ class ChromaIndex:
             folder = self._folder / name
             if self._journal.read_only and self._server is None:  # Chroma writes when it opens, so it gets its own
                 self._private[place] = TemporaryDirectory(prefix="deeptrader-")
-                folder = Path(shutil.copytree(folder, f"{self._private[place].name}/copy"))
-                for path in (folder, *folder.rglob("*")):
-                    path.chmod(0o700)
+                folder = duplicate(folder, Path(self._private[place].name) / "copy")
             client = connect(folder, self._server)
             held = (name, client, client.get_collection(self._collection(name), embedding_function=None))
             self._open[place] = held

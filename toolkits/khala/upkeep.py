@@ -123,7 +123,7 @@ class Upkeep:
             }
             newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
         index = self._index
-        by_chroma = all(index.state(place).live and place not in index.problems for place in PLACES)
+        by_chroma = all(index.state(place).name and place not in index.problems for place in PLACES)
         return StoreStatus(
             counts=counts | {"searchable": sum(self._table.counts().values())},
             size_bytes=self.journal.size_bytes(),
