@@ -171,7 +171,7 @@ def writing(folder: Path, settings: Settings, count: int, durable: float, search
 def searching(khala: Khala) -> Iterator[Row]:
     where = {"kinds": ("analysis",), "rsi_below": 45.0, "signal": "hold"}
     text = "weak momentum in a downtrend"
-    index, condition = khala._searching().index, as_filter(where)
+    index, condition = khala._index, as_filter(where)
     vector = embed_query(khala.embedder, text)
     yield Row(
         "filtered nearest neighbours over current analyses, Chroma",
@@ -191,9 +191,9 @@ def searching(khala: Khala) -> Iterator[Row]:
 
 def recall_at_5(khala: Khala) -> float:
     """Share of the five truly nearest analyses that Chroma returns; texts equally near count as well."""
-    table, index = khala._table, khala._index
+    table, index = khala._entries, khala._index
     where = as_filter({"kinds": ("analysis",)})
-    entries = table.newest(where, 10_000)
+    entries = list(table.entries(table.newest(where, 10_000)).values())
     vectors = embed_texts(khala.embedder, [entry.text for entry in entries])
     row = {entry.id: number for number, entry in enumerate(entries)}
     hits = asked = 0
@@ -213,7 +213,7 @@ def finding(khala: Khala) -> Iterator[Row]:
     where = {"kinds": ("analysis",)}
     right = sum(khala.search(text, where=where, limit=1)[0].symbols == (symbol,) for text, symbol in asked)
     yield Row("first hit right when a question names a token, meaning and words", right / len(asked), "share")
-    index, condition = khala._searching().index, as_filter(where)
+    index, condition = khala._index, as_filter(where)
     right = sum(
         index.nearest("current", embed_query(khala.embedder, text), condition, 1)[0][0] == f"analysis:{symbol}:1d"
         for text, symbol in asked

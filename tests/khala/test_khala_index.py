@@ -58,13 +58,14 @@ def in_chroma(khala: Khala) -> dict[str, dict[str, Any]]:
 
 
 def in_journal(khala: Khala) -> dict[str, dict[str, Any]]:
+    table = khala._entries
     return {
         entry.id: {
             key: value
             for key, value in {"kind": entry.kind, "as_of": entry.as_of, **entry.fields}.items()
             if value is not None
         }
-        for entry in khala._table.newest(SearchFilter(), 10_000)
+        for entry in table.entries(table.newest(SearchFilter(), 10_000)).values()
     }
 
 

@@ -72,8 +72,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(folder: Path
                 assert any(int(text.split()[1]) >= documented for text in texts)
     with Khala.open(folder, clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
         report = khala.repair()
-        table, index = khala._table, khala._index
+        table, index = khala._entries, khala._index
         assert report.changed == 0
         held = {id_ for place in ("current", "archive") for id_ in index._live(place).get(include=[])["ids"]}
-        assert held == {entry.id for entry in table.newest(SearchFilter(), 10_000)}
+        assert held == set(table.newest(SearchFilter(), 10_000))
         assert khala.check().problems == ()

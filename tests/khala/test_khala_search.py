@@ -83,7 +83,7 @@ CONDITIONS: dict[str, Any] = {
 
 def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[str]:
     """What Chroma itself finds, before anything is asked again of the journal."""
-    index, vector = market._searching().index, EMBEDDER.embed([text])[0]
+    index, vector = market._index, EMBEDDER.embed([text])[0]
     return {id_ for place in PLACES for id_, _ in index.nearest(place, vector, where, 100)}
 
 
@@ -91,10 +91,10 @@ def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[str]:
 @given(st.fixed_dictionaries({}, optional=CONDITIONS), st.sampled_from(["oversold", "safe token T03", "weather"]))
 def test_chroma_and_the_journal_agree_on_any_conditions(market: Khala, where: dict, text: str) -> None:
     wanted = as_filter(where)
-    meeting = market._searching().table.newest(wanted, 100)
-    assert found_in_chroma(market, text, wanted) == {entry.id for entry in meeting}
+    meeting = market._entries.newest(wanted, 100)
+    assert found_in_chroma(market, text, wanted) == set(meeting)
     found = market.search(text, where=where, limit=50)
-    assert {f"{hit.kind}:{hit.key}" for hit in found} == {entry.id for entry in meeting}
+    assert {f"{hit.kind}:{hit.key}" for hit in found} == set(meeting)
     assert {hit.found_by for hit in found} <= {"chroma"}
     for hit in found:
         assert not wanted.kinds or hit.kind in wanted.kinds

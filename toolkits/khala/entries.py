@@ -8,9 +8,10 @@ its revision, so that a cycle which publishes the same findings again costs the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import batched, chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -237,36 +238,50 @@ class EntryTable:
         with self._journal.read() as connection:
             return [f"{kind}:{key}" for kind, key in connection.execute(query, (after, *kinds)).fetchall()]
 
-    def newest(self, where: SearchFilter, limit: int) -> list[Entry]:
-        """Entries that meet a filter, newest first."""
+    def newest(self, where: SearchFilter, limit: int) -> list[str]:
+        """Ids of entries that meet a filter, newest first."""
         condition, values = _sql(where)
-        return self._select(
+        return self._ids(
             f"FROM entries e WHERE {condition} ORDER BY e.as_of DESC, e.kind, e.key LIMIT ?", (*values, limit)
         )
 
-    def by_words(self, query: str, where: SearchFilter, limit: int) -> list[Entry]:
-        """Entries that meet a filter by BM25 over their words, best first."""
+    def by_words(self, query: str, where: SearchFilter, limit: int) -> list[str]:
+        """Ids of entries that meet a filter by BM25 over their words, best first."""
         cleaned = "".join(c if c.isalnum() else " " for c in query[:TEXT_LIMIT])
         words = list(dict.fromkeys(cleaned.lower().split()))[:64]
         if not words:
             return []
         condition, values = _sql(where)
         match = " OR ".join(f'"{word}"' for word in words)
-        return self._select(self._journal.by_words.format(condition=condition), (match, *values, limit))
+        return self._ids(self._journal.by_words.format(condition=condition), (match, *values, limit))
 
-    def by_ids(self, ids: Sequence[str], where: SearchFilter) -> dict[str, Entry]:
-        """Entries by their ids, those that are there and meet a filter."""
+    def meeting(self, ids: Iterable[str], where: SearchFilter) -> set[str]:
+        """Of some ids those of entries that are there and meet a filter."""
         condition, values = _sql(where)
-        pairs = [part for id_ in ids for part in id_.split(":", 1)]
-        listed = ", ".join(["(?, ?)"] * len(ids))
-        query = f"FROM entries e WHERE (e.kind, e.key) IN (VALUES {listed}) AND {condition}"
-        return {entry.id: entry for entry in self._select(query, (*pairs, *values))} if ids else {}
+        found = (self._ids(f"{query} AND {condition}", (*asked, *values)) for query, asked in _asked(ids))
+        return set(chain.from_iterable(found))
+
+    def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Entries by their ids, those that are there."""
+        return {entry.id: entry for query, asked in _asked(ids) for entry in self._select(query, asked)}
+
+    def _ids(self, query: str, values: Sequence[Any]) -> list[str]:
+        with self._journal.read() as connection:
+            return [row[0] for row in connection.execute(f"SELECT e.kind || ':' || e.key {query}", values)]
 
     def _select(self, query: str, values: Sequence[Any]) -> list[Entry]:
         columns = "e.kind, e.key, e.as_of, e.text, e.fields, e.revision, e.number"
         with self._journal.read() as connection:
             rows = connection.execute(f"SELECT {columns} {query}", values).fetchall()
         return [Entry(kind, key, at, text, json.loads(fields), *rest) for kind, key, at, text, fields, *rest in rows]
+
+
+def _asked(ids: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """SQL for entries with these ids, and its values; some at a time, since a database takes so many values."""
+    for part in batched(ids, 1_000):
+        listed = ", ".join(["(?, ?)"] * len(part))
+        values = [value for id_ in part for value in id_.split(":", 1)]
+        yield f"FROM entries e WHERE (e.kind, e.key) IN (VALUES {listed})", values
 
 
 def _sql(where: SearchFilter) -> tuple[str, list[Any]]:

@@ -139,6 +139,8 @@ class ChromaIndex:
             collection = self._live(place)
             if collection is None:
                 return []
+            if set(PLACES[place]) <= set(where.kinds):  # all it holds
+                where = where.model_copy(update={"kinds": ()})
             asked = {"query_embeddings": [vector.tolist()], "n_results": limit, "include": ["distances"]}
             found = collection.query(where=chroma_where(where), **asked)
             return [(id_, round(1 - far, 4)) for id_, far in zip(found["ids"][0], found["distances"][0], strict=True)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,12 +15,10 @@ from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from .aio import in_thread
 from .analyses import Analyses
-from .chroma import Server
-from .embedder import Embedder, resolve_embedder
+from .embedder import Embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .files import unavailable
 from .freshness import Rules, judge_document
-from .index import ChromaIndex
 from .journal import JOURNAL_FILE as JOURNAL_FILE
 from .journal import Journal
 from .names import Lexicon
@@ -36,21 +33,12 @@ from .records import (
     StaleReason,
 )
 from .schema import COMPONENT, MIGRATIONS, counter, moment
-from .search import Found, Searcher
+from .search import Found, search
 from .shelves import Shelves, interval_of, limit_of, symbol_of
-from .upkeep import Upkeep
+from .upkeep import CHROMA_FOLDER, Upkeep
 
 if TYPE_CHECKING:
     from .situations import SituationTable
-
-CHROMA_FOLDER = "chroma"
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    table: EntryTable
-    index: ChromaIndex
-    searcher: Searcher
 
 
 class Khala(Analyses, Shelves, Upkeep):
@@ -71,7 +59,8 @@ class Khala(Analyses, Shelves, Upkeep):
         self._recaller = Recaller(journal, clock, Rules.of(settings))
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
         self._embedder = embedder
-        self._parts: _Search | None = None
+        self._entries = EntryTable(journal)
+        self._chroma = None
         self._building = threading.Lock()
         with journal.read() as connection:
             derived = connection.execute("SELECT 1 FROM facts WHERE name = ?", (DERIVED,)).fetchone()
@@ -128,9 +117,9 @@ class Khala(Analyses, Shelves, Upkeep):
     def close(self) -> None:
         """Release files and locks. Reading afterwards raises `StoreUnavailable`."""
         with self._building:
-            if self._parts is not None:
-                self._parts.index.close()
-                self._parts = None
+            if self._chroma is not None:
+                self._chroma.close()
+                self._chroma = None
         self.journal.close()
 
     def __enter__(self) -> Self:
@@ -206,7 +195,7 @@ class Khala(Analyses, Shelves, Upkeep):
         """
         condition = as_filter(where)
         named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
-        found = self._searching().searcher.search(text, condition, limit_of(limit), named=named)
+        found = search(self._entries, self._index, text, condition, limit_of(limit), named=named)
         return [hit for hit in map(self._hit, found) if hit is not None]
 
     def _hit(self, found: Found) -> SearchHit | None:
@@ -277,30 +266,7 @@ class Khala(Analyses, Shelves, Upkeep):
     @property
     def embedder(self) -> Embedder:
         """What turns text into vectors here."""
-        return self._searching().index.embedder
-
-    @property
-    def _table(self) -> EntryTable:
-        return self._searching().table
-
-    @property
-    def _index(self) -> ChromaIndex:
-        return self._searching().index
-
-    def _searching(self) -> _Search:
-        """Embedder, entries, Chroma and searcher, built on first use: an embedder's module may be slow to import."""
-        with self._building:
-            if self._parts is None:
-                table = EntryTable(self.journal)
-                index = ChromaIndex(
-                    self.journal.path.parent / CHROMA_FOLDER,
-                    table,
-                    self.journal,
-                    resolve_embedder(self._embedder, default=self.settings.embedder),
-                    server=Server.of(self.settings),
-                )
-                self._parts = _Search(table, index, Searcher(table, index))
-            return self._parts
+        return self._index.embedder
 
     # -- the async way --------------------------------------------------------------------------------------------
 

@@ -40,58 +40,57 @@ class Found:
     engine: Literal["chroma", "words", "newest"]
 
 
-class Searcher:
-    """Searches the entries. Thread-safe."""
+def search(
+    table: EntryTable, index: ChromaIndex, text: str, where: SearchFilter, limit: int, *, named: Collection[str] = ()
+) -> list[Found]:
+    """The best `limit` entries for a text within a filter, best first. Without a text: the newest ones.
 
-    def __init__(self, table: EntryTable, index: ChromaIndex) -> None:
-        self._table = table
-        self._index = index
+    `named` are symbols of tokens that the text names: what is about one of them comes before what is not.
+    """
+    text = text.strip()
+    if not text:
+        best = table.newest(where, limit)
+        entries = table.entries(best)
+        return [Found(entries[id_], 0.0, "newest") for id_ in best if id_ in entries]
+    width = max(CANDIDATES, 4 * limit)
+    about = where.model_copy(update={"symbols": tuple(named)})
+    near: dict[str, float] = {}
+    worded: dict[str, None] = {}
+    scores: dict[str, float] = {}
+    for narrowed in (about, where) if named else (where,):  # what is about a named token is looked for by itself, too
+        near |= _by_meaning(index, text, narrowed, width)
+        worded |= dict.fromkeys(table.by_words(text, narrowed, width))
+        if narrowed.model_dump(exclude={"kinds", "interval"}, exclude_defaults=True):
+            # Whatever words the question has, what meets its conditions is an answer.
+            scores |= dict.fromkeys(table.newest(narrowed, width), 0.0)
+    scores |= dict.fromkeys([*worded, *table.meeting(near, where)], 0.0)
+    by_cosine = sorted((id_ for id_ in near if id_ in scores), key=lambda id_: (-near[id_], id_))
+    for weight, ranking in ((1.0, by_cosine), (WORD_WEIGHT, worded)):
+        for rank, id_ in enumerate(ranking):
+            scores[id_] += weight / (RRF + rank)
+    for id_ in table.meeting(scores, about) if named else ():
+        scores[id_] += 1 + 0.1 * near.get(id_, 0.0)
+    best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
+    entries = table.entries(best)
+    return [
+        Found(entries[id_], near.get(id_, 0.0), "chroma" if id_ in near else "words" if id_ in worded else "newest")
+        for id_ in best
+        if id_ in entries  # it may have been dropped just now
+    ]
 
-    def search(self, text: str, where: SearchFilter, limit: int, *, named: Collection[str] = ()) -> list[Found]:
-        """The best `limit` entries for a text within a filter, best first. Without a text: the newest ones.
 
-        `named` are symbols of tokens that the text names: what is about one of them comes before what is not.
-        """
-        text = text.strip()
-        if not text:
-            return [Found(entry, 0.0, "newest") for entry in self._table.newest(where, limit)]
-        width = max(CANDIDATES, 4 * limit)
-        wheres = [where, where.model_copy(update={"symbols": tuple(named)})] if named else [where]
-        near: dict[str, float] = {}
-        worded: dict[str, Entry] = {}
-        for narrowed in reversed(wheres):  # what is about a named token is looked for by itself, too
-            near |= self._by_meaning(text, narrowed, width)
-            worded |= {entry.id: entry for entry in self._table.by_words(text, narrowed, width)}
-        entries = worded | self._table.by_ids(list(near), where)
-        for narrowed in wheres:  # whatever words the question has, what meets its conditions is an answer
-            if narrowed.model_dump(exclude={"kinds", "interval"}, exclude_defaults=True):
-                entries = {entry.id: entry for entry in self._table.newest(narrowed, width)} | entries
-        scores = dict.fromkeys(entries, 0.0)
-        by_cosine = sorted((id_ for id_ in near if id_ in entries), key=lambda id_: (-near[id_], id_))
-        for weight, ranking in ((1.0, by_cosine), (WORD_WEIGHT, list(worded))):
-            for rank, id_ in enumerate(ranking):
-                scores[id_] += weight / (RRF + rank)
-        for id_, entry in entries.items():
-            if set(named) & set(entry.fields["symbols"] or ()):
-                scores[id_] += 1 + 0.1 * near.get(id_, 0.0)
-        best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
-        return [
-            Found(entries[id_], near.get(id_, 0.0), "chroma" if id_ in near else "words" if id_ in worded else "newest")
-            for id_ in best
-        ]
-
-    def _by_meaning(self, text: str, where: SearchFilter, limit: int) -> dict[str, float]:
-        try:
-            vector = embed_query(self._index.embedder, text)
-            self._index.check_embedder(len(vector))
-            return {
-                id_: cosine
-                for place, kinds in PLACES.items()
-                if not where.kinds or set(kinds) & set(where.kinds)
-                for id_, cosine in self._index.nearest(place, vector, where, limit)
-            }
-        except EmbedderMismatch:
-            raise
-        except (SourceError, StoreError) as error:
-            _logger.warning("Searching by words only: %s", error.message)
-            return {}
+def _by_meaning(index: ChromaIndex, text: str, where: SearchFilter, limit: int) -> dict[str, float]:
+    try:
+        vector = embed_query(index.embedder, text)
+        index.check_embedder(len(vector))
+        return {
+            id_: cosine
+            for place, kinds in PLACES.items()
+            if not where.kinds or set(kinds) & set(where.kinds)
+            for id_, cosine in index.nearest(place, vector, where, limit)
+        }
+    except EmbedderMismatch:
+        raise
+    except (SourceError, StoreError) as error:
+        _logger.warning("Searching by words only: %s", error.message)
+        return {}

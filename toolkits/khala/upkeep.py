@@ -7,21 +7,27 @@ stays longer); what is no longer published is packed. Let go of: prepared texts 
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
+from ...core.settings import Settings
+from .chroma import Server
 from .codec import decode, pack_superseded, plain
-from .embedder import embed_texts
+from .embedder import embed_texts, resolve_embedder
 from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
 from .files import restore, salvage
 from .index import NOT_BUILT, PLACES, ChromaIndex
 from .journal import JOURNAL_FILE, Fence, Journal
 from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
 from .schema import counter, epoch, moment
+
+CHROMA_FOLDER = "chroma"
 
 _TABLES = {
     "published": "published",
@@ -39,14 +45,25 @@ class Upkeep:
 
     journal: Journal
     clock: Clock
-
-    @property
-    def _table(self) -> EntryTable:
-        raise NotImplementedError
+    settings: Settings
+    _embedder: Any
+    _entries: EntryTable
+    _chroma: ChromaIndex | None
+    _building: threading.Lock
 
     @property
     def _index(self) -> ChromaIndex:
-        raise NotImplementedError
+        """The copies in Chroma and the embedder, built on first use: an embedder's module may be slow to import."""
+        with self._building:
+            if self._chroma is None:
+                self._chroma = ChromaIndex(
+                    self.journal.path.parent / CHROMA_FOLDER,
+                    self._entries,
+                    self.journal,
+                    resolve_embedder(self._embedder, default=self.settings.embedder),
+                    server=Server.of(self.settings),
+                )
+            return self._chroma
 
     def fenced(self, fence: Fence) -> AbstractContextManager[None]:
         """Every write of this thread or task inside the block asks `fence(connection)` first, in its transaction."""
@@ -88,7 +105,7 @@ class Upkeep:
                 "Another process is at work on the search index of this memory.",
                 hint="Wait for it, then repair again.",
             )
-        counts = self._table.counts()
+        counts = self._entries.counts()
         rows = {place: sum(counts.get(kind, 0) for kind in kinds) for place, kinds in PLACES.items()}
         total = sum(counts.values())
         return RepairReport(entries=total, changed=changed, embedded=report.embedded, rows=rows, was=was)
@@ -125,7 +142,7 @@ class Upkeep:
         index = self._index
         by_chroma = all(index.state(place).name and place not in index.problems for place in PLACES)
         return StoreStatus(
-            counts=counts | {"searchable": sum(self._table.counts().values())},
+            counts=counts | {"searchable": sum(self._entries.counts().values())},
             size_bytes=self.journal.size_bytes(),
             newest_publication=moment(newest) if newest is not None else None,
             search_by="chroma" if by_chroma else "words",
