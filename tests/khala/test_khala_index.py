@@ -22,7 +22,8 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
 from deeptrader.toolkits.khala.chroma import Server
-from deeptrader.toolkits.khala.index import PLACES, REBUILD_AFTER, ChromaIndex
+from deeptrader.toolkits.khala.entries import PLACES
+from deeptrader.toolkits.khala.index import REBUILD_AFTER, ChromaIndex
 
 EMBEDDER = HashEmbedder()
 
@@ -87,7 +88,8 @@ def test_changes_and_removals_follow(khala: Khala, clock: ManualClock) -> None:
     clock.advance(timedelta(days=1))
     khala.publish(khala.store([make_analysis("T1-USD", rsi=80.0, bar_close=BAR_CLOSE + timedelta(days=1))]))
     khala.put_documents([make_document("scenario 0", text="Another text.", created_at=clock.now())])
-    khala.drop_documents("scenario", ["scenario 1", "never was"])
+    khala.put_documents([make_document("scenario 1", dies_at=clock.now())])
+    khala.compact(clock.advance(timedelta(days=3)))
     khala.forget(khala.memories()[0].memory_id)
     report = khala.index()
     assert report.removed == 2
@@ -131,12 +133,12 @@ def test_a_budget_ends_the_work_and_the_next_time_goes_on(khala: Khala) -> None:
 
 def test_what_goes_while_a_copy_is_built_is_gone_after_the_next_time(khala: Khala) -> None:
     fill(khala)
-    index = index_of(khala)
+    index, [old] = index_of(khala), khala.memories()
 
     def meanwhile() -> None:
         index._breathe = lambda: None
         khala.put_documents([make_document("gone soon")])
-        khala.drop_documents("scenario", ["scenario 1"])
+        khala.forget(old.memory_id)
         khala.remember("new")
 
     index._breathe = meanwhile

@@ -11,7 +11,6 @@ from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.upkeep import Retention
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -94,14 +93,6 @@ def test_events_and_findings_are_kept_for_ever(khala: Khala) -> None:
     khala.record_universe([make_token("BTC-USD")], NOW + DAY)
     khala.compact(NOW + DAY * 3_000)
     assert len(khala.universe_events()) == 3
-
-
-def test_limits_can_be_chosen(khala: Khala, clock: ManualClock) -> None:
-    for n in range(3):
-        clock.set(BAR_CLOSE + DAY * n + timedelta(minutes=6))
-        publish_at(khala, clock, "BTC-USD", 100, bar_close=BAR_CLOSE + DAY * n)
-    report = khala.compact(clock.now(), keep=Retention(every_bar=DAY))
-    assert report.dropped["bars"] == 2
 
 
 def test_a_memory_that_runs_for_months_stays_level(khala: Khala, clock: ManualClock) -> None:

@@ -46,7 +46,6 @@ def test_who_lost_the_lease_writes_nothing_of_any_kind(khala: Khala, publish: Pu
         lambda: khala.observe([make_quote(price=105.0)]),
         lambda: khala.set_security("BTC-USD", make_security("danger")),
         lambda: khala.put_documents([make_document("new")]),
-        lambda: khala.drop_documents("scenario", ["oversold"]),
         lambda: khala.remember("more"),
         lambda: khala.forget(note.memory_id),
         lambda: khala.record_universe([make_analysis().token], NOW),

@@ -81,8 +81,6 @@ def test_documents_come_newest_first_by_kind_and_key(khala: Khala) -> None:
     assert [document.key for document, _, _ in khala.documents("scenario", key="one")] == ["one"]
     assert khala.documents("scenario", key="three") == []
     assert len(khala.documents("digest")) == 1
-    assert khala.drop_documents("digest", ["one", "one", "two"]) == 1
-    assert len(khala.documents("scenario")) == 2
 
 
 def test_a_document_survives_the_round_trip(khala: Khala) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...core.settings import Settings
-from .entries import bounds
+from .entries import conditions
 from .records import SearchFilter
 
 HNSW = {"space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100, "batch_size": 100}
@@ -75,24 +75,18 @@ def connect(folder: Path, server: Server | None) -> Any:
     return client
 
 
+_SIGNS = {"<": "$lt", ">": "$gt", ">=": "$gte", "<=": "$lte"}
+
+
 def chroma_where(where: SearchFilter) -> dict[str, Any] | None:
     """A filter in Chroma's language; None when it asks for nothing."""
     parts: list[dict[str, Any]] = []
-    if where.kinds:
-        parts.append({"kind": {"$in": list(where.kinds)}})
-    if where.symbols:
-        named = [{"symbols": {"$contains": symbol}} for symbol in where.symbols]
-        parts.append(named[0] if len(named) == 1 else {"$or": named})
-    fields = ("interval", "token_kind", "signal")
-    parts += [{name: value} for name in fields if (value := getattr(where, name)) is not None]
-    if where.security:
-        parts.append({"security": {"$in": list(where.security)}})
-    parts += [{name: {"$lt" if sign == "<" else "$gt": limit}} for name, sign, limit in bounds(where)]
-    if where.since is not None:
-        parts.append({"as_of": {"$gte": where.since.timestamp()}})
-    if where.until is not None:
-        parts.append({"as_of": {"$lte": where.until.timestamp()}})
-    parts += [{"tags": {"$contains": tag}} for tag in where.tags]
+    for name, sign, wanted in conditions(where):
+        if sign == "holds":
+            held = [{name: {"$contains": value}} for value in wanted]
+            parts.append(held[0] if len(held) == 1 else {"$or": held})
+        else:
+            parts.append({name: {"$in": wanted} if sign == "in" else {_SIGNS[sign]: wanted[0]}})
     return None if not parts else parts[0] if len(parts) == 1 else {"$and": parts}
 
 

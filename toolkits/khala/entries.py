@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import batched, chain
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -21,8 +21,15 @@ from ...core.errors import InvalidInput
 from ..market_data.figures import SPECS
 from .codec import decode_all, plain
 from .journal import Connection, Journal
-from .records import Document, HitKind, MarketAnalysis, Memory, SearchFilter
+from .records import RSI, Document, HitKind, MarketAnalysis, Memory, SearchFilter
 from .schema import bump, counter, epoch, upsert
+
+Place = Literal["current", "archive"]
+PLACES: dict[Place, tuple[HitKind, ...]] = {
+    "current": ("analysis",),
+    "archive": ("scenario", "judgement", "digest", "memory"),
+}
+"""Which kinds of entry each copy in Chroma holds: a filter over published analyses must not wade through the past."""
 
 FIELDS = ("symbols", "interval", "token_kind", "signal", "security", "bar_close", *SPECS, "tags", "importance")
 """What filters look at. Every entry has all of them, None where it has none; numbers are floats."""
@@ -141,11 +148,9 @@ def _plain(value: Any) -> Any:
     return float(f"{value:.12g}") if number else value
 
 
-def drop_entries(connection: Connection, kind: str, keys: Iterable[str]) -> int:
-    """Remove entries inside the caller's transaction; copies learn of it by their tombstones."""
-    dropped = connection.executemany(
-        "DELETE FROM entries WHERE kind = ? AND key = ?", [(kind, key) for key in keys]
-    ).rowcount
+def drop_entries(connection: Connection, keys: Sequence[tuple[str, str]]) -> int:
+    """Remove entries by (kind, key) inside the caller's transaction; copies learn of it by their tombstones."""
+    dropped = connection.executemany("DELETE FROM entries WHERE kind = ? AND key = ?", keys).rowcount
     if dropped > 0:
         bump(connection, "entries")
     return max(dropped, 0)
@@ -166,9 +171,8 @@ def derive_entries(journal: Journal) -> int:
         ]
         changed = put_entries(connection, entries)
         wanted = {(entry.kind, entry.key) for entry in entries}
-        for kind, key in connection.execute("SELECT kind, key FROM entries").fetchall():
-            if (kind, key) not in wanted:
-                changed += drop_entries(connection, kind, [key])
+        held = connection.execute("SELECT kind, key FROM entries").fetchall()
+        changed += drop_entries(connection, [entry for entry in held if entry not in wanted])
         journal.tidy_words(connection, "rebuild")
         connection.execute(upsert("facts", "name", "value"), (DERIVED, "yes"))
     return changed
@@ -195,11 +199,23 @@ def as_filter(where: SearchFilter | Mapping[str, Any] | None) -> SearchFilter:
     return found
 
 
-def bounds(where: SearchFilter) -> list[tuple[str, str, float]]:
-    """The conditions on figures, as (field, "<" or ">", limit)."""
-    below = [*where.below.items(), *([("rsi_14", where.rsi_below)] if where.rsi_below is not None else [])]
-    above = [*where.above.items(), *([("rsi_14", where.rsi_above)] if where.rsi_above is not None else [])]
-    return [(name, "<", float(limit)) for name, limit in below] + [(n, ">", float(limit)) for n, limit in above]
+def conditions(where: SearchFilter) -> Iterator[tuple[str, str, list[Any]]]:
+    """A filter as (field, sign, values), all of which must hold. "in": the field is one of the values; "holds": its
+    list has one of them; the others compare with the only value."""
+    one_of = {"kind": where.kinds, "security": where.security} | {
+        name: (value,) for name in ("interval", "token_kind", "signal") if (value := getattr(where, name)) is not None
+    }
+    yield from ((name, "in", list(wanted)) for name, wanted in one_of.items() if wanted)
+    yield from (("tags", "holds", [tag]) for tag in where.tags)
+    if where.symbols:
+        yield "symbols", "holds", list(where.symbols)
+    for sign, limits, rsi in (("<", where.below, where.rsi_below), (">", where.above, where.rsi_above)):
+        for name, limit in [*limits.items(), *([(RSI, rsi)] if rsi is not None else [])]:
+            yield name, sign, [float(limit)]
+    if where.since is not None:
+        yield "as_of", ">=", [epoch(where.since)]
+    if where.until is not None:
+        yield "as_of", "<=", [epoch(where.until)]
 
 
 class EntryTable:
@@ -288,28 +304,17 @@ def _sql(where: SearchFilter) -> tuple[str, list[Any]]:
     """A filter as an SQL condition on `entries e`, with its values. A field that an entry does not have meets none."""
     parts: list[str] = ["1 = 1"]
     values: list[Any] = []
-
-    def add(condition: str, *given: Any) -> None:
-        parts.append(condition)
-        values.extend(given)
-
-    if where.kinds:
-        add(f"e.kind IN ({_marks(where.kinds)})", *where.kinds)
-    for name, wanted in (("symbols", where.symbols), *(("tags", (tag,)) for tag in where.tags)):
-        if wanted:
-            each = f"SELECT 1 FROM json_each(e.fields, '$.{name}') WHERE value IN ({_marks(wanted)})"
-            add(f"EXISTS ({each})", *wanted)
-    for name in ("interval", "token_kind", "signal"):
-        if getattr(where, name) is not None:
-            add(f"json_extract(e.fields, '$.{name}') = ?", getattr(where, name))
-    if where.security:
-        add(f"json_extract(e.fields, '$.security') IN ({_marks(where.security)})", *where.security)
-    for name, sign, limit in bounds(where):
-        add(f"CAST(json_extract(e.fields, '$.{name}') AS DOUBLE PRECISION) {sign} ?", limit)
-    if where.since is not None:
-        add("e.as_of >= ?", where.since.timestamp())
-    if where.until is not None:
-        add("e.as_of <= ?", where.until.timestamp())
+    for name, sign, wanted in conditions(where):
+        own = name in ("kind", "as_of")
+        field = f"e.{name}" if own else f"json_extract(e.fields, '$.{name}')"
+        if sign == "holds":
+            held = f"SELECT 1 FROM json_each(e.fields, '$.{name}') WHERE value IN ({_marks(wanted)})"
+            parts.append(f"EXISTS ({held})")
+        elif sign == "in":
+            parts.append(f"{field} IN ({_marks(wanted)})")
+        else:
+            parts.append(f"{field if own else f'CAST({field} AS DOUBLE PRECISION)'} {sign} ?")
+        values += wanted
     return " AND ".join(parts), values
 
 

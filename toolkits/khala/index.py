@@ -28,28 +28,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.clock import Clock
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
 from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, duplicate, inside, outside
 from .embedder import Embedder, embed_texts
-from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
+from .entries import LAST, PLACES, REMEMBERED_REVISIONS, Entry, EntryTable, Place
 from .files import lock_file
 from .journal import Journal
 from .records import IndexReport, SearchFilter
 from .schema import note, upsert
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Place = Literal["current", "archive"]
-PLACES: dict[Place, tuple[str, ...]] = {
-    "current": ("analysis",),
-    "archive": ("scenario", "judgement", "digest", "memory"),
-}
-"""Which kinds of entry each copy holds: a filter over published analyses must not wade through the past."""
 
 BATCH = 40
 """Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
@@ -92,8 +85,7 @@ class ChromaIndex:
         embedder: Embedder,
         *,
         server: Server | None = None,
-        breathe: Callable[[], None] = yield_to_others,
-        timer: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         self.embedder = embedder
         self.problems: dict[Place, str] = {}
@@ -101,8 +93,8 @@ class ChromaIndex:
         self._table = table
         self._journal = journal
         self._server = server
-        self._breathe = breathe
-        self._timer = timer
+        self._breathe = yield_to_others
+        self._timer = clock.monotonic
         self._retry_at = 0.0
         self._locks: dict[Place, threading.RLock] = {place: threading.RLock() for place in PLACES}
         self._open: dict[Place, tuple[str, Any, Any]] = {}
@@ -216,9 +208,12 @@ class ChromaIndex:
                 os.close(handle)
 
     def damage(self, place: Place) -> str | None:
-        """What is wrong with the published copy, None when nothing is. Sizes are looked at before Chroma opens it."""
+        """What is wrong with the published copy, None when nothing is, or when there is none yet.
+
+        Sizes are looked at before Chroma opens it.
+        """
         if not self.state(place).name:
-            return NOT_BUILT
+            return None
         with self._locks[place]:
             try:
                 with self._failures(place):
@@ -296,8 +291,6 @@ class ChromaIndex:
 
     def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int]) -> None:
         """Upsert entries; a text that the copy has a vector of already is not embedded again."""
-        import numpy as np
-
         hashes = {entry.id: hashlib.sha256(entry.text.encode()).hexdigest()[:16] for entry in entries}
         vectors: dict[str, Any] = {}
         held = collection.get(ids=list(hashes), include=["embeddings", "metadatas"])

@@ -15,7 +15,6 @@ from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from .aio import in_thread
 from .analyses import Analyses
-from .embedder import Embedder
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .files import unavailable
 from .freshness import Rules, judge_document
@@ -33,11 +32,12 @@ from .records import (
     StaleReason,
 )
 from .schema import COMPONENT, MIGRATIONS, counter, moment
-from .search import Found, search
 from .shelves import Shelves, interval_of, limit_of, symbol_of
 from .upkeep import CHROMA_FOLDER, Upkeep
 
 if TYPE_CHECKING:
+    from .embedder import Embedder
+    from .search import Found
     from .situations import SituationTable
 
 
@@ -193,6 +193,8 @@ class Khala(Analyses, Shelves, Upkeep):
         Raises:
             EmbedderMismatch: the stored vectors are another embedder's.
         """
+        from .search import search  # imports numpy, which reading a token needs not
+
         condition = as_filter(where)
         named = () if condition.symbols else [token.symbol for token in self.resolve(text)]
         found = search(self._entries, self._index, text, condition, limit_of(limit), named=named)

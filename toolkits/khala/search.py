@@ -19,8 +19,8 @@ from typing import Literal
 
 from ...core.errors import EmbedderMismatch, SourceError, StoreError
 from .embedder import embed_query
-from .entries import Entry, EntryTable
-from .index import PLACES, ChromaIndex
+from .entries import PLACES, Entry, EntryTable
+from .index import ChromaIndex
 from .records import SearchFilter
 
 RRF = 60

@@ -100,14 +100,6 @@ class Shelves:
             )
             put_entries(connection, map(document_entry, documents))
 
-    def drop_documents(self, kind: str, keys: Iterable[str]) -> int:
-        """Forget prepared texts; returns how many there were."""
-        keys = list(keys)
-        with self.journal.write() as connection:
-            drop_entries(connection, kind, keys)
-            rows = [(kind, key) for key in keys]
-            return max(0, connection.executemany("DELETE FROM documents WHERE kind = ? AND key = ?", rows).rowcount)
-
     def _documents(self, kind: str, key: str | None) -> list[Document]:
         query = "SELECT body FROM documents WHERE kind = ? AND key = coalesce(?, key) ORDER BY created_at DESC, key"
         return self._all(Document, query, kind, key)
@@ -165,7 +157,7 @@ class Shelves:
     def forget(self, memory_id: str) -> bool:
         """Drop a note; False when there is none of that id."""
         with self.journal.write() as connection:
-            drop_entries(connection, "memory", [memory_id])
+            drop_entries(connection, [("memory", memory_id)])
             return connection.execute("DELETE FROM memories WHERE memory_id = ?", (memory_id,)).rowcount > 0
 
     def record_universe(self, tokens: Sequence[Token], at: datetime) -> list[UniverseEvent]:

@@ -8,26 +8,29 @@ stays longer); what is no longer published is packed. Let go of: prepared texts 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
 from ...core.settings import Settings
 from .chroma import Server
 from .codec import decode, pack_superseded, plain
-from .embedder import embed_texts, resolve_embedder
-from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
+from .entries import PLACES, REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
 from .files import restore, salvage
-from .index import NOT_BUILT, PLACES, ChromaIndex
 from .journal import JOURNAL_FILE, Fence, Journal
 from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
 from .schema import counter, epoch, moment
 
+if TYPE_CHECKING:
+    from .index import ChromaIndex
+
 CHROMA_FOLDER = "chroma"
+AT_ONCE = 2_000
+"""Rows dropped in one transaction."""
 
 _TABLES = {
     "published": "published",
@@ -53,7 +56,10 @@ class Upkeep:
 
     @property
     def _index(self) -> ChromaIndex:
-        """The copies in Chroma and the embedder, built on first use: an embedder's module may be slow to import."""
+        """The copies in Chroma and the embedder, built on first use: their modules are slow to import."""
+        from .embedder import resolve_embedder
+        from .index import ChromaIndex
+
         with self._building:
             if self._chroma is None:
                 self._chroma = ChromaIndex(
@@ -61,6 +67,7 @@ class Upkeep:
                     self._entries,
                     self.journal,
                     resolve_embedder(self._embedder, default=self.settings.embedder),
+                    clock=self.clock,
                     server=Server.of(self.settings),
                 )
             return self._chroma
@@ -92,8 +99,10 @@ class Upkeep:
             EmbedderMismatch: the vectors are another embedder's and `reembed` was not asked for.
         """
         self.journal.require_writable()
-        was = tuple(f"{place}: {damage}" for place in PLACES if (damage := _damage(self._index, place)))
+        was = tuple(f"{place}: {damage}" for place in PLACES if (damage := self._index.damage(place)))
         if reembed:
+            from .embedder import embed_texts  # imports numpy
+
             embed_texts(self._index.embedder, ["does it answer?"])  # before anything is let go of
             with self.journal.write() as connection:
                 connection.execute("DELETE FROM facts WHERE name IN ('embedder', 'dimension')")
@@ -117,7 +126,7 @@ class Upkeep:
             problems = [f"The published analysis {problem}." for problem in _unreadable(self.journal)]
         try:
             self._index.check_embedder()
-            found = [(place, _damage(self._index, place)) for place in PLACES]
+            found = [(place, self._index.damage(place)) for place in PLACES]
             damaged = [f"The search index ({place}) is damaged: {damage}." for place, damage in found if damage]
         except EmbedderMismatch as error:
             damaged = [str(error)]
@@ -151,9 +160,9 @@ class Upkeep:
             embedder=index.embedder.id,
         )
 
-    def compact(self, now: datetime | None = None, *, keep: Retention | None = None) -> CompactReport:
+    def compact(self, now: datetime | None = None) -> CompactReport:
         """Let go of what is past its time, in small transactions, and give the space back. What is published stays."""
-        return compact(self.journal, ensure_utc(now) if now else self.clock.now(), keep or Retention())
+        return compact(self.journal, ensure_utc(now) if now else self.clock.now())
 
     def backup(self, target: Path | str) -> Path:
         """A whole copy of the journal in a new file, while others read and write. Chroma is built from it again.
@@ -176,11 +185,6 @@ class Upkeep:
         return salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
 
 
-def _damage(index: ChromaIndex, place) -> str | None:
-    damage = index.damage(place)
-    return None if damage == NOT_BUILT else damage
-
-
 def _unreadable(journal: Journal) -> list[str]:
     problems = []
     with journal.read() as connection:
@@ -196,58 +200,39 @@ def _unreadable(journal: Journal) -> list[str]:
     return problems
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long what is kept. Past `every_version` one version for each bar stays, past `every_bar` none.
-
-    `hourly_bars` is the shorter limit for hourly analyses, of which there are 24 times as many.
-    """
-
-    every_version: timedelta = timedelta(days=2)
-    every_bar: timedelta = timedelta(days=400)
-    hourly_bars: timedelta = timedelta(days=7)
-    dead_documents: timedelta = timedelta(days=2)
-    documents: timedelta = timedelta(days=30)
-    digests: timedelta = timedelta(days=800)
-    publications: timedelta = timedelta(days=7)
-    hourly_situations: timedelta = timedelta(days=40)
-    daily_situations: timedelta = timedelta(days=4_000)
-
-
-def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
+def compact(journal: Journal, now: datetime) -> CompactReport:
     """Drop what is past its time, in small transactions, and give the space back."""
-    before = journal.size_bytes()
+    day, before = timedelta(days=1), journal.size_bytes()
+    with journal.read() as connection:
+        heard_of = counter(connection, "entries") - REMEMBERED_REVISIONS
+
+    def drop(table: str, key: str, condition: str, *limits: timedelta | int) -> int:
+        values = [epoch(now - limit) if isinstance(limit, timedelta) else limit for limit in limits]
+        past = f"SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}"
+        total, count = 0, AT_ONCE
+        while count == AT_ONCE:
+            with journal.write(durable=False) as connection:
+                count = connection.execute(f"DELETE FROM {table} WHERE ({key}) IN ({past})", values).rowcount
+            total += count
+        return total
+
+    unpublished = "id NOT IN (SELECT id FROM published)"
+    # All but the newest version of each bar, once they are old enough.
+    replaced = (
+        f"computed_at < ? AND {unpublished} AND EXISTS (SELECT 1 FROM analyses b WHERE b.symbol = analyses.symbol "
+        "AND b.interval = analyses.interval AND b.bar_close = analyses.bar_close "
+        "AND (b.computed_at, b.seq) > (analyses.computed_at, analyses.seq))"
+    )
+    # The shorter limit is for hourly bars, of which there are 24 times as many.
+    bars, by_bar = "bar_close < CASE interval WHEN '1h' THEN ? ELSE ? END", "symbol, interval, bar_close"
     dropped = {
-        "versions": _drop(
-            journal,
-            # All but the newest version of each bar, once they are old enough.
-            "DELETE FROM analyses WHERE seq IN (SELECT a.seq FROM analyses a WHERE a.computed_at < ? "
-            "AND a.id NOT IN (SELECT id FROM published) AND EXISTS (SELECT 1 FROM analyses b "
-            "WHERE b.symbol = a.symbol AND b.interval = a.interval AND b.bar_close = a.bar_close "
-            "AND (b.computed_at, b.seq) > (a.computed_at, a.seq)) LIMIT 2000)",
-            epoch(now - keep.every_version),
-        ),
-        "bars": _drop(
-            journal,
-            "DELETE FROM analyses WHERE seq IN (SELECT seq FROM analyses WHERE bar_close < "
-            "CASE interval WHEN '1h' THEN ? ELSE ? END AND id NOT IN (SELECT id FROM published) LIMIT 2000)",
-            epoch(now - keep.hourly_bars),
-            epoch(now - keep.every_bar),
-        ),
-        "publications": _drop(
-            journal,
-            "DELETE FROM publications WHERE seq IN (SELECT seq FROM publications WHERE published_at < ? LIMIT 5000)",
-            epoch(now - keep.publications),
-        ),
-        "situations": _drop(
-            journal,
-            "DELETE FROM situations WHERE (symbol, interval, bar_close) IN (SELECT symbol, interval, bar_close "
-            "FROM situations WHERE bar_close < CASE interval WHEN '1h' THEN ? ELSE ? END LIMIT 5000)",
-            epoch(now - keep.hourly_situations),
-            epoch(now - keep.daily_situations),
-        ),
-        "documents": _drop_documents(journal, now, keep),
-        "tombstones": _drop_tombstones(journal),
+        "versions": drop("analyses", "seq", replaced, 2 * day),
+        "bars": drop("analyses", "seq", f"{bars} AND {unpublished}", 7 * day, 400 * day),
+        "publications": drop("publications", "seq", "published_at < ?", 7 * day),
+        "situations": drop("situations", by_bar, bars, 40 * day, 4_000 * day),
+        "documents": _drop_documents(journal, [epoch(now - days * day) for days in (2, 800, 30)]),
+        # Every copy has heard of these by now; one that is further behind is built anew.
+        "tombstones": drop("entries_dropped", "kind, key", "revision <= ?", heard_of),
     }
     packed = pack_superseded(journal)
     with journal.write(durable=False) as connection:  # the word index keeps what was replaced until it is merged
@@ -256,31 +241,14 @@ def compact(journal: Journal, now: datetime, keep: Retention) -> CompactReport:
     return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=journal.size_bytes())
 
 
-def _drop(journal: Journal, statement: str, *values: float) -> int:
-    total = 0
-    while True:
-        with journal.write(durable=False) as connection:
-            count = connection.execute(statement, values).rowcount
-        if count <= 0:
-            return total
-        total += count
-
-
-def _drop_documents(journal: Journal, now: datetime, keep: Retention) -> int:
+def _drop_documents(journal: Journal, limits: Sequence[float]) -> int:
+    """Drop texts that died before the first limit, digests from before the second, others from before the third."""
     with journal.write(durable=False) as connection:
         rows = connection.execute(
             "SELECT kind, key FROM documents "
             "WHERE dies_at < ? OR created_at < CASE kind WHEN 'digest' THEN ? ELSE ? END",
-            (epoch(now - keep.dead_documents), epoch(now - keep.digests), epoch(now - keep.documents)),
+            limits,
         ).fetchall()
-        for kind, key in rows:
-            connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
-            drop_entries(connection, kind, [key])
+        connection.executemany("DELETE FROM documents WHERE kind = ? AND key = ?", rows)
+        drop_entries(connection, rows)
     return len(rows)
-
-
-def _drop_tombstones(journal: Journal) -> int:
-    """Forget removed entries that every copy has heard of by now; one that is further behind is built anew."""
-    with journal.write(durable=False) as connection:
-        oldest = counter(connection, "entries") - REMEMBERED_REVISIONS
-        return connection.execute("DELETE FROM entries_dropped WHERE revision <= ?", (oldest,)).rowcount
