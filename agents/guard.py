@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from ..core.clock import SystemClock
 from ..core.errors import DeepTraderError
 from ..core.text import clean_label
+from ..toolkits.sleep_mode.calls import TEAM, CallLog, team_call
 from . import runs
 from .push import without_memory
 from .risk import CheckedRecommendation, RiskRules, TradeRecommendation, Violation
@@ -161,6 +162,10 @@ def stream_suffix(run: Run, text: str, messages: Sequence[Any]) -> str:
     return "\n".join(said)
 
 
+_PRICED = ("entry", "stop", "target", "position_percent", "confidence")
+"""The numbers of a recommendation that are kept with it."""
+
+
 class Guard(BaseGuardrail):
     """agno post-hook of a manager, an analyst, or any team with sleep mode. As a guardrail it is never put off.
 
@@ -293,7 +298,34 @@ class Guard(BaseGuardrail):
                 {"token": c.token, "action": c.action, "status": c.status, "rules": [v.rule for v in c.violations]}
                 for c in recommended
             ]
+            if not ours.get("delegated"):  # a member's recommendation is made to its team, not to a user
+                self._keep(run, run_output, recommended)
         run_output.metadata = {**(run_output.metadata or {}), METADATA: ours}
+
+    def _keep(self, run: Run, run_output: Any, recommended: list[CheckedRecommendation]) -> None:
+        """Keep what was recommended as calls, to be scored later; what is blocked is no recommendation."""
+        khala = self._wiring.khala
+        who = {
+            "agent": getattr(run_output, "team_name", None) or getattr(run_output, "agent_name", None) or "",
+            "model": run_output.model or "",
+        }
+        try:
+            made = [
+                team_call(
+                    khala,
+                    each.token,
+                    each.action,
+                    call_id=f"{TEAM}:{run.id}:{number}",
+                    status=each.status,
+                    facts={name: value for name in _PRICED if (value := getattr(each, name)) is not None},
+                    **who,
+                )
+                for number, each in enumerate(recommended)
+                if each.status != "blocked"
+            ]
+            CallLog(khala.journal).keep(call for call in made if call is not None)
+        except DeepTraderError as error:
+            log.warning("A recommendation is not kept for the record: %s", error)
 
 
 def _proposes(value: dict[str, Any]) -> bool:

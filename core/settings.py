@@ -95,6 +95,14 @@ class Settings(BaseSettings):
     rsi_oversold: Annotated[float, Field(gt=0, lt=50)] = 30
     rsi_overbought: Annotated[float, Field(gt=50, lt=100)] = 70
 
+    # Rules and their record
+    rules_file: Path | None = Field(default=None, description="a Python file with rules of your own")
+    cost_percent: float = Field(default=0.1, ge=0, description="what getting in or out costs, in percent of the price")
+    slippage_percent: float = Field(default=0.05, ge=0, description="how much worse a price is got than the one seen")
+    history_bars: Annotated[int, Field(ge=400)] = Field(
+        default=730, description="closed bars fetched and kept of each token; more of them are more evidence"
+    )
+
     # Freshness
     price_band_atr: Positive = Field(default=0.5, description="stale once the price moved this many ATR(14)")
     observation_max_age_minutes: Positive = Field(default=15, description="older price sightings vouch for nothing")
@@ -194,6 +202,11 @@ class Settings(BaseSettings):
     def store_dir(self) -> Path:
         """Folder of the memory for this market: memories of different markets never mix."""
         return self.data_dir / self.market
+
+    @property
+    def round_trip_cost(self) -> float:
+        """What getting in and out costs, as a fraction of the price: fees and slippage, twice each."""
+        return 2 * (self.cost_percent + self.slippage_percent) / 100
 
     def with_changes(self, **changes: Any) -> Settings:
         """A copy with some values replaced, validated like the original.

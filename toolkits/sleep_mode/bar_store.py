@@ -75,6 +75,12 @@ class BarStore:
             revised=datetime.fromisoformat(head["revised"]) if head.get("revised") else None,
         )
 
+    def fetched(self, interval: Interval) -> dict[str, float]:
+        """By symbol, when the stored bars were fetched, in UTC epoch seconds: another number, other bars."""
+        query = "SELECT symbol, fetched_at FROM bars WHERE interval = ?"
+        with self._journal.read() as connection:
+            return dict(connection.execute(query, (interval,)).fetchall())
+
     def put_many(self, many: Sequence[Bars]) -> None:
         """Keep these, in one transaction. Bars that stand in for a failed fetch are not new and are not written."""
         rows = [self._row(bars) for bars in many if bars.stale_seconds is None and len(bars.frame)]

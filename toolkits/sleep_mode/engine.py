@@ -29,6 +29,7 @@ from .report import CycleReport
 from .scenarios import write_scenarios
 from .scheduler import SleepScheduler
 from .watch import PriceWatch
+from .weighing import weigh_rules
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -126,7 +127,7 @@ class Engine:
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
-        return (write_scenarios, self.foresight.foresee, self.teller.alert)
+        return (weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
 
     @cached_property
     def teller(self) -> Teller:

@@ -25,8 +25,6 @@ from .context import CycleContext
 
 log = logging.getLogger(__name__)
 
-BAR_LIMIT = 730
-"""Closed bars asked for: two years of daily crypto bars, enough for EMA(200) and the 52-week range."""
 LOCAL_MARKETS = frozenset({"recorded", "simulated"})
 """These providers read files or compute: asking them is no network request."""
 LONGEST_PAUSE = timedelta(hours=1)
@@ -232,7 +230,7 @@ class MarketReader:
         """Fetch one token from the market. Never raises: the error is in the outcome."""
         try:
             with metered("requests", allowance):
-                bars = self._market.bars(token, interval=interval, limit=BAR_LIMIT, as_of=now)
+                bars = self._market.bars(token, interval=interval, limit=self._settings.history_bars, as_of=now)
             new = bars.stale_seconds is None and bool(len(bars.frame))
             if new and self.networked:
                 bars = read_again(bars, self._stored(token, interval))

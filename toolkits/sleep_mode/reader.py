@@ -17,7 +17,9 @@ from ...core.text import clean_label
 from ...core.token import Interval, Token, normalize_symbol
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS
+from . import rule_statements as rule_statements  # its statements join the catalogue
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
+from .calls import CallLog
 from .holdings import Holdings, Position, portfolio_statements, positions
 from .naming import find_token, nearest_names, unknown_token
 from .reading import Question, read_question
@@ -32,6 +34,8 @@ LEAST_COVERED = 0.5
 """Below this share of fresh tokens, what the rest of them say is not what the market says."""
 ANSWER_STATEMENTS = 6
 MOST_CHANGES = 8
+RECORD_TOPICS = frozenset({"entry", "exit", "rules"})
+"""Topics for which the team's own record is read."""
 DEFAULT_TOPIC = "state"
 
 
@@ -347,8 +351,14 @@ class Reader:
             before=before,
             similar=similar,
             position=self._position(recall.symbol),
+            evidence=self._calls.evidence(recall.symbol) if only is None and analysis.interval == "1d" else None,
+            record=self._calls.team_record() if name in RECORD_TOPICS else (),
             only=only,
         )
+
+    @cached_property
+    def _calls(self) -> CallLog:
+        return CallLog(self.khala.journal)
 
     def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
         """The newest stored analysis of an earlier bar."""

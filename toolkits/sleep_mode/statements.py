@@ -8,7 +8,7 @@ name its id in the topics it belongs to (`topics.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +23,8 @@ from ..market_data.figures import figure_label, figure_text
 from ..token_security.policy import verdict_line
 
 if TYPE_CHECKING:
+    from ..market_data.evidence import TokenEvidence
+    from .calls import Tally
     from .holdings import Position
 
 Leaning = Literal["bullish", "bearish", "neutral"]
@@ -70,8 +72,8 @@ class View:
     """What statements are made from: one analysis, the settings, and evidence beside it.
 
     `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
-    `similar` what followed past situations like this one, `position` what is held of it. None where it was not looked
-    up, or is not there.
+    `similar` what followed past situations like this one, `position` what is held of it, `evidence` what rules say and
+    how they did, `record` how the team's last calls did. None (or empty) where it was not looked up, or is not there.
     """
 
     analysis: MarketAnalysis
@@ -81,6 +83,8 @@ class View:
     before: MarketAnalysis | None = None
     similar: SimilarSituations | None = None
     position: Position | None = None
+    evidence: TokenEvidence | None = None
+    record: Sequence[Tally] = ()
 
     @property
     def symbol(self) -> str:
@@ -101,18 +105,21 @@ class View:
         return figure_text(name, value)
 
 
-CATALOGUE: dict[str, Callable[[View], Said | None]] = {}
+type Say = Callable[[View], Said | Sequence[Said] | None]
+"""What a function of the catalogue is: it has one thing to say of a view, several, or nothing."""
+
+CATALOGUE: dict[str, Say] = {}
 """Every statement there is, by its id."""
 
 
-def statement(identity: str) -> Callable[[Callable[[View], Said | None]], Callable[[View], Said | None]]:
+def statement(identity: str) -> Callable[[Say], Say]:
     """Register a function of the catalogue under an id.
 
     Raises:
         ValueError: the id is taken.
     """
 
-    def register(function: Callable[[View], Said | None]) -> Callable[[View], Said | None]:
+    def register(function: Say) -> Say:
         if identity in CATALOGUE:
             raise ValueError(f"there is a statement {identity!r} already")
         CATALOGUE[identity] = function
@@ -130,6 +137,8 @@ def statements_of(
     before: MarketAnalysis | None = None,
     similar: SimilarSituations | None = None,
     position: Position | None = None,
+    evidence: TokenEvidence | None = None,
+    record: Sequence[Tally] = (),
     only: Iterable[str] | None = None,
 ) -> tuple[Statement, ...]:
     """Every statement that can be made about a token now, the heaviest first.
@@ -142,12 +151,20 @@ def statements_of(
         before: an earlier analysis of the same token and interval, for what changed.
         similar: past situations like this one with what followed.
         position: what is held of it.
+        evidence: of the rules on this token; evidence of another bar is passed over.
+        record: how the team's last calls did.
         only: ids to make; None makes all.
     """
-    view = View(analysis, settings, quote, security or analysis.security, before, similar, position)
+    if evidence is not None and evidence.bar_close != analysis.bar_close:
+        evidence = None
+    view = View(analysis, settings, quote, security or analysis.security, before, similar, position, evidence, record)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
-    made = [_made(identity, said, view) for identity, say in wanted.items() if (said := say(view)) is not None]
+    made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(say(view))]
     return tuple(sorted(made, key=lambda s: -s.weight))
+
+
+def _each(said: Said | Sequence[Said] | None) -> Sequence[Said]:
+    return () if said is None else (said,) if isinstance(said, Said) else said
 
 
 def fact_name(analysis: MarketAnalysis, name: str, as_of: datetime | None = None) -> str:
