@@ -153,7 +153,7 @@ def _install(
     team.tools = with_tools(own, team.tools)
     team.members = with_members(team.members)
     team.cache_callables = False  # tools and members made for a run depend on what memory covers
-    team.pre_hooks = [pushed.check, *(team.pre_hooks or ())]
+    team.pre_hooks = [pushed, *(team.pre_hooks or ())]
     team.post_hooks = [Guard(wiring, loss_today=loss_today).check, *(team.post_hooks or ())]
     if team.tool_call_limit is None:
         team.tool_call_limit = wiring.settings.model_tool_calls

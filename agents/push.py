@@ -1,8 +1,8 @@
 """The push: before a model's first word, code reads memory and writes it into what the model reads.
 
 Whether to look is not the model's choice, and costs no tool call. The lines stand in front of the question, so that the
-question is what was read last, and a server with a prompt cache reads the lines once. When they cover the question, the
-model sees neither our tools nor members: one call answers.
+question is what was read last, and a server with a prompt cache reads the lines once. What is stale is worked out anew
+first. When the lines cover the question, the model sees neither our tools nor members: one call answers.
 
 agno resolves a run's tools and members after its pre-hooks, and what stands on the run's context wins over what stands
 on the agent. So the hook narrows the run, and the agent keeps its lists: AgentOS, its REST interface and nested teams
@@ -11,11 +11,13 @@ read `team.members`, and show nothing of a team whose members are a function.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
@@ -42,6 +44,8 @@ POINTER = "Answer the question with this line, in a sentence of your own first: 
 """What stands before the line that answers the question. A model of 1.5 billion parameters that was shown the line, and
 not pointed to it, answered that it did not know, or named the token that the question named first."""
 _POINTED = re.compile(rf"\s*{re.escape(POINTER)}[^\n]*")
+MOST_REFRESHED = 5
+"""So many stale tokens are worked out anew before the first word; a question about more is left to the analyst."""
 SPOKEN_OF = 5
 """How many tokens of the last question a session keeps in mind."""
 _BLOCK = re.compile(rf"\s*<{TAG}\b.*?(?:</{TAG}>|\Z)\s*", re.DOTALL | re.IGNORECASE)
@@ -109,9 +113,12 @@ class Push(BaseGuardrail):
                 return
         text = without_memory(text_of(run.asked))
         did: Did = "nothing_known"
+        held: Reading | None = None
         try:
             if text:
-                run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
+                held = run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
+                if parent is None and self._enabled and self._refresh(held, notes):
+                    run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
                 run.brief = run.reader.brief(run.reading) if self._enabled else None
         except DeepTraderError as error:
             log.warning("A run starts without memory: %s", error)
@@ -130,14 +137,32 @@ class Push(BaseGuardrail):
             _remember(run_context, run.reading)
             if self._enabled and text:
                 notes["push"] = note_of(run.reading, "served" if run.serve else did, "push")
-            if run.reading is not None:
-                log_ask(wiring, run.reading, "push", run_context, started=started)
+            if held is not None:
+                worked_out = run.reading is not None and run.reading is not held and run.reading.covered
+                log_ask(wiring, held, "push", run_context, started=started, worked_out=worked_out)
 
     async def async_check(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, run_input: Any, run_context: RunContext, team: Any = None, agent: Any = None
     ) -> None:
-        """The same in `arun`: reading memory takes a few milliseconds at most."""
-        self.check(run_input, run_context, team, agent)
+        """The same in `arun`, in a thread: a stale token is fetched."""
+        await asyncio.to_thread(self.check, run_input, run_context, team, agent)
+
+    def _refresh(self, reading: Reading, notes: dict[str, Any]) -> bool:
+        """Work out anew what was asked about and is not fresh, as the analyst would; whether that was tried.
+
+        A model would have to read that it is stale, delegate, and read what comes back: three calls or more, and a
+        small one makes none of them. It is code's work, and what cannot be had stays stale and is said to be.
+        """
+        stale = [token for token in reading.question.tokens if token.symbol in reading.delegate]
+        if not 0 < len(stale) <= MOST_REFRESHED or not self._wiring.may_refresh:
+            return False
+        try:
+            self._wiring.refresh(stale)
+        except DeepTraderError as error:
+            log.warning("What is stale could not be refreshed: %s", error)
+            return False
+        notes["refreshed"] = [token.symbol for token in stale]
+        return True
 
 
 def note_of(reading: Reading | None, did: Did, tool: str, detail: str = "") -> dict[str, Any]:
@@ -150,14 +175,25 @@ def note_of(reading: Reading | None, did: Did, tool: str, detail: str = "") -> d
     return note | ({"detail": detail} if detail else {})
 
 
-def log_ask(wiring: Wiring, reading: Reading, source: AskSource, run_context: RunContext, *, started: float) -> None:
-    """Tell those who log what is asked. `started` is of `time.perf_counter`."""
+def log_ask(
+    wiring: Wiring,
+    reading: Reading,
+    source: AskSource,
+    run_context: RunContext,
+    *,
+    started: float,
+    worked_out: bool = False,
+) -> None:
+    """Tell those who log what is asked: what memory held, and whether the rest was then worked out for the question.
+    `started` is of `time.perf_counter`."""
     if wiring.listeners:
         seconds = time.perf_counter() - started
         session = run_context.session_id or ""
         ask = ask_of(
             reading, ask_id=run_context.run_id, at=wiring.now(), source=source, session=session, seconds=seconds
         )
+        if worked_out and ask.served == "none":
+            ask = replace(ask, served="scratch")
         tell(wiring.listeners, ask)
 
 

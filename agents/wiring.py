@@ -84,6 +84,11 @@ class Wiring:
         """The memory's present."""
         return self.khala.clock.now()
 
+    @property
+    def may_refresh(self) -> bool:
+        """Whether there is a market to ask: one that was passed, or that of the memory which settings describe."""
+        return self.given_market is not None or self.given_khala is None
+
     def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
         """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
         from ..toolkits.sleep_mode.cycle import analyse_tokens

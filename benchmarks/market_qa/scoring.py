@@ -2,7 +2,7 @@
 
 Replies are asked to end with a line `ANSWER: ...`. Where that line is there, it alone counts. Where it is not, the
 text is read as a whole: its first or last number, its first yes or no, the first token it names, or that it does not
-know.
+know. A text without yes and no says one of them by the word of the question: "not oversold", "below it".
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _UNKNOWN = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
+_OPPOSITES = {"above": "below", "below": "above", "higher": "lower", "less": "more"}
 _UP = re.compile(r"\b(rise|rose|risen|rising|up|increased?|higher)\b", re.IGNORECASE)
 _DOWN = re.compile(r"\b(fall|fell|fallen|falling|down|decreased?|lower|dropped|declined?)\b", re.IGNORECASE)
 _LOSS = re.compile(r"\b(lost|loss|fell|fallen|down|dropped?|declined?|decreased?|negative)\b", re.IGNORECASE)
@@ -87,7 +88,7 @@ def _matches(said: str, truth: Truth, tokens: list[str], on_line: bool, reply: s
         candidates = [figures[-1]] if on_line and figures else [*figures[:1], *figures[-1:]]
         return any(_is(figure, truth, said if on_line else reply) for figure in candidates)
     if truth.type == "bool":
-        return _yes(said) is truth.yes
+        return _yes(said, truth.word) is truth.yes
     if truth.type == "direction":
         return _direction(said) == truth.names[0]
     named = _named(said, tokens)
@@ -102,7 +103,7 @@ def _readable(said: str, truth: Truth, tokens: list[str]) -> bool:
     if truth.type == "number":
         return bool(_figures(said))
     if truth.type == "bool":
-        return _yes(said) is not None
+        return _yes(said, truth.word) is not None
     if truth.type == "direction":
         return _direction(said) is not None
     return bool(_named(said, tokens)) or bool(re.search(r"\bnone\b", said, re.IGNORECASE))
@@ -130,9 +131,12 @@ def _figures(text: str) -> list[float]:
     return found
 
 
-def _yes(text: str) -> bool | None:
-    match = _YES_NO.search(text)
-    return match[1].lower() in ("yes", "true") if match else None
+def _yes(text: str, word: str) -> bool | None:
+    if match := _YES_NO.search(text):
+        return match[1].lower() in ("yes", "true")
+    words = "|".join(filter(None, (word, _OPPOSITES.get(word))))
+    match = re.search(rf"\b(not |neither )?({words})\b", text, re.IGNORECASE) if word else None
+    return (match[2].lower() == word) != bool(match[1]) if match else None
 
 
 def _direction(text: str) -> str | None:

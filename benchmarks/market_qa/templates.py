@@ -20,12 +20,14 @@ AnswerType = Literal["number", "bool", "token", "list", "direction", "unknown"]
 @dataclass(frozen=True)
 class Truth:
     """The right answer. `values` are all accepted numbers, each within `tolerance`; `names` the symbols, or the word of
-    a direction. `asks` is the form the answer is asked for in, which an unanswerable question does not give away."""
+    a direction. `word` says yes, and its opposite no, in a reply that has neither of these two. `asks` is the form the
+    answer is asked for in, which an unanswerable question does not give away."""
 
     type: AnswerType
     values: tuple[float, ...] = ()
     tolerance: float = 0.0
     yes: bool = False
+    word: str = ""
     names: tuple[str, ...] = ()
     asks: AnswerType = "number"
 
@@ -75,10 +77,12 @@ def number(view: View, text: str, *values: float, relative: float = 0.0, absolut
     return Draft(named, Truth("number", tuple(values), tolerance), (view.order[0],))
 
 
-def yes_no(view: View, text: str, yes: bool | None) -> Draft | None:
+def yes_no(view: View, text: str, yes: bool | None, word: str = "") -> Draft | None:
     if yes is None:
         return None
-    return Draft(text.format(t=view.call(view.order[0])), Truth("bool", yes=yes, asks="bool"), (view.order[0],))
+    return Draft(
+        text.format(t=view.call(view.order[0])), Truth("bool", yes=yes, word=word, asks="bool"), (view.order[0],)
+    )
 
 
 def winner(text: str, names: Sequence[str], asked: Mapping[str, float], margin: float) -> Draft | None:
@@ -132,20 +136,20 @@ def above_low(v: View) -> Draft | None:
 
 
 def oversold(v: View) -> Draft | None:
-    return yes_no(v, "Is {t} oversold?", v.first.oversold)
+    return yes_no(v, "Is {t} oversold?", v.first.oversold, "oversold")
 
 
 def overbought(v: View) -> Draft | None:
-    return yes_no(v, "Is {t} overbought right now?", v.first.overbought)
+    return yes_no(v, "Is {t} overbought right now?", v.first.overbought, "overbought")
 
 
 def above_200(v: View) -> Draft | None:
-    return yes_no(v, "Is {t} trading above its 200-day average?", v.first.above_200)
+    return yes_no(v, "Is {t} trading above its 200-day average?", v.first.above_200, "above")
 
 
 def up_today(v: View) -> Draft | None:
     change = v.first.change(1)
-    return yes_no(v, "Did {t} close higher than the day before?", None if abs(change) < 0.1 else change > 0)
+    return yes_no(v, "Did {t} close higher than the day before?", None if abs(change) < 0.1 else change > 0, "higher")
 
 
 def below_band(v: View) -> Draft | None:
@@ -153,13 +157,13 @@ def below_band(v: View) -> Draft | None:
     below = {facts.close < lower for lower in facts.lower}
     near = any(abs(facts.close / lower - 1) < 0.003 for lower in facts.lower)
     yes = None if near or len(below) > 1 else below.pop()
-    return yes_no(v, "Has {t} closed below its lower Bollinger band?", yes)
+    return yes_no(v, "Has {t} closed below its lower Bollinger band?", yes, "below")
 
 
 def near_high(v: View) -> Draft | None:
     near = {value < 5 for value in v.first.below_high}
     hair = any(abs(value - 5) < 0.3 for value in v.first.below_high)
-    return yes_no(v, "Is {t} within 5 % of its 52-week high?", None if hair or len(near) != 1 else near.pop())
+    return yes_no(v, "Is {t} within 5 % of its 52-week high?", None if hair or len(near) != 1 else near.pop(), "less")
 
 
 # Comparisons of two

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from agno.db.in_memory import InMemoryDb
 from agno.models.message import Message
 from agno.team import Team, TeamMode
 from doubles.agno_runs import WAYS, perform
-from doubles.analyses import make_analysis
+from doubles.analyses import BAR_CLOSE, make_analysis
 from doubles.memory import publish
 from doubles.scripted_model import ScriptedModel, call
 from pydantic import BaseModel
 
 from deeptrader.agents import add_sleep_mode, deep_trader_manager, market_analyst
 from deeptrader.agents.push import POINTER, as_block, put, text_of, with_memory, without_memory
+from deeptrader.core.formats import price_text
 from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
@@ -78,6 +80,34 @@ def test_what_memory_does_not_cover_leaves_tools_and_members(parts, way):
     assert "Call `sleep_mode`" in request.system
     assert "out of date, not to be used" in request.user
     assert LINE in request.user
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_stale_is_worked_out_before_the_first_word(parts, khala, way):
+    publish(khala, make_analysis("SIM001-USD", bar_close=BAR_CLOSE - timedelta(days=2)))
+    asks: list[Any] = []
+    leader = ScriptedModel(["Done."])
+    team = deep_trader_manager(leader, listeners=[asks.append], **parts)
+
+    output = perform(way, team, "What did SIM001-USD close at?")
+
+    (request,) = leader.requests
+    analysis = khala.latest("SIM001-USD").analysis
+    assert analysis.bar_close == BAR_CLOSE
+    assert f"SIM001-USD closed at {price_text(analysis.price)} USD" in request.user
+    assert request.tools == ()
+    assert output.metadata["deeptrader"]["refreshed"] == ["SIM001-USD"]
+    assert [ask.served for ask in asks] == ["scratch"], "it was not served from sleep"
+
+
+def test_nothing_is_worked_out_without_the_push_or_without_a_market(parts, khala):
+    stale = make_analysis("SIM001-USD", bar_close=BAR_CLOSE - timedelta(days=2))
+    publish(khala, stale)
+
+    deep_trader_manager(ScriptedModel(["Done."]), push=False, **parts).run("How is SIM001-USD?")
+    deep_trader_manager(ScriptedModel(["Done."]), khala=khala).run("How is SIM001-USD?")
+
+    assert khala.latest("SIM001-USD").analysis.bar_close == stale.bar_close
 
 
 @pytest.mark.parametrize("way", WAYS)

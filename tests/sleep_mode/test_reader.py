@@ -230,7 +230,7 @@ def test_a_definition_needs_no_token(reader: Reader) -> None:
 def test_hourly_bars_that_are_not_there_are_said_to_be_missing(reader: Reader) -> None:
     answer = reader.answer(reader.read("hourly rsi of ETH"))
     assert "Memory holds no hourly bars of ETH-USD; these are the daily ones." in answer.text
-    assert "RSI(14) is 75.0" in answer.text
+    assert "RSI(14) of ETH-USD is 75.0" in answer.text
 
 
 def test_an_answer_names_its_sources(reader: Reader) -> None:

@@ -42,21 +42,27 @@ class Brief:
         return estimate_tokens(self.text)
 
 
-def order_for(topic: Topic | None, statements: Iterable[Statement], figure: str | None = None) -> list[Statement]:
+def order_for(
+    topic: Topic | None, statements: Iterable[Statement], figure: str | None = None, asked: Statement | None = None
+) -> list[Statement]:
     """A token's statements in the order in which a question of this topic wants them.
 
-    First the one with the figure that was named; then what the topic names, in its order, with warnings in
-    second place; then the others, the most telling first.
+    First the one that answers it (`asked`), else the one with the figure that was named; then what the topic names, in
+    its order, with warnings in second place; then the others, the most telling first. What rests on no more than the
+    answer does is left out.
     """
     made = list(statements)
+    warnings = [s for s in made if s.id in ("security", "held_stop", "passed") and s.weight >= ALWAYS_SHOWN]
+    warnings.sort(key=lambda s: s.id == "passed")
+    if asked is not None:
+        made = [s for s in made if s in warnings or not s.facts.keys() <= asked.facts.keys() or not s.facts]
     holding = [s for s in made if figure and any(f":{figure}@" in fact for fact in s.facts)]
     holding.sort(key=lambda s: f":{figure}@" not in next(iter(s.facts)))  # the one that is about it before others
     named = holding[0].id if holding else None
     wanted = (*((named,) if named else ()), *(topic.statements if topic else ()))
     places = {identity: place for place, identity in reversed(list(enumerate(wanted)))}
-    warnings = [s for s in made if s.id in ("security", "held_stop", "passed") and s.weight >= ALWAYS_SHOWN]
-    warnings.sort(key=lambda s: s.id == "passed")
     first = sorted((s for s in made if s.id in places and s not in warnings), key=lambda s: places[s.id])
+    first = [asked, *first] if asked is not None else first
     lead = warnings + first if wanted[:1] == ("security",) else first[:1] + warnings + first[1:]
     return lead + [s for s in made if s not in lead and s.id != "absent"] + [s for s in made if s.id == "absent"]
 

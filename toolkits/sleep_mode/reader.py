@@ -18,6 +18,8 @@ from ...core.token import Interval, Token, normalize_symbol
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS
 from . import rule_statements as rule_statements  # its statements join the catalogue
+from .asked import asked_statement, needs_bars
+from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
 from .holdings import Holdings, Position, portfolio_statements, positions
@@ -246,7 +248,7 @@ class Reader:
             lines.append(head)
             if not recall.servable:
                 continue
-            made = order_for(reading.topic, self.statements(recall, reading.topic), reading.question.figure)
+            made = self._ordered(reading, recall)
             own = fit_statements(made, room // count - estimate_tokens(head) - 2, at_least=int(count == 1))
             taken += own
             left_out += len(made) - len(own)
@@ -262,9 +264,10 @@ class Reader:
         question = reading.question
         if question.not_held:
             return _not_held(question)
-        if not reading.covered or not taken or (question.topic is None and question.figure is None):
+        if not reading.covered or not taken:
             return ""
-        return taken[0].text
+        answered = question.topic is not None or question.figure is not None or taken[0].id == "asked"
+        return taken[0].text if answered else ""
 
     def _across(self, reading: Reading) -> list[Statement]:
         """Statements about several tokens: the comparison, the screen, the market."""
@@ -360,6 +363,16 @@ class Reader:
     def _calls(self) -> CallLog:
         return CallLog(self.khala.journal)
 
+    def _ordered(self, reading: Reading, recall: Recall) -> list[Statement]:
+        """Everything to be said about one token, what answers the question first."""
+        question, asked = reading.question, None
+        if len(reading.recalls) == 1 and recall.analysis is not None and reading.topic.name != "safety":
+            bars = None
+            if needs_bars(question):
+                bars = BarStore(self.khala.journal).get(recall.analysis.token, recall.interval)
+            asked = asked_statement(question, recall.analysis, self.khala.settings, bars)
+        return order_for(reading.topic, self.statements(recall, reading.topic), question.figure, asked)
+
     def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
         """The newest stored analysis of an earlier bar."""
         stored = self.khala.history(analysis.token, interval=analysis.interval, until=analysis.bar_close, limit=5)
@@ -392,7 +405,7 @@ class Reader:
         for recall in reading.recalls:
             lines.append(heading(recall))
             if recall.servable:
-                made = order_for(reading.topic, self.statements(recall, reading.topic), reading.question.figure)
+                made = self._ordered(reading, recall)
                 own = made[: ANSWER_STATEMENTS // 2 if several else ANSWER_STATEMENTS]
                 taken += own
                 lines += [statement.text for statement in own]

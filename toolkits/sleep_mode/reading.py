@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token
 from ..market_data.figures import SPECS
+from .asked import Numbers, numbers_in
 from .screens import MOST, RANKED, Order, Screen
 from .topics import TOPICS
 
@@ -36,11 +37,13 @@ _WHAT_IS = re.compile(r"\bwhat'?s\b")
 _BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d+)?)\s*(%?)")
 
 MARKET_WORDS = frozenset(
-    """tokens coins stocks shares assets names list screen everything anything market markets gainers losers
+    """tokens coins stocks assets names list screen everything anything market markets gainers losers
     movers""".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
-RANKING_WORDS = frozenset("which rank best worst top most least lowest highest cheapest safest riskiest many".split())
+RANKING_WORDS = frozenset(
+    "which rank best worst top most least lowest highest cheapest safest riskiest many shares".split()
+)
 """Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
 _LOWEST = "lowest lower least less smallest cheapest worst worse weakest weaker bottom losers calmest safest losing"
 _HIGHEST = (
@@ -51,6 +54,7 @@ _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
 FALLING = frozenset("lost lose losing fell fall falling down dropped losers".split())
+_MOVED = FALLING | frozenset("rise rose rising climbed gained change changed moved since".split())
 _SCREENED: dict[str, tuple[str, Order]] = {
     "oversold": ("rsi_14", "lowest"),
     "overbought": ("rsi_14", "highest"),
@@ -67,6 +71,8 @@ _SCREENED: dict[str, tuple[str, Order]] = {
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
+_MOVES = (None, "change", "compare", "price", "screen", "market", "state")
+"""Topics beside which a word for a span of time ("today", "week") asks for the return over it."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -75,7 +81,8 @@ class Question:
     """What was read in a text.
 
     `topic` is a name from `TOPICS`, None when no word named one. `unknown` are words that look like tokens and are
-    none. `earlier` tells that the tokens come from what was talked about before.
+    none. `earlier` tells that the tokens come from what was talked about before. `numbers`, and `limits` of the figure,
+    are those that the question brings along.
     """
 
     text: str
@@ -88,6 +95,8 @@ class Question:
     not_held: str = ""
     earlier: bool = False
     interval: Interval = "1d"
+    numbers: Numbers = field(default_factory=Numbers)
+    limits: tuple[float, ...] = ()
 
     @property
     def certain(self) -> bool:
@@ -109,7 +118,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
     lowered = _WHAT_IS.sub("what is", lowered)
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
-    topic, figure = _topic(lowered, words), _figure(lowered)
+    topic, figure = _topic(lowered, words), _figure(lowered, words)
     about_market = any(word in MARKET_WORDS for word in words)
     ranks = any(word in RANKING_WORDS for word in words) and ((topic or figure) is not None or _all_known(words))
     alone = (topic or figure) is not None and _names_market_alone(words)
@@ -122,6 +131,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         topic = _topic(lowered, words, leave_out={"not_held"})
     if topic == "definition" and (figure is None or tokens):
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
+    if figure is not None and figure.startswith("return") and topic not in _MOVES:
+        figure = None  # "oversold today", "volume on the last day": when, not how far it moved
     if topic is None and figure is not None and tokens:
         topic = _home(figure)
     if len(tokens) > 1 and topic in (None, "screen"):
@@ -137,6 +148,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         not_held=not_held,
         earlier=taken_up,
         interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
+        numbers=numbers_in(lowered),
+        limits=tuple(_limits(lowered, figure).values()) if figure is not None else (),
     )
     if question.about_market or len(question.tokens) > 1:
         return replace(question, screen=_screen(lowered, words, question, settings))
@@ -172,14 +185,17 @@ def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = (
     return found
 
 
-def _figure(lowered: str) -> str | None:
-    """The figure that the text names by the longest of its words."""
+def _figure(lowered: str, words: Sequence[str]) -> str | None:
+    """The figure that the text names by the longest of its words; its change, where it asks how that figure moved."""
     hits = [
         (len(word), -place, name)
         for place, (name, spec) in enumerate(SPECS.items())
         for word in (*spec.words, spec.label.lower())
         if _mentions(lowered, word)
     ]
+    moved = next((f"{name}_change" for _, _, name in hits if f"{name}_change" in SPECS), None)
+    if moved is not None and _MOVED.intersection(words):
+        return moved
     return max(hits)[2] if hits else None
 
 

@@ -337,16 +337,21 @@ def _returns(v: View) -> Said | None:
     names = [name for name in ("return_1", "return_7", "return_30") if v.value(name) is not None]
     if not names:
         return None
-    daily = "day" if v.analysis.token.kind == "crypto" else "trading day"
-    unit = daily if v.analysis.interval == "1d" else "hour"
-    spans = {f"return_{n}": f"the last {f'{n} {unit}s' if n > 1 else unit}" for n in (1, 7, 30)}
-    parts = [f"{v.text(name)} ({_direction(v.text(name))}) over {spans[name]}" for name in names]
+    spans = {name: span_text(v.analysis, int(name.removeprefix("return_"))) for name in names}
+    parts = [f"{v.text(name)} ({direction(v.text(name))}) over {spans[name]}" for name in names]
     week = v.value("return_7") or 0.0
     leaning: Leaning = "bullish" if week > 0 else "bearish" if week < 0 else "neutral"
     return Said(f"Change of {v.symbol}: {', '.join(parts)}.", tuple(names), leaning, 0.45 + min(abs(week), 0.4))
 
 
-def _direction(change: str) -> str:
+def span_text(analysis: MarketAnalysis, bars: int) -> str:
+    """`the last 7 trading days`: a number of the analysis's bars in words."""
+    daily = "day" if analysis.token.kind == "crypto" else "trading day"
+    unit = daily if analysis.interval == "1d" else "hour"
+    return f"the last {f'{bars} {unit}s' if bars > 1 else unit}"
+
+
+def direction(change: str) -> Literal["up", "down", "unchanged"]:
     """Which way a signed change goes, as it is written: what rounds to nothing is no move."""
     return "unchanged" if not change.strip("+0. %") else "down" if change.startswith("-") else "up"
 
@@ -356,8 +361,10 @@ def _rsi_change(v: View) -> Said | None:
     change = v.value("rsi_14_change")
     if change is None:
         return None
-    word = {"up": "rose", "down": "fell", "unchanged": "did not move"}[_direction(v.text("rsi_14_change"))]
-    text = f"RSI(14) of {v.symbol} {word} since the bar before ({v.text('rsi_14_change')} to {v.text('rsi_14')})."
+    word = {"up": "rose", "down": "fell", "unchanged": "did not move"}[direction(v.text("rsi_14_change"))]
+    text = (
+        f"RSI(14) of {v.symbol} {word} since the bar before ({v.text('rsi_14_change')}): it is {v.text('rsi_14')} now."
+    )
     leaning: Leaning = "bullish" if change > 0 else "bearish" if change < 0 else "neutral"
     return Said(text, ("rsi_14_change", "rsi_14"), leaning, 0.2)
 

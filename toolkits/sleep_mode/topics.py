@@ -85,7 +85,7 @@ _ALL = (
         "volatility, range, stop",
         takes="either",
     ),
-    _topic("volume", "volume", "volume, liquidity, turnover", "volume, breakout", takes="either"),
+    _topic("volume", "volume", "volume, liquidity, turnover, traded", "volume, breakout", takes="either"),
     _topic(
         "change",
         "what changed, how it moved",
@@ -177,7 +177,7 @@ _ALL = (
         "what memory does not hold",
         "news, headline, headlines, earnings, dividend, p/e, pe ratio, eps, revenue, fundamentals, market cap, "
         "forecast, predict, prediction, tomorrow, price target, analyst, correlated, correlation, sentiment, "
-        "joke, weather, audited, 4h, weekly",
+        "joke, weather, audited, 4h, weekly, short interest, sold short, insider, debt, book value",
         takes="none",
     ),
 )

@@ -1,0 +1,137 @@
+"""The sentence that answers a question about one token, from its words to the text, over a real memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doubles.analyses import NOW, make_analysis, make_settings
+from doubles.bars import LAST_CLOSE, random_bars
+
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data.protocol import Bars
+from deeptrader.toolkits.sleep_mode.asked import Numbers, numbers_in
+from deeptrader.toolkits.sleep_mode.bar_store import BarStore
+from deeptrader.toolkits.sleep_mode.reader import Reader
+
+SETTINGS = make_settings()
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """AAPL at 400 (a stop of 2 ATR is 16 away), oversold; BTC at 50,000 without a 200-day average."""
+    with Khala.open(tmp_path / "memory", clock=ManualClock(NOW), settings=SETTINGS) as khala:
+        made = (
+            make_analysis("AAPL", name="Apple Inc.", price=400.0, rsi=28.5, security=None),
+            make_analysis("BTC-USD", name="Bitcoin", price=50_000.0, figures={"distance_ema_200": "gap"}),
+            make_analysis("BAD-USD", name="Bad Coin", price=2.0, security="danger"),
+        )
+        assert not khala.publish(khala.store(made)).refused
+        yield Reader(khala)
+
+
+@pytest.mark.parametrize(
+    ("question", "lead"),
+    [
+        ("is apple oversold?", "AAPL is oversold: RSI(14) is 28.5, below 30."),
+        ("is apple oversold today?", "AAPL is oversold: RSI(14) is 28.5, below 30."),
+        ("is apple overbought?", "AAPL is not overbought, it is oversold: RSI(14) is 28.5, below 30."),
+        ("is btc overbought", "BTC-USD is not overbought: RSI(14) is 45.0, not above 70."),
+        ("RSI of AAPL?", "The RSI(14) of AAPL is 28.5, which is oversold."),
+        ("Is AAPL's RSI below 40?", "The RSI(14) of AAPL is 28.5, below 40."),
+        ("Is AAPL's RSI(2) below 10?", "Memory holds RSI(14), and no RSI(2)."),
+        (
+            "what is the lower band of AAPL",
+            "The lower Bollinger band of AAPL is 384.00 USD; the close 400.00 is above it.",
+        ),
+        ("AAPL atr", "The ATR(14) of AAPL is 8.00 USD."),
+        (
+            "how much did BTC fall today",
+            "BTC-USD changed by +1.0 % over the last day: it closed higher than the bar before.",
+        ),
+        ("did the rsi of btc fall?", "RSI(14) of BTC-USD rose since the bar before (+1.5): it is 45.0 now."),
+        ("how far is AAPL from its 52-week high", "AAPL is 20.0 % below its 52-week high, 500.00 USD."),
+        (
+            "is AAPL within 5 % of its 52-week high",
+            "The distance from the 52-week high of AAPL is -20.0 %: more than 5 % away.",
+        ),
+        ("BTC 200-day average?", "Memory does not know the distance from EMA(200) of BTC-USD (gap)."),
+        ("I bought AAPL at 320", "AAPL is +25.0 % (up) from 320.00 USD: the last close is 400.00 USD."),
+        (
+            "How many AAPL can I get for $1,000?",
+            "2 whole shares of AAPL (2.50) can be bought for 1,000.00 USD at the last close 400.00 USD.",
+        ),
+        (
+            "how much bitcoin is 5k usd",
+            "0.1000 BTC-USD can be bought for 5,000.00 USD at the last close 50,000.00 USD.",
+        ),
+        (
+            "a stop 2 ATR below AAPL, and I may lose 100 dollars of 10,000 dollars?",
+            "6 whole shares of AAPL (6.25), bought for 2,500.00 USD, lose 100.00 USD at a stop 2 ATR(14) below the "
+            "close, at 384.00 USD.",
+        ),
+        (
+            "if AAPL falls 5 %, is it below its lower band?",
+            "380.00 USD is 5 % below the last close 400.00 USD of AAPL, which is below the lower Bollinger band 384.00 "
+            "USD; 420.00 USD is 5 % above it, which is above the lower Bollinger band 384.00 USD.",
+        ),
+    ],
+)
+def test_the_first_line_answers_as_it_was_asked(reader: Reader, question: str, lead: str) -> None:
+    reading = reader.read(question)
+    brief = reader.brief(reading)
+    assert brief.lead == lead
+    assert brief.statements[0].text == lead
+    assert lead in reader.answer(reading).text
+
+
+def test_a_size_is_bounded_by_the_capital(reader: Reader) -> None:
+    lead = reader.brief(reader.read("AAPL, a stop 0.5 ATR away, risk 100 dollars, capital 2,000 dollars")).lead
+    assert lead.startswith("5 whole shares of AAPL (5.00), bought for 2,000.00 USD")
+
+
+def test_a_danger_stays_in_front_of_arithmetic(reader: Reader) -> None:
+    brief = reader.brief(reader.read("How much BAD-USD do I get for $100?"))
+    assert [statement.id for statement in brief.statements[:2]] == ["asked", "security"]
+    safety = reader.brief(reader.read("is it safe to put 100 dollars into BAD-USD?"))
+    assert safety.statements[0].id == "security"
+
+
+def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
+    token = reader.khala.find("AAPL")
+    assert token is not None
+    frame = random_bars()
+    question = "how much did AAPL gain over the last 5 days"
+    assert "5" not in reader.brief(reader.read(question)).lead, "no bars are stored"
+    BarStore(reader.khala.journal).put_many([Bars(token, "1d", frame, NOW, provider="test", source="test")])
+
+    change = 100 * (frame["close"].iloc[-1] / frame["close"].iloc[-6] - 1)
+    assert reader.brief(reader.read(question)).lead.startswith(
+        f"AAPL changed by {change:+.1f} % over the last 5 trading"
+    )
+    volume = f"The volume of AAPL in the last bar is {frame['volume'].iloc[-1]:,.0f}, 1.10 times"
+    assert reader.brief(reader.read("how many shares of AAPL were traded on the last day?")).lead.startswith(volume)
+
+    older = Bars(token, "1d", frame.iloc[:-1], NOW, provider="test", source="test")
+    assert frame.index[-1] == LAST_CLOSE
+    BarStore(reader.khala.journal).put_many([older])
+    assert "5 trading" not in reader.brief(reader.read(question)).lead, "they end before the analysis does"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("is aapl oversold at 4 pm?", Numbers()),
+        ("is aapl oversold at 12 pm?", Numbers()),
+        ("sim001 usd, 52 week high", Numbers()),
+        ("bought at $89.32", Numbers(prices=(89.32,))),
+        ("20k usd and 300 bucks", Numbers(sums=(20_000.0, 300.0))),
+        ("2.5 atr, 3x atr", Numbers(ranges=(2.5, 3.0))),
+        ("down 4% in 5 trading days", Numbers(shares=(0.04,), spans=(5,))),
+        ("rsi(2), rsi 14", Numbers(rsi_period=2)),
+    ],
+)
+def test_numbers_are_told_apart_by_what_stands_beside_them(text: str, numbers: Numbers) -> None:
+    assert numbers_in(text) == numbers

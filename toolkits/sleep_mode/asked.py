@@ -1,0 +1,305 @@
+"""The sentence that answers a question about one token: the figure it names, and what its own numbers come to.
+
+A question brings numbers that nobody can know before: a sum, a price once paid, a percentage, a multiple of ATR, a
+number of days. They are found by how they are written and nothing else, and every reading that is possible is said in
+full ("22.31 USD is 1.5 ATR(14) below the close; 24.47 USD is as far above it"). So the sentence is true also where the
+question meant something else, like any statement.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...core.formats import percent_text, price_text, threshold_text
+from ..khala.records import MarketAnalysis
+from ..market_data.figures import SPECS, figure_label, figure_text
+from .statements import Statement, direction, fact_name, span_text, zone_of
+
+if TYPE_CHECKING:
+    from ...core.settings import Settings
+    from ..market_data.protocol import Bars
+    from .reading import Question
+
+PLAUSIBLE = 3.0
+"""A number this many times the close, or such a part of it, was no price paid for the token."""
+LEVELS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "ema_20", "ema_50", "ema_200")
+"""Figures that are prices which a close lies above or below."""
+ZONES = {"oversold": "below", "overbought": "above"}
+_NUMBER = re.compile(
+    r"(?P<at>\b(?:at|from)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
+    r"(?!\s*[ap]\.?m\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
+)
+_PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers that a question brings: prices and sums in USD, percentages as fractions, multiples of ATR(14), spans in
+    bars, and the period of an RSI that is not the one in memory."""
+
+    prices: tuple[float, ...] = ()
+    sums: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+    ranges: tuple[float, ...] = ()
+    spans: tuple[int, ...] = ()
+    rsi_period: int | None = None
+
+
+def numbers_in(lowered: str) -> Numbers:
+    """The numbers of a question in small letters, by the sign or word beside each."""
+    found: dict[str, list[float]] = {name: [] for name in ("prices", "sums", "shares", "ranges", "spans")}
+    for match in _NUMBER.finditer(lowered):
+        value = float(match["number"].replace(",", "")) * (1_000 if match["thousand"] else 1)
+        unit = match["unit"] or ""
+        if unit in ("%", "percent"):
+            found["shares"].append(value / 100)
+        elif "atr" in unit:
+            found["ranges"].append(value)
+        elif "day" in unit or "bar" in unit:
+            found["spans"].append(value)
+        elif match["at"]:
+            found["prices"].append(value)
+        elif match["money"] or unit:
+            found["sums"].append(value)
+    period = _PERIOD.search(lowered)
+    return Numbers(
+        prices=tuple(found["prices"]),
+        sums=tuple(found["sums"]),
+        shares=tuple(found["shares"]),
+        ranges=tuple(found["ranges"]),
+        spans=tuple(int(span) for span in found["spans"]),
+        rsi_period=int(period[1]) if period and period[1] != "14" else None,
+    )
+
+
+def asked_statement(
+    question: Question, analysis: MarketAnalysis, settings: Settings, bars: Bars | None = None
+) -> Statement | None:
+    """What answers the question about this token; None where it names no figure and brings no number.
+
+    Args:
+        question: its topic, figure, limits and numbers.
+        analysis: the fresh analysis of the token.
+        settings: the thresholds of oversold and overbought.
+        bars: the stored bars of the token, for a span that is not in the catalogue.
+    """
+    asked = _Asked(question, analysis, settings, bars)
+    text = " ".join(part for part in (asked.zone(), asked.volume(), *asked.numbers()) if part)
+    text = text or asked.figure()
+    if not text:
+        return None
+    return Statement("asked", analysis.token.symbol, text, asked.facts, "neutral", 1.0, analysis.bar_close)
+
+
+def needs_bars(question: Question) -> bool:
+    """True when the answer rests on stored bars, and not on the analysis alone."""
+    return question.topic == "volume" or bool(_spans(question))
+
+
+def _spans(question: Question) -> tuple[int, ...]:
+    """Numbers of bars over which a change is asked that no figure of the catalogue covers."""
+    if question.figure is not None and not question.figure.startswith("return_"):
+        return ()  # "200-day average": the span belongs to the figure
+    return tuple(span for span in question.numbers.spans if f"return_{span}" not in SPECS)
+
+
+class _Asked:
+    """One question and one analysis; `facts` collects what the sentences rest on."""
+
+    def __init__(self, question: Question, analysis: MarketAnalysis, settings: Settings, bars: Bars | None) -> None:
+        self.facts: dict[str, float] = {}
+        self._question = question
+        self._analysis = analysis
+        self._settings = settings
+        self._bars = bars
+        self._symbol = analysis.token.symbol
+        self._close = analysis.price
+        self._at_close = f"the last close {price_text(analysis.price)} USD"
+
+    def _value(self, name: str) -> float | None:
+        value = self._analysis.value(name)
+        if value is not None:
+            self.facts[fact_name(self._analysis, name)] = value
+        return value
+
+    def _rest_on(self, name: str, value: float) -> None:
+        self.facts[fact_name(self._analysis, name)] = value
+
+    def zone(self) -> str:
+        """Whether it is oversold or overbought, in the question's own word."""
+        topic = self._question.topic or ""
+        if topic not in ZONES or self._question.figure not in (None, "rsi_14") or self._question.limits:
+            return ""
+        rsi = self._value("rsi_14")
+        if rsi is None:
+            return self._absent("rsi_14")
+        low, high = self._settings.rsi_oversold, self._settings.rsi_overbought
+        zone, text = zone_of(self._analysis, self._settings), figure_text("rsi_14", rsi)
+        if zone in ZONES:
+            so = f"is {zone}" if zone == topic else f"is not {topic}, it is {zone}"
+            limit = threshold_text(low if zone == "oversold" else high)
+            return f"{self._symbol} {so}: RSI(14) is {text}, {ZONES[zone]} {limit}."
+        limit = threshold_text(low if topic == "oversold" else high)
+        return f"{self._symbol} is not {topic}: RSI(14) is {text}, not {ZONES[topic]} {limit}."
+
+    def volume(self) -> str:
+        """The volume of the last bar, where that is the topic."""
+        if self._question.topic != "volume" or self._bars is None or not self._bars_fit:
+            return ""
+        ratio = self._value("volume_ratio_20")
+        if ratio is None:
+            return ""
+        volume = float(self._bars.frame["volume"].iloc[-1])
+        self._rest_on("volume", volume)
+        times = figure_text("volume_ratio_20", ratio)
+        told = f"{volume:,.0f}, {times} times the mean of the 20 bars before"
+        return f"The volume of {self._symbol} in the last bar is {told}."
+
+    @property
+    def _bars_fit(self) -> bool:
+        """Whether the stored bars are those that the analysis was made of."""
+        frame = self._bars.frame if self._bars is not None else ()
+        return bool(len(frame)) and frame.index[-1] == self._analysis.bar_close  # type: ignore[union-attr]
+
+    def figure(self) -> str:
+        """The figure that was named, alone, and on which side of it the close or a limit lies."""
+        name = self._question.figure
+        if name is None:
+            return ""
+        value = self._value(name)
+        if value is None:
+            return self._absent(name)
+        text = figure_text(name, value)
+        if name.startswith("return_"):
+            return self._changed(value, int(name.removeprefix("return_")))
+        if name in ("distance_high_52w", "distance_low_52w"):
+            level = self._close / (1 + value)
+            self._rest_on(name.removeprefix("distance_"), level)
+            side, what = ("below", "high") if "high" in name else ("above", "low")
+            return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {price_text(level)} USD."
+        if name in ("rsi_14_change", "distance_ema_200"):
+            return ""  # statements of the catalogue say just that
+        label = SPECS[name].label if name in SPECS else name
+        unit = " USD" if name in SPECS and SPECS[name].unit == "price" else ""
+        side = f"; the close {price_text(self._close)} is {_side(self._close, value)} it" if name in LEVELS else ""
+        if name == "rsi_14" and not self._question.limits and zone_of(self._analysis, self._settings) in ZONES:
+            text = f"{text}, which is {zone_of(self._analysis, self._settings)}"
+        limits = () if unit else self._question.limits
+        told = "".join(f", {_side(value, limit)} {threshold_text(limit)}" for limit in limits)
+        return f"The {label} of {self._symbol} is {text}{unit}{told}{side}."
+
+    def _absent(self, name: str) -> str:
+        figure = self._analysis.all_figures.get(name)
+        why = f" ({figure.absent.replace('_', ' ')})" if figure is not None and figure.absent else ""
+        return f"Memory does not know the {figure_label(name)} of {self._symbol}{why}."
+
+    def numbers(self) -> list[str]:
+        """What the question's own numbers come to."""
+        brought = self._question.numbers
+        told = [self._since(price) for price in brought.prices if self._plausible(price)]
+        told += self._ranges(brought)
+        if not (brought.ranges and brought.sums):
+            told += [self._bought(money) for money in brought.sums]
+        told += [self._moved_by(share) for share in brought.shares]
+        told += [self._over(span) for span in _spans(self._question)]
+        if brought.rsi_period is not None:
+            told.append(f"Memory holds RSI(14), and no RSI({brought.rsi_period}).")
+        return [text for text in told if text]
+
+    def _plausible(self, price: float) -> bool:
+        return 1 / PLAUSIBLE < price / self._close < PLAUSIBLE
+
+    def _since(self, price: float) -> str:
+        """From a price that was named to the last close."""
+        self._rest_on("price", self._close)
+        change = self._close / price - 1
+        self._rest_on(f"change_from_{price:g}", change)
+        text = percent_text(change, signed=True)
+        return (
+            f"{self._symbol} is {text} ({direction(text)}) from {price_text(price)} USD: the last close is "
+            f"{price_text(self._close)} USD."
+        )
+
+    def _bought(self, money: float) -> str:
+        """How much of the token a sum buys."""
+        count = money / self._close
+        self._rest_on(f"bought_for_{money:g}", count)
+        return f"{self._count(count)} can be bought for {price_text(money)} USD at {self._at_close}."
+
+    def _count(self, count: float) -> str:
+        if self._analysis.token.kind == "equity":
+            return f"{int(count):,} whole shares of {self._symbol} ({price_text(count)})"
+        return f"{price_text(count)} {self._symbol}"
+
+    def _ranges(self, brought: Numbers) -> list[str]:
+        """Prices so many ATR away from the close, and the size at which a stop there costs the smallest of the sums."""
+        atr = self._value("atr_14") if brought.ranges else None
+        if brought.ranges and atr is None:
+            return [self._absent("atr_14")]
+        told = []
+        for times in brought.ranges:
+            away = times * (atr or 0.0)
+            stop = self._close - away
+            self._rest_on(f"below_{times:g}_atr", stop)
+            what = f"{threshold_text(times)} ATR(14)"
+            if brought.sums and away > 0:
+                count = min(min(brought.sums) / away, max(brought.sums) / self._close)
+                self._rest_on(f"risk_{min(brought.sums):g}", count)
+                told.append(
+                    f"{self._count(count)}, bought for {price_text(count * self._close)} USD, lose "
+                    f"{price_text(count * away)} USD at a stop {what} below the close, at {price_text(stop)} USD."
+                )
+            else:
+                told.append(
+                    f"{price_text(stop)} USD is {what} below {self._at_close} of {self._symbol}; "
+                    f"{price_text(self._close + away)} USD is as far above it."
+                )
+        return told
+
+    def _moved_by(self, share: float) -> str:
+        """A percentage against the figure where that is one, else as a move from the close."""
+        name = self._question.figure
+        value = self._value(name) if name is not None else None
+        if name is not None and value is not None and SPECS[name].form in ("percent", "signed_percent"):
+            more = "more" if abs(value) > share else "less"
+            way = "away" if name.startswith("distance") else "either way"
+            told = f"{figure_text(name, value)}: {more} than {_percent(share)} {way}"
+            return f"The {figure_label(name)} of {self._symbol} is {told}."
+        down, up = self._close * (1 - share), self._close * (1 + share)
+        self._rest_on(f"below_{100 * share:g}_percent", down)
+        self._rest_on(f"above_{100 * share:g}_percent", up)
+        against = [""] * 2
+        if name in LEVELS and value is not None:
+            level = f"the {figure_label(name)} {price_text(value)} USD"
+            against = [f", which is {_side(price, value)} {level}" for price in (down, up)]
+        return (
+            f"{price_text(down)} USD is {_percent(share)} below {self._at_close} of {self._symbol}{against[0]}; "
+            f"{price_text(up)} USD is {_percent(share)} above it{against[1]}."
+        )
+
+    def _over(self, span: int) -> str:
+        """The change over a number of bars that the catalogue does not hold, from the stored bars."""
+        if self._bars is None or not self._bars_fit:
+            return ""
+        closes = self._bars.frame["close"].dropna()
+        if not 0 < span < len(closes):
+            return ""
+        change = float(closes.iloc[-1] / closes.iloc[-1 - span] - 1)
+        self._rest_on(f"return_{span}", change)
+        return self._changed(change, span)
+
+    def _changed(self, change: float, span: int) -> str:
+        text = percent_text(change, signed=True)
+        way = {"up": "higher than", "down": "lower than", "unchanged": "where it was"}[direction(text)]
+        before = "the bar before" if span == 1 else f"{span} bars before"
+        return f"{self._symbol} changed by {text} over {span_text(self._analysis, span)}: it closed {way} {before}."
+
+
+def _percent(share: float) -> str:
+    return f"{threshold_text(round(100 * share, 6))} %"
+
+
+def _side(value: float, level: float) -> str:
+    return "above" if value > level else "below" if value < level else "at"
