@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
 
-.PHONY: demo demo-simulated test lint browser screenshots clean
+.PHONY: demo demo-simulated test lint browser docs screenshots clean
 
 demo: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT)
@@ -22,6 +22,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/link_typing.py
 	$(BIN)/pyright
+
+# The documentation as a site, in build/site. Nothing is fetched.
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/link_typing.py
+	$(BIN)/python scripts/build_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The page tests drive a real Chromium. Without one, and without the right to install one, they are skipped and say so.
 browser:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .ask import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
     from .manager import add_sleep_mode, deep_trader_manager
+    from .memory_model import MemoryOnlyModel
     from .risk import CheckedRecommendation, RiskRules, TradeRecommendation
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "CheckedRecommendation",
     "Conversation",
     "GateMode",
+    "MemoryOnlyModel",
     "RiskRules",
     "SleepGate",
     "TradeRecommendation",
@@ -43,6 +45,7 @@ __getattr__, __dir__ = on_first_use(
         "ask": "Answer Conversation answer_question",
         "gate": "GateMode SleepGate",
         "manager": "add_sleep_mode deep_trader_manager",
+        "memory_model": "MemoryOnlyModel",
         "risk": "CheckedRecommendation RiskRules TradeRecommendation",
     },
     analyse_tokens="deeptrader.toolkits.sleep_mode.cycle",

@@ -61,6 +61,7 @@ def answer_question(
     """The answer to one question. What nobody knows is said in a plain sentence.
 
     Args:
+        question: in the asker's own words.
         runtime: the memory, market and settings to answer from.
         model: an agno model or a string; None: the runtime's. With neither, memory alone answers.
         memory_only: no model is asked, whatever is set.
@@ -82,7 +83,13 @@ async def aanswer_question(
 
 
 class Conversation:
-    """Question after question, with what was said before in mind. Arguments and errors as in `answer_question`."""
+    """Question after question, with what was said before in mind. Errors as in `answer_question`.
+
+    Args:
+        runtime: the memory, market and settings to answer from.
+        model: an agno model or a string; None: the runtime's. With neither, memory alone answers.
+        memory_only: no model is asked, whatever is set.
+    """
 
     def __init__(self, runtime: Runtime, *, model: Model | str | None = None, memory_only: bool = False) -> None:
         self.runtime = runtime

@@ -66,6 +66,7 @@ class SleepGate:
 
     Args:
         wiring: the memory that is read.
+        mode: inject, serve, strict or off.
 
     Raises:
         InvalidInput: there is no such mode.

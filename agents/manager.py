@@ -117,6 +117,15 @@ def add_sleep_mode(
     under the limits in settings. Members get one pre-hook that works only on runs which come from this team. They are
     left out of a run where memory is certain that it covers the question.
 
+    Args:
+        team: an agno team.
+        khala: its memory; None: the one that settings describe.
+        gate: what happens before a delegation reaches a member; see `SleepGate`.
+        push: False: memory is not written into what the leader reads.
+        answers: what happens to numbers that are not in memory: mark, replace or off.
+        settings: limits and budgets; those of the memory when left out.
+        listeners: told about every look into memory.
+
     Raises:
         InvalidInput: there is no such gate mode, or no such way to hold answers.
     """

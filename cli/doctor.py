@@ -57,12 +57,13 @@ def doctor(
 
             for text in settings.extra_indicators:
                 parse_extra(text)
+        runtime = Runtime(settings)  # reads the plugins
     except DeepTraderError as error:
         checks.append(Check("settings", "failed", error.message, error.hint))
         _report(checks, json=json)  # nothing else can be looked at without them
         return
     checks.append(_settings())
-    with Runtime(settings) as runtime:
+    with runtime:
         probes: list[tuple[str, Callable[[Runtime], Check]]] = [
             ("instructions", _instructions),
             ("memory", _memory),
@@ -202,14 +203,18 @@ def _lists(_runtime: Runtime) -> Check:
 
 
 def _model(runtime: Runtime) -> Check:
-    from ..toolkits.models import resolve_model
+    from ..toolkits.models import missing_key, resolve_model, resolve_sleep_model
 
     settings = runtime.settings
+    asleep = resolve_sleep_model(settings.sleep_model, settings)
+    if asleep is not None and (missing := missing_key(asleep)):
+        return Check("model", "failed", f"asleep {settings.sleep_model}: {missing}", "Nothing is judged without it.")
     if settings.model is None:
         told = "none set: sleeping and answering from memory work, the team does not"
         return Check("model", "warning", told, "Set DEEPTRADER_MODEL to talk with the team.")
-    resolve_model(None, settings)
-    told = f"awake {settings.model}, asleep {settings.sleep_model or 'none'}; not asked (--network asks)"
+    if missing := missing_key(resolve_model(None, settings)):
+        return Check("model", "failed", f"awake {settings.model}: {missing}", "Memory answers in its place.")
+    told = f"awake {settings.model}, asleep {settings.sleep_model or 'none'}; keys are set; not asked (--network asks)"
     return Check("model", "ok", told)
 
 
@@ -217,8 +222,9 @@ def _model_online(runtime: Runtime) -> Check:
     from ..toolkits.models import probe_model, resolve_model
 
     settings = runtime.settings
-    if settings.model is None:
-        return _model(runtime)
+    known = _model(runtime)
+    if known.state != "ok":
+        return known
     probe = probe_model(resolve_model(None, settings))
     if not probe.reachable:
         told = f"{settings.model} did not answer: {probe.problem}"

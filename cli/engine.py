@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..core.formats import percent_text, time_text
+from ..core.formats import duration_text, percent_text, time_text
 from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
-from ..toolkits.sleep_mode.ledger import LedgerSummary
+from ..toolkits.sleep_mode.ledger import SERVED_WORDS, LedgerSummary
 from ..toolkits.sleep_mode.topics import TOPICS
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import DASH, console, plain_table, print_json
@@ -123,7 +123,7 @@ def _print_ledger(summary: LedgerSummary, days: float) -> None:
     for row in summary.answers:
         if row.answers:
             table.add_row(
-                _SERVED[row.served],
+                SERVED_WORDS[row.served],
                 str(row.answers),
                 f"{row.input_tokens:,}",
                 f"{row.output_tokens:,}",
@@ -169,23 +169,5 @@ def _share(value: float | None) -> str:
     return DASH if value is None else percent_text(value)
 
 
-_SERVED = {
-    "sleep": "from sleep",
-    "partly": "partly from sleep",
-    "scratch": "from scratch",
-    "none": "not in memory",
-    "refused": "refused: memory cannot tell",
-    "empty": "no answer came",
-}
-
-
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return (
-        f"{seconds * 1000:.0f} ms"
-        if seconds < 1
-        else f"{seconds:.1f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-    )
+    return DASH if seconds is None else duration_text(seconds)

@@ -98,11 +98,7 @@ def status_document(runtime: Runtime, recalls: Sequence[Recall], interval: str) 
 
 def ranked_recalls(runtime: Runtime, interval: Interval = "1d") -> list[Recall]:
     """What memory knows: the present universe first, in its order, then what has left it."""
-    khala = runtime.khala
-    known = {token.symbol: token for token in khala.symbols()}
-    order = [symbol for symbol in khala.universe() if symbol in known]
-    order += sorted(set(known) - set(order))
-    return list(khala.latest_many([known[symbol] for symbol in order], interval=interval).values())
+    return list(runtime.khala.latest_many(runtime.khala.ranked(), interval=interval).values())
 
 
 def _print_status(document: dict[str, Any]) -> None:

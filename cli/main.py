@@ -13,14 +13,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from errno import ENOSPC
+from errno import ENOSPC, EPIPE
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
-from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable
+from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable, Unforeseen
 
 # Typer brings its own copy of click in newer versions; this is the base of its complaints about usage in all of them.
 WrongUse: type[Exception] = typer.BadParameter.__mro__[2]
@@ -121,6 +121,12 @@ def _run(command: Callable[[], object], *, json: bool) -> object:
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return 130
+    except Exception as error:
+        if not json or (isinstance(error, OSError) and error.errno in (EPIPE, ENOSPC)):  # no output: see `main`
+            raise
+        logging.getLogger(__name__).exception("An unforeseen error.")
+        _say(Unforeseen.of(error), json)
+        return 1
 
 
 def _say(error: DeepTraderError, json: bool) -> None:

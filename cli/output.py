@@ -18,7 +18,7 @@ from ..core.formats import age_text, percent_text, price_text, time_text
 from ..core.market import Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall
-from ..toolkits.market_data.figures import figure_label, figure_text
+from ..toolkits.market_data.figures import figure_row, figure_text
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.reader import Source
@@ -34,7 +34,8 @@ _FRESHNESS_STYLE = {
     Freshness.MISS: "dim",
 }
 _SIGNAL_STYLE = {"buy": "bold green", "sell": "bold red", "hold": ""}
-_VERDICT_STYLE = {"safe": "green", "caution": "yellow", "danger": "bold red", "unknown": "yellow"}
+VERDICT_STYLE = {"safe": "green", "caution": "yellow", "danger": "bold red", "unknown": "yellow"}
+"""How a verdict is coloured; `not_applicable` is not."""
 _LEANING = {"bullish": ("+", "green"), "bearish": ("-", "red"), "neutral": ("·", "dim")}
 DASH = "–"
 
@@ -118,19 +119,16 @@ def security_text(analysis: MarketAnalysis) -> Text:
     if analysis.security is None:
         return Text("not checked", style="dim")
     verdict = analysis.security.verdict
-    return Text(verdict.replace("_", " "), style=_VERDICT_STYLE.get(verdict, ""))
+    return Text(verdict.replace("_", " "), style=VERDICT_STYLE.get(verdict, ""))
 
 
 def figures_table(analysis: MarketAnalysis, *, definitions: bool = False) -> Table:
     """Every figure with its value or the reason it is absent; on request its definition too."""
     table = plain_table("Figure", ">Value", *(["Definition"] if definitions else []))
     for name, figure in analysis.all_figures.items():
-        if figure.value is None:
-            value = Text(f"absent: {(figure.absent or '').replace('_', ' ')}", style="yellow")
-        else:
-            value = Text(figure_text(name, figure.value))
-        label = figure_label(name) + (" (forming bar)" if figure.forming else "")
-        table.add_row(Text(label), value, *([Text(figure.definition, style="dim")] if definitions else []))
+        label, value = figure_row(name, figure)
+        cells = [Text(label), Text(value, style="yellow" if figure.value is None else "")]
+        table.add_row(*cells, *([Text(figure.definition, style="dim")] if definitions else []))
     return table
 
 

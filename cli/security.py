@@ -13,10 +13,9 @@ from ..toolkits.token_security.cache import CachedSecurity
 from ..toolkits.token_security.policy import checks_of, told
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, plain_table, print_json, stamp
+from .output import VERDICT_STYLE, console, plain_table, print_json, stamp
 
 _STATE_STYLE = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
-_VERDICT_STYLE = {"safe": "bold green", "danger": "bold red"}
 
 
 def security(
@@ -51,7 +50,7 @@ def print_security(symbol: str, report: SecurityReport) -> None:
     """The report as a table, foreign text escaped."""
     score = f", score {report.score:.0f} of 100" if report.score is not None else ""
     head = Text(f"{symbol}: ", style="bold")
-    head.append(report.verdict.replace("_", " "), style=_VERDICT_STYLE.get(report.verdict, "bold yellow"))
+    head.append(report.verdict.replace("_", " "), style=VERDICT_STYLE.get(report.verdict, ""))
     head.append(f"{score}; checked {stamp(report.checked_at)} UTC, valid until {stamp(report.expires_at)} UTC")
     console.print(head)
     for reason in report.reasons:

@@ -12,20 +12,9 @@ from ..core.errors import InvalidInput, SourceUnreachable
 from ..core.formats import time_text
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.context import Progress as CycleProgress
-from ..toolkits.sleep_mode.report import CycleReport
+from ..toolkits.sleep_mode.report import MADE_WORDS, STEP_WORDS, CycleReport
 from .options import AsOf, DataDir, Json, Market, remember_market, runtime_for
 from .output import console, errors, print_json
-
-_STEP_NAMES = {
-    "observe": "Reading the market",
-    "refresh": "Fetching and computing",
-    "write_scenarios": "Working scenarios through",
-    "foresee": "Foreseeing questions",
-    "judge": "Judging",
-    "index": "Indexing in Chroma",
-}
-LONGEST_STEPS = 4
-_MADE = {"scenarios": "scenarios worked through", "foreseen": "questions foreseen", "judgements": "judgements"}
 
 
 def sleep(
@@ -62,10 +51,35 @@ def sleep(
                 print_report(report)
             _exit_on_failure(report)
         else:
-            from .forever import run_forever
-
             remember_market(runtime.settings)
-            run_forever(runtime, parse_duration(every) if every else runtime.settings.sleep_every_seconds)
+            _run_forever(runtime, parse_duration(every) if every else runtime.settings.sleep_every_seconds)
+
+
+def _run_forever(runtime: Runtime, every: float) -> None:
+    """Sleep every `every` seconds until SIGINT or SIGTERM; a cycle that runs then is finished early and cleanly."""
+    scheduler = runtime.engine.scheduler(every=every, recorder=_Teller(runtime))
+    console.print(
+        f"Sleeping every {every:g} s on the {runtime.settings.market} market, memory in {runtime.settings.store_dir}. "
+        "Ctrl-C ends it.",
+        markup=False,
+    )
+    scheduler.run_forever()
+    console.print("Stopped; memory is complete up to the last batch.")
+
+
+class _Teller:
+    """Passes what happens on to the ledger and tells it on the terminal."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.engine.ledger
+
+    def record_cycle(self, report: CycleReport) -> None:
+        self._ledger.record_cycle(report)
+        print_report(report)
+
+    def record_failure(self, error: Exception) -> None:
+        self._ledger.record_failure(error)
+        console.print(f"cycle failed: {error}", style="bold red", markup=False)
 
 
 def _switch(name: str, data_dir: Path | None, market: str | None, json: bool) -> None:
@@ -100,8 +114,8 @@ def run_once(runtime: Runtime, *, quiet: bool = False) -> CycleReport:
 
         def show(progress: CycleProgress) -> None:
             if progress.step not in tasks:
-                name = _STEP_NAMES.get(progress.step, progress.step)
-                tasks[progress.step] = display.add_task(name, total=progress.total, symbol="")
+                words = STEP_WORDS.get(progress.step, progress.step)
+                tasks[progress.step] = display.add_task(words, total=progress.total, symbol="")
             display.update(
                 tasks[progress.step],  # type: ignore[arg-type]
                 completed=progress.done,
@@ -125,24 +139,11 @@ def print_report(report: CycleReport) -> None:
         for name in ("published", "unchanged", "kept", "deferred", "failed", "refused")
         if (n := report.count(name))  # type: ignore[arg-type]
     ]
-    made = [f"{n} {_MADE.get(name, name)}" for name, n in report.made.items() if n]
+    made = [f"{n} {MADE_WORDS.get(name, name)}" for name, n in report.made.items() if n]
     console.print(f"  {', '.join(counts) or 'nothing to do'}{'; ' + ', '.join(made) if made else ''}")
-    longest = sorted(report.steps.items(), key=lambda step: -step[1])[:LONGEST_STEPS]
-    steps = [f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in longest if seconds >= 0.005]
-    console.print(f"  longest steps: {', '.join(steps)}", style="dim")
-    if report.stopped_by:
-        console.print(f"  stopped early: {report.stopped_by}", style="yellow", markup=False)
-    if report.universe_problem:
-        console.print(f"  universe: {report.universe_problem}", style="yellow", markup=False)
-    for problem in report.problems:
-        console.print(f"  problem: {problem}", style="yellow", markup=False)
-    for outcome in report.outcomes:
-        if outcome.outcome in ("failed", "refused"):
-            console.print(
-                f"  {outcome.symbol} {outcome.interval} {outcome.outcome}: {outcome.reason}",
-                style="yellow",
-                markup=False,
-            )
+    console.print(f"  longest steps: {report.longest_steps()}", style="dim")
+    for trouble in report.troubles():
+        console.print(f"  {trouble}", style="yellow", markup=False)
 
 
 def parse_duration(text: str) -> float:

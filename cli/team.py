@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from ..core.errors import DeepTraderError, InvalidInput
+from ..core.formats import duration_text
 from ..core.settings import load_settings
 from .options import AsOf, DataDir, Json, Market, runtime_for
 from .output import console, plain_table, print_error, print_json, sources_table
@@ -61,11 +62,7 @@ def print_answer(answer: Answer) -> None:
     who = f"by {answer.model}" if answer.served_from == "team" and answer.model else "from memory, written by code"
     tokens = f", {answer.tokens_in:,} tokens in, {answer.tokens_out:,} out" if answer.tokens_in else ""
     problem = f" ({answer.problem})" if answer.problem else ""
-    console.print(Text(f"{who}{problem} in {_seconds(answer.seconds)}{tokens}", style="dim"))
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    console.print(Text(f"{who}{problem} in {duration_text(answer.seconds)}{tokens}", style="dim"))
 
 
 def chat(
@@ -107,6 +104,9 @@ def instructions(
     if copy is not None:
         folder = to or settings.instructions_dir or Path("instructions")
         path = copy_out(copy, folder)
+        if json:
+            print_json({"schema_version": 1, "copied": str(path)})
+            return
         console.print(Text(f"Copied to {path}. Edits there take effect on the next run"), end="")
         if settings.instructions_dir is None:
             console.print(Text(f" once DEEPTRADER_INSTRUCTIONS_DIR={folder.resolve()} is set"), end="")

@@ -74,12 +74,24 @@ def stamp(moment: datetime) -> str:
 
 
 def age_text(moment: datetime, now: datetime) -> str:
-    """`4 min`, `3 h`, `12 days`: how long ago a moment was."""
+    """`4 min`, `3 h`, `12 days`: how long ago a moment was.
+
+    Args:
+        moment: with a timezone.
+        now: the present; a moment after it is `0 s` old.
+    """
     seconds = max(0.0, (now - moment).total_seconds())
     for size, unit, least in ((86_400, "days", 86_400 * 2), (3_600, "h", 7_200), (60, "min", 120)):
         if seconds >= least:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def duration_text(seconds: float) -> str:
+    """`12 ms`, `1.5 s`, `3 min`: how long something took."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _no_minus_zero(value: float, digits: int) -> float:

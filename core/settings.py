@@ -65,25 +65,35 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEEPTRADER_", extra="forbid", frozen=True)
 
     # Where things are
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("deeptrader")))
-    instructions_dir: Path | None = None
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("deeptrader")),
+        description="folder of the memories, one for each market",
+    )
+    instructions_dir: Path | None = Field(
+        default=None, description="folder whose files override the shipped instructions one by one"
+    )
+    plugins_dir: Path | None = Field(
+        default=None, description="folder of Python files that register indicators and statements of your own"
+    )
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
     chroma_token: SecretStr | None = Field(default=None, repr=False, description="token that the server asks for")
     chroma_basic: SecretStr | None = Field(default=None, repr=False, description="user:password that it asks for")
 
     # Market and universe
-    market: MarketId = "yahoo"
-    universe: Literal["crypto", "equity", "both"] = "crypto"
-    top: Count = 50
-    intervals: Listed[Interval] = ("1d", "1h")
+    market: MarketId = Field(default="yahoo", description="yahoo, recorded or simulated")
+    universe: Literal["crypto", "equity", "both"] = Field(
+        default="crypto", description="what is kept in memory: crypto, equity or both"
+    )
+    top: Count = Field(default=50, description="how many tokens by market cap")
+    intervals: Listed[Interval] = Field(default=("1d", "1h"), description="bars that are analysed: 1d, 1h")
     watchlist: Listed[str] = Field(
         default=(), description="symbols kept in memory besides the top of the market; `deeptrader watch` adds others"
     )
-    include_stablecoins: bool = False
-    include_wrapped: bool = False
-    seed: int = 7
-    yahoo_requests_per_minute: Positive = 60
+    include_stablecoins: bool = Field(default=False, description="keep coins that follow a currency too")
+    include_wrapped: bool = Field(default=False, description="keep wrapped and bridged coins too")
+    seed: int = Field(default=7, description="of the simulated market")
+    yahoo_requests_per_minute: Positive = Field(default=60, description="the most that Yahoo is asked")
     price_reference: Literal["none", "coingecko"] = Field(
         default="none", description="second source that coin prices are compared with before a coin enters the universe"
     )
@@ -92,8 +102,12 @@ class Settings(BaseSettings):
     )
 
     # Signal thresholds
-    rsi_oversold: Annotated[float, Field(gt=0, lt=50)] = 30
-    rsi_overbought: Annotated[float, Field(gt=50, lt=100)] = 70
+    rsi_oversold: Annotated[float, Field(gt=0, lt=50)] = Field(
+        default=30, description="RSI(14) below which a token is called oversold"
+    )
+    rsi_overbought: Annotated[float, Field(gt=50, lt=100)] = Field(
+        default=70, description="RSI(14) above which a token is called overbought"
+    )
 
     # Rules and their record
     rules_file: Path | None = Field(default=None, description="a Python file with rules of your own")
@@ -107,49 +121,67 @@ class Settings(BaseSettings):
     price_band_atr: Positive = Field(default=0.5, description="stale once the price moved this many ATR(14)")
     observation_max_age_minutes: Positive = Field(default=15, description="older price sightings vouch for nothing")
     bar_grace_minutes: Positive = Field(default=10, description="how late a closed bar may be published")
-    ttl_hours_daily: Positive = 26
-    ttl_hours_hourly: Positive = 3
+    ttl_hours_daily: Positive = Field(
+        default=26, description="an analysis of daily bars is stale after so long, whatever happened"
+    )
+    ttl_hours_hourly: Positive = Field(default=3, description="the same for hourly bars")
 
     # Sleep cycle
-    sleep_every_seconds: Positive = 300
-    cycle_deadline_seconds: Positive = 240
-    fetch_concurrency: Count = 4
+    sleep_every_seconds: Positive = Field(default=300, description="how often the scheduler begins a cycle")
+    cycle_deadline_seconds: Positive = Field(
+        default=240, description="a cycle that takes longer stops, and publishes what it has"
+    )
+    fetch_concurrency: Count = Field(default=4, description="requests to the market at a time")
     lease_seconds: Positive = Field(default=60, description="a cycle without progress for so long loses its lease")
     idle_after_seconds: Positive = Field(default=120, description="quiet after work for so long starts an idle pass")
     source_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of a source")
     kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")
-    budget_requests_per_cycle: Count = 200
-    budget_requests_per_day: Count = 20_000
-    budget_security_calls_per_cycle: Count = 60
-    budget_security_calls_per_day: Count = 600
-    budget_model_tokens_per_cycle: int = Field(default=20_000, ge=0)
-    budget_model_tokens_per_day: int = Field(default=500_000, ge=0)
-    budget_usd_per_cycle: float = Field(default=0.05, ge=0)
-    budget_usd_per_day: float = Field(default=2.0, ge=0)
+    budget_requests_per_cycle: Count = Field(default=200, description="network requests of a cycle at most")
+    budget_requests_per_day: Count = Field(default=20_000, description="network requests of a day (UTC) at most")
+    budget_security_calls_per_cycle: Count = Field(
+        default=60, description="calls of security sources in a cycle at most"
+    )
+    budget_security_calls_per_day: Count = Field(default=600, description="calls of security sources in a day at most")
+    budget_model_tokens_per_cycle: int = Field(
+        default=20_000, ge=0, description="tokens of the sleeping model in a cycle at most"
+    )
+    budget_model_tokens_per_day: int = Field(
+        default=500_000, ge=0, description="tokens of the sleeping model in a day at most"
+    )
+    budget_usd_per_cycle: float = Field(
+        default=0.05, ge=0, description="US dollars of a cycle at most, where `model_prices` knows them"
+    )
+    budget_usd_per_day: float = Field(default=2.0, ge=0, description="US dollars of a day at most")
 
     # Security
-    security_ttl_hours: Positive = 24
-    security_ttl_hours_caution: Positive = 6
+    security_ttl_hours: Positive = Field(default=24, description="how long a security report stays in date")
+    security_ttl_hours_caution: Positive = Field(
+        default=6, description="the same where the verdict is caution or unknown"
+    )
     security_retry_minutes: Positive = Field(default=15, description="when a failed security look-up is tried again")
     security_second_opinions: bool = Field(default=True, description="also ask honeypot.is and RugCheck")
     security_allowed_verdicts: Listed[PassableVerdict] = Field(
         default=("safe", "caution", "not_applicable"),
         description="verdicts a recommendation may rest on; unknown can be added, danger cannot",
     )
-    goplus_requests_per_minute: Positive = 25
-    goplus_app_key: SecretStr | None = Field(default=None, repr=False)
-    goplus_app_secret: SecretStr | None = Field(default=None, repr=False)
-    goplus_url: str = "https://api.gopluslabs.io"
-    honeypot_is_url: str = "https://api.honeypot.is"
-    rugcheck_url: str = "https://api.rugcheck.xyz"
-    coingecko_url: str = "https://api.coingecko.com"
+    goplus_requests_per_minute: Positive = Field(default=25, description="the most that GoPlus is asked")
+    goplus_app_key: SecretStr | None = Field(
+        default=None, repr=False, description="key of a GoPlus account; without one the free limits hold"
+    )
+    goplus_app_secret: SecretStr | None = Field(default=None, repr=False, description="its secret")
+    goplus_url: str = Field(default="https://api.gopluslabs.io", description="where GoPlus answers")
+    honeypot_is_url: str = Field(default="https://api.honeypot.is", description="where honeypot.is answers")
+    rugcheck_url: str = Field(default="https://api.rugcheck.xyz", description="where RugCheck answers")
+    coingecko_url: str = Field(default="https://api.coingecko.com", description="where CoinGecko answers")
 
     # Models
     model: str | None = Field(
         default=None, description="awake model, e.g. openai:gpt-5-mini, or openai-like:NAME for a server of your own"
     )
     model_base_url: str | None = Field(default=None, description="where openai-like models answer, e.g. http://host/v1")
-    model_api_key: SecretStr | None = Field(default=None, repr=False)
+    model_api_key: SecretStr | None = Field(
+        default=None, repr=False, description="key of the server at `model_base_url`"
+    )
     model_seconds: Positive = Field(
         default=120, description="after so long an answer is given from memory, without the model"
     )
@@ -158,12 +190,16 @@ class Settings(BaseSettings):
     sleep_model: str | None = Field(default=None, description="model that works while asleep; may be a larger one")
     sleep_model_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of it")
     sleep_model_base_url: str | None = Field(default=None, description="as model_base_url, for the sleeping model")
-    sleep_model_api_key: SecretStr | None = Field(default=None, repr=False)
+    sleep_model_api_key: SecretStr | None = Field(
+        default=None, repr=False, description="key of the server at `sleep_model_base_url`"
+    )
     model_prices: dict[str, ModelPrice] = Field(
         default_factory=dict, description="USD per million tokens by model: {'openai:x': {'input': 1, 'output': 4}}"
     )
-    embedder: str = "wordllama"
-    reply_budget_tokens: Count = 1_500
+    embedder: str = Field(
+        default="wordllama", description="wordllama, or `package.module:attribute` of an embedder of your own"
+    )
+    reply_budget_tokens: Count = Field(default=1_500, description="model tokens of a tool's reply at most")
     brief_tokens: Count = Field(default=150, description="model tokens of the brief that is pushed for one token")
     brief_tokens_more: Count = Field(default=60, description="model tokens more for each further token")
     brief_tokens_most: Count = Field(default=400, description="model tokens of a brief at most")
@@ -179,11 +215,15 @@ class Settings(BaseSettings):
     timezone: Annotated[str, AfterValidator(_known_zone)] = Field(default="UTC", description="of those times")
 
     # Risk rules
-    max_position_percent: Positive = 2.0
+    max_position_percent: Positive = Field(
+        default=2.0, description="largest position that a recommendation may name, in percent of capital"
+    )
     capital_usd: Positive | None = Field(
         default=None, description="what shares of capital are shares of; None: what is held already is not counted"
     )
-    daily_loss_limit_percent: Positive = 5.0
+    daily_loss_limit_percent: Positive = Field(
+        default=5.0, description="loss of a day, in percent of capital, at which nothing new is recommended"
+    )
 
     @classmethod
     def settings_customise_sources(

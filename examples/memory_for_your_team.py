@@ -1,48 +1,44 @@
-"""Your own team, with two lines added: MarketAnalyst among its members, and the memory in front of every delegation.
+"""Your own team, with two lines added: MarketAnalyst among its members, and the memory in front of every question.
 
-python examples/memory_for_your_team.py
+    python examples/memory_for_your_team.py
+
+Without DEEPTRADER_MODEL (e.g. openai:gpt-5-mini, and its key) memory answers by code in the model's place.
 """
 
-from __future__ import annotations
+import os
+import tempfile
 
-import json
-
-from _common import call, heading, model_or_script, show, slept_runtime
 from agno.agent import Agent
 from agno.team import Team
 
-from deeptrader.agents import add_sleep_mode, market_analyst
+from deeptrader.agents import MemoryOnlyModel, add_sleep_mode, market_analyst
+from deeptrader.core.settings import load_settings
+from deeptrader.toolkits import Runtime
 
 
 def main() -> None:
-    with slept_runtime() as runtime:
-        risk_officer = Agent(id="risk-officer", name="RiskOfficer", model=model_or_script("Noted."), telemetry=False)
+    model = os.environ.get("DEEPTRADER_MODEL") or MemoryOnlyModel()
+    with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=folder, market="recorded")) as runtime:
+        runtime.engine.run_once()
         your_team = Team(
             id="desk",
+            model=model,
             members=[
-                risk_officer,
+                Agent(id="risk-officer", name="RiskOfficer", role="Judges risk.", telemetry=False),
                 # The first line: an analyst that remembers, on the model of your team.
                 market_analyst("inherit", khala=runtime.khala, market=runtime.market, security=runtime.security),
             ],
-            # This leader forgets to read memory. The gate does not.
-            model=model_or_script(
-                call("delegate_task_to_member", member_id="risk-officer", task="How risky is IBM at the moment?"),
-                "The risk officer has it.",
-            ),
             telemetry=False,
         )
         # The second line: what memory holds stands in front of each question and task, and answers are held to it.
         add_sleep_mode(your_team, khala=runtime.khala)
 
-        run = your_team.run("Is IBM too risky for us, and is its dividend safe?")
+        run = your_team.run("Is IBM too risky for us?")
 
-        heading("What the risk officer was given")
-        for tool in run.tools or ():
-            print((tool.tool_args or {}).get("task"))
-        heading("What the gate noted on the run")
-        show(json.dumps((run.metadata or {})["deeptrader"]))
-        heading("The answer")
-        print(run.content)
+        noted = (run.metadata or {})["deeptrader"]
+        print("What stood in front of the question:", noted["brief"], sep="\n")
+        print("\nWhat the push noted on the run:", noted["push"])
+        print("\nThe answer:", run.content, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,37 +1,35 @@
-"""Only the memory: KhalaMemoryToolkit in a plain agno agent.
+"""Only the memory: KhalaMemoryToolkit, in a plain agno agent or called by your own code.
 
-python examples/memory_in_a_plain_agent.py
+    python examples/memory_in_a_plain_agent.py
+
+Without DEEPTRADER_MODEL (e.g. openai:gpt-5-mini, and its key) its tools are called here in the model's place.
 """
 
-from __future__ import annotations
+import os
+import tempfile
 
-from _common import call, heading, model_or_script, show, slept_runtime
 from agno.agent import Agent
 
-from deeptrader.toolkits import KhalaMemoryToolkit
+from deeptrader.core.settings import load_settings
+from deeptrader.toolkits import KhalaMemoryToolkit, Runtime
 
 
 def main() -> None:
-    with slept_runtime() as runtime:
-        agent = Agent(
-            model=model_or_script(
-                call("recall_analysis", tokens=["GOOG"]),
-                call("find_similar_situations", token="GOOG"),
-                call("remember", note="The desk prefers entries after a calm week.", tags=["style"]),
-                call("search_memory", query="when does the desk like to enter?"),
-                "That is what memory holds.",
-            ),
-            tools=[KhalaMemoryToolkit(runtime.khala)],
-            telemetry=False,
-        )
+    with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=folder, market="recorded")) as runtime:
+        runtime.engine.run_once()
+        memory = KhalaMemoryToolkit(runtime.khala)
+        memory.remember(note="The desk prefers entries after a calm week.", tags=["style"])
 
-        run = agent.run("What do we know about Google, and how do we like to enter?")
-
-        for tool in run.tools or ():
-            heading(f"{tool.tool_name}({tool.tool_args})")
-            show(tool.result)
-        heading("The answer")
-        print(run.content)
+        if model := os.environ.get("DEEPTRADER_MODEL"):
+            agent = Agent(model=model, tools=[memory], telemetry=False)
+            print(agent.run("What do we know about Google, and how do we like to enter?").content)
+            return
+        for call, reply in (
+            ("recall_analysis", memory.recall_analysis(tokens=["GOOG"])),
+            ("find_similar_situations", memory.find_similar_situations(token="GOOG")),
+            ("search_memory", memory.search_memory(query="after a calm week")),
+        ):
+            print(f"{call}:\n{reply[:600]}\n")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,11 @@ class InstructionFile:
 
 
 def placeholders(settings: Settings) -> dict[str, str]:
-    """What `{name}` may stand for: every setting that is a plain value (no folders, no secrets), written for people."""
+    """What `{name}` may stand for: every setting that is a plain value (no folders, no secrets), written for people.
+
+    Args:
+        settings: whose values they are.
+    """
     values = {
         name: _written(getattr(settings, name))
         for name, field in type(settings).model_fields.items()
@@ -58,6 +62,11 @@ def load_instructions(name: str, *, settings: Settings, override: Path | None = 
     """The text an agent is given: `override` (a file, or a folder of them) before the setting's folder before ours.
 
     Read from disk at every call: a few kilobytes cost microseconds, and no change is ever missed.
+
+    Args:
+        name: a key of `AGENTS`.
+        settings: its folder, and the values of placeholders.
+        override: a file, or a folder of them.
 
     Raises:
         InvalidInput: no agent has that name.
@@ -73,6 +82,11 @@ def instructions_callable(name: str, *, settings: Settings, override: Path | Non
     The file is checked at once. An edit that breaks it later fails the run that meets it, with the same clear error:
     the person who is editing sees it, and no team goes on trading by rules its owner believes to have replaced.
 
+    Args:
+        name: a key of `AGENTS`.
+        settings: its folder, and the values of placeholders.
+        override: a file, or a folder of them.
+
     Raises:
         InstructionsError: the file is wrong now.
     """
@@ -85,7 +99,12 @@ def instructions_callable(name: str, *, settings: Settings, override: Path | Non
 
 
 def list_instructions(settings: Settings, *, override: Path | None = None) -> list[InstructionFile]:
-    """For each agent the file it would read now, where that comes from and what is wrong with it, if anything."""
+    """For each agent the file it would read now, where that comes from and what is wrong with it, if anything.
+
+    Args:
+        settings: its folder, and the values of placeholders.
+        override: a file, or a folder of them.
+    """
     found = []
     for name, agent in AGENTS.items():
         path, origin = _find(name, settings, override)
@@ -100,6 +119,11 @@ def list_instructions(settings: Settings, *, override: Path | None = None) -> li
 
 def copy_out(name: str, folder: Path, *, overwrite: bool = False) -> Path:
     """Copy a shipped file into `folder` (made if need be) for editing; returns the copy's path.
+
+    Args:
+        name: a key of `AGENTS`.
+        folder: where to.
+        overwrite: write over a copy that is there.
 
     Raises:
         InvalidInput: no agent has that name, the copy exists already, or the folder cannot be written.

@@ -1,11 +1,12 @@
-"""What Khala knows as rows for the page's table, read once for all browsers and compared by content."""
+"""What Khala knows as rows for the page's table, read once for all browsers, and the questions it suggests."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,24 @@ from ..core.token import Interval
 from ..toolkits.khala.records import Recall
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.foresight import Foreseen
 
 Row = dict[str, Any]
 DASH = "–"
+SUGGESTED = 6
+SUGGESTED_SECONDS = 60.0
+QUESTIONS = {
+    "state": "How is {} doing?",
+    "entry": "Is {} a buy now?",
+    "exit": "Should I sell {}?",
+    "risk": "What is the risk of {}?",
+    "safety": "Is {} safe?",
+    "change": "What changed about {}?",
+    "oversold": "Is {} oversold?",
+    "overbought": "Is {} overbought?",
+    "history": "What followed when {} stood like this before?",
+}
+"""A question for each topic that is asked about one token."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +99,14 @@ class Board:
 
     def _read(self, interval: Interval) -> BoardState:
         khala = self._runtime.khala
-        known = {token.symbol: token for token in khala.symbols()}
-        order = [symbol for symbol in khala.universe() if symbol in known]
-        order += sorted(set(known) - set(order))
-        recalls = khala.latest_many([known[symbol] for symbol in order], interval=interval)
-        rows, counts, simulated = {}, {}, False
-        for rank, symbol in enumerate(order):
-            recall = recalls[symbol]
-            rows[symbol] = row(recall, rank, known[symbol].name, self._runtime.settings)
-            counts[recall.freshness.value] = counts.get(recall.freshness.value, 0) + 1
-            simulated |= bool(recall.analysis and recall.analysis.provenance.simulated)
-        return BoardState(rows, counts, simulated)
+        tokens = khala.ranked()
+        recalls = khala.latest_many(tokens, interval=interval)
+        rows = {
+            token.symbol: row(recalls[token.symbol], rank, token.name, self._runtime.settings)
+            for rank, token in enumerate(tokens)
+        }
+        simulated = any(recall.analysis.provenance.simulated for recall in recalls.values() if recall.analysis)
+        return BoardState(rows, Counter(recall.freshness.value for recall in recalls.values()), simulated)
 
 
 def row(recall: Recall, rank: int, name: str, settings: Settings) -> Row:
@@ -112,8 +125,8 @@ def row(recall: Recall, rank: int, name: str, settings: Settings) -> Row:
         absent = ("price", "change", "rsi", "band", "signal", "security", "bar_close", "computed")
         texts = ("price_text", "change_text", "rsi_text", "band_text")
         return base | dict.fromkeys(absent) | dict.fromkeys(texts, DASH) | {"rsi_note": "", "signal_reason": ""}
-    price = recall.observed.price if recall.observed else analysis.price
-    change, rsi, band = change_of(recall), analysis.value("rsi_14"), analysis.value("bb_percent_b_20_2")
+    price, change = recall.price or analysis.price, change_of(recall)
+    rsi, band = analysis.value("rsi_14"), analysis.value("bb_percent_b_20_2")
     return base | {
         "price": price,
         "price_text": price_text(price),
@@ -152,3 +165,37 @@ def _zone(rsi: float | None, settings: Settings) -> str:
     if rsi is not None and rsi > settings.rsi_overbought:
         return f"overbought, above {threshold_text(settings.rsi_overbought)}"
     return ""
+
+
+class Suggestions:
+    """A few questions with where they come from; looked up at most once a minute for all browsers."""
+
+    def __init__(self, foreseen: Callable[[], Iterable[Foreseen]], board: Board) -> None:
+        self._foreseen = foreseen
+        self._board = board
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._found: list[tuple[str, str]] = []
+
+    def __call__(self) -> list[tuple[str, str]]:
+        """`(question, origin)`, the best first.
+
+        Raises:
+            StoreError: memory cannot be read.
+        """
+        with self._lock:
+            if time.monotonic() >= self._until or not self._found:
+                self._found = self._look()
+                self._until = time.monotonic() + SUGGESTED_SECONDS
+            return self._found
+
+    def _look(self) -> list[tuple[str, str]]:
+        rows = list(self._board.latest("1d").rows.values())
+        found = [("What should I buy?", "a screen of everything known"), ("Which tokens are overbought?", "a screen")]
+        for wanted, text in (("buy", QUESTIONS["entry"]), ("sell", QUESTIONS["exit"])):
+            chosen = [row for row in rows if row["signal"] == wanted][:1]
+            found += [(text.format(row["symbol"]), f"signal {wanted}, {row['freshness']}") for row in chosen]
+        likely = [pair for pair in self._foreseen() if pair.symbol and pair.topic in QUESTIONS]
+        found += [(QUESTIONS[pair.topic].format(pair.symbol), f"foreseen: {pair.why}") for pair in likely]
+        found += [(QUESTIONS["state"].format(row["symbol"]), f"{row['freshness']} in memory") for row in rows[:4]]
+        return list(dict(found).items())[:SUGGESTED]

@@ -16,8 +16,7 @@ from ..core.errors import DeepTraderError, InvalidInput
 from ..core.prices import PriceList
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.activity import Activity
-from .troubles import explain
-from .turns import Turn, apply, turns_of
+from .turns import Turn, apply, explain, turns_of
 from .unfinished import Unfinished, UnfinishedTurns
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ from ..core.errors import DeepTraderError
 from ..core.formats import time_text
 from ..core.text import clean_label
 from .chat import Conversation, Target
-from .components import Composer, Transcript
 from .desk import Desk
-from .dom import button, el
+from .dom import Composer, Transcript, button, el
 
 WATCH_SECONDS = 0.12
 LIST_SECONDS = 3.0

@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any
 
+from ..agents.memory_model import PROVIDER, MemoryOnlyModel
 from ..core.clock import ReplayClock
 from ..core.errors import ModelNotConfigured
 from ..core.prices import PriceList
+from ..core.settings import Settings
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.engine import Engine
 from ..toolkits.sleep_mode.reader import Reader
-from .board import Board
+from .board import Board, Suggestions
 from .chat import ChatDesk
-from .memory_model import PROVIDER, MemoryOnlyModel
 from .sleep_desk import SleepDesk
-from .suggestions import Suggestions
 from .unfinished import UnfinishedTurns
 
 SESSIONS_FILE = "sessions.db"
@@ -32,18 +33,16 @@ class Desk:
         runtime: market, memory and clock. The desk does not close it.
         model, analyst_model: agno models or strings for manager and analyst; None takes the one in settings, and
             without one the playground answers from memory only.
-        engine: cycle, scheduler and ledger; the runtime's by default.
     """
 
-    def __init__(self, runtime: Runtime, *, model: Any = None, analyst_model: Any = None, engine: Any = None) -> None:
+    def __init__(self, runtime: Runtime, *, model: Any = None, analyst_model: Any = None) -> None:
         os.environ.setdefault("AGNO_TELEMETRY", "false")
         self.runtime = runtime
         self._given_model = model
         self._given_analyst_model = analyst_model
-        self._given_engine = engine
 
     @property
-    def settings(self):
+    def settings(self) -> Settings:
         return self.runtime.settings
 
     @property
@@ -81,11 +80,9 @@ class Desk:
         self.settings.store_dir.mkdir(parents=True, exist_ok=True)
         return SqliteDb(db_file=str(self.settings.store_dir / SESSIONS_FILE))
 
-    @cached_property
-    def engine(self) -> Any:
-        """Cycle, scheduler, demand, budgets and ledger of this memory."""
-        if self._given_engine is not None:
-            return self._given_engine
+    @property
+    def engine(self) -> Engine:
+        """Cycle, scheduler, log of asks, budgets and ledger of this memory."""
         return self.runtime.engine
 
     @cached_property
@@ -100,9 +97,8 @@ class Desk:
         """The manager with the analyst as its member."""
         from ..agents import deep_trader_manager, market_analyst
 
-        parts: dict[str, Any] = self._parts | {
-            "listeners": ()
-        }  # what a member reads is counted when a task is delegated to it
+        # What a member reads is counted when a task is delegated to it.
+        parts: dict[str, Any] = self._parts | {"listeners": ()}
         member = market_analyst(self._given_analyst_model or "inherit", **parts, db=self.db, telemetry=False)
         return deep_trader_manager(self.model, members=[member], **self._parts, **self._session_options)
 

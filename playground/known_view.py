@@ -7,9 +7,8 @@ from nicegui import ui
 from ..core.errors import DeepTraderError
 from ..core.token import INTERVALS, Interval
 from .board import BoardState, changes
-from .components import MemoryTable
 from .desk import Desk
-from .dom import el, empty, interval_switch, panel, set_text, since
+from .dom import MemoryTable, el, empty, interval_switch, panel, set_text, since
 
 WATCH_SECONDS = 1.5
 

@@ -14,20 +14,13 @@ from ..toolkits.sleep_mode.context import Progress
 from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
 from ..toolkits.sleep_mode.ledger import LedgerSummary
 from ..toolkits.sleep_mode.planner import Plan
-from ..toolkits.sleep_mode.report import CycleLog, CycleReport
+from ..toolkits.sleep_mode.report import STEP_WORDS, CycleLog, CycleReport
 from ..toolkits.sleep_mode.scheduler import SchedulerState
 
 if TYPE_CHECKING:
     from ..toolkits.runtime import Runtime
     from ..toolkits.sleep_mode.engine import Engine
 
-STEP_WORDS = {
-    "observe": "reading the market",
-    "refresh": "fetching and computing",
-    "write_scenarios": "working scenarios through",
-    "foresee": "foreseeing questions",
-    "index": "indexing in Chroma",
-}
 STATE_WORDS: dict[SchedulerState, str] = {
     "stopped": "Not running",
     "waiting": "Waiting for the next cycle",

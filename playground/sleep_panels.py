@@ -7,24 +7,16 @@ from typing import Any
 
 from ..core.formats import percent_text, time_text
 from ..toolkits.sleep_mode.foresight import Foreseen, ForesightScore
-from ..toolkits.sleep_mode.ledger import LedgerSummary
+from ..toolkits.sleep_mode.ledger import SERVED_WORDS, LedgerSummary
 from ..toolkits.sleep_mode.planner import Plan, PlanItem
-from ..toolkits.sleep_mode.report import CycleReport
+from ..toolkits.sleep_mode.report import MADE_WORDS, CycleReport
 from ..toolkits.sleep_mode.topics import TOPICS
 from .desk import Desk
 from .dom import el, empty, panel, plain_table, since
 from .sleep_desk import BudgetLine
 
 ROWS = 12
-MADE = {"scenarios": "scenarios", "foreseen": "questions foreseen", "judgements": "judgements"}
-SERVED = {
-    "sleep": "from memory",
-    "partly": "partly from memory",
-    "scratch": "worked out from scratch",
-    "none": "not in memory",
-    "refused": "refused: memory cannot tell",
-    "empty": "no answer came",
-}
+TROUBLES = 10
 
 
 def show_last(last: CycleReport | None, desk: Desk) -> None:
@@ -40,25 +32,18 @@ def show_last(last: CycleReport | None, desk: Desk) -> None:
                 if count or name in ("published", "kept", "failed"):
                     _tile(f"{count:,}", name, "bad-text" if count and name in ("failed", "refused") else "")
             for name, count in last.made.items():
-                _tile(f"{count:,}", MADE.get(name, name))
+                _tile(f"{count:,}", MADE_WORDS.get(name, name))
             _tile(f"{last.seconds:.1f} s", "took")
-        longest = sorted(last.steps.items(), key=lambda step: -step[1])[:4]
-        steps = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in longest if seconds >= 0.05)
+        steps = last.longest_steps()
         with el("p", cls="muted"):
             el("span", f"{len(last.universe)} tokens{'; longest: ' if steps else ''}{steps}; finished ")
             if desk.replaying:
                 el("span", time_text(last.finished_at))
             else:
                 since(last.finished_at, desk.runtime.clock.now())
-        bad = [f"{o.symbol} {o.interval} {o.outcome}: {o.reason}" for o in last.outcomes if o.outcome in _BAD]
-        warnings = [f"Stopped early: {last.stopped_by}"] if last.stopped_by else []
-        warnings += [f"Universe: {last.universe_problem}"] if last.universe_problem else []
-        warnings += [*last.problems[:5], *bad[:5], *([f"and {len(bad) - 5} more"] if len(bad) > 5 else [])]
-        for text in warnings:
+        troubles = last.troubles()
+        for text in [*troubles[:TROUBLES], *([f"and {len(troubles) - TROUBLES} more"] * (len(troubles) > TROUBLES))]:
             el("p", text, "warn-text")
-
-
-_BAD = ("failed", "refused")
 
 
 def show_budgets(lines: Sequence[BudgetLine]) -> None:
@@ -152,7 +137,7 @@ def show_ledger(summary: LedgerSummary) -> None:
             return
         rows = [
             [
-                SERVED[totals.served],
+                SERVED_WORDS[totals.served],
                 f"{totals.answers:,}",
                 f"{totals.median_tokens:,.0f}",
                 "–" if totals.median_seconds is None else f"{totals.median_seconds:.2f} s",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..core.formats import percent_text, price_text, time_text
 from ..core.security import CheckState, SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
-from ..toolkits.market_data.figures import figure_label, figure_text
+from ..toolkits.market_data.figures import figure_label, figure_row, figure_text
 from ..toolkits.sleep_mode.statements import Statement
 from ..toolkits.token_security.policy import checks_of, told
 from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table
@@ -97,16 +97,7 @@ def _checks(checks: Sequence[SecurityCheck]) -> None:
 
 def show_figures(analysis: MarketAnalysis) -> None:
     """Every figure with its value, or why it is absent, and its definition; folded away."""
-    rows = [
-        [
-            figure_label(name) + (" (forming bar)" if figure.forming else ""),
-            figure_text(name, figure.value)
-            if figure.value is not None
-            else f"absent: {(figure.absent or '').replace('_', ' ')}",
-            figure.definition,
-        ]
-        for name, figure in analysis.all_figures.items()
-    ]
+    rows = [[*figure_row(name, figure), figure.definition] for name, figure in analysis.all_figures.items()]
     with panel(f"{len(rows)} figures", flush=True), el("details", cls="pad"):
         el("summary", "Values and definitions", "muted")
         columns = [("Figure", "nowrap"), ("Value", "num"), ("Definition", "wide muted")]

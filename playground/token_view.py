@@ -206,7 +206,7 @@ class TokenView:
         analysis, quote = recall.analysis, recall.observed
         if analysis is None or self._price is None or self._change is None:
             return
-        set_text(self._price, f"{price_text(quote.price if quote else analysis.price)} USD")
+        set_text(self._price, f"{price_text(recall.price or analysis.price)} USD")
         change = change_of(recall)
         set_text(self._change, "" if change is None else percent_text(change, signed=True))
         tone = "muted" if not change else "good-text" if change > 0 else "bad-text"

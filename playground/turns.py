@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
+from markdown_it import MarkdownIt
+
+from ..agents.memory_model import PROVIDER
 from ..agents.push import without_memory
 from ..agents.runs import METADATA, SAID
 from ..core.prices import PriceList
+from ..core.text import clean_label
 from ..toolkits.sleep_mode.asks import NOT_HELD
-from .markdown import to_html
-from .memory_model import PROVIDER
-from .troubles import explain
 
 TurnState = Literal["running", "done", "failed", "stopped", "interrupted"]
 StepState = Literal["running", "done", "failed", "stopped"]
@@ -36,6 +39,9 @@ GATE = {
     "nothing_known": "Gate: memory knew nothing for the task",
     "unavailable": "Gate: memory could not be read",
 }
+_RATE = re.compile(r"rate.?limit|429|quota", re.IGNORECASE)
+_KEY = re.compile(r"api.?key|401|unauthori[sz]ed|403|authentication", re.IGNORECASE)
+_GONE = re.compile(r"connect|timed? ?out|unreachable|refused|reset|503|502|504|disconnected|eof", re.IGNORECASE)
 PUSHED = "Memory stood in front of the question"
 
 
@@ -334,3 +340,38 @@ def _pretty(value: Any) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]}\n… {len(text) - SHOWN_TEXT:,} more characters"
+
+
+# For people
+
+
+def explain(message: str, kind: str) -> tuple[str, str]:
+    """An error of a model or its provider as a sentence, and what to do."""
+    said = clean_label(message, limit=300).rstrip(". ") or kind or "no reason was given"
+    told = f"{kind} {message}"
+    if _RATE.search(told):
+        return f"The model's provider asks to slow down: {said}.", "Wait a minute and ask again."
+    if _KEY.search(told):
+        return f"The model's provider refused the key: {said}.", "Check the provider's API key, restart, and ask again."
+    if _GONE.search(told):
+        return f"The model did not answer: {said}.", "Nothing is lost. Ask again when its provider is back."
+    return f"The answer failed: {said}.", "Ask again; memory and the other views still work."
+
+
+@lru_cache(maxsize=512)
+def to_html(text: str) -> str:
+    """Markdown as HTML: emphasis, lists, tables, code and links to http(s) pages; all other markup shown as text."""
+    return _renderer().render(text)
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> MarkdownIt:
+    # html=False escapes every tag; images are off, so that no text can make the page ask another host.
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable(["table"])
+    markdown.disable(["image"])
+    markdown.validateLink = _harmless  # type: ignore[method-assign]
+    return markdown
+
+
+def _harmless(url: str) -> bool:
+    return url.strip().lower().startswith(("https://", "http://", "/token/"))

@@ -16,6 +16,10 @@ _FOLDER = Path(__file__).resolve().parent
 def load_prompt(name: str, **values: object) -> str:
     """The prompt `name` with every `{placeholder}` replaced by the value of that name.
 
+    Args:
+        name: of a file here, without `.md`.
+        values: what placeholders stand for.
+
     Raises:
         InvalidInput: there is no such prompt.
         InstructionsError: the file is empty, or a placeholder in it was given no value.

@@ -13,6 +13,7 @@ import sys
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import exchange_calendars
 
@@ -23,9 +24,10 @@ USUAL = ["09:30", "16:00"]
 
 def main() -> None:
     calendar = exchange_calendars.get_calendar("XNYS", start=f"{FIRST_YEAR}-01-01", end=f"{LAST_YEAR}-12-31")
+    schedule: Any = calendar.schedule
     hours = {
-        day.date(): [f"{moment.tz_convert(ZONE):%H:%M}" for moment in (row["open"], row["close"])]
-        for day, row in calendar.schedule.iterrows()
+        row.Index.date(): [f"{moment.tz_convert(ZONE):%H:%M}" for moment in (row.open, row.close)]
+        for row in schedule.itertuples()
     }
     first, after = date(FIRST_YEAR, 1, 1), date(LAST_YEAR + 1, 1, 1)
     days = (first + timedelta(days=number) for number in range((after - first).days))

@@ -56,6 +56,18 @@ def resolve_sleep_model(model: Model | str | None, settings: Settings) -> Model 
     return resolved
 
 
+def missing_key(model: Model) -> str:
+    """Why the model's provider could not be asked at all, such as a key that is not set; empty when it can. No request
+    is made."""
+    client = getattr(model, "get_client", None)
+    try:
+        if client is not None:
+            client()
+    except Exception as error:  # noqa: BLE001 - each provider raises its own kind
+        return clean_label(str(error) or type(error).__name__, limit=300)
+    return ""
+
+
 def _from_name(named: str, where: str, base_url: str | None, api_key: SecretStr | None, url_name: str) -> Model:
     try:
         if named.startswith(OPENAI_LIKE):

@@ -6,11 +6,13 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import Clock, ReplayClock, SystemClock
-from ..core.errors import SettingsError
+from ..core.errors import InvalidInput, SettingsError
+from ..core.plugins import load_plugins
 from ..core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -39,14 +41,18 @@ class Runtime:
 
     Args:
         settings: variables, settings file and defaults when left out.
-        market, security: providers of one's own.
-        model, sleep_model: awake and asleep, as agno models or names; what settings name when left out.
+        market: a provider of one's own: see `MarketProvider`.
+        security: a provider of one's own: see `SecurityProvider`.
+        model: that answers, an agno model or a name; what settings name when left out.
+        sleep_model: that judges asleep, likewise.
+        embedder: turns text into vectors; see `Khala.open`.
         khala: a memory that is open already; whoever opened it closes it.
         clock: the present of the market.
         as_of: a moment that is replayed.
 
     Raises:
-        SettingsError: the market's id cannot be the name of a folder.
+        SettingsError: the market's id cannot be the name of a folder, or a file of `plugins_dir` fails.
+        InvalidInput: a provider lacks a method that its protocol has.
     """
 
     def __init__(
@@ -57,11 +63,16 @@ class Runtime:
         security: SecurityProvider | None = None,
         model: Model | str | None = None,
         sleep_model: Model | str | None = None,
+        embedder: Any = None,
         khala: Khala | None = None,
         clock: Clock | None = None,
         as_of: datetime | None = None,
     ) -> None:
         self.settings = settings or (khala.settings if khala is not None else load_settings())
+        load_plugins(self.settings.plugins_dir)
+        self._embedder = embedder
+        _complete(market, "market", "market_data")
+        _complete(security, "security", "token_security")
         self.model = model if model is not None else self.settings.model
         self.sleep_model = sleep_model if sleep_model is not None else self.settings.sleep_model
         self.market_id: str = market.id if market is not None else self.settings.market
@@ -156,7 +167,7 @@ class Runtime:
         from .khala import Khala
         from .sleep_mode.report import CycleLog
 
-        khala = Khala.open(self.store_dir, clock=self.clock, settings=self.settings)
+        khala = Khala.open(self.store_dir, clock=self.clock, settings=self.settings, embedder=self._embedder)
         if self._as_of is None and isinstance(self.clock, ReplayClock):
             last = CycleLog(khala.journal).last()
             if last is not None:
@@ -201,12 +212,29 @@ class Runtime:
         self.close()
 
 
+def _complete(part: object, what: str, room: str) -> None:
+    """Raises InvalidInput where a provider of one's own lacks what others have."""
+    if part is None:
+        return
+    protocol = getattr(import_module(f".{room}.protocol", __package__), f"{what.title()}Provider")
+    missing = sorted(name for name in protocol.__protocol_attrs__ if not hasattr(part, name))
+    if missing:
+        raise InvalidInput(
+            f"{type(part).__name__} is no {what} provider: it lacks {', '.join(missing)}.",
+            hint=f"See {protocol.__name__} in deeptrader.toolkits.{room}.protocol.",
+        )
+
+
 _shared: dict[Path, Runtime] = {}
 _shared_lock = threading.Lock()
 
 
 def open_runtime(settings: Settings | None = None) -> Runtime:
-    """The process's runtime for these settings: agents built apart share one memory when they name the same store."""
+    """The process's runtime for these settings: agents built apart share one memory when they name the same store.
+
+    Args:
+        settings: variables, settings file and defaults when left out.
+    """
     settings = settings or load_settings()
     with _shared_lock:
         runtime = _shared.get(settings.store_dir)

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import typer
 from doubles.scripted_model import ScriptedModel
 
-from deeptrader.cli.main import COMMANDS, main
+from deeptrader.cli.main import COMMANDS, build, main
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 
@@ -219,6 +220,54 @@ def test_the_doctor_asks_the_model_when_it_may(capsys, slept, monkeypatch):
 
     assert checks["model"]["state"] == "warning"
     assert "does not call tools" in checks["model"]["detail"]
+
+
+def test_the_doctor_names_a_key_that_is_not_set(capsys, slept, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("DEEPTRADER_MODEL", "openai:gpt-5-mini")
+
+    code, out, _ = run(capsys, "doctor", "--data-dir", slept, "--json")
+
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert (code, checks["model"]["state"]) == (1, "failed")
+    assert "OPENAI_API_KEY not set" in checks["model"]["detail"]
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    checks = {c["name"]: c for c in run_json(capsys, "doctor", "--data-dir", slept)["checks"]}
+    assert checks["model"]["state"] == "ok"
+
+
+def test_the_doctor_names_a_plugin_that_fails(capsys, slept, monkeypatch, tmp_path):
+    (tmp_path / "mine.py").write_text("1 / 0", encoding="utf-8")
+    monkeypatch.setenv("DEEPTRADER_PLUGINS_DIR", str(tmp_path))
+
+    code, out, _ = run(capsys, "doctor", "--data-dir", slept, "--json")
+
+    found = json.loads(out)["checks"][-1]
+    assert (code, found["name"], found["state"]) == (1, "settings", "failed")
+    assert "mine.py failed with ZeroDivisionError" in found["detail"]
+
+
+FURTHER = {"sleep": ["--once"], "record": ["recording", "--limit", "150"], "instructions": ["--copy", "market_analyst"]}
+GIVEN = {"token": "AAPL", "text": "oversold", "question": "Is Apple oversold?"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_json_document_has_a_version(capsys, slept, name):
+    command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+    if not any("--json" in param.opts for param in command.params):
+        pytest.skip("it prints no document")
+    arguments = [GIVEN[p.name] for p in command.params if p.param_type_name == "argument" and p.name in GIVEN]
+    code, out, err = run(capsys, name, *arguments, *FURTHER.get(name, ()), "--data-dir", slept, "--json")
+    assert isinstance(json.loads(out)["schema_version"], int), err
+    assert code in (0, 2)
+
+
+def test_an_unforeseen_error_is_a_document_too(capsys, slept, monkeypatch):
+    monkeypatch.setattr("deeptrader.cli.knowledge.ranked_recalls", lambda *_: 1 / 0)
+
+    code, out, _ = run(capsys, "status", "--data-dir", slept, "--json")
+
+    assert (code, json.loads(out)["error"]) == (1, "unforeseen")
 
 
 def test_repair_rebuilds_the_index(capsys, slept):

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from deeptrader.agents.runs import METADATA
 from deeptrader.core.prices import ModelPrice, PriceList
-from deeptrader.playground.markdown import to_html
-from deeptrader.playground.troubles import explain
-from deeptrader.playground.turns import Turn, apply, turns_of
+from deeptrader.playground.turns import Turn, apply, explain, to_html, turns_of
 
 BRIEF = "BTC-USD (Bitcoin), daily bar closed 2026-03-02 00:00 UTC:\n- RSI(14) is 41.0, between 30 and 70."
 PUSHED = {"did": "injected", "tool": "push", "topic": "state", "tokens": {"BTC-USD": "fresh"}}

@@ -32,7 +32,7 @@ from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..market_data import calendar
-from ..market_data.figures import SPECS
+from ..market_data.figures import OWN_SPECS, SPECS
 from .records import Document, Freshness, MarketAnalysis, StaleReason
 
 CURABLE = frozenset({"failed", "no_data"})
@@ -50,10 +50,11 @@ RECHECK_CLOSED_MARKET = timedelta(minutes=1)
 
 def rules_of(settings: Settings) -> str:
     """What an analysis is made under, beside the bars: RSI thresholds, further indicators, security policy."""
+    own = "".join(f"; {name} {spec.definition}" for name, spec in sorted(OWN_SPECS.items()))
     return (
         f"RSI {settings.rsi_oversold:g}/{settings.rsi_overbought:g}"
         f"; extra {', '.join(settings.extra_indicators) or 'none'}"
-        f"; security {', '.join(sorted(settings.security_allowed_verdicts))}"
+        f"; security {', '.join(sorted(settings.security_allowed_verdicts))}{own}"
     )
 
 

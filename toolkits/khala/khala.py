@@ -149,6 +149,11 @@ class Khala(Analyses, Shelves, Upkeep):
         """Tokens that have a published analysis, by symbol."""
         return self._known()[1]
 
+    def ranked(self) -> tuple[Token, ...]:
+        """The same tokens: those of the present universe first, in its order, then what has left it."""
+        place = {symbol: rank for rank, symbol in enumerate(self.universe())}
+        return tuple(sorted(self.symbols(), key=lambda token: place.get(token.symbol, len(place))))
+
     def resolve(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Token, ...]:
         """Tokens a free text names, in order of mention: published ones, and those in the reviewed lists.
 

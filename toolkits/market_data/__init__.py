@@ -12,6 +12,7 @@ from ...core.lazy import on_first_use
 if TYPE_CHECKING:
     from .calendar import bar_closes, expected_bar_close, next_bar_close
     from .indicators import compute_indicators, compute_many, figure_history, live_figures
+    from .own import indicator
     from .plausibility import Problem, check_bars
     from .protocol import Bars, MarketProvider, QuoteBatch, Universe
     from .recorded import RecordedMarket
@@ -39,6 +40,7 @@ __all__ = [
     "decide_signal",
     "expected_bar_close",
     "figure_history",
+    "indicator",
     "live_figures",
     "next_bar_close",
     "record",
@@ -50,6 +52,7 @@ __getattr__, __dir__ = on_first_use(
     {
         "calendar": "bar_closes expected_bar_close next_bar_close",
         "indicators": "compute_indicators compute_many figure_history live_figures",
+        "own": "indicator",
         "plausibility": "Problem check_bars",
         "protocol": "Bars MarketProvider QuoteBatch Universe",
         "recorded": "RecordedMarket",

@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ...core.formats import Format, value_text
-from ...core.market import Unit
+from ...core.market import Figure, Unit
 
 MINIMUM_BARS = 100
 MINIMUM_BARS_EMA_200 = 350
@@ -156,14 +156,30 @@ LIVE_SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     }
 )  # fmt: skip
 
+OWN_SPECS: dict[str, FigureSpec] = {}
+"""Figures that users registered: see `own.indicator`."""
+
+
+def figure_spec(name: str) -> FigureSpec | None:
+    """The entry of a figure, also of a user's own; None for an indicator that settings name."""
+    return SPECS.get(name) or LIVE_SPECS.get(name) or OWN_SPECS.get(name)
+
 
 def figure_label(name: str) -> str:
     """What people call a figure; an extra indicator's own name where the catalogue has none."""
-    spec = SPECS.get(name) or LIVE_SPECS.get(name)
+    spec = figure_spec(name)
     return spec.label if spec else name
 
 
 def figure_text(name: str, value: float) -> str:
     """A figure's value as it is written everywhere, without its label."""
-    spec = SPECS.get(name) or LIVE_SPECS.get(name)
+    spec = figure_spec(name)
     return value_text(value, spec.form) if spec else f"{value:,.4g}"
+
+
+def figure_row(name: str, figure: Figure) -> tuple[str, str]:
+    """A figure's label and its value, or the reason why there is none, as tables show them."""
+    label = figure_label(name) + (" (forming bar)" if figure.forming else "")
+    if figure.value is None:
+        return label, f"absent: {(figure.absent or '').replace('_', ' ')}"
+    return label, figure_text(name, figure.value)

@@ -15,7 +15,8 @@ from ...core.giving_way import give_way
 from ...core.market import Figure
 from ...core.token import Interval, TokenKind
 from . import wide
-from .figures import LIVE_SPECS, SPECS, FigureSpec
+from .figures import LIVE_SPECS, OWN_SPECS, SPECS, FigureSpec
+from .own import compute_own
 from .panel import Panel, build_panel
 
 if TYPE_CHECKING:
@@ -145,18 +146,18 @@ def _figure(spec: FigureSpec, value: float, absent: str | None, gaps: int, *, fo
 
 
 def _extra(panel: Panel, extra: Sequence[str], token: int) -> dict[str, Figure]:
-    if not extra:
+    if not extra and not OWN_SPECS:
         return {}
     import pandas as pd
-
-    from .extras import compute_extra, parse_extra  # loads pandas-ta, which takes a second
 
     rows = slice(0, int(panel.count[token]))
     columns = {name: getattr(panel, name)[rows, token] for name in ("open", "high", "low", "close", "volume")}
     index = pd.DatetimeIndex(panel.time[rows, token].view("datetime64[us]"), name="bar_close").tz_localize("UTC")
     bars = pd.DataFrame(columns, index=index)
-    figures: dict[str, Figure] = {}
+    figures = compute_own(bars)
     for text in extra:
+        from .extras import compute_extra, parse_extra  # loads pandas-ta, which takes a second
+
         figures |= compute_extra(parse_extra(text), bars)
         give_way()
     return figures

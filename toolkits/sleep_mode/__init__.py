@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .engine import Engine as Engine
     from .report import CycleReport as CycleReport
     from .scheduler import SleepScheduler as SleepScheduler
+    from .statements import Said as Said
+    from .statements import Statement as Statement
+    from .statements import View as View
+    from .statements import statement as statement
     from .toolkit import SleepModeToolkit as SleepModeToolkit
 
 __getattr__, __dir__ = on_first_use(
@@ -29,6 +33,7 @@ __getattr__, __dir__ = on_first_use(
         "engine": "Engine",
         "report": "CycleReport",
         "scheduler": "SleepScheduler",
+        "statements": "Said Statement View statement",
         "toolkit": "SleepModeToolkit",
     },
 )

@@ -33,6 +33,15 @@ RIVALS: dict[str, dict[str, float]] = {
 _WAYS: tuple[Served, ...] = ("sleep", "partly", "scratch", "none", "refused", "empty")
 NOT_USED = "no answer rested on it yet"
 FREE = "sleep spends no model tokens on it"
+SERVED_WORDS: dict[Served, str] = {
+    "sleep": "from memory",
+    "partly": "partly from memory",
+    "scratch": "worked out from scratch",
+    "none": "not in memory",
+    "refused": "refused: memory cannot tell",
+    "empty": "no answer came",
+}
+"""How an answer was served, for people."""
 LOSS = "an answer from sleep takes no less than the cheapest rival"
 KEEP_CYCLES = 10_000
 """A month of cycles every five minutes, and a bit."""

@@ -20,6 +20,18 @@ _log = logging.getLogger(__name__)
 
 Outcome = Literal["published", "unchanged", "kept", "deferred", "failed", "refused"]
 
+STEP_WORDS = {
+    "observe": "reading the market",
+    "refresh": "fetching and computing",
+    "write_scenarios": "working scenarios through",
+    "foresee": "foreseeing questions",
+    "judge": "judging",
+    "index": "indexing in Chroma",
+}
+"""What a cycle does in a step, for people."""
+MADE_WORDS = {"scenarios": "scenarios worked through", "foreseen": "questions foreseen"}
+"""What `CycleReport.made` counts, for people, where the name does not say it."""
+
 
 class TokenOutcome(Record):
     """What became of one token on one interval.
@@ -74,6 +86,19 @@ class CycleReport(Record):
     def failures(self) -> dict[str, int]:
         """Error codes with how often each occurred."""
         return dict(Counter(item.code for item in self.outcomes if item.code))
+
+    def longest_steps(self, most: int = 4) -> str:
+        """The steps that took longest, in words: `refresh 1.25 s, index 0.40 s`."""
+        longest = sorted(self.steps.items(), key=lambda step: -step[1])[:most]
+        return ", ".join(f"{name.replace('_', ' ')} {took:.2f} s" for name, took in longest if took >= 0.005)
+
+    def troubles(self) -> list[str]:
+        """What went wrong, a line each, what concerns the whole cycle first."""
+        found = [f"stopped early: {self.stopped_by}"] if self.stopped_by else []
+        found += [f"universe: {self.universe_problem}"] if self.universe_problem else []
+        found += [f"problem: {problem}" for problem in self.problems]
+        bad = [item for item in self.outcomes if item.outcome in ("failed", "refused")]
+        return found + [f"{item.symbol} {item.interval} {item.outcome}: {item.reason}" for item in bad]
 
     @property
     def complete(self) -> bool:

@@ -13,7 +13,7 @@ from ...core.security import Verdict
 from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..khala.records import MarketAnalysis, Recall
-from ..market_data.figures import SPECS, figure_label, figure_text
+from ..market_data.figures import OWN_SPECS, SPECS, figure_label, figure_spec, figure_text
 from ..token_security.policy import may_recommend
 from .statements import Statement, fact_name
 
@@ -48,8 +48,8 @@ class Screen:
     symbols: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.figure not in RANKED:
-            raise InvalidInput(f"Tokens cannot be ordered by {self.figure!r}.", hint=f"Use one of {', '.join(RANKED)}.")
+        if self.figure not in (known := (*RANKED, *OWN_SPECS)):
+            raise InvalidInput(f"Tokens cannot be ordered by {self.figure!r}.", hint=f"Use one of {', '.join(known)}.")
         if self.order not in ("lowest", "highest"):
             raise InvalidInput(f"There is no order {self.order!r}.", hint="Use lowest or highest.")
         if not 1 <= self.limit <= MOST:
@@ -216,7 +216,8 @@ def _told(analysis: MarketAnalysis, figure: str, settings: Settings) -> str:
 
 
 def _limit_text(figure: str, limit: float) -> str:
-    spec = SPECS[figure]
+    spec = figure_spec(figure)
+    assert spec is not None  # a screen knows its figure
     return (
         f"{threshold_text(round(100 * limit, 6))} %"
         if spec.form in ("percent", "signed_percent")

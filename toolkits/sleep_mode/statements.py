@@ -8,11 +8,13 @@ name its id in the topics it belongs to (`topics.py`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from ...core.errors import InvalidInput
 from ...core.formats import percent_text, price_text, stamp, threshold_text, time_text
 from ...core.market import Quote
 from ...core.security import SecurityReport
@@ -21,6 +23,9 @@ from ..khala.freshness import last_seen
 from ..khala.records import MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_label, figure_text
 from ..token_security.policy import verdict_line
+from .topics import answer_with
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ..market_data.evidence import TokenEvidence
@@ -112,16 +117,22 @@ CATALOGUE: dict[str, Say] = {}
 """Every statement there is, by its id."""
 
 
-def statement(identity: str) -> Callable[[Say], Say]:
+def statement(identity: str, *, topics: Iterable[str] = ()) -> Callable[[Say], Say]:
     """Register a function of the catalogue under an id.
 
+    Args:
+        identity: names the statement, in topics and to a sleeping model.
+        topics: names of topics that it answers too, after what they have; an own statement is put there.
+
     Raises:
-        ValueError: the id is taken.
+        InvalidInput: the id is taken, or there is no such topic.
     """
+    if identity in CATALOGUE:
+        raise InvalidInput(f"There is a statement {identity!r} already.", hint="Choose another id.")
+    for topic in topics:
+        answer_with(identity, topic)
 
     def register(function: Say) -> Say:
-        if identity in CATALOGUE:
-            raise ValueError(f"there is a statement {identity!r} already")
         CATALOGUE[identity] = function
         return function
 
@@ -159,11 +170,17 @@ def statements_of(
         evidence = None
     view = View(analysis, settings, quote, security or analysis.security, before, similar, position, evidence, record)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
-    made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(say(view))]
+    made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(identity, say, view)]
     return tuple(sorted(made, key=lambda s: -s.weight))
 
 
-def _each(said: Said | Sequence[Said] | None) -> Sequence[Said]:
+def _each(identity: str, say: Say, view: View) -> Sequence[Said]:
+    """What one function has to say; one that raises, such as a user's own, costs its sentence alone."""
+    try:
+        said = say(view)
+    except Exception:
+        log.exception("The statement %s failed for %s.", identity, view.symbol)
+        return ()
     return () if said is None else (said,) if isinstance(said, Said) else said
 
 

@@ -7,9 +7,11 @@ one entry; its statements are named by their ids in `statements.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
+
+from ...core.errors import InvalidInput
 
 Takes = Literal["tokens", "market", "either", "none"]
 
@@ -182,8 +184,24 @@ _ALL = (
     ),
 )
 
-TOPICS: Mapping[str, Topic] = MappingProxyType({topic.name: topic for topic in _ALL})
+_topics = {topic.name: topic for topic in _ALL}
+TOPICS: Mapping[str, Topic] = MappingProxyType(_topics)
 """Every topic by name, in the order in which they are offered."""
 
 NOT_HELD = "Memory holds no news, fundamentals, dividends, price targets or forecasts."
 """One line for people and models on what memory does not know."""
+
+
+def answer_with(statement: str, topic: str) -> None:
+    """Let a topic be answered by a further statement, after those it has.
+
+    Args:
+        statement: its id.
+        topic: a name from `TOPICS`.
+
+    Raises:
+        InvalidInput: there is no such topic.
+    """
+    if topic not in _topics:
+        raise InvalidInput(f"There is no topic {topic!r}.", hint=f"Use one of {', '.join(_topics)}.")
+    _topics[topic] = replace(_topics[topic], statements=(*_topics[topic].statements, statement))

@@ -14,20 +14,21 @@ from agno.models.base import Model
 from agno.models.message import Message
 from agno.models.response import ModelResponse
 
-from ..agents.runs import find
+from .runs import find
 
 PROVIDER = "DeepTrader"
 
 
 class MemoryOnlyModel(Model):
-    """Answers each run with what memory's reader composes for what the run was asked; no network is touched."""
+    """Answers each run of an agent or team that reads memory with what memory's reader composes for what was asked. No
+    network is touched, no key needed."""
 
     def __init__(self) -> None:
         super().__init__(id="memory-only", name="MemoryOnly", provider=PROVIDER)
 
     def invoke(self, messages: list[Message], run_response: Any = None, **_: Any) -> ModelResponse:
         run = find(getattr(run_response, "run_id", None))
-        text = run.answer("served") if run is not None else "Memory can only be asked by a run of its own."
+        text = run.answer("served") if run is not None else "Memory can only be asked by an agent that reads it."
         usage = MessageMetrics(input_tokens=0, output_tokens=0, total_tokens=0)
         return ModelResponse(role="assistant", content=text, response_usage=usage)
 
