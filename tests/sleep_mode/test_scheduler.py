@@ -13,6 +13,7 @@ from doubles.cycles import ScriptedCycle, make_report
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, LeaseLost, SourceUnreachable, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
+from deeptrader.toolkits.sleep_mode import timing
 from deeptrader.toolkits.sleep_mode.activity import Activity, QuietTime
 from deeptrader.toolkits.sleep_mode.guard import Controls
 from deeptrader.toolkits.sleep_mode.lease import Lease
@@ -175,7 +176,7 @@ def test_a_tick_right_after_an_early_cycle_is_taken_as_done(cycle: ScriptedCycle
 
 def test_the_watch_is_asked_between_ticks_and_its_reason_wakes(cycle: ScriptedCycle):
     looks = iter([None, "ETH-USD moved +3.2 bands", None, None, None, None, None, None])
-    sleeper = scheduler(cycle, watch=lambda: next(looks), watch_every=60)
+    sleeper = scheduler(cycle, watch=lambda: next(looks))
     sleeper.run_until(at(4.9))
     assert minutes(cycle) == [2, 4.03]
 
@@ -184,15 +185,16 @@ def test_a_watch_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle):
     def look() -> str:
         raise SourceUnreachable("no connection")
 
-    scheduler(cycle, watch=look, watch_every=60).run_until(at(11))
+    scheduler(cycle, watch=look).run_until(at(11))
     assert minutes(cycle) == [2, 5, 10]
 
 
-def test_a_bug_in_the_watch_does_not_end_the_scheduler_either(cycle: ScriptedCycle):
+def test_a_bug_in_the_watch_does_not_end_the_scheduler_either(cycle: ScriptedCycle, monkeypatch):
     def look() -> str:
         raise ZeroDivisionError
 
-    scheduler(cycle, watch=look, watch_every=60, patience=1_000).run_until(at(11))
+    monkeypatch.setattr(timing, "PATIENCE", 1_000)
+    scheduler(cycle, watch=look).run_until(at(11))
     assert minutes(cycle) == [2, 5, 10]
 
 
@@ -250,12 +252,13 @@ def test_repeated_failures_lead_to_growing_pauses_and_success_ends_them(cycle: S
     assert sleeper.status().failures == 0
 
 
-def test_a_pause_never_grows_beyond_its_bound(cycle: ScriptedCycle):
+def test_a_pause_never_grows_beyond_its_bound(cycle: ScriptedCycle, monkeypatch):
     def fail(_cycle: ScriptedCycle) -> None:
         raise SourceUnreachable("the market is down")
 
     cycle.work = fail  # type: ignore[assignment]
-    sleeper = scheduler(cycle, longest_pause=900, poll=60)
+    monkeypatch.setattr(timing, "LONGEST_PAUSE_SECONDS", 900.0)
+    sleeper = scheduler(cycle, poll=60)
     sleeper.run_until(at(6 * 60))
     gaps = [b - a for a, b in zip(minutes(cycle), minutes(cycle)[1:], strict=False)]
     assert max(gaps) <= 15.1

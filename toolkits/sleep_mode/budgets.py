@@ -8,13 +8,16 @@ day's count is shared by all processes on one store and survives restarts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, InvalidInput
+from ...core.metering import Allowance, RequestKind, metered
 from ...core.settings import Settings
 from ..khala.schema import upsert
 
@@ -154,6 +157,26 @@ class Budget:
             if self._book is not None:
                 self._book.charge(kind, amount, limited=False)
             self.spent[kind] = max(0.0, self.spent.get(kind, 0.0) + amount)
+
+    @contextmanager
+    def metering(self, kind: RequestKind, reserved: int, made: Callable[[], int]) -> Iterator[None]:
+        """Reserve requests, ask the budget before each further one that the block announces, and settle at its end.
+
+        Args:
+            kind: what is counted.
+            reserved: requests that the block is expected to send.
+            made: how many the source has sent so far; counts where it announces none.
+
+        Raises:
+            BudgetExceeded: so many cannot be reserved; or within the block, before one that goes beyond the limit.
+        """
+        self.spend(kind, reserved)
+        before, allowance = made(), Allowance(partial(self.spend, kind), reserved=reserved)
+        try:
+            with metered(kind, allowance):
+                yield
+        finally:
+            self.record(kind, (allowance.calls or made() - before) - reserved - allowance.drawn)
 
     def _used(self, kind: BudgetKind) -> float:
         return self._clock.monotonic() - self._begun if kind == "seconds" else self.spent.get(kind, 0.0)

@@ -14,7 +14,6 @@ import numpy as np
 from ...core.errors import BudgetExceeded, LeaseLost, StoreError, VerificationFailed
 from ...core.giving_way import give_way
 from ...core.market import Quote
-from ...core.metering import Allowance, metered
 from ...core.security import SecurityReport
 from ...core.token import Token
 from ..khala.records import MarketAnalysis
@@ -52,8 +51,6 @@ class Refresher:
     def __init__(self, reader: MarketReader, bars: BarStore) -> None:
         self._reader = reader
         self._bars = bars
-        self._announces = False
-        """Whether the security provider announces each call before it sends it; one of a user's own is counted."""
 
     def refresh(self, context: CycleContext, items: Sequence[PlanItem], quotes: Mapping[str, Quote]) -> None:
         """Refresh the items in their order. Each ends in exactly one outcome of the cycle."""
@@ -106,19 +103,11 @@ class Refresher:
 
     def _checked(self, context: CycleContext, provider: SecurityProvider, token: Token) -> SecurityReport | None:
         """A new report within the budget and in quiet time; None when the team was at work."""
-        context.budget.spend("security_calls", CALLS_PER_CHECK)
-        before = provider.calls_made()
-        allowance = Allowance(lambda: context.budget.spend("security_calls"), reserved=CALLS_PER_CHECK)
-        try:
+        with context.budget.metering("security_calls", CALLS_PER_CHECK, provider.calls_made):
             if not context.may_ask():
                 return None
-            with metered("security_calls", allowance):
-                check = partial(provider.check, token, now=context.now)
-                return context.ask_source(check, what=f"The security check of {token.symbol}")
-        finally:
-            self._announces = self._announces or allowance.calls > 0
-            used = allowance.calls if self._announces else provider.calls_made() - before
-            context.budget.record("security_calls", used - CALLS_PER_CHECK - allowance.drawn)
+            check = partial(provider.check, token, now=context.now)
+            return context.ask_source(check, what=f"The security check of {token.symbol}")
 
     # Publication
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
@@ -26,6 +26,7 @@ from ...core.errors import DeepTraderError, SourceError
 from .activity import QuietTime, Waiter, wait_on
 from .guard import Attempt, Controls, CycleGuard, CycleRecorder
 from .lease import Holder, Lease
+from .timing import Backoff, Ticks
 
 if TYPE_CHECKING:
     from .cycle import SleepCycle
@@ -38,6 +39,7 @@ FIRST_TIDY = timedelta(hours=1)
 TIDY_EVERY = timedelta(days=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
+WATCH_EVERY = timedelta(seconds=60)
 
 SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
 
@@ -59,71 +61,6 @@ class SchedulerStatus:
     last_error: str | None = None
 
 
-class Ticks:
-    """Multiples of `every` seconds since midnight UTC, each delayed by a little jitter: `tick` is the next one and
-    `due` when to do it. However many ticks pass undone, one cycle does them all; the others count as `missed`."""
-
-    def __init__(self, every: float, jitter: float | None, rng: random.Random, now: datetime) -> None:
-        self.every = timedelta(seconds=every)
-        self.missed = 0
-        self._jitter = min(15.0, 0.03 * every) if jitter is None else jitter
-        self._rng = rng
-        self.restart(now)
-
-    def restart(self, now: datetime, *, at_once: bool = False) -> None:
-        """Begin anew: with the tick that is under way if `at_once`, otherwise with the next one."""
-        self.tick, self.due = self.floor(now), now
-        if not at_once:
-            self._next(now)
-
-    def advance(self, now: datetime) -> None:
-        """The present tick is done: the first one after `now` is next, and those between are missed."""
-        done = self.tick
-        self._next(now)
-        self.missed += max(0, round((self.tick - done) / self.every) - 1)
-
-    def floor(self, moment: datetime) -> datetime:
-        """The last tick at or before a moment."""
-        seconds = self.every.total_seconds()
-        return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
-
-    def realign(self, now: datetime) -> None:
-        """After the clock was set back, do not wait until it has caught up."""
-        if self.tick - now > 2 * self.every:
-            self._next(now)
-
-    def _next(self, now: datetime) -> None:
-        self.tick = self.floor(now) + self.every
-        self.due = self.tick + timedelta(seconds=self._rng.uniform(0.0, self._jitter))
-
-
-class Backoff:
-    """Counts failures in a row. From the `patience`-th on the pause between two attempts doubles, from twice the usual
-    `period` (seconds) up to `longest`."""
-
-    def __init__(self, period: float, patience: int, longest: float) -> None:
-        self.failures = 0
-        self.until: datetime | None = None
-        self._period, self._patience, self._longest = period, patience, longest
-
-    def failed(self, now: datetime) -> None:
-        """Note a failure."""
-        self.failures += 1
-        excess = self.failures - self._patience
-        if excess >= 0:
-            pause = min(self._longest, self._period * 2 ** min(excess + 1, 20))
-            self.until = now + timedelta(seconds=pause)
-            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self.failures, pause)
-
-    def succeeded(self) -> None:
-        """Forget all failures."""
-        self.failures, self.until = 0, None
-
-    def blocks(self, now: datetime) -> bool:
-        """Whether the pause lasts. One that reaches further ahead than any pause means the clock was set back."""
-        return self.until is not None and now < self.until <= now + timedelta(seconds=self._longest)
-
-
 class SleepScheduler:
     """Runs a cycle every `every` seconds, and never two at once on one store.
 
@@ -139,10 +76,8 @@ class SleepScheduler:
         talked_about: symbols the team just talked about; once it has been quiet for `idle_after_seconds` of the
             settings an idle pass runs over them, and ends when the team goes to work again.
         watch: a light look between ticks; returns a reason to wake or None. See `PriceWatch`.
-        watch_every: seconds between two looks.
         tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
         poll: seconds within which a switch set by another process is noticed.
-        patience: barren cycles in a row after which the scheduler backs off, up to `longest_pause` seconds.
         run_at_start: do the current tick at once instead of waiting for the next one.
         clock, waiter: the present, and how to wait for an event or a number of seconds.
     """
@@ -159,11 +94,8 @@ class SleepScheduler:
         quiet: QuietTime | None = None,
         talked_about: Callable[[], Sequence[str]] | None = None,
         watch: Callable[[], str | None] | None = None,
-        watch_every: float = 60.0,
         tidy: Callable[[], object] | None = None,
         poll: float = 5.0,
-        patience: int = 3,
-        longest_pause: float = 3_600.0,
         run_at_start: bool = True,
         clock: Clock | None = None,
         rng: random.Random | None = None,
@@ -177,13 +109,12 @@ class SleepScheduler:
         self.lease = lease or Lease(journal, seconds=cycle.settings.lease_seconds, clock=self._clock)
         self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
         self._quiet = quiet
-        self._talked_about = talked_about
+        self._talked_about = talked_about or tuple
         self._rested_since = quiet.activity.idle_since if quiet is not None else None
-        self._watch = watch
-        self._watch_every = watch_every
+        self._watch = watch or (lambda: None)
         self._tidy = tidy
         self._poll = poll
-        self._backoff = Backoff(every, patience, longest_pause)
+        self._backoff = Backoff(every)
         self._run_at_start = run_at_start
         self._waiter = waiter
         self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, every / 2))
@@ -312,7 +243,7 @@ class SleepScheduler:
             self._quiet.begin()
         now = self._clock.now()
         self._ticks.restart(now, at_once=self._run_at_start)
-        self._next_look = now + timedelta(seconds=self._watch_every)
+        self._next_look = now + WATCH_EVERY
 
     def _ask_to_stop(self) -> None:
         self._stop.set()
@@ -345,7 +276,7 @@ class SleepScheduler:
         """Do what is due; returns the seconds until there may be something to do again."""
         now = self._clock.now()
         self._ticks.realign(now)
-        self._next_look = min(self._next_look, now + timedelta(seconds=self._watch_every))
+        self._next_look = min(self._next_look, now + WATCH_EVERY)
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
@@ -379,17 +310,15 @@ class SleepScheduler:
             return "quiet time", now
         if self._rested():
             return IDLE, now
-        if self._watch is not None and now >= self._next_look:
-            self._next_look = now + timedelta(seconds=self._watch_every)
-            reason = self._look(self._watch)
-            if reason is not None:
-                self.wake(reason)
+        if now >= self._next_look:
+            self._next_look = now + WATCH_EVERY
+            self._look()
         with self._lock:
             return self._wake
 
     def _rested(self) -> bool:
         """Whether the team has been quiet for long enough after work that no idle pass has followed yet."""
-        if self._quiet is None or self._talked_about is None:
+        if self._quiet is None:
             return False
         since, rested = self._quiet.activity.idle_since, self._quiet.activity.idle_seconds
         if since is None or rested is None:
@@ -399,14 +328,15 @@ class SleepScheduler:
             return False
         return rested >= self.guard.cycle.settings.idle_after_seconds
 
-    @staticmethod
-    def _look(watch: Callable[[], str | None]) -> str | None:
+    def _look(self) -> None:
         try:
-            return watch()
+            reason = self._watch()
         except DeepTraderError as error:
             level = logging.WARNING if isinstance(error, SourceError) else logging.INFO
             log.log(level, "No look between two cycles: %s", error)
-            return None
+        else:
+            if reason is not None:
+                self.wake(reason)
 
     def _run(self, since: datetime) -> None:
         begun = self._clock.now()
@@ -426,7 +356,6 @@ class SleepScheduler:
 
     def _idle_pass(self) -> None:
         assert self._quiet is not None
-        assert self._talked_about is not None
         activity = self._quiet.activity
         self._rested_since = activity.idle_since
         only = self._talked_about()

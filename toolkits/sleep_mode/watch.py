@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...core.market import Quote
-from ...core.metering import Allowance, metered
 from ...core.token import Token
 from ..khala import Khala
 from ..market_data.protocol import MarketProvider
@@ -47,18 +46,10 @@ class PriceWatch:
         return found[0][1] + more if found else None
 
     def _quotes(self, tokens: Sequence[Token]) -> Iterable[Quote]:
-        budgets = self._budgets
-        if budgets is None:
+        if self._budgets is None:
             return self._market.quotes(tokens).quotes.values()
-        before = self._market.requests_made()
-        budgets.charge("requests", 1)
-        allowance = Allowance(lambda: budgets.charge("requests", 1), reserved=1)
-        with metered("requests", allowance):
-            batch = self._market.quotes(tokens)
-        more = self._market.requests_made() - before - 1 - allowance.drawn
-        if more > 0:  # a market that does not ask before it sends
-            budgets.charge("requests", more, limited=False)
-        return batch.quotes.values()
+        with self._budgets.open().metering("requests", 1, self._market.requests_made):
+            return self._market.quotes(tokens).quotes.values()
 
     def _reasons(self, tokens: Sequence[Token]) -> Iterator[tuple[float, str]]:
         settings, now = self._khala.settings, self._khala.clock.now()
