@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from ...core.prices import PriceList
 from ..models import resolve_sleep_model
 from .activity import QuietTime
 from .alerts import Teller
-from .asks import Ask, AskHook, AskLog, Listener
+from .asks import AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
 from .context import CycleContext, Step
 from .cycle import SleepCycle
@@ -111,11 +110,6 @@ class Engine:
         return Lease(self._journal, seconds=self.settings.lease_seconds, clock=self.clock)
 
     @cached_property
-    def planner(self) -> SleepPlanner:
-        """What to refresh next, from what is asked and expected to be."""
-        return SleepPlanner(self.settings, self.foresight.rates)
-
-    @cached_property
     def sleep_model(self) -> Any:
         """The model that judges while the team sleeps; None when none is set."""
         return resolve_sleep_model(self.runtime.sleep_model, self.settings)
@@ -123,7 +117,8 @@ class Engine:
     @cached_property
     def cycle(self) -> SleepCycle:
         """The cycle with everything that decides and prepares. `after` of it are the steps after publication."""
-        return self.runtime.cycle(planner=self.planner, budgets=self.budgets.open, after=self.steps(), team=self.quiet)
+        planner = SleepPlanner(self.settings, self.foresight.rates)
+        return self.runtime.cycle(planner=planner, budgets=self.budgets.open, after=self.steps(), team=self.quiet)
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
@@ -141,10 +136,7 @@ class Engine:
 
     def listeners(self) -> Sequence[Listener]:
         """Who is told of each ask."""
-        return (self._note,)
-
-    def _note(self, ask: Ask) -> None:
-        self.asks.note(replace(ask, at=self.clock.now()))  # asked in real time, also when a market is replayed
+        return (self.asks.note,)
 
     def talked_about(self) -> Sequence[str]:
         """Symbols that the team just talked about, the newest first: what an idle pass works on."""
