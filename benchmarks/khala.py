@@ -34,7 +34,7 @@ from deeptrader.toolkits.khala import Document, Khala, MarketAnalysis
 from deeptrader.toolkits.khala.embedder import embed_query, embed_texts
 from deeptrader.toolkits.khala.entries import as_filter
 from deeptrader.toolkits.market_data import SimulatedMarket
-from deeptrader.toolkits.sleep_mode.analyse import build_analysis
+from deeptrader.toolkits.sleep_mode.analyse import Material, build_analyses
 
 NOW = datetime(2026, 11, 22, 0, 7, tzinfo=UTC)
 WORDS = ("quiet", "breakout", "honeypot", "dip", "rally", "range", "trend", "volume", "squeeze", "gap", "reversal")
@@ -63,16 +63,10 @@ def real_analyses(count: int, settings: Settings, clock: ManualClock) -> list[Ma
     market = SimulatedMarket(min(count, 60), clock=clock)
     tokens = market.universe(top=min(count, 60)).tokens
     quotes = market.quotes(tokens).quotes
-    computed = [
-        build_analysis(
-            market.bars(token, interval="1d"),
-            quote=quotes[token.symbol],
-            security=None,
-            settings=settings,
-            now=clock.now(),
-        )
-        for token in tokens
-    ]
+    many = [Material(market.bars(token, interval="1d"), quotes[token.symbol]) for token in tokens]
+    made = build_analyses(many, settings=settings, now=clock.now())
+    computed = [analysis for analysis in made if isinstance(analysis, MarketAnalysis)]
+    assert len(computed) == len(tokens), made
     return [
         computed[n % len(computed)].model_copy(
             update={"token": Token(symbol=f"X{n}Q-USD", name=f"Token {n}"), "report": f"{n} " + computed[n % 60].report}

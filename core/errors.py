@@ -36,7 +36,10 @@ Every error carries one line that says what happened and, in `hint`, one that sa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
 
 
 class DeepTraderError(Exception):
@@ -190,10 +193,18 @@ class BudgetExceeded(DeepTraderError):
 class Unforeseen(DeepTraderError):
     """What raised an exception that is none of ours, typed so that it costs one token or one step and not a cycle."""
 
-    @classmethod
-    def of(cls, error: BaseException) -> Unforeseen:
-        """The typed error for `error`. Only its kind is told: its text may hold secrets."""
-        return cls(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+
+def typed(error: Exception, what: str) -> DeepTraderError:
+    """The error, if it is one of ours; else the typed one for what nobody foresaw, which is logged in full.
+
+    Args:
+        error: only its kind is told where it is none of ours: its text may hold secrets.
+        what: was at work, for the log.
+    """
+    if isinstance(error, DeepTraderError):
+        return error
+    log.error("%s failed unexpectedly.", what, exc_info=error)
+    return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
 
 
 class VerificationFailed(DeepTraderError):

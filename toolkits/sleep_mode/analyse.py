@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import DeepTraderError, TooFewBars, Unforeseen, VerificationFailed
+from ...core.errors import DeepTraderError, TooFewBars, VerificationFailed, typed
 from ...core.giving_way import give_way
 from ...core.market import Figure, Quote
 from ...core.security import SecurityReport
@@ -29,8 +28,6 @@ from .briefs import report_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger(__name__)
 
 MAX_QUOTE_RATIO = 5.0
 """A quote this many times above or below the last close is another token's price or another unit, not a move."""
@@ -62,31 +59,15 @@ def build_analyses(
                 for place in places:
                     found[place] = build_analyses([many[place]], settings=settings, now=now)[0]
             else:
-                found[places[0]] = _typed(error, many[places[0]])
+                found[places[0]] = typed(error, f"The analysis of {many[places[0]].bars.token}")
             continue
         for place, own in zip(places, figures, strict=True):
             give_way()
             try:
                 found[place] = _analysis(many[place], own, settings, now)
             except Exception as error:  # noqa: BLE001 - typed and logged, and one token's alone
-                found[place] = _typed(error, many[place])
+                found[place] = typed(error, f"The analysis of {many[place].bars.token}")
     return [found[place] for place in range(len(many))]
-
-
-def build_analysis(
-    bars: Bars, *, quote: Quote | None, security: SecurityReport | None, settings: Settings, now: datetime
-) -> MarketAnalysis:
-    """One analysis; see `build_analyses`.
-
-    Raises:
-        TooFewBars: there is no closed bar with a price.
-        VerificationFailed: the result contradicts itself; nothing of it may be published.
-        Unforeseen: the bars are of a shape that nobody expected.
-    """
-    made = build_analyses([Material(bars, quote, security)], settings=settings, now=now)[0]
-    if isinstance(made, DeepTraderError):
-        raise made
-    return made
 
 
 def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]]:
@@ -96,13 +77,6 @@ def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]
         extra=settings.extra_indicators,
         kinds=[bars.token.kind for bars in many],
     )
-
-
-def _typed(error: Exception, material: Material) -> DeepTraderError:
-    if isinstance(error, DeepTraderError):
-        return error
-    log.error("The analysis of %s failed unexpectedly.", material.bars.token, exc_info=error)
-    return Unforeseen.of(error)
 
 
 def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:

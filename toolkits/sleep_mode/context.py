@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
-from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, Unforeseen
+from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, typed
 from ...core.settings import Settings
 from ...core.token import Interval
 from ..in_time import OutOfTime, in_time
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from .activity import QuietTime
     from .lease import Grant
     from .planner import PlanItem
-
-log = logging.getLogger(__name__)
 
 GIVE_WAY_SECONDS = 20.0
 """The most a cycle waits for the team, all in all: enough for short runs, and a busy team still gets its cycles."""
@@ -212,11 +209,8 @@ class CycleContext:
         )
 
     def typed(self, error: Exception, what: str) -> DeepTraderError:
-        """The error, if it is one of ours; else the typed one for what nobody foresaw, which is logged in full."""
-        if isinstance(error, DeepTraderError):
-            return error
-        log.error("Cycle %s: %s failed unexpectedly.", self.cycle_id, what, exc_info=error)
-        return Unforeseen.of(error)
+        """The error as a typed one; see `core.errors.typed`."""
+        return typed(error, f"Cycle {self.cycle_id}: {what}")
 
     def published(self) -> tuple[str, ...]:
         """Symbols of which this cycle has published a new version."""

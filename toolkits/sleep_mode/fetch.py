@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, StoreError, Unforeseen
+from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, StoreError, typed
 from ...core.market import Quote
 from ...core.metering import Allowance, metered
 from ...core.settings import Settings
@@ -235,11 +235,8 @@ class MarketReader:
             if new and self.networked:
                 bars = read_again(bars, self._stored(token, interval))
             return Fetched(token, interval, bars=bars, new=new)
-        except DeepTraderError as error:
-            return Fetched(token, interval, error=error)
-        except Exception as error:  # whatever a provider raises costs this token alone
-            log.exception("Bars of %s failed unexpectedly.", token.symbol)
-            return Fetched(token, interval, error=Unforeseen.of(error))
+        except Exception as error:  # noqa: BLE001 - typed and logged: whatever a provider raises costs this token alone
+            return Fetched(token, interval, error=typed(error, f"Bars of {token.symbol}"))
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
         """Note when the source is to be asked again, where it said so or its newest bar is late."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ...core.clock import Clock, SystemClock
-from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, Unforeseen
+from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, StoreError, typed
 from ...core.text import clean_label
 from .context import LEASE_LOST
 from .lease import Grant, Holder, Lease
@@ -184,11 +184,8 @@ class CycleGuard:
             report = self.cycle.run(only=only, lease=grant, stopped=lambda: LEASE_LOST if grant.lost else stopped())
         except LeaseLost:
             return Attempt("held", holder=self.lease.holder())
-        except DeepTraderError as error:
-            return self._failed(error)
-        except Exception as error:  # a bug in one cycle must not end months of cycles
-            log.exception("Sleep cycle failed unexpectedly.")
-            return self._failed(Unforeseen.of(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end months of cycles
+            return self._failed(typed(error, "The sleep cycle"))
         grant.finished = not only and not self._stopping.is_set()
         if not grant.lost:
             self._record(lambda recorder: recorder.record_cycle(report))
