@@ -196,8 +196,8 @@ class Conversation:
         )
 
     def _log(self, reading: Reading, seconds: float) -> None:
-        now, session = self.runtime.clock.now(), self._session_id
-        ask = ask_of(reading, ask_id=uuid.uuid4().hex, at=now, source="command", session=session, seconds=seconds)
+        session = self._session_id
+        ask = ask_of(reading, ask_id=uuid.uuid4().hex, source="command", session=session, seconds=seconds)
         tell(self.runtime.engine.listeners(), ask)
 
 

@@ -189,9 +189,7 @@ def log_ask(
     if wiring.listeners:
         seconds = time.perf_counter() - started
         session = run_context.session_id or ""
-        ask = ask_of(
-            reading, ask_id=run_context.run_id, at=wiring.now(), source=source, session=session, seconds=seconds
-        )
+        ask = ask_of(reading, ask_id=run_context.run_id, source=source, session=session, seconds=seconds)
         if worked_out and ask.served == "none":
             ask = replace(ask, served="scratch")
         tell(wiring.listeners, ask)

@@ -17,8 +17,6 @@ from ..instructions import instructions_callable
 from .runs import METADATA, covered
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from agno.run import RunContext
 
     from ..core.token import Interval, Token
@@ -79,10 +77,6 @@ class Wiring:
         from ..toolkits.sleep_mode.reader import Reader
 
         return Reader(self.khala)
-
-    def now(self) -> datetime:
-        """The memory's present."""
-        return self.khala.clock.now()
 
     @property
     def may_refresh(self) -> bool:

@@ -91,8 +91,9 @@ def test_a_reading_becomes_an_ask(tmp_path: Path):
         btc, sol = khala.latest("BTC-USD"), khala.latest("SOL-USD")
 
         def served(*recalls: Any, covered: bool, topic: str = "risk", source: AskSource = "push") -> Ask:
-            reading: Any = SimpleNamespace(question=SimpleNamespace(topic=topic), recalls=recalls, covered=covered)
-            return ask_of(reading, ask_id="a", at=NOON, source=source)
+            question = SimpleNamespace(topic=topic)
+            reading: Any = SimpleNamespace(question=question, recalls=recalls, covered=covered, read_at=NOON)
+            return ask_of(reading, ask_id="a", source=source)
 
         assert served(btc, covered=True).served == "sleep"
         assert served(btc, covered=True).age_seconds == btc.age_seconds

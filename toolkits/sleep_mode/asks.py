@@ -90,9 +90,7 @@ class Ask:
         return tuple((symbol, self.topic) for symbol in self.tokens or (MARKET,))
 
 
-def ask_of(
-    reading: Reading, *, ask_id: str, at: datetime, source: AskSource, session: str = "", seconds: float | None = None
-) -> Ask:
+def ask_of(reading: Reading, *, ask_id: str, source: AskSource, session: str = "", seconds: float | None = None) -> Ask:
     """The ask behind a reading: its tokens and topic, and whether memory knows what is asked."""
     recalls, topic = reading.recalls, reading.question.topic
     fresh = any(recall.usable for recall in recalls)
@@ -101,7 +99,7 @@ def ask_of(
     ages = [recall.age_seconds for recall in recalls if recall.usable and recall.age_seconds is not None]
     return Ask(
         ask_id,
-        at,
+        reading.read_at,
         source,
         tokens=tuple(recall.symbol for recall in recalls),
         topic=topic or "state",

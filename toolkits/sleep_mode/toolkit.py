@@ -141,7 +141,6 @@ class SleepModeToolkit(Toolkit):
             ask = ask_of(
                 reading,
                 ask_id=run_id or uuid.uuid4().hex,
-                at=self.khala.clock.now(),
                 source="tool",
                 session=(run_context.session_id or "") if run_context else "",
                 seconds=time.perf_counter() - started,
