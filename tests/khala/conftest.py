@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,49 @@ def publish(khala: Khala) -> Callable[..., list[str]]:
         return ids
 
     return _publish
+
+
+BESIDE = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from doubles.analyses import NOW, make_analysis, make_settings
+from doubles.embedders import HashEmbedder
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Khala
+with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(eval(sys.argv[3]), flush=True)
+"""
+
+
+@pytest.fixture
+def beside(folder: Path) -> Iterator[Callable[[str], Callable[[str], Callable[[], str]]]]:
+    """Opens the memory in another process too, which answers each `line` that it is told by the value of some code."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(code: str) -> Callable[[str], Callable[[], str]]:
+        tests = Path(__file__).parent.parent
+        other = subprocess.Popen(
+            [sys.executable, "-c", BESIDE, str(folder), str(tests), code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        running.append(other)
+        told, answers = other.stdin, other.stdout
+        assert told is not None
+        assert answers is not None
+        assert answers.readline() == "ready\n"
+
+        def tell(line: str) -> Callable[[], str]:
+            told.write(f"{line}\n")
+            told.flush()
+            return lambda: answers.readline().rstrip("\n")
+
+        return tell
+
+    yield start
+    for other in running:
+        other.kill()
+        other.communicate()

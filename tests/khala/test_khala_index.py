@@ -210,46 +210,23 @@ def test_every_process_searches_the_published_copy(khala: Khala, open_khala: Cal
     assert in_chroma(reader) == in_journal(reader)
 
 
-READER = """
-import sys, time
-sys.path.insert(0, sys.argv[2])
-from doubles.analyses import NOW, make_settings
-from doubles.embedders import BrokenEmbedder, HashEmbedder
-from pydantic import SecretStr
-from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.khala import Khala
-with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
-    print("ready", flush=True)
-    for line in sys.stdin:
-        hits = khala.search("oversold", where={"rsi_below": 100}, limit=5)
-        print(len(hits), sorted({hit.found_by for hit in hits}), khala.status().index_problems, flush=True)
-"""
+SEARCH = """[
+    sorted({hit.found_by for hit in khala.search("oversold", where={"rsi_below": 100}, limit=5)}),
+    len(khala.search("oversold", where={"rsi_below": 100}, limit=5)),
+    khala.status().index_problems,
+]"""
 
 
-def test_another_process_searches_beside_a_writer(khala: Khala, folder: Path) -> None:
+def test_another_process_searches_beside_a_writer(khala: Khala, beside: Callable) -> None:
     """A reader beside a writer on one Chroma folder raises, or reads stale vectors: here neither."""
     fill(khala)
     khala.index()
-    tests = Path(__file__).parent.parent
-    reader = subprocess.Popen(
-        [sys.executable, "-c", READER, str(folder), str(tests)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert reader.stdin is not None
-        assert reader.stdout is not None
-        assert reader.stdout.readline() == "ready\n"
-        for n in range(6):
-            khala.publish(khala.store([make_analysis("T1-USD", rsi=12.0 + n, computed_at=NOW)]))
-            reader.stdin.write("search\n")
-            reader.stdin.flush()
-            khala.index()
-            assert reader.stdout.readline() == "5 ['chroma'] ()\n"
-    finally:
-        reader.kill()
-        reader.communicate()
+    search = beside(SEARCH)
+    for n in range(6):
+        khala.publish(khala.store([make_analysis("T1-USD", rsi=12.0 + n, computed_at=NOW)]))
+        answer = search("now")
+        khala.index()
+        assert answer() == "[['chroma'], 5, ()]"
 
 
 def test_one_process_indexes_at_a_time_and_no_wait_is_endless(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from doubles.analyses import NOW, make_analysis, make_quote, make_token
@@ -104,44 +101,14 @@ def test_every_thread_sees_a_publication_at_once(khala: Khala, publish: Publish)
     assert told[-1] is Freshness.FRESH
 
 
-WRITER = """
-import sys
-from datetime import datetime
-sys.path.insert(0, sys.argv[2])
-from doubles.analyses import NOW, make_analysis, make_settings
-from deeptrader.core.clock import ManualClock
-from deeptrader.toolkits.khala import Khala
-with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=make_settings()) as khala:
-    print("ready", flush=True)
-    for line in sys.stdin:
-        khala.publish(khala.store([make_analysis(price=float(line), computed_at=NOW)]))
-        print("published", flush=True)
-"""
-
-
-def test_another_process_is_heard_within_a_second_without_reopening(folder: Path, khala: Khala) -> None:
-    tests = Path(__file__).parent.parent
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(tests)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert writer.stdin is not None
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        for price in (100.0, 101.0, 102.0):
-            khala.latest("BTC-USD")  # what is kept from here on is old
-            writer.stdin.write(f"{price}\n")
-            writer.stdin.flush()
-            assert writer.stdout.readline() == "published\n"
-            end = time.monotonic() + 1.0
-            while (found := khala.latest("BTC-USD").analysis) is None or found.price != price:
-                assert time.monotonic() < end
-    finally:
-        writer.kill()
-        writer.communicate()
+def test_another_process_is_heard_within_a_second_without_reopening(khala: Khala, beside: Callable) -> None:
+    publish = beside("khala.publish(khala.store([make_analysis(price=float(line), computed_at=NOW)])).refused")
+    for price in (100.0, 101.0, 102.0):
+        khala.latest("BTC-USD")  # what is kept from here on is old
+        assert publish(f"{price}")() == "{}"
+        end = time.monotonic() + 1.0
+        while (found := khala.latest("BTC-USD").analysis) is None or found.price != price:
+            assert time.monotonic() < end
 
 
 def test_an_unreadable_record_is_a_miss_and_hides_no_other(

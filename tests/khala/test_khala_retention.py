@@ -96,10 +96,10 @@ def test_events_and_findings_are_kept_for_ever(khala: Khala) -> None:
 
 
 def test_a_memory_that_runs_for_months_stays_level(khala: Khala, clock: ManualClock) -> None:
-    """Sixty days of three cycles each over four tokens: after two weeks neither rows nor bytes grow by much."""
+    """Forty days of three cycles each over four tokens: after two weeks neither rows nor bytes grow by much."""
     symbols = [f"T{n}-USD" for n in range(4)]
     sizes: list[int] = []
-    for day in range(60):
+    for day in range(40):
         for step in range(3):
             clock.set(BAR_CLOSE + DAY * day + HOUR * (1 + 5 * step))
             khala.observe([make_quote(symbol, 100 + step / 10, as_of=clock.now()) for symbol in symbols])
@@ -123,9 +123,9 @@ def test_a_memory_that_runs_for_months_stays_level(khala: Khala, clock: ManualCl
             sizes.append(khala.journal.size_bytes())
     counts = khala.status().counts
     assert counts["published"] == 4
-    assert counts["versions"] <= 4 * (60 + 3 * 3)
+    assert counts["versions"] <= 4 * (40 + 3 * 3)
     assert counts["documents"] <= 20
-    per_day = (sizes[-1] - sizes[1]) / 40
+    per_day = (sizes[-1] - sizes[1]) / 20
     assert per_day < 4 * 8_000  # one version for each bar and token, and no more
     assert khala.check().problems == ()
 

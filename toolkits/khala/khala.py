@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import InvalidInput, StoreCorrupt
+from ...core.errors import StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from .aio import in_thread
@@ -135,10 +135,7 @@ class Khala(Analyses, Shelves, Upkeep):
 
     def latest(self, token: Token | str, *, interval: Interval = "1d") -> Recall:
         """What is known about a token now, judged at this moment. Never waits for Chroma."""
-        try:
-            return self._recaller.latest(token, interval)
-        except ValueError as error:
-            raise InvalidInput(str(error), hint="Use a symbol such as BTC-USD or AAPL.") from error
+        return self._recaller.latest(token, interval)
 
     def latest_many(self, tokens: Iterable[Token | str], *, interval: Interval = "1d") -> dict[str, Recall]:
         """`latest` for many tokens, by symbol, in the order given."""

@@ -20,12 +20,13 @@ from ...core.clock import Clock
 from ...core.errors import StoreCorrupt
 from ...core.market import Quote
 from ...core.security import SecurityReport
-from ...core.token import Interval, Token, normalize_symbol
+from ...core.token import Interval, Token
 from .codec import decode, plain
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import counter, moment
+from .shelves import symbol_of
 
 POLL_SECONDS = 0.005
 """Another process's publication is seen this late at most; its own process sees it at once."""
@@ -86,7 +87,7 @@ class Recaller:
         """The published analysis of a token, judged at this moment; a MISS when there is none.
 
         Raises:
-            ValueError: not a symbol.
+            InvalidInput: not a symbol.
             StoreError: the journal cannot be read.
         """
         if self._journal.commits != self._commits or self._timer() >= self._next_poll:
@@ -97,7 +98,7 @@ class Recaller:
         found = kept.get((symbol, interval))  # pyright: ignore[reportArgumentType]
         if found is not None and found.since <= now < found.until:
             return _again(found, now)
-        return self._read(normalize_symbol(str(symbol)), interval, now, kept)
+        return self._read(symbol_of(symbol), interval, now, kept)
 
     def version(self, analysis_id: str) -> Judgement | None:
         """One stored version judged by what is known now; None when it is gone or other bars have replaced its own."""
@@ -151,7 +152,17 @@ class Recaller:
             _logger.error("%s: %s", row[0], error.message)
             return Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
         verdict = judge(analysis, evidence, now, self._rules)
-        recall = _recall(analysis, evidence, verdict, now)
+        recall = Recall(
+            symbol=symbol,
+            interval=interval,
+            freshness=verdict.freshness,
+            reasons=verdict.reasons,
+            missing=verdict.missing,
+            absent=verdict.absent,
+            analysis=analysis,
+            observed=last_seen(analysis, evidence.observed, now),
+            read_at=now,
+        )
         generation = row[5] or 0
         if generation > self._generation:
             # This read is the first to see a commit that nobody has been told of yet. What is kept of other tokens is
@@ -192,20 +203,6 @@ def _evidence(row: tuple[Any, ...]) -> Evidence:
         security=decode(SecurityReport, security) if security else None,
         left_universe_at=moment(left_at) if left_at is not None else None,
         verified_at=moment(verified_at),
-    )
-
-
-def _recall(analysis: MarketAnalysis, evidence: Evidence, verdict: Judgement, now: datetime) -> Recall:
-    return Recall(
-        symbol=analysis.token.symbol,
-        interval=analysis.interval,
-        freshness=verdict.freshness,
-        reasons=verdict.reasons,
-        missing=verdict.missing,
-        absent=verdict.absent,
-        analysis=analysis,
-        observed=last_seen(analysis, evidence.observed, now),
-        read_at=now,
     )
 
 
