@@ -196,13 +196,20 @@ class ChromaIndex:
                 counts = {"embedded": 0, "written": 0, "removed": 0}
                 mended: list[str] = []
                 for place in PLACES:
-                    if proceed():
-                        reason = NOT_BUILT if rebuild else self._followed(place, proceed, counts)
-                        if reason is not None:
-                            mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
-                            with self._failures(place):
-                                self._copy(place, CopyState(), (), lambda: True, counts)
-                        self.problems.pop(place, None)
+                    if not proceed():
+                        break
+                    try:
+                        with self._failures(place):
+                            reason = NOT_BUILT if rebuild else self._follow(place, proceed, counts)
+                    except StoreError as error:
+                        if type(error) is not StoreError:
+                            raise  # the journal's
+                        reason = self.problems[place]
+                    if reason is not None:
+                        mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
+                        with self._failures(place):
+                            self._copy(place, CopyState(), (), lambda: True, counts)
+                    self.problems.pop(place, None)
                 return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
             finally:
                 os.close(handle)
@@ -224,22 +231,12 @@ class ChromaIndex:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _followed(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
-        finding = self.problems.get(place)
-        try:
-            with self._failures(place):
-                return finding or self._follow(place, proceed, counts)
-        except StoreError as error:
-            if type(error) is not StoreError:
-                raise  # the journal's
-            return self.problems[place]
-
     def _follow(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
         """Publish a copy that has taken in what changed; or the reason why it must be built anew."""
         state, revision = self.state(place), self._table.revision()
         if not state.name:
             return NOT_BUILT
-        finding = self._unfit(place, state.name)
+        finding = self.problems.get(place) or self._unfit(place, state.name)
         if finding is not None:
             return finding
         if not 0 <= revision - state.revision <= REMEMBERED_REVISIONS:
@@ -327,10 +324,8 @@ class ChromaIndex:
                 path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
     def _unfit(self, place: Place, name: str) -> str | None:
-        """What is to be seen of a copy from outside: gone, cut short, or out of proportion."""
-        if self._server is not None:
-            return None
-        return outside(self._folder / name, self._rows(place))
+        """What is to be seen of a copy from outside: gone, or out of proportion."""
+        return outside(self._folder / name, self._rows(place)) if self._server is None else None
 
     @contextmanager
     def _draft(self, place: Place, source: str) -> Iterator[tuple[str, Any]]:

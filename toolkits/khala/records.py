@@ -401,25 +401,6 @@ class RepairReport(Record):
         )
 
 
-class HealthReport(Record):
-    """How memory stands. Problems are sentences; an empty tuple means that none was found."""
-
-    journal_ok: bool
-    index_ok: bool
-    problems: tuple[str, ...] = ()
-    counts: dict[str, int] = Field(default_factory=dict)
-    size_bytes: int = 0
-    embedder: str = ""
-
-    @property
-    def summary(self) -> str:
-        """One line for people."""
-        if self.problems:
-            return " ".join(self.problems)
-        megabytes = self.size_bytes / 2**20
-        return f"{self.counts.get('published', 0)} published analyses, {megabytes:.1f} MB, journal and index whole"
-
-
 class StoreStatus(Record):
     """What memory holds, cheap to ask: counts by kind, sizes, and how searching is done at the moment."""
 
@@ -430,6 +411,22 @@ class StoreStatus(Record):
     index_behind: int = 0
     index_problems: tuple[str, ...] = ()
     embedder: str
+
+
+class HealthReport(StoreStatus):
+    """How memory stands after all of it was looked at. Problems are sentences; without any, none was found."""
+
+    journal_ok: bool
+    index_ok: bool
+    problems: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        if self.problems:
+            return " ".join(self.problems)
+        megabytes = self.size_bytes / 2**20
+        return f"{self.counts['published']} published analyses, {megabytes:.1f} MB, journal and index whole"
 
 
 class CompactReport(Record):

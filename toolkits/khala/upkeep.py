@@ -130,15 +130,8 @@ class Upkeep:
             damaged = [f"The search index ({place}) is damaged: {damage}." for place, damage in found if damage]
         except EmbedderMismatch as error:
             damaged = [str(error)]
-        now = self.status()
-        return HealthReport(
-            journal_ok=not problems,
-            index_ok=not damaged,
-            problems=(*problems, *damaged),
-            counts=now.counts,
-            size_bytes=now.size_bytes,
-            embedder=now.embedder,
-        )
+        held = dict(self.status())
+        return HealthReport(journal_ok=not problems, index_ok=not damaged, problems=(*problems, *damaged), **held)
 
     def status(self) -> StoreStatus:
         """What memory holds and how it is searched at the moment, cheap enough to show every second."""
