@@ -36,7 +36,7 @@ _UNKNOWN = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
-_OPPOSITES = {"above": "below", "below": "above", "higher": "lower", "less": "more"}
+_OPPOSITES = {"above": "below", "below": "above", "higher": "lower"}
 _UP = re.compile(r"\b(rise|rose|risen|rising|up|increased?|higher)\b", re.IGNORECASE)
 _DOWN = re.compile(r"\b(fall|fell|fallen|falling|down|decreased?|lower|dropped|declined?)\b", re.IGNORECASE)
 _LOSS = re.compile(r"\b(lost|loss|fell|fallen|down|dropped?|declined?|decreased?|negative)\b", re.IGNORECASE)

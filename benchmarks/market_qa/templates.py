@@ -163,7 +163,7 @@ def below_band(v: View) -> Draft | None:
 def near_high(v: View) -> Draft | None:
     near = {value < 5 for value in v.first.below_high}
     hair = any(abs(value - 5) < 0.3 for value in v.first.below_high)
-    return yes_no(v, "Is {t} within 5 % of its 52-week high?", None if hair or len(near) != 1 else near.pop(), "less")
+    return yes_no(v, "Is {t} within 5 % of its 52-week high?", None if hair or len(near) != 1 else near.pop(), "within")
 
 
 # Comparisons of two

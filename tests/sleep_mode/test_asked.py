@@ -46,6 +46,18 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
             "what is the lower band of AAPL",
             "The lower Bollinger band of AAPL is 384.00 USD; the close 400.00 is above it.",
         ),
+        (
+            "has AAPL closed below its lower band",
+            "The lower Bollinger band of AAPL is 384.00 USD; the close 400.00 is above, not below, it.",
+        ),
+        (
+            "is AAPL below its 200-day average?",
+            "AAPL is not trading below its 200-day average: the close 400.00 is 11.1 % above EMA(200) 360.00.",
+        ),
+        (
+            "did AAPL close lower today",
+            "AAPL changed by +1.0 % over the last trading day: it closed higher, not lower, than the bar before.",
+        ),
         ("AAPL atr", "The ATR(14) of AAPL is 8.00 USD."),
         (
             "how much did BTC fall today",
@@ -55,7 +67,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ("how far is AAPL from its 52-week high", "AAPL is 20.0 % below its 52-week high, 500.00 USD."),
         (
             "is AAPL within 5 % of its 52-week high",
-            "The distance from the 52-week high of AAPL is -20.0 %: more than 5 % away.",
+            "AAPL is not within 5 % of its 52-week high: it is 20.0 % below it.",
         ),
         ("BTC 200-day average?", "Memory does not know the distance from EMA(200) of BTC-USD (gap)."),
         ("I bought AAPL at 320", "AAPL is +25.0 % (up) from 320.00 USD: the last close is 400.00 USD."),
@@ -75,7 +87,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         (
             "if AAPL falls 5 %, is it below its lower band?",
             "380.00 USD is 5 % below the last close 400.00 USD of AAPL, which is below the lower Bollinger band 384.00 "
-            "USD; 420.00 USD is 5 % above it, which is above the lower Bollinger band 384.00 USD.",
+            "USD; 420.00 USD is 5 % above it, which is above, not below, the lower Bollinger band 384.00 USD.",
         ),
     ],
 )

@@ -26,6 +26,7 @@ PLAUSIBLE = 3.0
 """A number this many times the close, or such a part of it, was no price paid for the token."""
 LEVELS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "ema_20", "ema_50", "ema_200")
 """Figures that are prices which a close lies above or below."""
+_OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
 ZONES = {"oversold": "below", "overbought": "above"}
 _NUMBER = re.compile(
     r"(?P<at>\b(?:at|from)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
@@ -179,16 +180,36 @@ class _Asked:
             self._rest_on(name.removeprefix("distance_"), level)
             side, what = ("below", "high") if "high" in name else ("above", "low")
             return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {price_text(level)} USD."
-        if name in ("rsi_14_change", "distance_ema_200"):
-            return ""  # statements of the catalogue say just that
+        if name == "distance_ema_200":
+            return self._against_average(value)
+        if name == "rsi_14_change":
+            return ""  # a statement of the catalogue says just that
         label = SPECS[name].label if name in SPECS else name
         unit = " USD" if name in SPECS and SPECS[name].unit == "price" else ""
-        side = f"; the close {price_text(self._close)} is {_side(self._close, value)} it" if name in LEVELS else ""
+        side = ""
+        if name in LEVELS:
+            side = f"; the close {price_text(self._close)} is {self._as_asked(_side(self._close, value))} it"
         if name == "rsi_14" and not self._question.limits and zone_of(self._analysis, self._settings) in ZONES:
             text = f"{text}, which is {zone_of(self._analysis, self._settings)}"
         limits = () if unit else self._question.limits
-        told = "".join(f", {_side(value, limit)} {threshold_text(limit)}" for limit in limits)
+        told = "".join(f", {self._as_asked(_side(value, limit))} {threshold_text(limit)}" for limit in limits)
         return f"The {label} of {self._symbol} is {text}{unit}{told}{side}."
+
+    def _against_average(self, distance: float) -> str:
+        """That it is not on the side the question names; else a statement of the catalogue says it."""
+        side, average = "above" if distance > 0 else "below", self._value("ema_200")
+        if average is None or self._as_asked(side) == side:
+            return ""
+        of = "its 200-day average" if self._analysis.interval == "1d" else "its average of 200 hours"
+        return (
+            f"{self._symbol} is not trading {_OPPOSITE[side]} {of}: the close {price_text(self._close)} is "
+            f"{percent_text(abs(distance))} {side} EMA(200) {price_text(average)}."
+        )
+
+    def _as_asked(self, side: str) -> str:
+        """A side, and that it is not the other one where the question names that one alone."""
+        other, said = _OPPOSITE.get(side, ""), self._question.text.lower().split()
+        return f"{side}, not {other}," if other in said and side not in said else side
 
     def _absent(self, name: str) -> str:
         figure = self._analysis.all_figures.get(name)
@@ -263,9 +284,13 @@ class _Asked:
         name = self._question.figure
         value = self._value(name) if name is not None else None
         if name is not None and value is not None and SPECS[name].form in ("percent", "signed_percent"):
-            more = "more" if abs(value) > share else "less"
-            way = "away" if name.startswith("distance") else "either way"
-            told = f"{figure_text(name, value)}: {more} than {_percent(share)} {way}"
+            size, limit = abs(value), _percent(share)
+            if name in ("distance_high_52w", "distance_low_52w"):
+                side, what = ("below", "52-week high") if "high" in name else ("above", "52-week low")
+                within = "within" if size <= share else "not within"
+                return f"{self._symbol} is {within} {limit} of its {what}: it is {percent_text(size)} {side} it."
+            more = "more" if size > share else "less"
+            told = f"{figure_text(name, value)}, {more} than {limit} either way"
             return f"The {figure_label(name)} of {self._symbol} is {told}."
         down, up = self._close * (1 - share), self._close * (1 + share)
         self._rest_on(f"below_{100 * share:g}_percent", down)
@@ -273,7 +298,7 @@ class _Asked:
         against = [""] * 2
         if name in LEVELS and value is not None:
             level = f"the {figure_label(name)} {price_text(value)} USD"
-            against = [f", which is {_side(price, value)} {level}" for price in (down, up)]
+            against = [f", which is {self._as_asked(_side(price, value))} {level}" for price in (down, up)]
         return (
             f"{price_text(down)} USD is {_percent(share)} below {self._at_close} of {self._symbol}{against[0]}; "
             f"{price_text(up)} USD is {_percent(share)} above it{against[1]}."
@@ -292,9 +317,10 @@ class _Asked:
 
     def _changed(self, change: float, span: int) -> str:
         text = percent_text(change, signed=True)
-        way = {"up": "higher than", "down": "lower than", "unchanged": "where it was"}[direction(text)]
+        way = {"up": "higher", "down": "lower", "unchanged": ""}[direction(text)]
+        than = f"{self._as_asked(way)} than" if way else "where it was"
         before = "the bar before" if span == 1 else f"{span} bars before"
-        return f"{self._symbol} changed by {text} over {span_text(self._analysis, span)}: it closed {way} {before}."
+        return f"{self._symbol} changed by {text} over {span_text(self._analysis, span)}: it closed {than} {before}."
 
 
 def _percent(share: float) -> str:
