@@ -40,6 +40,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("holdings", "The watch list: tokens kept in memory besides the top of the market."),
     "plan": ("engine", "What the next cycle would do, in order, and why."),
     "ledger": ("engine", "What sleep cost and saved, and how well questions were foreseen."),
+    "results": ("results", "How the calls of rules and of the team turned out, beside holding and the market."),
+    "replay": ("results", "Cycles over recorded bars: the record that such a team would have had."),
     "security": ("security", "Every security check of a token by itself."),
     "record": ("operate", "Write bars of a market to a folder that `--market recorded` replays."),
     "repair": ("operate", "Rebuild Chroma from the journal, beside the old index, and swap it in."),

@@ -49,6 +49,7 @@ class SleepCycle:
         after: what is done after the publication, in this order: scenarios, foresight, judgements.
         team: knows when the team is at work; the cycle gives way to it, and expensive work waits for its rest.
         on_progress: called from the cycle's thread with a `Progress`.
+        index: whether the search index is brought up to date after each cycle.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SleepCycle:
         on_progress: Callable[[Progress], object] | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
+        index: bool = True,
     ) -> None:
         self.market = market
         self.khala = khala
@@ -71,6 +73,7 @@ class SleepCycle:
         self.clock: Clock = clock or SystemClock()
         self.after: list[Step] = list(after)
         self.on_progress = on_progress
+        self._indexes = index
         self.log = CycleLog(khala.journal)
         self.bars = BarStore(khala.journal)
         self._security = security
@@ -189,7 +192,8 @@ class SleepCycle:
             self._refresher.refresh(context, plan.refreshes(), universe.quotes)
             for step in self.after:
                 self._after(context, step)
-            self._after(context, self._index)
+            if self._indexes:
+                self._after(context, self._index)
         self._book_requests(context, requests_before)
         return self._report(context, universe, entered, left)
 
