@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable, Unforeseen
+from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable, typed
 
 # Typer brings its own copy of click in newer versions; this is the base of its complaints about usage in all of them.
 WrongUse: type[Exception] = typer.BadParameter.__mro__[2]
@@ -126,8 +126,7 @@ def _run(command: Callable[[], object], *, json: bool) -> object:
     except Exception as error:
         if not json or (isinstance(error, OSError) and error.errno in (EPIPE, ENOSPC)):  # no output: see `main`
             raise
-        logging.getLogger(__name__).exception("An unforeseen error.")
-        _say(Unforeseen.of(error), json)
+        _say(typed(error, "The command"), json)
         return 1
 
 
