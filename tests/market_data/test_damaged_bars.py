@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from doubles.bars import LAST_CLOSE, random_bars
+from doubles.bars import LAST_CLOSE, column, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from deeptrader.toolkits.market_data.figures import SPECS
 from deeptrader.toolkits.market_data.indicators import compute_indicators
 from deeptrader.toolkits.market_data.plausibility import check_bars, read_again
 from deeptrader.toolkits.market_data.protocol import Bars
-from deeptrader.toolkits.market_data.yahoo_rows import Chart, to_bars
+from deeptrader.toolkits.market_data.yahoo_charts import Chart, to_bars
 
 NOW = LAST_CLOSE + timedelta(hours=2)
 DAY = timedelta(days=1)
@@ -67,7 +67,7 @@ def test_bars_shifted_or_delayed_by_whole_bars_are_late_or_keep_their_values(see
     else:  # what lies ahead of the present is not closed, and enters nothing
         ahead = read(sent.set_axis(sent.index + days * DAY))
         assert ahead.frame.index[-1] == LAST_CLOSE
-        assert ahead.frame["close"].iloc[-1] == clean["close"].iloc[-1 - days]
+        assert column(ahead.frame, "close")[-1] == column(clean, "close")[-1 - days]
 
 
 @few
@@ -81,7 +81,7 @@ def test_a_figure_on_bars_with_holes_names_them_or_is_the_one_on_clean_bars(seed
             if figure.value is None:
                 assert figure.absent == "gap"
             elif not figure.gaps:  # whatever is missing lies outside of what the figure rests on: a tenth of its weight
-                tolerance = {"index": 3.0, "price": 0.02 * float(sent["close"].max())}.get(SPECS[name].unit, 0.05)
+                tolerance = {"index": 3.0, "price": 0.02 * column(sent, "close").max()}.get(SPECS[name].unit, 0.05)
                 assert figure.value == pytest.approx(clean[name], abs=tolerance)
 
 

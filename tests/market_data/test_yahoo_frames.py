@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrader.toolkits.market_data.calendar import bar_closes, bar_open
-from deeptrader.toolkits.market_data.yahoo_rows import first_bar_start, to_bars
+from deeptrader.toolkits.market_data.yahoo_charts import first_bar_start, to_bars
 
 MONDAY = datetime(2025, 6, 2, 15, 30, tzinfo=UTC)
 NEW_YORK = "America/New_York"

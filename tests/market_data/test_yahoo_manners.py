@@ -20,7 +20,7 @@ from deeptrader.core.errors import (
 from deeptrader.core.limits import CircuitBreaker, TokenBucket
 from deeptrader.core.metering import metered
 from deeptrader.core.token import Token
-from deeptrader.toolkits.market_data.yahoo import MissBook
+from deeptrader.toolkits.market_data.yahoo_client import MissBook
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from ...core.errors import (
     StoreUnavailable,
     VerificationFailed,
 )
+from ...core.files import write_whole
 from ...core.market import UtcDatetime
 from ...core.token import INTERVALS, Interval, Record, Symbol, Token
 from .calendar import bar_closes
@@ -216,9 +217,7 @@ def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFram
     digest = hashlib.sha256(packed).hexdigest()
     safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in token.symbol)
     name = f"{safe}.{interval}.{digest[:10]}.csv.gz"
-    temporary = folder / f".{name}.new"
-    temporary.write_bytes(packed)
-    temporary.replace(folder / name)
+    write_whole(folder / name, packed)
     first, *_, last = moments(rows) * 2
     entry = {"symbol": token.symbol, "interval": interval, "file": name, "sha256": digest, "rows": len(rows)}
     return RecordedFile.model_validate({**entry, "first_bar": first, "last_bar": last, **about})
@@ -226,9 +225,8 @@ def write_bars(folder: Path, token: Token, interval: Interval, rows: pd.DataFram
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest in one step, then drop files that no manifest names any more."""
-    fresh = folder / f".{MANIFEST}.new"
-    fresh.write_text(json.dumps(manifest.model_dump(mode="json", exclude_defaults=True), indent=1) + "\n", "utf-8")
-    fresh.replace(folder / MANIFEST)
+    told = json.dumps(manifest.model_dump(mode="json", exclude_defaults=True), indent=1)
+    write_whole(folder / MANIFEST, told + "\n")
     named = {entry.file for entry in manifest.files}
     for path in folder.glob("*.csv.gz"):
         if path.name not in named:

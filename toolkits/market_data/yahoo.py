@@ -17,9 +17,7 @@ Tests pass `session=`, a curl_cffi or requests session that leads to a loopback 
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,21 +57,20 @@ from . import yahoo_rows as rows_of
 from .calendar import expected_bar_close, next_bar_close
 from .plausibility import check_bars, require_plausible
 from .protocol import Bars, QuoteBatch, Universe
+from .yahoo_charts import chart_from, first_bar_start, to_bars
 from .yahoo_rows import Row
 
 LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
 DEAD = timedelta(days=30)
 """A symbol whose newest bar is older than this trades no more."""
-MAX_ROWS = 250  # of a screen; Yahoo's own limit
-LARGE_CAP = 1e10  # USD; where the equity screen begins
 SPARE = 1.6  # rows read for each token wanted: stablecoins, wrapped and refused ones fall away
 QUOTE_BATCH = 200
 QUOTE_MEMORY = timedelta(hours=1)
 REMEMBERED_BARS = 1_500  # tokens x intervals; at 400 bars about 16 kB each
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=1)
-ENOUGH_MISSES, ENOUGH_TIME, SPACING = 4, timedelta(hours=6), timedelta(minutes=20)
-"""One miss is a miss; so many, spread over so long, are evidence. Misses closer together than the spacing are one."""
+ENOUGH_MISSES, ENOUGH_TIME = 4, timedelta(hours=6)
+"""One miss is a miss; so many, spread over so long, are evidence."""
 
 # These say nothing about the token asked for, or nothing about what it was before: the last good bars stand in.
 _PASSING = (CircuitOpen, RateLimited, SourceUnreachable, MalformedResponse, ImplausiblePrices)
@@ -121,7 +118,7 @@ class YahooMarket:
         if reference_prices is None and self.settings.price_reference == "coingecko":
             reference_prices = rows_of.coingecko_prices
         self._reference_prices = reference_prices
-        self._misses = MissBook(self._cache_dir / "yahoo-misses.json")
+        self._misses = client.MissBook(self._cache_dir / "yahoo-misses.json")
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.settings.fetch_concurrency)
         self._requests = 0
@@ -174,16 +171,16 @@ class YahooMarket:
 
     def _screened(self, top: int) -> list[Row]:
         wanted = self.settings.universe
-        screens = [("top coins", _coin_screen)] if wanted != "equity" else []
-        screens += [("top equities", _equity_screen)] if wanted != "crypto" else []
+        screens = [("top coins", rows_of.coin_screen)] if wanted != "equity" else []
+        screens += [("top equities", rows_of.equity_screen)] if wanted != "crypto" else []
         rows: list[Row] = []
         for about, screen in screens:
-            for start in range(0, int(top * SPARE) + 1, MAX_ROWS):
+            for start in range(0, int(top * SPARE) + 1, rows_of.MAX_ROWS):
                 page = self._ask(about, *screen(start))
                 if not page and start == 0:
                     raise MalformedResponse(f"Yahoo's screen of {about} is empty.")
                 rows += page
-                if len(page) < MAX_ROWS:
+                if len(page) < rows_of.MAX_ROWS:
                     break
         return rows
 
@@ -221,7 +218,7 @@ class YahooMarket:
         for symbols in batched(wanted, QUOTE_BATCH):
             try:
                 with _typed(f"{len(symbols)} quotes"):
-                    rows = self._ask(f"{len(symbols)} quotes", *_quote_question(symbols))
+                    rows = self._ask(f"{len(symbols)} quotes", *rows_of.quote_question(symbols))
             except SourceError as error:
                 failures |= dict.fromkeys(symbols, error)
                 continue
@@ -283,7 +280,7 @@ class YahooMarket:
         return bars
 
     def _fetch(self, token: Token, interval: Interval, limit: int, moment: datetime, now: datetime) -> Bars:
-        start = rows_of.first_bar_start(token.kind, interval, moment, limit)
+        start = first_bar_start(token.kind, interval, moment, limit)
         params = {
             "period1": int(start.timestamp()),
             "period2": int(now.timestamp()) + 86_400,
@@ -293,14 +290,14 @@ class YahooMarket:
         }
         path = f"/v8/finance/chart/{quote_plus(token.symbol)}"
         about = f"{token.symbol} {interval}"
-        raw, facts = self._ask(about, path, params, partial(rows_of.chart_from, about=about))
+        raw, facts = self._ask(about, path, params, partial(chart_from, about=about))
         kind, currency, zone = (facts.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
         if reason := rows_of.foreign(kind, currency, zone, token.kind):
             raise UnknownToken(
                 f"{token.symbol} is not analysed: {reason}.", hint="Coins and US-listed shares in USD are."
             )
         self._misses.clear(token.symbol)
-        chart = rows_of.to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
+        chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
         if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
         live = now - moment <= LIVE
@@ -394,7 +391,7 @@ class YahooMarket:
             return self._seen[wanted][0]
         now = self._clock.now()
         with _typed(wanted):
-            rows = self._ask(wanted, *_quote_question([wanted]))
+            rows = self._ask(wanted, *rows_of.quote_question([wanted]))
             row = next((row for row in rows if row["symbol"] == wanted), None)
             reason = "Yahoo does not know it" if row is None else rows_of.objection(row, now)
             if row is None or reason is not None:
@@ -428,77 +425,6 @@ class YahooMarket:
                 hint="Replay a recorded market for a past moment.",
             )
         return now
-
-
-_LOCALE = {"formatted": "false", "lang": "en-US", "region": "US"}
-
-
-def _coin_screen(start: int) -> tuple[Any, ...]:
-    """Coins by market cap from rank `start` on, stablecoins and wrapped ones among them."""
-    order = {"count": MAX_ROWS, "start": start, "sortField": "intradaymarketcap", "sortType": "DESC"}
-    params = {**_LOCALE, "scrIds": "all_cryptocurrencies_us", **order}
-    return "/v1/finance/screener/predefined/saved", params, rows_of.screened_from
-
-
-def _equity_screen(start: int) -> tuple[Any, ...]:
-    """Companies on Nasdaq and the New York Stock Exchange by market cap, from rank `start` on."""
-    on = [{"operator": "eq", "operands": ["exchange", code]} for code in ("NMS", "NYQ")]
-    large = {"operator": "gt", "operands": ["intradaymarketcap", LARGE_CAP]}
-    us = {"operator": "eq", "operands": ["region", "us"]}
-    query = {"operator": "and", "operands": [us, {"operator": "or", "operands": on}, large]}
-    order = {"offset": start, "size": MAX_ROWS, "sortField": "intradaymarketcap", "sortType": "DESC"}
-    posted = {**order, "quoteType": "EQUITY", "query": query, "userId": "", "userIdType": "guid"}
-    return "/v1/finance/screener", _LOCALE, rows_of.screened_from, posted
-
-
-def _quote_question(symbols: Sequence[str]) -> tuple[Any, ...]:
-    return "/v7/finance/quote", {**_LOCALE, "symbols": ",".join(symbols)}, rows_of.quotes_from
-
-
-class MissBook:
-    """Since when, and how often, Yahoo has not known a symbol, in a small file: a process that is started once an hour
-    remembers what the one before it saw. Without a usable file it lasts as long as the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._misses: dict[str, tuple[int, datetime, datetime]] = {}
-        try:
-            for symbol, (count, first, last) in json.loads(path.read_text(encoding="utf-8")).items():
-                self._misses[symbol] = (int(count), datetime.fromisoformat(first), datetime.fromisoformat(last))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _log.warning("what was noted about missing symbols is lost: %s (%s)", path, error)
-
-    def add(self, symbol: str, now: datetime) -> tuple[int, datetime]:
-        """Note a miss; returns how many there are in a row, and since when. None of them lies in the future."""
-        with self._lock:
-            count, first, last = self._misses.get(symbol, (0, now, now))
-            if now < last:
-                count, first = 0, now
-            if count == 0 or now - last >= SPACING:
-                self._misses[symbol] = (count + 1, first, now)
-                self._save()
-            return self._misses[symbol][:2]
-
-    def clear(self, symbol: str) -> None:
-        """The symbol answered: whatever was noted against it is void."""
-        with self._lock:
-            if self._misses.pop(symbol, None) is not None:
-                self._save()
-
-    def _save(self) -> None:
-        fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
-        table = {
-            name: (count, first.isoformat(), last.isoformat()) for name, (count, first, last) in self._misses.items()
-        }
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(table), encoding="utf-8")
-            fresh.replace(self._path)
-        except OSError as error:
-            _log.debug("misses are kept in memory only: %s", error)
 
 
 @contextmanager

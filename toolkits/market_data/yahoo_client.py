@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ...core.errors import (
     TokenNotFound,
     TooFewBars,
 )
+from ...core.files import write_whole
 from ...core.limits import CircuitBreaker, TokenBucket
 from ...core.metering import about_to_send
 
@@ -41,6 +43,8 @@ HOST = "https://query1.finance.yahoo.com"
 HELPER_SHARE = 0.25
 """Share of the time left that a cookie, consent or crumb request may take: most data comes without any of them."""
 MAX_WAIT = 120.0  # seconds in line for a request's turn
+SPACING = timedelta(minutes=20)
+"""Misses of a symbol closer together than this are one."""
 
 _HELPERS = ("//fc.yahoo.com", "//guce.yahoo.com", "consent.yahoo.com", "/v1/test/getcrumb")
 _LATER = "It is asked again later."
@@ -244,6 +248,49 @@ def retry_after(header: str | None) -> float | None:
         return max(0.0, float(header)) if header else None
     except ValueError:
         return None
+
+
+class MissBook:
+    """Since when, and how often, Yahoo has not known a symbol, in a small file: a process that is started once an hour
+    remembers what the one before it saw. Without a usable file it lasts as long as the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._misses: dict[str, tuple[int, datetime, datetime]] = {}
+        try:
+            for symbol, (count, first, last) in json.loads(path.read_text(encoding="utf-8")).items():
+                self._misses[symbol] = (int(count), datetime.fromisoformat(first), datetime.fromisoformat(last))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            _log.warning("what was noted about missing symbols is lost: %s (%s)", path, error)
+
+    def add(self, symbol: str, now: datetime) -> tuple[int, datetime]:
+        """Note a miss; returns how many there are in a row, and since when. None of them lies in the future."""
+        with self._lock:
+            count, first, last = self._misses.get(symbol, (0, now, now))
+            if now < last:
+                count, first = 0, now
+            if count == 0 or now - last >= SPACING:
+                self._misses[symbol] = (count + 1, first, now)
+                self._save()
+            return self._misses[symbol][:2]
+
+    def clear(self, symbol: str) -> None:
+        """The symbol answered: whatever was noted against it is void."""
+        with self._lock:
+            if self._misses.pop(symbol, None) is not None:
+                self._save()
+
+    def _save(self) -> None:
+        table = {
+            name: (count, first.isoformat(), last.isoformat()) for name, (count, first, last) in self._misses.items()
+        }
+        try:
+            write_whole(self._path, json.dumps(table))
+        except OSError as error:
+            _log.debug("misses are kept in memory only: %s", error)
 
 
 _shared: Connection | None = None

@@ -1,4 +1,4 @@
-"""From Yahoo's rows to ours: which bars a chart holds, who may enter the universe, what a row's price is.
+"""From Yahoo's rows to ours: who may enter the universe, what a row's price is.
 
 A row passes the same questions whoever asked for it: is it an instrument we have a calendar for, priced in dollars
 and alive, what the reviewed list says it is, in agreement with itself and with a second source. A coin nobody reviewed
@@ -24,26 +24,21 @@ from ...core.errors import (
     SourceError,
     SourceUnreachable,
     TokenNotFound,
-    TooFewBars,
     UnknownToken,
 )
 from ...core.market import Quote
 from ...core.metering import about_to_send
-from ...core.token import Interval, Token, TokenKind, normalize_symbol
-from .calendar import FIRST_YEAR, bar_closes, closes_of_bars_from, next_bar_close
-from .panel import COLUMNS
-from .plausibility import OUTSIDE
-from .protocol import INTERVAL_LENGTH, Universe
+from ...core.token import Token, TokenKind, normalize_symbol
+from .protocol import Universe
+from .yahoo_charts import ZONES
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+    pass
 
 Row = Mapping[str, Any]
 
-ZONES: Mapping[TokenKind, str] = MappingProxyType({"crypto": "UTC", "equity": "America/New_York"})
-HOURLY_REACH = timedelta(days=729)
-"""Yahoo keeps hourly bars for two years and refuses requests that begin earlier."""
+MAX_ROWS = 250  # of a screen; Yahoo's own limit
+LARGE_CAP = 1e10  # USD; where the equity screen begins
 PRICE_TOLERANCE = 1.25
 """Two prices of one token further apart than this ratio do not belong to one token."""
 NO_NEWS = timedelta(days=1)
@@ -59,9 +54,6 @@ _OTHER_KINDS = {
     "MUTUALFUND": "a fund priced once a day",
     "CURRENCY": "a currency pair",
 }
-_ONE_BAR = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "max"}
-_FIRST_SESSION = datetime(FIRST_YEAR, 1, 8, tzinfo=UTC)
-_MOMENT = timedelta(microseconds=1)
 _YEAR_3000 = 32_503_680_000
 _COINGECKO = "https://api.coingecko.com/api/v3"
 _NO_PRICES: Mapping[str, float] = MappingProxyType({})
@@ -69,33 +61,32 @@ _NO_PRICES: Mapping[str, float] = MappingProxyType({})
 Wanted = Literal["crypto", "equity", "both"]
 
 
-# Answers of Yahoo's endpoints
+# Questions and their answers
+
+_LOCALE = {"formatted": "false", "lang": "en-US", "region": "US"}
 
 
-def chart_from(answer: Any, about: str) -> tuple[pd.DataFrame, Row]:
-    """A chart's rows by the start of each bar (UTC), and what Yahoo says the symbol is.
+def coin_screen(start: int) -> tuple[Any, ...]:
+    """What to ask, and who reads it: coins by market cap from rank `start` on, stablecoins among them."""
+    order = {"count": MAX_ROWS, "start": start, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    params = {**_LOCALE, "scrIds": "all_cryptocurrencies_us", **order}
+    return "/v1/finance/screener/predefined/saved", params, screened_from
 
-    Columns open to volume, `adj_close` (the close adjusted for dividends), `split` (new shares for one, else 0). Prices
-    are adjusted for every split that Yahoo lists.
 
-    Raises:
-        TooFewBars: it holds no bar.
-    """
-    import pandas as pd
+def equity_screen(start: int) -> tuple[Any, ...]:
+    """Companies on Nasdaq and the New York Stock Exchange by market cap, from rank `start` on."""
+    on = [{"operator": "eq", "operands": ["exchange", code]} for code in ("NMS", "NYQ")]
+    large = {"operator": "gt", "operands": ["intradaymarketcap", LARGE_CAP]}
+    us = {"operator": "eq", "operands": ["region", "us"]}
+    query = {"operator": "and", "operands": [us, {"operator": "or", "operands": on}, large]}
+    order = {"offset": start, "size": MAX_ROWS, "sortField": "intradaymarketcap", "sortType": "DESC"}
+    posted = {**order, "quoteType": "EQUITY", "query": query, "userId": "", "userIdType": "guid"}
+    return "/v1/finance/screener", _LOCALE, screened_from, posted
 
-    part = (answer["chart"]["result"] or [{}])[0]
-    if not part.get("timestamp"):
-        raise TooFewBars(f"Yahoo sent no bars ({about}).", hint="A new or halted token may have none yet.")
-    quote = part["indicators"]["quote"][0]
-    adjusted = (part["indicators"].get("adjclose") or [{}])[0].get("adjclose") or quote["close"]
-    index = pd.to_datetime(part["timestamp"], unit="s", utc=True)
-    frame = pd.DataFrame({name: quote[name] for name in COLUMNS} | {"adj_close": adjusted}, index=index, dtype=float)
-    frame["split"] = 0.0
-    for event in ((part.get("events") or {}).get("splits") or {}).values():
-        frame.loc[pd.to_datetime(event["date"], unit="s", utc=True), "split"] = (
-            event["numerator"] / event["denominator"]
-        )
-    return frame.loc[frame.index.notna()].sort_index(), part["meta"]
+
+def quote_question(symbols: Sequence[str]) -> tuple[Any, ...]:
+    """The last prices of some symbols."""
+    return "/v7/finance/quote", {**_LOCALE, "symbols": ",".join(symbols)}, quotes_from
 
 
 def screened_from(answer: Any) -> list[Row]:
@@ -112,95 +103,6 @@ def _rows(rows: Any) -> list[Row]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise MalformedResponse("Yahoo's answer is no list of rows.", hint="It is asked again later.")
     return [row | {"symbol": str(row.get("symbol") or "").strip().upper()} for row in rows]
-
-
-# Bars
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The closed bars of a chart, the forming one, and its splits (ratio by moment) up to the moment asked about."""
-
-    frame: pd.DataFrame
-    forming: pd.Series | None
-    splits: Mapping[datetime, float]
-    adjusted: bool
-
-
-def first_bar_start(kind: TokenKind, interval: Interval, moment: datetime, limit: int) -> datetime:
-    """Where to begin asking so that at least `limit` bars closed by `moment` come back (holidays included)."""
-    if kind == "crypto":
-        start = moment - (limit + 2) * INTERVAL_LENGTH[interval]
-    else:
-        sessions = limit if interval == "1d" else limit / 6  # seven bars a session, four on short days
-        start = max(moment - timedelta(days=sessions * 7 / 5 * 1.04 + 10), _FIRST_SESSION)
-    return max(start, moment - HOURLY_REACH) if interval == "1h" else start
-
-
-def to_bars(raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: datetime, limit: int) -> Chart:
-    """The last `limit` bars closed by `moment`.
-
-    Yahoo stamps a bar with its start, adds the live price as a row of its own, leaves nulls for days it lost and rows
-    for sessions that were none. What belongs to the calendar is kept: between the first and the last closed bar every
-    bar that the calendar expects has a row, of NaN where Yahoo has no four positive prices; a bar missing at the end is
-    late, not lost, and has no row yet. An open or close just outside its bar's range widens the range; whether bars can
-    be true is `check_bars`' question.
-
-    Equities are adjusted for dividends up to the last closed bar, whose price stays as printed, and split-adjusted up
-    to `moment`: Yahoo's own adjustment for later splits is taken back.
-
-    Args:
-        raw: as `chart_from` gives it.
-    """
-    import numpy as np
-
-    frame: Any = raw  # Any: the stubs lose track of frames below
-    starts = frame.index
-    splits = {start.to_pydatetime(): float(ratio) for start, ratio in frame["split"].items() if ratio > 0}
-    later = np.prod([ratio for at, ratio in splits.items() if at > moment])
-    factor = (frame["adj_close"] / frame["close"]).to_numpy(float) if kind == "equity" else np.ones(len(frame))
-    frame = frame[list(COLUMNS)].copy()
-    frame[list(COLUMNS[:4])] *= later
-    frame["volume"] = frame["volume"].where(frame["volume"] >= 0) / later
-    frame["factor"] = np.where(np.isfinite(factor) & (factor > 0), factor, np.nan)
-    frame["factor"] = frame["factor"].ffill().fillna(1.0)
-    frame.index = closes_of_bars_from(kind, interval, starts)
-    prices = frame[list(COLUMNS[:4])].to_numpy()
-    sound = (np.isfinite(prices) & (prices > 0)).all(axis=1) & _belongs(kind, interval, starts, frame.index)
-    frame = frame[sound].sort_index(kind="stable")
-    if not frame.index.is_unique:  # Yahoo's live price is a row of its own, inside the bar it continues
-        frame = frame.groupby(level=0).agg({**_ONE_BAR, "factor": "last"})
-
-    body = frame[["open", "close"]]
-    for side, reach in (("high", body.max(axis=1)), ("low", body.min(axis=1))):  # sources round
-        beyond = reach > frame[side] if side == "high" else reach < frame[side]
-        frame[side] = frame[side].mask(beyond & ((reach / frame[side] - 1).abs() <= OUTSIDE), reach)
-
-    closed = frame[frame.index <= moment]
-    forming = frame[frame.index == next_bar_close(kind, interval, moment)]
-    adjusted = False
-    if len(closed):
-        scale = closed["factor"] / closed["factor"].iloc[-1]
-        adjusted = bool((np.abs(scale - 1) > 1e-9).any())
-        closed = closed.assign(**{name: closed[name] * scale for name in COLUMNS[:4]})
-        grid = bar_closes(kind, interval, closed.index[0].to_pydatetime() - _MOMENT, closed.index[-1].to_pydatetime())
-        closed = closed.reindex(grid)[-limit:]
-        closed = closed.loc[closed["close"].first_valid_index() :]  # the cut may fall into a gap
-    closed = closed[list(COLUMNS)]
-    closed.index.name = "bar_close"
-    past = {at: ratio for at, ratio in splits.items() if at <= moment}
-    return Chart(closed, forming[list(COLUMNS)].iloc[-1] if len(forming) else None, past, adjusted)
-
-
-def _belongs(kind: TokenKind, interval: Interval, starts: Any, closes: Any) -> np.ndarray:
-    """Which rows lie inside the bar they were assigned to: holidays, pre-market and after-hours rows do not."""
-    import numpy as np
-
-    if kind == "crypto":
-        return np.ones(len(starts), dtype=bool)
-    if interval == "1h":
-        return np.asarray(starts >= closes - INTERVAL_LENGTH["1h"])
-    return np.asarray(starts.tz_convert(ZONES[kind]).normalize() == closes.tz_convert(ZONES[kind]).normalize())
 
 
 # Rows of screens and quotes

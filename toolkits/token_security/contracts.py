@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -26,6 +24,7 @@ from Crypto.Hash import keccak
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.coins import Coin, coin_for_id, coin_for_symbol, look_like_wrapped_or_stable, name_key, reviewed_coins
 from ...core.errors import AmbiguousToken, InvalidInput, MalformedResponse, SourceError
+from ...core.files import write_whole
 from ...core.security import CheckState
 from ...core.settings import Settings, load_settings
 from ...core.text import clean_label, confusable_with, has_control_characters, quote_untrusted
@@ -234,14 +233,6 @@ def _coins(listed: list[Any]) -> list[ListedCoin]:
         if coin_id and symbol and name:
             coins.append(ListedCoin(coin_id, symbol, name, contracts, not places))
     return coins
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, suffix=".tmp") as file:
-        file.write(content)
-    os.replace(file.name, path)
 
 
 _Finding = tuple[CheckState, str]

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from ...core.clock import Clock
 from ...core.errors import InvalidInput
+from ...core.files import write_whole
 from ...core.security import SecurityReport
 from ...core.settings import Settings
-from .contracts import write_whole
 from .evidence import Answer, Sheet, Subject
 from .goplus import read_evm
 from .protocol import Provider
