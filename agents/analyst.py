@@ -61,6 +61,7 @@ def market_analyst(
             of the process that name the same store.
         instructions: a path (folder or `.md` file) that overrides the shipped text; or a text, list or function that
             is added to it.
+        settings: limits and budgets; those of the memory, else of the environment, when left out.
         activity: told when a run begins and ends; by default the one of this memory.
         listeners: told about every look into memory; by default the log of that memory, where settings describe it.
         push: False: memory is not written into what the model reads.

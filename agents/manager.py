@@ -52,8 +52,8 @@ def deep_trader_manager(
         model: an agno model or a string such as `openai:gpt-5-mini`; None: the one in settings. Members without a model
             of their own inherit it.
         members: agents and teams, or a function that makes them; by default one MarketAnalyst over the same memory.
-        khala: the team's memory; see `market_analyst`, also for `market`, `security`, `instructions`, `listeners`,
-            `push` and `answers`.
+        khala: the team's memory; see `market_analyst`, also for `market`, `security`, `instructions`, `settings`,
+            `activity`, `listeners`, `push` and `answers`.
         gate: what happens before a delegation reaches a member: inject, serve, strict or off; see `SleepGate`.
         loss_today: gives today's loss so far in percent of capital, for the daily limit.
         team_options: any other argument of agno's `Team`. Tools and hooks are added to ours.

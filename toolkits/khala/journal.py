@@ -94,6 +94,11 @@ class Journal:
 
     Raises (from every method): `StoreUnavailable` (cannot be opened, closed, I/O error), `StoreCorrupt`,
     `StoreFull`, `StoreBusy` (another process held the write lock for too long), `SchemaMismatch`, `StoreReadOnly`.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        busy_seconds: how long a lock of another process is waited for.
+        page_limit: pages that the file may grow to; None: no limit.
     """
 
     packs = True

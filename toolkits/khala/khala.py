@@ -47,6 +47,12 @@ class Khala(Analyses, Shelves, Upkeep):
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
     that cannot be right. The most used have an async twin with an `a` in front; `aio.in_thread` makes one
     of any other.
+
+    Args:
+        journal: the truth, open.
+        clock: the present.
+        settings: thresholds of freshness and the like.
+        embedder: what turns text into vectors; see `open`.
     """
 
     def __init__(self, journal: Journal, *, clock: Clock, settings: Settings, embedder: Any = None) -> None:

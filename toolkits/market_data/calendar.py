@@ -40,6 +40,12 @@ _NO_GRACE = timedelta(0)
 def expected_bar_close(kind: TokenKind, interval: Interval, now: datetime, *, grace: timedelta = _NO_GRACE) -> datetime:
     """Close of the newest bar that should exist at `now` (UTC), when a bar may be published up to `grace` late.
 
+    Args:
+        kind: crypto trades around the clock, equity by the sessions of its exchange.
+        interval: "1d" or "1h".
+        now: a moment with a timezone.
+        grace: how late a bar may be published.
+
     Raises:
         InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: `now` has no timezone.
@@ -54,6 +60,11 @@ def expected_bar_close(kind: TokenKind, interval: Interval, now: datetime, *, gr
 
 def next_bar_close(kind: TokenKind, interval: Interval, after: datetime) -> datetime:
     """First bar close strictly later than `after` (UTC): when the bar being formed at that moment ends.
+
+    Args:
+        kind: crypto trades around the clock, equity by the sessions of its exchange.
+        interval: "1d" or "1h".
+        after: a moment with a timezone.
 
     Raises:
         InvalidInput: an equity outside the calendar (1990 to 2050).
@@ -71,6 +82,12 @@ def bar_closes(kind: TokenKind, interval: Interval, after: datetime, until: date
     """Every bar close with `after` < close <= `until`, as an increasing UTC index named `bar_close`.
 
     What a provider lays its rows against, so that a bar which should exist and does not becomes a row of NaN.
+
+    Args:
+        kind: crypto trades around the clock, equity by the sessions of its exchange.
+        interval: "1d" or "1h".
+        after: a moment with a timezone, which is not in it.
+        until: a moment with a timezone, which is.
 
     Raises:
         InvalidInput: an equity outside the calendar (1990 to 2050).

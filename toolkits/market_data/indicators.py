@@ -29,7 +29,14 @@ _BATCH = 50
 def compute_indicators(
     bars: pd.DataFrame, *, interval: Interval, extra: Sequence[str] = (), kind: TokenKind | None = None
 ) -> dict[str, Figure]:
-    """Every figure of one token as of its last bar; absent ones carry their reason. See `compute_many`."""
+    """Every figure of one token as of its last bar; absent ones carry their reason. See `compute_many`.
+
+    Args:
+        bars: closed bars, oldest first, as in `compute_many`.
+        interval: "1d" or "1h".
+        extra: further pandas-ta indicators, as in `"cci(length=20)"`.
+        kind: crypto or equity; None is told from how densely bars follow.
+    """
     return compute_many([bars], interval=interval, extra=extra, kinds=[kind])[0]
 
 
@@ -75,6 +82,7 @@ def live_figures(bars: pd.DataFrame, quote_price: float, *, interval: Interval) 
     Args:
         bars: closed bars, as in `compute_many`.
         quote_price: the price seen now.
+        interval: "1d" or "1h".
 
     Raises:
         InvalidInput: the price is not positive, or `bars` are no bars.
@@ -103,6 +111,8 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
 
     Args:
         bars: closed bars of one token, as in `compute_indicators`.
+        interval: "1d" or "1h".
+        kind: crypto or equity; None is told from how densely bars follow.
 
     Returns:
         One row per row of `bars` (same index), one float column per figure; NaN where it was absent, and in the rows of

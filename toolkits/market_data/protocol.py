@@ -104,16 +104,40 @@ class MarketProvider(Protocol):
     @property
     def intervals(self) -> tuple[Interval, ...]: ...
 
-    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe: ...
+    def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
+        """The largest tokens with their quotes.
 
-    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch: ...
+        Args:
+            top: how many of them.
+            as_of: nothing later may be in it.
+        """
+        ...
 
-    def bars(
-        self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None
-    ) -> Bars: ...
+    def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
+        """The newest price of each token, or the typed failure of it.
+
+        Args:
+            tokens: what is asked for, in one batch.
+            as_of: nothing later may be in it.
+        """
+        ...
+
+    def bars(self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
+        """Closed bars of one token, oldest first.
+
+        Args:
+            token: whose.
+            interval: one of `intervals`.
+            limit: the newest so many.
+            as_of: nothing later may be in it.
+        """
+        ...
 
     def find(self, symbol: str) -> Token:
         """The token behind a symbol this provider knows.
+
+        Args:
+            symbol: as in `Token.symbol`.
 
         Raises:
             UnknownToken: it does not.

@@ -46,6 +46,10 @@ class RecordedMarket:
     dividends that had happened, none that came later is known, and the last bar has the price that was printed
     (`Bars.adjusted`). Quotes are printed prices.
 
+    Args:
+        folder: of a recording; None: the shipped one.
+        clock: the present; None: the last recorded bar.
+
     Raises:
         InvalidInput: the folder is missing or holds no recording.
         MalformedResponse: it is damaged; files are checked against their hash when they are first read.

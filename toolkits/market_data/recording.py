@@ -291,6 +291,15 @@ def record(
     not overlap them are refused. What is recorded can be replayed: implausible bars are a failure of their token. One
     token's failure does not stop the others. The folder changes in one step at the end: interrupted, it is as it was.
 
+    Args:
+        market: where they come from.
+        folder: where they go; made if missing.
+        tokens: what is recorded; or
+        top: so many of the universe, the largest first.
+        intervals: those that are recorded.
+        limit: closed bars of each token and interval at most.
+        clock: the present; the machine's when left out.
+
     Raises:
         InvalidInput: neither or both of `tokens` and `top`, a count below 1, or no interval the market has.
         StoreUnavailable: the folder cannot be written.

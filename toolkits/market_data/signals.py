@@ -24,6 +24,12 @@ def decide_signal(
 
     Buy: RSI below `oversold` and close at or below the lower band. Sell: RSI above `overbought` and close at or above
     the upper band. Otherwise hold. When a figure the rule needs is absent there is no action, and the reason says why.
+
+    Args:
+        figures: of the last closed bar, from `compute_indicators`.
+        price: its close, in USD.
+        oversold: RSI(14), 0 to 100.
+        overbought: RSI(14), 0 to 100.
     """
     rule = (
         f"buy: RSI(14) < {oversold:g} and close <= lower Bollinger band (20, 2); "
@@ -68,6 +74,8 @@ def triggers(
         bars: the bars they were computed from.
         seen: the price seen since the bar closed. It has no influence on a level's side; a level that it has passed is
             `crossed`.
+        oversold: RSI(14), 0 to 100.
+        overbought: RSI(14), 0 to 100.
 
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.

@@ -39,6 +39,11 @@ class SimulatedMarket:
     its last trade). Daily bars are made of the hourly ones. The bar being formed is delivered too, and quotes follow
     it continuously.
 
+    Args:
+        count: how many tokens.
+        seed: what everything follows from.
+        clock: the present; the machine's when left out.
+
     Raises:
         InvalidInput: `count` is below 1.
     """

@@ -86,7 +86,8 @@ class YahooMarket:
         cache_dir: yfinance's caches and the book of misses; `settings.data_dir / "cache"` when None.
         session: leads requests elsewhere than to Yahoo (a loopback server, a proxy), with a rate limit and a circuit
             breaker of their own. None: the session, limit and breaker that this process shares.
-        bucket, breaker: replace those of a session that was passed in.
+        bucket: replaces that of a session that was passed in.
+        breaker: replaces that of a session that was passed in.
         timeout: seconds one call may take, whatever the network does; waiting for its turn does not count.
         reference_prices: a second source of USD prices by CoinGecko id, asked once per universe; a token whose price
             disagrees is left out. Its failure is logged and leaves the check undone. None: as

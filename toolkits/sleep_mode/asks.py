@@ -129,6 +129,7 @@ class AskLog:
     """Notes asks and tells what follows from them. Thread-safe; several processes may share one journal.
 
     Args:
+        journal: where they are kept.
         clock: real time, also when a market is replayed.
         background: False leaves writing to `flush` and to the readers, which flush first.
     """

@@ -276,6 +276,15 @@ def analyse_tokens(
     This is the analyst's work, asleep (on tokens nobody asked about yet) and awake. One outcome per token and interval,
     tokens in the order given; failures are outcomes too. `intervals` defaults to those of the settings.
 
+    Args:
+        tokens: what is worked on.
+        market: where quotes and bars come from.
+        khala: the memory that is read and written.
+        security: where security reports come from; None leaves tokens unchecked and says so.
+        settings: those of the environment when left out.
+        clock: the present; the memory's when left out.
+        intervals: those of the settings when left out.
+
     Raises:
         StoreError: memory cannot be written.
     """

@@ -69,7 +69,8 @@ class SleepScheduler:
         every: period in seconds, aligned to UTC midnight; None takes `sleep_every_seconds` of the cycle's settings.
         jitter: up to this many seconds, drawn from `rng`, are added to each tick, so that many installations do not ask
             a source in the same second. None: three percent of the period, 15 s at most.
-        lease, controls: those of the cycle's store by default, by the machine's clock.
+        lease: that of the cycle's store by default, by the machine's clock.
+        controls: the switches of that store, likewise.
         recorder: told of each report and each failure; the ledger.
         quiet: the `QuietTime` the cycle was given as `team`; expensive work that found no quiet time gets a cycle as
             soon as it is quiet.
@@ -79,7 +80,8 @@ class SleepScheduler:
         tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
         poll: seconds within which a switch set by another process is noticed.
         run_at_start: do the current tick at once instead of waiting for the next one.
-        clock, waiter: the present, and how to wait for an event or a number of seconds.
+        clock: the present.
+        waiter: how to wait for an event or a number of seconds.
     """
 
     def __init__(

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 
 class MemoryReports:
-    """Reports in memory by symbol or by `chain:address`, the most recently used `limit` of them."""
+    """Reports in memory by symbol or by `chain:address`, the most recently used `limit` of them.
+
+    Args:
+        limit: so many are kept, the most recently used.
+    """
 
     def __init__(self, limit: int = 1_000) -> None:
         self._reports: LRUCache[str, SecurityReport | None] = LRUCache(limit)
@@ -53,6 +57,9 @@ class KhalaReports:
 
     In memory stay those about a bare contract, which have no symbol, and those that Khala cannot write or, holding one
     from the future, would not take for the newest.
+
+    Args:
+        khala: the memory, or a function that opens it.
     """
 
     def __init__(self, khala: Khala | Callable[[], Khala]) -> None:
@@ -83,6 +90,11 @@ class CachedSecurity:
     """A provider in front of a store: asks only when there is no report in date.
 
     A token whose contract was given is kept under that contract, since two contracts can be asked for by one symbol.
+
+    Args:
+        provider: who is asked.
+        store: where reports are kept; in memory when left out.
+        clock: the present; the machine's when left out.
     """
 
     def __init__(
@@ -152,6 +164,7 @@ def build_security(
     Args:
         market: where quotes and bars come from; None leaves what rests on them unknown.
         store: where reports are kept; in memory when not given.
+        book: the reviewed contracts and native coins.
     """
     settings = settings or load_settings()
     both: dict[str, Any] = {"settings": settings, "clock": clock}

@@ -55,7 +55,11 @@ _BY_NAME = {name.casefold(): chain for chain in CHAINS for name in (*chain[:2], 
 
 
 def find_chain(name: str) -> Chain:
-    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana"); an unknown one is `InvalidInput`."""
+    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana"); an unknown one is `InvalidInput`.
+
+    Args:
+        name: "1", "eth", "Ethereum", "bsc", "solana", ...
+    """
     chain = _BY_NAME.get(name.strip().casefold())
     if chain is None:
         hint = f"Known: {', '.join(chain.aliases.split()[0] if chain.aliases else chain.platform for chain in CHAINS)}."
@@ -65,6 +69,10 @@ def find_chain(name: str) -> Chain:
 
 def checked_contract(chain: str, address: str) -> Contract:
     """A contract with GoPlus's chain id and the address in one spelling (EVM lower case, Solana as given).
+
+    Args:
+        chain: an id or a name; see `find_chain`.
+        address: as somebody wrote it.
 
     Raises:
         InvalidInput: unknown chain, or an address that cannot exist on it (wrong form, wrong chain, failed checksum).

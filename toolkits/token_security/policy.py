@@ -106,14 +106,23 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
 
 
 def checks_of(report: SecurityReport, state: CheckState) -> list[SecurityCheck]:
-    """The checks in one state, heaviest first: what could turn a verdict before what costs a point."""
+    """The checks in one state, heaviest first: what could turn a verdict before what costs a point.
+
+    Args:
+        report: whose checks.
+        state: pass, fail, unknown or not_applicable.
+    """
     grades = ("scored", "guarded", "essential", "share", "fatal")
     weight = {c.id: max((grades.index(r.grade), r.weight) for r in _known(c).rules.values()) for c in report.checks}
     return sorted((c for c in report.checks if c.state == state), key=lambda check: weight[check.id], reverse=True)
 
 
 def told(check: SecurityCheck) -> str:
-    """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail."""
+    """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail.
+
+    Args:
+        check: one of a report.
+    """
     name = _known(check).title if check.state == "pass" else _known(check).label
     return f"{name} ({clipped(check.detail, 80)})" if check.detail else name
 

@@ -36,11 +36,20 @@ class SecurityProvider(Protocol):
     @property
     def id(self) -> str: ...
 
-    def check(self, token: Token, *, now: datetime | None = None) -> SecurityReport: ...
+    def check(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
+        """The report about a token.
+
+        Args:
+            token: who is looked at.
+            now: when the report is made (UTC); the machine's present when left out.
+        """
+        ...
 
     async def acheck(self, token: Token, *, now: datetime | None = None) -> SecurityReport: ...
 
-    def calls_made(self) -> int: ...
+    def calls_made(self) -> int:
+        """Network calls since it was built."""
+        ...
 
 
 class Provider:

@@ -30,6 +30,11 @@ class SimulatedSecurity(Provider):
 
     The findings (`data/simulated.json`) go through the same reading and rule as real ones, so a demo shows what the
     real thing does. Which kind a token is follows from the seed and its symbol alone.
+
+    Args:
+        seed: what every verdict follows from; that of the settings when left out.
+        settings: how long reports stay in date.
+        clock: the present; the machine's when left out.
     """
 
     id = "simulated"
@@ -61,6 +66,11 @@ class RecordedSecurity(Provider):
     """Reads and writes reports in a folder, one file for each token and moment (`LINK-USD@20261011T120000Z.json`).
 
     A replay at some moment sees the newest report made by then, with the dates it had; a token without one is unknown.
+
+    Args:
+        folder: of the reports.
+        settings: how long reports stay in date.
+        clock: the present; the machine's when left out.
     """
 
     id = "recorded"
