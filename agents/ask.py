@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Iterator
@@ -73,13 +72,6 @@ def answer_question(
         StoreError: memory cannot be read.
     """
     return Conversation(runtime, model=model, memory_only=memory_only).ask(question)
-
-
-async def aanswer_question(
-    question: str, runtime: Runtime, *, model: Model | str | None = None, memory_only: bool = False
-) -> Answer:
-    """`answer_question` in a thread, so that the event loop stays free."""
-    return await asyncio.to_thread(answer_question, question, runtime, model=model, memory_only=memory_only)
 
 
 class Conversation:

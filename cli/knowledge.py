@@ -57,13 +57,9 @@ def status(
 
 
 def _say_empty(runtime: Runtime) -> None:
-    """That there is nothing, where it was looked for, and what to do."""
+    """That there is a memory without an analysis in it, and what to do."""
     settings = runtime.settings
     console.print(Text(f"Khala knows nothing yet about the {settings.market} market ({settings.store_dir})."))
-    others = [name for name in ("yahoo", "recorded", "simulated") if (settings.data_dir / name).is_dir()]
-    others = [name for name in others if name != settings.market]
-    if others:
-        console.print(Text(f"There is a memory of: {', '.join(others)} (--market)."))
     console.print("Run `deeptrader sleep --once` to fill it, or `deeptrader demo` to see it work offline.")
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ..core.errors import InvalidInput, StoreUnavailable
 from ..core.settings import MarketId, Settings, load_settings
-from ..core.token import Interval
+from ..core.token import INTERVALS, Interval
 from ..toolkits.khala.khala import JOURNAL_FILE
 from ..toolkits.runtime import Runtime
 
@@ -76,7 +76,7 @@ def last_market(data_dir: Path) -> MarketId | None:
         name = (data_dir / _LAST_MARKET).read_text(encoding="utf-8").strip()
     except OSError:
         return None
-    return name if name in ("yahoo", "recorded", "simulated") else None  # type: ignore[return-value]
+    return name if name in get_args(MarketId) else None  # type: ignore[return-value]
 
 
 def remember_market(settings: Settings) -> None:
@@ -129,6 +129,6 @@ def require_memory(settings: Settings) -> None:
 
 def parse_interval(text: str) -> Interval:
     """Raises InvalidInput for anything but 1d and 1h."""
-    if text not in ("1d", "1h"):
+    if text not in INTERVALS:
         raise InvalidInput(f"{text!r} is not an interval.", hint="Choose 1d or 1h.")
     return text  # type: ignore[return-value]

@@ -12,7 +12,6 @@ from doubles.memory import publish
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.agents import Conversation, answer_question
-from deeptrader.agents.ask import aanswer_question
 from deeptrader.agents.runs import SAID
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.runtime import Runtime
@@ -151,7 +150,3 @@ def test_a_conversation_without_a_model_keeps_the_tokens_in_mind(runtime):
     assert "DEEPTRADER_MODEL" in conversation.introduction
     assert "BTC-USD" in conversation.ask("Is bitcoin oversold?").text
     assert "The volatility of BTC-USD" in conversation.ask("and its risk?").text
-
-
-async def test_asking_works_inside_an_event_loop(runtime):
-    assert (await aanswer_question("Is bitcoin oversold?", runtime)).served_from == "memory"
