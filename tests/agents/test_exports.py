@@ -20,7 +20,7 @@ HEAVY = {"agno", "chromadb", "pandas", "pandas_ta", "yfinance", "numpy", "wordll
 def test_every_listed_name_can_be_imported(package):
     module = importlib.import_module(package)
 
-    assert sorted(module.__all__, key=str.lower) == sorted(set(module.__all__), key=str.lower)
+    assert sorted(module.__all__) == sorted(set(module.__all__))
     for name in module.__all__:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
