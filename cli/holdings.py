@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,45 +51,44 @@ def holdings(
         held = kept.all()
         found = positions(runtime.khala, held)
         if json:
-            print_json({"schema_version": 1, "holdings": [_row(h, found.get(s)) for s, h in held.items()]})
+            rows = [holding.model_dump(mode="json") | _known(found.get(symbol)) for symbol, holding in held.items()]
+            print_json({"schema_version": 1, "holdings": rows})
             return
         if not held:
             console.print("Nothing is held. Write: deeptrader holdings add TOKEN QUANTITY --at PRICE")
             return
-        table = plain_table(
-            "Token", ">Quantity", ">Bought at", ">Price", ">Worth", ">Result", ">Share", ">Stop", "Away"
-        )
+        table = plain_table("Token", ">Quantity", ">Bought at", ">Price", ">Worth", ">Result", ">Share", ">Stop")
         for symbol, holding in held.items():
-            table.add_row(symbol, *_cells(holding, found.get(symbol)))
+            position = found.get(symbol)
+            table.add_row(
+                symbol,
+                quantity_text(holding.quantity),
+                price_text(holding.price),
+                *_cells(position),
+                Text(
+                    price_text(holding.stop) if holding.stop else DASH,
+                    style="bold red" if position is not None and position.below_stop else "",
+                ),
+            )
         console.print(table)
 
 
-def _row(holding: Holding, position: Position | None) -> dict[str, Any]:
-    known = {} if position is None else {
-        "price_seen": position.price, "worth": position.worth, "result": position.result,
-        "share": position.worth / position.total, "capital_percent": position.capital_percent,
-        "below_stop": position.below_stop,
-    }  # fmt: skip
-    return holding.model_dump(mode="json") | known
+def _known(position: Position | None) -> dict[str, Any]:
+    """What a price adds to a holding, for JSON."""
+    if position is None:
+        return {}
+    own = {name: getattr(position, name) for name in ("worth", "result", "share", "capital_percent", "below_stop")}
+    return {"price_seen": position.price} | own
 
 
-def _cells(holding: Holding, position: Position | None) -> list[Text]:
-    stop = price_text(holding.stop) if holding.stop else DASH
-    cells = [quantity_text(holding.quantity), price_text(holding.price), *[DASH] * 4, stop, DASH]
-    if position is not None:
-        change = percent_text(position.price / holding.price - 1, signed=True)
-        cells[2:6] = (
-            price_text(position.price),
-            price_text(position.worth),
-            f"{price_text(position.result, signed=True)} ({change})",
-            percent_text(position.worth / position.total),
-        )
-        if holding.stop:
-            cells[7] = "reached" if position.below_stop else percent_text(1 - holding.stop / position.price)
-    return [Text(cell, style="bold red" if cell == "reached" else "") for cell in cells]
+def _cells(position: Position | None) -> list[str]:
+    if position is None:
+        return [DASH] * 4
+    result = f"{price_text(position.result, signed=True)} ({percent_text(position.change, signed=True)})"
+    return [price_text(position.price), price_text(position.worth), result, percent_text(position.share)]
 
 
-def _symbol(runtime: Runtime, name: str, known: Any) -> str:
+def _symbol(runtime: Runtime, name: str, known: Container[str]) -> str:
     """The symbol that is meant; one that is on the list is not looked up."""
     symbol = name.strip().upper()
     return symbol if symbol in known else find_token(runtime, name, ask_market=True).symbol
@@ -111,7 +111,7 @@ def watch(
             fixed = [symbol for symbol in symbols if symbol in configured]
             if fixed:
                 raise InvalidInput(f"{', '.join(fixed)} stands in the settings.", hint="Change `watchlist` there.")
-            kept.unwatch(symbols)
+            kept.watch(symbols, on=False)
         elif action != "list":
             raise InvalidInput(
                 f"`watch {action}` cannot be done so.", hint="Write: watch add TOKEN, watch remove TOKEN"

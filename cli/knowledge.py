@@ -139,19 +139,29 @@ def show(
                 hint="Run `deeptrader sleep --once`, or see `deeptrader status` for what is there.",
             )
         similar = runtime.khala.similar(known, interval=recall.interval)
-        statements = Reader(runtime.khala).statements(recall)
+        reader = Reader(runtime.khala)
+        statements, told = reader.statements(recall), reader.news.about(known.symbol, recall.read_at)
         if chart is not None:
             from .chart import draw_chart
 
             draw_chart(runtime, recall, chart)
         if json:
-            document = {"schema_version": 1, "recall": recall, "statements": statements, "similar": similar}
+            document = {
+                "schema_version": 1,
+                "recall": recall,
+                "statements": statements,
+                "similar": similar,
+                "news": told.items,
+            }
             print_json(document | ({"chart": str(chart)} if chart else {}))
             return
         _print_head(runtime, recall)
         print_statements(statements)
         console.print()
         console.print(figures_table(recall.analysis, definitions=definitions))
+        for item in told.items:
+            line = Text(f"{time_text(item.published_at)}  {item.title} ({item.publisher})  ")
+            console.print(line.append(item.link, style="dim"), soft_wrap=True)
         _print_similar(similar)
         _print_origin(recall)
         if chart is not None:

@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     price_reference: Literal["none", "coingecko"] = Field(
         default="none", description="second source that coin prices are compared with before a coin enters the universe"
     )
+    news: Literal["yahoo", "none"] = Field(
+        default="yahoo", description="source of news and fundamentals on a live market; none: they are not read"
+    )
+    news_every_hours: Positive = Field(default=6, description="how often they are read for one token")
     extra_indicators: Listed[str] = Field(
         default=(), description="further pandas-ta indicators, as name(arg=value,...)"
     )
@@ -206,7 +210,9 @@ class Settings(BaseSettings):
 
     # Alerts, about what is held or watched
     alert_channels: Listed[SecretStr] = Field(
-        default=(SecretStr("log"),), repr=False, description="log, file:PATH, https://... (a webhook), or Apprise URLs"
+        default=(SecretStr("log"),),
+        repr=False,
+        description="log (by default), file:PATH, https://... (a webhook), or Apprise URLs",
     )
     alert_quiet_hours: str | None = Field(
         default=None, pattern=rf"^{_HOUR}-{_HOUR}$", description="e.g. 22:00-07:00: nothing is told, it waits"

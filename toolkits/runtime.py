@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agno.models.base import Model
 
     from .khala import Khala
+    from .market_data.news import NewsSource
     from .market_data.protocol import MarketProvider
     from .market_data.recorded import RecordedMarket
     from .sleep_mode.activity import Activity
@@ -43,6 +44,7 @@ class Runtime:
         settings: variables, settings file and defaults when left out.
         market: a provider of one's own: see `MarketProvider`.
         security: a provider of one's own: see `SecurityProvider`.
+        news: a source of one's own: see `NewsSource`.
         model: that answers, an agno model or a name; what settings name when left out.
         sleep_model: that judges asleep, likewise.
         embedder: turns text into vectors; see `Khala.open`.
@@ -61,6 +63,7 @@ class Runtime:
         *,
         market: MarketProvider | None = None,
         security: SecurityProvider | None = None,
+        news: NewsSource | None = None,
         model: Model | str | None = None,
         sleep_model: Model | str | None = None,
         embedder: Any = None,
@@ -84,7 +87,7 @@ class Runtime:
         self._as_of = as_of
         self._clock = clock or (khala.clock if khala is not None and as_of is None else None)
         self._lock = threading.RLock()
-        given = {"market": market, "security": security, "khala": khala}
+        given = {"market": market, "security": security, "news": news, "khala": khala}
         self._given = {name: part for name, part in given.items() if part is not None}
         self._parts: dict[str, Any] = dict(self._given)
 
@@ -122,6 +125,11 @@ class Runtime:
     def security(self) -> SecurityProvider:
         """Token security for this market."""
         return self._once("security", self._build_security)
+
+    @property
+    def news(self) -> NewsSource | None:
+        """The source of news given, or the one that settings name; None on any but the live market of today."""
+        return self._once("news", self._build_news)
 
     @property
     def activity(self) -> Activity:
@@ -162,6 +170,14 @@ class Runtime:
         from .market_data.recorded import RecordedMarket
 
         return RecordedMarket(self.settings.recorded_dir, clock=clock)
+
+    def _build_news(self) -> NewsSource | None:
+        live = self.settings.market == "yahoo" and "market" not in self._given and self._as_of is None
+        if self.settings.news == "none" or not live:
+            return None
+        from .market_data.news import YahooNews
+
+        return YahooNews(settings=self.settings, clock=self.clock)
 
     def _build_khala(self) -> Khala:
         from .khala import Khala

@@ -32,7 +32,8 @@ Behaviours of a symbol's chart (`behave(symbol, *names)`: one for each request t
     spike        one bar at a hundred times the price
     outside      the newest closed bar's close lies above its high
     late         the newest closed bar is not there yet
-Screens, quotes and cookie pages misbehave as a whole: `server.behave("screen", ...)`, "quotes", "cookie".
+Screens, quotes, news, summaries and cookie pages misbehave as a whole: `server.behave("screen", ...)`, "quotes",
+"news", "summary", "cookie".
 A row's fields can be overridden: `server.listings["UNI7083-USD"].row["longName"] = "Unicorn USD"`.
 """
 
@@ -65,6 +66,7 @@ from deeptrader.core.limits import TokenBucket
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Interval, TokenKind
 from deeptrader.toolkits.market_data.calendar import bar_closes, bar_open, next_bar_close
+from deeptrader.toolkits.market_data.news import YahooNews
 from deeptrader.toolkits.market_data.yahoo import YahooMarket
 
 HISTORY = {"1d": timedelta(days=800), "1h": timedelta(days=200)}
@@ -86,6 +88,10 @@ class Listing:
     """Amount by the start of the bar (epoch seconds) on which the share goes ex dividend."""
     splits: dict[float, float] = field(default_factory=dict)
     """New shares for one, by the start of the first bar after the split. Prices are taken to be adjusted for it."""
+    news: list[dict[str, Any]] = field(default_factory=list)
+    """Stories as the search has them: title, publisher, link, providerPublishTime, relatedTickers."""
+    summary: dict[str, Any] | None = None
+    """Modules of its quote summary (summaryDetail, calendarEvents); None: Yahoo has none."""
     daily: list[list[float | None]] | None = None
     """Fixed daily rows [bar start in epoch seconds, open, high, low, close, volume] in place of the made-up ones."""
 
@@ -149,6 +155,15 @@ class YahooServer:
         defaults = {"session": self.session(), "clock": self.clock, "bucket": TokenBucket(1e6, burst=10_000)}
         return YahooMarket(
             settings=load_settings(data_dir=data_dir, market="yahoo", **(settings or {})), **{**defaults, **options}
+        )
+
+    def news(self, data_dir: Path) -> YahooNews:
+        """A source of news on this server, by the same clock and without waiting in line."""
+        return YahooNews(
+            settings=load_settings(data_dir=data_dir, market="yahoo"),
+            session=self.session(),
+            clock=self.clock,
+            bucket=TokenBucket(1e6, burst=10_000),
         )
 
     def list_coins(self, count: int = 50) -> list[str]:
@@ -398,12 +413,15 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
                 "/v1/finance/screener/predefined/saved": lambda: self._screen("crypto", query),
                 "/v1/finance/screener": lambda: self._screen(asked_type, query),
                 "/v7/finance/quote": lambda: self._quotes(query),
+                "/v1/finance/search": lambda: self._news(query),
             }
             if url.path in routes:
                 routes[url.path]()
             elif url.path.startswith("/v8/finance/chart/"):
                 with server.busy():
                     self._chart(unquote(url.path.rpartition("/")[2]), query)
+            elif url.path.startswith("/v10/finance/quoteSummary/"):
+                self._summary(unquote(url.path.rpartition("/")[2]), query)
             elif not self._misbehave(server.behaviour("cookie")):  # the cookie and consent pages
                 self._send(b"<html></html>", kind="text/html")
 
@@ -419,6 +437,24 @@ def _handler(server: YahooServer) -> type[BaseHTTPRequestHandler]:
                 interval: Interval = "1h" if query.get("interval") in ("1h", "60m") else "1d"
                 answer = server.chart(listing, interval, float(query.get("period1", 0)), behaviour)
                 self._send_json(answer, cut=behaviour)
+
+        def _news(self, query: dict[str, str]) -> None:
+            if not self._misbehave(server.behaviour("news")):
+                listing = server.listings.get(query["q"])
+                stories = listing.news if listing else []
+                self._send_json({"explains": [], "count": len(stories), "quotes": [], "news": stories, "nav": []})
+
+        def _summary(self, symbol: str, query: dict[str, str]) -> None:
+            if self._misbehave(server.behaviour("summary")) or not self._knows_the_crumb(query):
+                return
+            summary = server.listings[symbol].summary if symbol in server.listings else None
+            if summary is None:
+                error = {"code": "Not Found", "description": f"No fundamentals data found for symbol: {symbol}"}
+                self._send_json({"quoteSummary": {"result": None, "error": error}}, 404)
+            else:
+                wanted = query["modules"].split(",")
+                result = {name: module for name, module in summary.items() if name in wanted}
+                self._send_json({"quoteSummary": {"result": [result], "error": None}})
 
         def _screen(self, kind: str, query: dict[str, str]) -> None:
             if not self._misbehave(server.behaviour("screen")) and self._knows_the_crumb(query):

@@ -161,7 +161,7 @@ def test_the_brief_is_small_dated_and_begins_with_the_topic(reader: Reader) -> N
     lines = brief.text.splitlines()
     assert lines[0] == "BTC-USD (Bitcoin), daily bar closed 2026-03-02 00:00 UTC:"
     assert lines[1] == "- BTC-USD is oversold: RSI(14) is 25.0, below 30."
-    assert lines[-1].startswith("Memory holds no news")
+    assert lines[-1].startswith("Memory holds no other news")
     assert brief.tokens <= SETTINGS.brief_tokens
     assert brief.left_out > 0
 

@@ -47,6 +47,7 @@ SPACING = timedelta(minutes=20)
 """Misses of a symbol closer together than this are one."""
 
 _HELPERS = ("//fc.yahoo.com", "//guce.yahoo.com", "consent.yahoo.com", "/v1/test/getcrumb")
+_ABOUT_ONE_SYMBOL = ("/v8/finance/chart/", "/v10/finance/quoteSummary/")
 _LATER = "It is asked again later."
 _NOT_FOUND = re.compile(r"not found|no data found|delisted|symbol may be", re.IGNORECASE)
 _NO_BARS = re.compile(r"data doesn't exist|not available for|no data for", re.IGNORECASE)
@@ -101,7 +102,7 @@ class Call:
         if response.status_code == 429:
             exchange.retry_after = retry_after(response.headers.get("retry-after"))
             bucket.pause(min(exchange.retry_after or 0.0, MAX_WAIT))
-        elif response.status_code == 404 and "/v8/finance/chart/" in url:
+        elif response.status_code == 404 and any(path in url for path in _ABOUT_ONE_SYMBOL):
             # "No such symbol" is an answer. Left as it is, yfinance takes it for a spent cookie, throws cookie and
             # crumb away and asks again: six requests for every unknown symbol.
             response.status_code = 200

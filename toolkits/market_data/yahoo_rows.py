@@ -127,7 +127,7 @@ def select(
     reference: Mapping[str, float] = _NO_PRICES,
 ) -> Selection:
     """The `top` largest of the rows that may enter. `reference` holds second prices in USD by CoinGecko id."""
-    ranked = sorted(filter(_is_named, rows), key=lambda row: _number(row, "marketCap") or 0.0, reverse=True)
+    ranked = sorted(filter(_is_named, rows), key=lambda row: number_in(row, "marketCap") or 0.0, reverse=True)
     crowded = {ticker for ticker, count in Counter(map(_unreviewed_ticker, ranked)).items() if ticker and count > 1}
     wanted = {"stablecoin": include_stablecoins, "wrapped": include_wrapped}
     taken = Selection()
@@ -156,7 +156,7 @@ def select(
 
 def quote_from(row: Row, now: datetime) -> Quote | None:
     """The row's quote, or None when it holds no positive price or does not say when it was seen."""
-    price, seen = _number(row, "regularMarketPrice"), _number(row, "regularMarketTime")
+    price, seen = number_in(row, "regularMarketPrice"), number_in(row, "regularMarketTime")
     if price is None or price <= 0 or seen is None or not 0 < seen < _YEAR_3000:
         return None
     return Quote(
@@ -164,9 +164,9 @@ def quote_from(row: Row, now: datetime) -> Quote | None:
         price=price,
         as_of=datetime.fromtimestamp(seen, UTC),
         fetched_at=now,
-        market_cap=_number(row, "marketCap"),
-        volume=_number(row, "regularMarketVolume"),
-        change_percent=_number(row, "regularMarketChangePercent"),
+        market_cap=number_in(row, "marketCap"),
+        volume=number_in(row, "regularMarketVolume"),
+        change_percent=number_in(row, "regularMarketChangePercent"),
         source="yahoo",
     )
 
@@ -311,7 +311,7 @@ def _first_reason(row: Row, quote: Quote | None, now: datetime, reference: Mappi
         return None
     if now - quote.as_of > NO_NEWS:
         return f"stale_quote: last traded {quote.as_of.date().isoformat()}"
-    supply = _number(row, "circulatingSupply")
+    supply = number_in(row, "circulatingSupply")
     if supply and quote.market_cap and _apart(quote.price, quote.market_cap / supply):
         return f"price_mismatch: {quote.price:g}, but market cap and supply say {quote.market_cap / supply:g}"
     coin = coins.coin_for_symbol(quote.symbol)
@@ -366,7 +366,8 @@ def _name(row: Row) -> str:
     return str(row.get("longName") or row.get("shortName") or "").strip()
 
 
-def _number(row: Row, key: str) -> float | None:
+def number_in(row: Row, key: str) -> float | None:
+    """A number of a row, bare or "formatted"; None for whatever is none."""
     value = row.get(key)
     if isinstance(value, Mapping):  # Yahoo's "formatted" answers wrap every number
         value = value.get("raw")

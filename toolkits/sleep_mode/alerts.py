@@ -23,6 +23,7 @@ from ..khala.records import Recall
 from ..khala.schema import epoch
 from .channels import Channel
 from .holdings import Holding
+from .news import EARNINGS_NEAR, Told
 from .planner import bands_moved, is_shock
 from .reader import Reader
 from .statements import SHOWN_LEVELS, level_text, statements_of
@@ -39,9 +40,8 @@ TOLD_WITHIN = timedelta(hours=24)
 """Older alerts are told no more, whatever kept them: quiet hours, a dead channel, a channel that is new."""
 KEPT = timedelta(days=90)
 INVALIDATING = frozenset({"price_moved", "security_changed"})
-BRIEF_STATEMENTS = 4
-"""Of each token in the brief of a day; BRIEF_TOKENS are for what is held and for the market."""
-BRIEF_TOKENS = 800
+BRIEF_TOKENS = 300
+"""Model tokens of the brief of a day for each token, and for the market."""
 
 _MIGRATIONS = (
     """
@@ -73,7 +73,7 @@ class Alert(Record):
 
 class Look(Record):
     """What one cycle saw of a token: its price (USD), signal and verdict, each with the sentence that tells it, the
-    levels that statements named, and why its analysis no longer holds, if it does not."""
+    levels that statements named, its next earnings date, and why its analysis no longer holds, if it does not."""
 
     symbol: str
     at: UtcDatetime
@@ -86,19 +86,23 @@ class Look(Record):
     levels: tuple[Trigger, ...] = ()
     moved: str = ""
     invalid: str = ""
+    earnings_at: UtcDatetime | None = None
+    earnings_text: str = ""
 
 
-def look_at(recall: Recall, begun: Recall | None, settings: Settings) -> Look | None:
+def look_at(recall: Recall, begun: Recall | None, settings: Settings, told: Told | None = None) -> Look | None:
     """What there is to see of a token now; None where memory knows nothing of it.
 
     Args:
         recall: what memory knows after the cycle.
         begun: what it knew when the cycle began, judged by the price seen then: has that run away from it?
+        told: its news and fundamentals.
     """
     analysis, price = recall.analysis, recall.price
     if analysis is None or price is None:
         return None
-    told = {s.id: s.text for s in statements_of(analysis, settings, only=("signal", "security"))}
+    made = statements_of(analysis, settings, told=told, only=("signal", "security", "earnings"))
+    texts = {statement.id: statement.text for statement in made}
     moved = ""
     if begun is not None and begun.analysis is not None and is_shock(begun, settings, recall.read_at):
         change = percent_text(price / begun.analysis.reference_price - 1, signed=True)
@@ -111,17 +115,19 @@ def look_at(recall: Recall, begun: Recall | None, settings: Settings) -> Look | 
         bar_close=analysis.bar_close,
         price=price,
         signal=analysis.signal.action,
-        signal_text=told["signal"],
+        signal_text=texts["signal"],
         verdict=analysis.security.verdict if analysis.security else None,
-        verdict_text=told["security"],
+        verdict_text=texts["security"],
         levels=analysis.triggers[:SHOWN_LEVELS],
         moved=moved,
         invalid=invalid,
+        earnings_at=told.fundamentals.earnings_at if told and told.fundamentals else None,
+        earnings_text=texts.get("earnings", ""),
     )
 
 
 def changes(before: Look | None, now: Look, held: Holding | None = None) -> list[Alert]:
-    """What changed materially between two looks at a token; of the first look only a stop that is reached."""
+    """What changed materially between two looks at a token; of the first look only what needs none before it."""
     symbol, price = now.symbol, f"the price seen last is {price_text(now.price)} USD"
 
     def alert(kind: AlertKind, what: str, text: str) -> Alert:
@@ -134,6 +140,9 @@ def changes(before: Look | None, now: Look, held: Holding | None = None) -> list
     if stop is not None and now.price <= stop and (before is None or before.price > stop):
         text = f"{symbol} reached its stop at {price_text(stop)} USD: {price}. Nothing was sold."
         found.append(alert("stop", f"{stop:g}", text))
+    if now.earnings_at is not None and timedelta(0) <= now.earnings_at - now.at <= EARNINGS_NEAR:
+        near = alert("earnings", "", now.earnings_text)
+        found.append(near.model_copy(update={"key": f"earnings:{symbol}:{now.earnings_at:%Y-%m-%d}", "since": None}))
     if before is None:
         return found
     for level in before.levels:
@@ -257,7 +266,8 @@ class Teller:
         held, before = context.holdings.all(), self.log.looks()
         looks: list[Look] = []
         for symbol, recall in khala.latest_many(context.holdings.followed(settings), interval=interval).items():
-            look = look_at(recall, context.recalls.get((symbol, interval)), settings)
+            told = self._reader.news.about(symbol, context.now)
+            look = look_at(recall, context.recalls.get((symbol, interval)), settings, told)
             looks += [look] if look is not None else []
         found = [a for look in looks for a in changes(before.get(look.symbol), look, held.get(look.symbol))]
         new = self.log.add([*found, *self._brief(context, looks)], looks)
@@ -297,16 +307,14 @@ class Teller:
     def brief(self, now: datetime, symbols: Sequence[str]) -> str:
         """The day in markdown: what is held, each token followed, the market, and the alerts of the last day."""
         reader = self._reader
-
-        def told(topic: str) -> list[str]:
-            return [f"- {s.text}" for s in reader.brief(reader.read(topic=topic), BRIEF_TOKENS).statements]
-
-        lines = [f"# Brief as of {time_text(now)}", ""]
-        lines += told("holdings")
-        for recall in reader.khala.latest_many(symbols).values():
-            made = reader.statements(recall)[:BRIEF_STATEMENTS]
-            lines += ["", f"## {recall.symbol}", "", *(f"- {s.text}" for s in made)]
-        lines += ["", "## The market", "", *told("market")]
+        readings = {"What is held": reader.read(topic="holdings"), "The market": reader.read(topic="market")}
+        if symbols:
+            readings["Held or watched"] = reader.read(names=symbols, topic="state")
+        lines = [f"# Brief as of {time_text(now)}"]
+        for title, reading in readings.items():
+            tokens = BRIEF_TOKENS * max(1, len(reading.recalls))
+            text = reader.brief(reading, tokens).text
+            lines += ["", f"## {title}", "", text] if text else []
         recent = [a for a in self.log.newest(100) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
         if recent:
             lines += ["", "## Alerts", "", *(f"- {time_text(a.found_at)}: {a.text}" for a in recent)]

@@ -22,6 +22,7 @@ from .guard import Controls, CycleGuard
 from .judgements import Judges
 from .lease import Lease
 from .ledger import Ledger
+from .news import NewsReader, NewsShelf
 from .planner import Plan, SleepPlanner
 from .reader import Reader
 from .report import CycleReport
@@ -122,7 +123,9 @@ class Engine:
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
-        return (weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
+        news = self.runtime.news
+        told = [] if news is None else [NewsReader(news, NewsShelf(self._journal)).read_news]
+        return (*told, weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
 
     @cached_property
     def teller(self) -> Teller:

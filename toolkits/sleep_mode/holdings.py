@@ -69,6 +69,16 @@ class Position:
         return self.holding.quantity * (self.price - self.holding.price)
 
     @property
+    def change(self) -> float:
+        """The price against what it cost, as a fraction."""
+        return self.price / self.holding.price - 1
+
+    @property
+    def share(self) -> float:
+        """Of all that is held, as a fraction."""
+        return self.worth / self.total
+
+    @property
     def below_stop(self) -> bool:
         return self.holding.stop is not None and self.price <= self.holding.stop
 
@@ -102,16 +112,14 @@ class Holdings:
                 [(holding.symbol, encode(holding)) for holding in holdings],
             )
 
-    def add(self, holding: Holding) -> Holding:
-        """Add to what is held of the token; returns what is held now."""
+    def add(self, holding: Holding) -> None:
+        """Add to what is held of the token."""
         with self._journal.write():
             before = self.all().get(holding.symbol)
-            now = before.plus(holding) if before else holding
-            self.put([now])
-        return now
+            self.put([before.plus(holding) if before else holding])
 
-    def remove(self, symbol: str, quantity: float | None = None) -> Holding | None:
-        """Take away so many units, or all; returns what is left, None for nothing.
+    def remove(self, symbol: str, quantity: float | None = None) -> None:
+        """Take away so many units, or all.
 
         Raises:
             InvalidInput: nothing is held of it, or less than that.
@@ -120,30 +128,23 @@ class Holdings:
             held = self.all().get(symbol)
             if held is None:
                 raise InvalidInput(f"Nothing is held of {symbol}.", hint="See `deeptrader holdings`.")
-            if quantity is not None and not 0 < quantity <= held.quantity:
+            left = 0.0 if quantity is None else held.quantity - quantity
+            if not 0 <= left < held.quantity:
                 raise InvalidInput(f"{quantity_text(held.quantity)} {symbol} are held, not {quantity:g}.")
-            if quantity is None or quantity == held.quantity:
+            if left:
+                self.put([held.model_copy(update={"quantity": left})])
+            else:
                 connection.execute("DELETE FROM holdings WHERE symbol = ?", (symbol,))
-                return None
-            left = held.model_copy(update={"quantity": held.quantity - quantity})
-            self.put([left])
-            return left
 
     def watched(self) -> tuple[str, ...]:
         """The watch list kept here; that of the settings comes on top (`followed`)."""
         return tuple(self._column("SELECT symbol FROM watched ORDER BY symbol"))
 
-    def watch(self, symbols: Iterable[str]) -> None:
-        """Put tokens on the watch list."""
+    def watch(self, symbols: Iterable[str], *, on: bool = True) -> None:
+        """Put tokens on the watch list, or take them off it."""
+        add = "INSERT INTO watched (symbol) VALUES (?) ON CONFLICT (symbol) DO NOTHING"
         with self._journal.write() as connection:
-            connection.executemany(
-                "INSERT INTO watched (symbol) VALUES (?) ON CONFLICT (symbol) DO NOTHING", [(s,) for s in symbols]
-            )
-
-    def unwatch(self, symbols: Iterable[str]) -> None:
-        """Take tokens off it."""
-        with self._journal.write() as connection:
-            connection.executemany("DELETE FROM watched WHERE symbol = ?", [(s,) for s in symbols])
+            connection.executemany(add if on else "DELETE FROM watched WHERE symbol = ?", [(s,) for s in symbols])
 
     def followed(self, settings: Settings) -> tuple[str, ...]:
         """Symbols that are held, then those watched, in the settings or here."""
@@ -208,7 +209,7 @@ def portfolio_statements(held: Sequence[str], found: Mapping[str, Position], now
         facts = {"held:worth": largest.total, "held:result": result}
         parts.append(
             f"worth {price_text(largest.total)} USD, {price_text(result, signed=True)} USD of it unrealised; the "
-            f"largest is {largest.holding.symbol} with {percent_text(largest.worth / largest.total)}"
+            f"largest is {largest.holding.symbol} with {percent_text(largest.share)}"
         )
     text = ", ".join(parts) + (f"; no price is known of {', '.join(unknown)}" if unknown else "")
     return [Statement("portfolio", "", f"{text}.", facts, "neutral", 1.0, now)]
@@ -220,12 +221,11 @@ def _holding(v: View) -> Said | None:
     if position is None:
         return None
     held = position.holding
-    change = percent_text(position.price / held.price - 1, signed=True)
+    result = f"{price_text(position.result, signed=True)} USD ({percent_text(position.change, signed=True)})"
     text = (
         f"Held: {quantity_text(held.quantity)} {v.symbol} bought at {price_text(held.price)} USD, at "
-        f"{price_text(position.price)} USD worth {price_text(position.worth)} USD: "
-        f"{price_text(position.result, signed=True)} USD ({change}) unrealised, "
-        f"{percent_text(position.worth / position.total)} of all that is held"
+        f"{price_text(position.price)} USD worth {price_text(position.worth)} USD: {result} unrealised, "
+        f"{percent_text(position.share)} of all that is held"
     )
     limit, percent = v.settings.max_position_percent, position.capital_percent
     if percent is not None:

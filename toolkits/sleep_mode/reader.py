@@ -24,10 +24,11 @@ from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
 from .holdings import Holdings, Position, portfolio_statements, positions
 from .naming import find_token, nearest_names, unknown_token
+from .news import NewsShelf
 from .reading import Question, read_question
 from .screens import Screen, comparison_statements, run_screen, screen_statement
 from .statements import Statement, statements_of
-from .topics import NOT_HELD, TOPICS, Topic
+from .topics import FROM_SOURCES, NOT_HELD, TOPICS, Topic
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -146,6 +147,7 @@ class Reader:
     def __init__(self, khala: Khala) -> None:
         self.khala = khala
         self.holdings = Holdings(khala.journal)
+        self.news = NewsShelf(khala.journal)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Reader:
         return self
@@ -190,6 +192,9 @@ class Reader:
         question = replace(question, tokens=tokens, unknown=() if names else question.unknown)
         if question.topic == "holdings" and not tokens:
             question = replace(question, about_market=True, screen=None)
+        if question.topic in FROM_SOURCES:
+            there = any(self._told(token.symbol, question.topic) for token in tokens)
+            question = replace(question, not_held="" if there else question.not_held or TOPICS[question.topic].label)
         if not tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
             question = replace(question, about_market=True)
         recalls = tuple(self._latest(token, question.interval) for token in tokens)
@@ -198,6 +203,11 @@ class Reader:
             wanted = self.holdings.all() if question.topic == "holdings" else khala.symbols()
             market = tuple(khala.latest_many(wanted, interval=question.interval).values())
         return Reading(question, recalls, market, strange, question.interval, khala.clock.now())
+
+    def _told(self, symbol: str, topic: str) -> bool:
+        """Whether memory holds news, or fundamentals, of a token."""
+        told = self.news.about(symbol, self.khala.clock.now())
+        return bool(told.items) if topic == "news" else told.fundamentals is not None
 
     def _named(self, names: Sequence[str]) -> tuple[tuple[Token, ...], tuple[str, ...]]:
         tokens: dict[str, Token] = {}
@@ -347,13 +357,15 @@ class Reader:
         similar = None
         if name == "history":
             similar = self.khala.similar(analysis.token, interval=analysis.interval)
+        beside = only is None or "holding" in only
         return statements_of(
             analysis,
             self.khala.settings,
             quote=recall.observed,
             before=before,
             similar=similar,
-            position=self._position(recall.symbol),
+            position=self._position(recall.symbol) if beside else None,
+            told=self.news.about(recall.symbol, recall.read_at) if beside else None,
             evidence=self._calls.evidence(recall.symbol) if only is None and analysis.interval == "1d" else None,
             record=self._calls.team_record() if name in RECORD_TOPICS else (),
             only=only,

@@ -20,7 +20,7 @@ from ...core.token import Interval, Token
 from ..market_data.figures import SPECS
 from .asked import Numbers, numbers_in
 from .screens import MOST, RANKED, Order, Screen
-from .topics import TOPICS
+from .topics import FROM_SOURCES, TOPICS
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -126,9 +126,9 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     about_market = about_market or (not tokens and (ranks or alone))
     unknown = _unknown(text, tokens, khala)
     not_held = ""
-    if topic == "not_held":
+    if topic in ("not_held", *FROM_SOURCES):  # what a source told of is held, where it did: see `Reader.read`
         not_held = next((word for word in TOPICS[topic].words if _mentions(lowered, word)), "")  # "": only likened
-        topic = _topic(lowered, words, leave_out={"not_held"})
+        topic = topic if topic in FROM_SOURCES else _topic(lowered, words, leave_out={"not_held"})
     if topic == "definition" and (figure is None or tokens):
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
     if figure is not None and figure.startswith("return") and topic not in _MOVES:
@@ -173,7 +173,10 @@ def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = (
         if topic.name in leave_out:
             continue
         hits = [word for word in topic.words if _mentions(lowered, word)]
-        score = (len(hits) + 2 * (topic.name == "not_held" and bool(hits)), max(map(len, hits), default=0))
+        score = (
+            len(hits) + 2 * (topic.name in ("not_held", *FROM_SOURCES) and bool(hits)),
+            max(map(len, hits), default=0),
+        )
         if score > best:
             best, found = score, topic.name
     if found is None:

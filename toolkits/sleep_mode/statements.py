@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..market_data.evidence import TokenEvidence
     from .calls import Tally
     from .holdings import Position
+    from .news import Told
 
 Leaning = Literal["bullish", "bearish", "neutral"]
 
@@ -78,7 +79,8 @@ class View:
 
     `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
     `similar` what followed past situations like this one, `position` what is held of it, `evidence` what rules say and
-    how they did, `record` how the team's last calls did. None (or empty) where it was not looked up, or is not there.
+    how they did, `record` how the team's last calls did, `told` its news and fundamentals. None (or empty) where it
+    was not looked up, or is not there.
     """
 
     analysis: MarketAnalysis
@@ -90,6 +92,7 @@ class View:
     position: Position | None = None
     evidence: TokenEvidence | None = None
     record: Sequence[Tally] = ()
+    told: Told | None = None
 
     @property
     def symbol(self) -> str:
@@ -150,6 +153,7 @@ def statements_of(
     position: Position | None = None,
     evidence: TokenEvidence | None = None,
     record: Sequence[Tally] = (),
+    told: Told | None = None,
     only: Iterable[str] | None = None,
 ) -> tuple[Statement, ...]:
     """Every statement that can be made about a token now, the heaviest first.
@@ -164,11 +168,13 @@ def statements_of(
         position: what is held of it.
         evidence: of the rules on this token; evidence of another bar is passed over.
         record: how the team's last calls did.
+        told: its news and fundamentals.
         only: ids to make; None makes all.
     """
     if evidence is not None and evidence.bar_close != analysis.bar_close:
         evidence = None
-    view = View(analysis, settings, quote, security or analysis.security, before, similar, position, evidence, record)
+    known = security or analysis.security
+    view = View(analysis, settings, quote, known, before, similar, position, evidence, record, told)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
     made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(identity, say, view)]
     return tuple(sorted(made, key=lambda s: -s.weight))

@@ -35,8 +35,8 @@ METADATA = "deeptrader"
 
 TopicName = Literal[
     "state", "oversold", "overbought", "price", "trend", "momentum", "bands", "volatility", "volume", "change", "range",
-    "levels", "entry", "exit", "risk", "holdings", "safety", "history", "rules", "compare", "screen", "market",
-    "definition", "freshness", "not_held",
+    "levels", "entry", "exit", "risk", "holdings", "safety", "news", "fundamentals", "history", "rules", "compare",
+    "screen", "market", "definition", "freshness", "not_held",
 ]  # fmt: skip
 
 

@@ -44,6 +44,8 @@ def _parted(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
+_FROM_SOURCES = "News and fundamentals are read, on a live market, for what is held, watched and largest."
+
 _ALL = (
     _topic(
         "state",
@@ -113,7 +115,7 @@ _ALL = (
         "entry",
         "is it a buy",
         "buy, entry, enter, go long, accumulate",
-        "signal, holding, evidence, rsi, record, bands, security, trend, levels, stop",
+        "signal, holding, earnings, evidence, rsi, record, bands, security, trend, levels, stop",
         takes="either",
     ),
     _topic(
@@ -127,7 +129,7 @@ _ALL = (
         "risk",
         "risk, stop and size",
         "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown",
-        "volatility, held_stop, holding, stop, range, security",
+        "volatility, held_stop, earnings, holding, stop, range, security",
         takes="either",
     ),
     _topic(
@@ -145,6 +147,14 @@ _ALL = (
         "security",
         takes="either",
         cannot="A verdict is about the contract, not about the price; who audited a token is not in memory.",
+    ),
+    _topic("news", "its news", "news, headline, headlines", "news, earnings, change", cannot=_FROM_SOURCES),
+    _topic(
+        "fundamentals",
+        "market cap, P/E, dividend, earnings date",
+        "fundamentals, p/e, pe ratio, dividend, dividends, market cap, earnings",
+        "fundamentals, earnings, price",
+        cannot=_FROM_SOURCES,
     ),
     _topic(
         "history",
@@ -177,9 +187,8 @@ _ALL = (
     _topic(
         "not_held",
         "what memory does not hold",
-        "news, headline, headlines, earnings, dividend, p/e, pe ratio, eps, revenue, fundamentals, market cap, "
-        "forecast, predict, prediction, tomorrow, price target, analyst, correlated, correlation, sentiment, "
-        "joke, weather, audited, 4h, weekly, short interest, sold short, insider, debt, book value",
+        "eps, revenue, forecast, predict, prediction, tomorrow, price target, analyst, correlated, correlation, "
+        "sentiment, joke, weather, audited, 4h, weekly, short interest, sold short, insider, debt, book value",
         takes="none",
     ),
 )
@@ -188,7 +197,9 @@ _topics = {topic.name: topic for topic in _ALL}
 TOPICS: Mapping[str, Topic] = MappingProxyType(_topics)
 """Every topic by name, in the order in which they are offered."""
 
-NOT_HELD = "Memory holds no news, fundamentals, dividends, price targets or forecasts."
+FROM_SOURCES = ("news", "fundamentals")
+"""Topics of which memory holds only what a source told of the token."""
+NOT_HELD = "Memory holds no other news, fundamentals, price targets or forecasts."
 """One line for people and models on what memory does not know."""
 
 

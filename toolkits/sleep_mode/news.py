@@ -1,0 +1,231 @@
+"""News and fundamentals in memory: read asleep for the tokens that matter, kept with their dates, told as statements.
+
+They are read for what is held, watched and largest, at most every `news_every_hours`, and within the request budget.
+A headline stands in a statement as a quotation in ASCII, which nothing in it can end: to whatever reads it, it is data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...core.errors import BudgetExceeded, CircuitOpen, RateLimited, StoreError, StoreReadOnly, TokenNotFound
+from ...core.formats import percent_text, price_text, time_text, value_text
+from ...core.metering import Allowance, metered
+from ...core.text import quote_untrusted, skeleton
+from ...core.token import Token
+from ..khala.codec import decode_all, encode
+from ..khala.schema import epoch
+from ..market_data.news import TITLE_LIMIT, Fundamentals, NewsItem, NewsSource
+from .statements import Said, View, statement
+
+if TYPE_CHECKING:
+    from ..khala.journal import Journal
+    from .context import CycleContext
+
+LARGEST = 5
+"""So many of the largest tokens are read about besides what is held or watched."""
+AGAIN_AFTER = timedelta(hours=1)
+"""A source that failed is asked again after so long, when that is sooner than usual."""
+REQUESTS = 2
+SHOWN, NEW = 3, timedelta(days=7)
+"""Headlines told of one token, none older than this."""
+KEPT = timedelta(days=30)
+EARNINGS_NEAR, EARNINGS_AHEAD = timedelta(days=7), timedelta(days=30)
+"""An earnings date so near is among the most telling there is; one so far ahead is told."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE news (
+        symbol TEXT NOT NULL, digest TEXT NOT NULL, published_at REAL NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (symbol, digest)
+    );
+    CREATE TABLE fundamentals (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE news_asked (symbol TEXT PRIMARY KEY, asked_at REAL NOT NULL, problem TEXT NOT NULL);
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What memory holds about a token from outside the market, newest first, when it is read (`now`)."""
+
+    now: datetime
+    items: Sequence[NewsItem] = ()
+    fundamentals: Fundamentals | None = None
+
+
+class NewsShelf:
+    """News and fundamentals of one memory. Raises StoreError when the journal cannot be read or written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._there = True
+        try:
+            journal.ensure("news", _MIGRATIONS)
+        except StoreReadOnly:  # a memory from before there were any, that may only be read
+            self._there = False
+
+    def about(self, symbol: str, now: datetime) -> Told:
+        """What is known about a token as of `now`."""
+        if not self._there:
+            return Told(now)
+        with self._journal.read() as connection:
+            items = connection.execute(
+                "SELECT body FROM news WHERE symbol = ? AND published_at > ? ORDER BY published_at DESC LIMIT ?",
+                (symbol, epoch(now - NEW), SHOWN),
+            ).fetchall()
+            body = connection.execute("SELECT body FROM fundamentals WHERE symbol = ?", (symbol,)).fetchone()
+        found = decode_all(Fundamentals, [body[0]] if body else [])
+        return Told(now, decode_all(NewsItem, (row[0] for row in items)), found[0] if found else None)
+
+    def due(self, symbol: str, now: datetime, every: timedelta) -> bool:
+        """Whether a source is to be asked about a token again."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT asked_at, problem FROM news_asked WHERE symbol = ?", (symbol,)).fetchone()
+        return row is None or epoch(now) - row[0] >= (min(every, AGAIN_AFTER) if row[1] else every).total_seconds()
+
+    def put(
+        self,
+        symbol: str,
+        at: datetime,
+        *,
+        items: Sequence[NewsItem] = (),
+        fundamentals: Fundamentals | None = None,
+        problem: str = "",
+    ) -> int:
+        """Keep what was read, and that it was asked for; returns how many headlines are new.
+
+        One whose title looks like that of another, whoever published it, is the same: the first stays.
+        """
+        new = 0
+        with self._journal.write() as connection:
+            for item in items:
+                digest = hashlib.sha256(skeleton(item.title).encode()).hexdigest()[:16]
+                new += connection.execute(
+                    "INSERT INTO news (symbol, digest, published_at, body) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT (symbol, digest) DO NOTHING",
+                    (symbol, digest, epoch(item.published_at), encode(item)),
+                ).rowcount
+            connection.execute("DELETE FROM news WHERE published_at < ?", (epoch(at - KEPT),))
+            if fundamentals is not None:
+                connection.execute(
+                    "INSERT INTO fundamentals (symbol, body) VALUES (?, ?) "
+                    "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
+                    (symbol, encode(fundamentals)),
+                )
+            connection.execute(
+                "INSERT INTO news_asked (symbol, asked_at, problem) VALUES (?, ?, ?) "
+                "ON CONFLICT (symbol) DO UPDATE SET asked_at = excluded.asked_at, problem = excluded.problem",
+                (symbol, epoch(at), problem),
+            )
+        return new
+
+
+class NewsReader:
+    """Reads a source asleep; `read_news` is a step of the cycle."""
+
+    def __init__(self, source: NewsSource, shelf: NewsShelf) -> None:
+        self._source = source
+        self._shelf = shelf
+
+    def read_news(self, context: CycleContext) -> int:
+        """Read about each token whose turn it is, until time or budget end it; returns how many headlines are new."""
+        khala, every = context.khala, timedelta(hours=context.settings.news_every_hours)
+        known = {token.symbol: token for token in khala.symbols()}
+        new = 0
+        for symbol in dict.fromkeys([*context.holdings.followed(context.settings), *khala.universe()[:LARGEST]]):
+            if symbol not in known or not self._shelf.due(symbol, context.now, every):
+                continue
+            if context.budget.left("requests") < REQUESTS or not context.may_ask():
+                break
+            try:
+                new += self._read(context, known[symbol])
+            except BudgetExceeded:
+                break
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - typed and logged: it costs this token alone
+                problem = context.typed(error, f"news of {symbol}")
+                context.problems.append(f"news: {problem}")
+                self._shelf.put(symbol, context.now, problem=problem.code)
+                if isinstance(problem, RateLimited | CircuitOpen):
+                    break
+        if new:
+            context.made["news"] = new
+        return new
+
+    def _read(self, context: CycleContext, token: Token) -> int:
+        context.budget.spend("requests", REQUESTS)
+        allowance = Allowance(partial(context.budget.spend, "requests"), reserved=REQUESTS)
+
+        def ask[T](what: Callable[[Token], T]) -> T:
+            with metered("requests", allowance):
+                return context.ask_source(partial(what, token), what=f"The news source about {token}")
+
+        new = self._shelf.put(token.symbol, context.now, items=ask(self._source.news))
+        with suppress(TokenNotFound):  # most coins have none
+            self._shelf.put(token.symbol, context.now, fundamentals=ask(self._source.fundamentals))
+        return new
+
+
+# -- statements ---------------------------------------------------------------------------------------------------
+
+
+@statement("news")
+def _news(v: View) -> Said | None:
+    if v.told is None or not v.told.items:
+        return None
+    quoted = [
+        f"{quote_untrusted(item.title, limit=TITLE_LIMIT)} ({quote_untrusted(item.publisher)}, "
+        f"{time_text(item.published_at)})"
+        for item in v.told.items
+    ]
+    text = f"Headlines about {v.symbol}, quoted, not checked: {'; '.join(quoted)}."
+    return Said(text, weight=0.3, as_of=v.told.items[0].fetched_at)
+
+
+@statement("earnings")
+def _earnings(v: View) -> Said | None:
+    found = v.told.fundamentals if v.told else None
+    if v.told is None or found is None or found.earnings_at is None:
+        return None
+    ahead = found.earnings_at - v.told.now
+    if not timedelta(0) <= ahead <= EARNINGS_AHEAD:
+        return None
+    days = (found.earnings_at.date() - v.told.now.date()).days
+    when = "today" if days == 0 else f"in {days} day{'s' * (days != 1)}"
+    estimated = ", an estimate" if found.earnings_estimated else ""
+    text = (
+        f"{v.symbol} reports earnings on {found.earnings_at:%Y-%m-%d}, {when}{estimated} ({found.source}, read "
+        f"{time_text(found.fetched_at)})."
+    )
+    return Said(text, weight=0.85 if ahead <= EARNINGS_NEAR else 0.4, as_of=found.fetched_at)
+
+
+@statement("fundamentals")
+def _fundamentals(v: View) -> Said | None:
+    found = v.told.fundamentals if v.told else None
+    if found is None:
+        return None
+    texts = {
+        "market_cap": ("market cap", lambda value: f"{value_text(value, 'count')} USD"),
+        "pe_trailing": ("P/E", partial(value_text, form="ratio")),
+        "pe_forward": ("forward P/E", partial(value_text, form="ratio")),
+        "dividend_yield": ("dividend yield", percent_text),
+        "dividend": ("dividend a share and year", lambda value: f"{price_text(value)} USD"),
+    }
+    values = {name: value for name in texts if (value := getattr(found, name)) is not None}
+    parts = [f"{texts[name][0]} {texts[name][1](value)}" for name, value in values.items()]
+    if found.ex_dividend_at is not None:
+        parts.append(f"ex dividend {found.ex_dividend_at:%Y-%m-%d}")
+    absent = [label for name, (label, _) in texts.items() if name not in values]
+    if absent:
+        parts.append(f"not given: {', '.join(absent)}")
+    text = f"Fundamentals of {v.symbol} ({found.source}, read {time_text(found.fetched_at)}): {'; '.join(parts)}."
+    return Said(text, weight=0.2, more=values, as_of=found.fetched_at)
