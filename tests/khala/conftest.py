@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from doubles.analyses import NOW, make_settings
+from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala, MarketAnalysis
@@ -29,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
 def open_khala(folder: Path, clock: ManualClock) -> Iterator[Callable[..., Khala]]:
     """Opens the same memory as often as asked, and closes all of it in the end."""
     opened: list[Khala] = []
+    cheap = HashEmbedder()
 
-    def _open(*, embedder: Any = None, **settings: Any) -> Khala:
+    def _open(*, embedder: Any = cheap, **settings: Any) -> Khala:
         khala = Khala.open(folder, embedder=embedder, clock=clock, settings=make_settings(**settings))
         opened.append(khala)
         return khala

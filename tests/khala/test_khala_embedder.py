@@ -48,7 +48,7 @@ def test_chromas_own_embedder_is_never_reached(
     monkeypatch.setattr(functions.DefaultEmbeddingFunction, "__call__", refuse)
     monkeypatch.setattr(ONNXMiniLM_L6_V2, "__call__", refuse)
     monkeypatch.setattr(ONNXMiniLM_L6_V2, "_download_model_if_not_exists", refuse)
-    khala = open_khala()
+    khala = open_khala(embedder="wordllama")
     khala.publish(khala.store([make_analysis(f"T{n}-USD") for n in range(30)]))
     khala.remember("a note")
     assert khala.index().written == 31

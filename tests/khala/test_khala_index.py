@@ -25,13 +25,6 @@ from deeptrader.toolkits.khala.chroma import Server
 from deeptrader.toolkits.khala.entries import PLACES
 from deeptrader.toolkits.khala.index import REBUILD_AFTER, ChromaIndex
 
-EMBEDDER = HashEmbedder()
-
-
-@pytest.fixture
-def khala(open_khala: Callable[..., Khala]) -> Khala:
-    return open_khala(embedder=EMBEDDER)
-
 
 def fill(khala: Khala, count: int = 12) -> None:
     analyses = [
@@ -68,6 +61,12 @@ def in_journal(khala: Khala) -> dict[str, dict[str, Any]]:
         }
         for entry in table.entries(table.newest(SearchFilter(), 10_000)).values()
     }
+
+
+def texts_of(khala: Khala) -> int:
+    """How many texts were embedded."""
+    assert isinstance(khala.embedder, HashEmbedder)
+    return len(khala.embedder.texts)
 
 
 def folder_of(khala: Khala) -> Path:
@@ -168,10 +167,10 @@ def test_an_embedder_that_fails_half_way_damages_no_copy(open_khala: Callable[..
 def test_a_text_that_stayed_the_same_is_not_embedded_again(khala: Khala) -> None:
     khala.publish(khala.store([make_analysis(rsi=41.0, report="calm")]))
     khala.index()
-    before = len(EMBEDDER.texts)
+    before = texts_of(khala)
     khala.publish(khala.store([make_analysis(rsi=44.0, report="calm", computed_at=NOW)]))
     report = khala.index()
-    assert (report.written, report.embedded, len(EMBEDDER.texts)) == (1, 0, before)
+    assert (report.written, report.embedded, texts_of(khala)) == (1, 0, before)
     assert in_chroma(khala)["analysis:BTC-USD:1d"]["rsi_14"] == 44.0
 
 
@@ -199,7 +198,7 @@ def test_what_is_new_is_found_by_its_words_until_it_is_indexed(khala: Khala) -> 
 def test_every_process_searches_the_published_copy(khala: Khala, open_khala: Callable[..., Khala]) -> None:
     fill(khala)
     khala.index()
-    reader = open_khala(embedder=EMBEDDER)
+    reader = open_khala()
     for _ in range(2):
         mine, theirs = khala.search("oversold", limit=5), reader.search("oversold", limit=5)
         assert {hit.found_by for hit in (*mine, *theirs)} <= {"chroma", "words"}
@@ -233,7 +232,7 @@ def test_one_process_indexes_at_a_time_and_no_wait_is_endless(
     khala: Khala, open_khala: Callable[..., Khala], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(khala)
-    other = open_khala(embedder=EMBEDDER)
+    other = open_khala()
     monkeypatch.setattr("deeptrader.toolkits.khala.index.LOCK_SECONDS", 0.05)
     handle = index_of(khala)._own()
     assert handle is not None
@@ -273,7 +272,7 @@ def damaged(khala: Khala, open_khala: Callable[..., Khala]) -> Callable[[Callabl
         folder = folder_of(khala)
         khala.close()
         how(folder)
-        return open_khala(embedder=EMBEDDER)
+        return open_khala()
 
     return _damage
 
@@ -457,10 +456,10 @@ def wait_for(url: str) -> None:
 
 
 def test_a_chroma_server_serves_several_processes(server: str, open_khala: Callable[..., Khala]) -> None:
-    first = open_khala(embedder=EMBEDDER, chroma_url=server)
+    first = open_khala(chroma_url=server)
     fill(first)
     assert first.index().written == 16
-    second = open_khala(embedder=EMBEDDER, chroma_url=server)
+    second = open_khala(chroma_url=server)
     for khala in (first, second):
         assert in_chroma(khala) == in_journal(khala)
         assert khala.search("oversold", limit=1)[0].found_by == "chroma"
@@ -489,7 +488,7 @@ def test_a_server_is_asked_with_the_credentials_that_settings_hold() -> None:
 
 
 def test_a_password_reaches_neither_journal_nor_message(free_port: int, open_khala: Callable[..., Khala]) -> None:
-    khala = open_khala(embedder=EMBEDDER, chroma_url=f"http://reader:s3cret@127.0.0.1:{free_port}")
+    khala = open_khala(chroma_url=f"http://reader:s3cret@127.0.0.1:{free_port}")
     fill(khala)
     with pytest.raises(StoreError) as caught:
         khala.index()
@@ -500,8 +499,8 @@ def test_a_password_reaches_neither_journal_nor_message(free_port: int, open_kha
 def test_two_memories_on_one_server_stay_apart(server: str, tmp_path: Path, clock: ManualClock) -> None:
     settings = make_settings(chroma_url=server)
     with (
-        Khala.open(tmp_path / "a", embedder=EMBEDDER, clock=clock, settings=settings) as a,
-        Khala.open(tmp_path / "b", embedder=EMBEDDER, clock=clock, settings=settings) as b,
+        Khala.open(tmp_path / "a", embedder=HashEmbedder(), clock=clock, settings=settings) as a,
+        Khala.open(tmp_path / "b", embedder=HashEmbedder(), clock=clock, settings=settings) as b,
     ):
         a.publish(a.store([make_analysis("A-USD")]))
         b.publish(b.store([make_analysis("B-USD")]))
@@ -512,7 +511,7 @@ def test_two_memories_on_one_server_stay_apart(server: str, tmp_path: Path, cloc
 
 
 def test_a_server_that_is_gone_stops_no_search(free_port: int, open_khala: Callable[..., Khala]) -> None:
-    khala = open_khala(embedder=EMBEDDER, chroma_url=f"http://127.0.0.1:{free_port}")
+    khala = open_khala(chroma_url=f"http://127.0.0.1:{free_port}")
     fill(khala)
     with pytest.raises(StoreError, match="search index"):
         khala.index()

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Freshness, Khala
@@ -36,7 +35,7 @@ def test_everything_in_it_is_read(old: Path, open_khala: Callable[..., Khala]) -
     with sqlite3.connect(old) as raw:
         versions = dict(raw.execute("SELECT id, price FROM (SELECT id, 1 AS price FROM analyses)").fetchall())
     raw.close()
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     assert [token.symbol for token in khala.symbols()] == ["OLD-USD", *(f"SIM00{n}-USD" for n in range(1, 7))]
     assert len(versions) == 37
     for analysis_id in versions:
@@ -68,7 +67,7 @@ def test_what_was_made_under_rules_that_nobody_recorded_is_made_again(old: Path,
 
 
 def test_it_is_searched_by_words_at_once_and_by_meaning_after_indexing(old: Path, open_khala) -> None:
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     [hit] = khala.search("monday", where={"kinds": ("memory",)})
     assert hit.found_by == "words"
     assert khala.index().written == 13 + 1 + 8 + 1

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import pytest
 from doubles.analyses import BAR_CLOSE, make_analysis
-from doubles.embedders import HashEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +18,6 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.codec import _packed, plain
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def khala(open_khala: Callable[..., Khala]) -> Khala:
-    return open_khala(embedder=HashEmbedder())
 
 
 @pytest.fixture
@@ -110,13 +104,13 @@ def test_a_packed_version_can_be_published_again(
     khala.compact(clock.now())
     assert khala.publish([analysis_id]).published == (analysis_id,)
     assert khala.latest("BTC-USD").analysis == khala.analysis(analysis_id)
-    assert open_khala(embedder=HashEmbedder()).latest("BTC-USD").analysis == khala.analysis(analysis_id)
+    assert open_khala().latest("BTC-USD").analysis == khala.analysis(analysis_id)
     assert khala.check().problems == ()
     assert khala.repair().entries >= 1
 
 
 def test_another_process_reads_what_was_packed(open_khala: Callable[..., Khala], clock: ManualClock) -> None:
-    first, second = open_khala(embedder=HashEmbedder()), open_khala(embedder=HashEmbedder())
+    first, second = open_khala(), open_khala()
     ids = publish_versions(first, clock)
     first.compact(clock.now())
     assert [analysis.analysis_id for analysis in second.history("BTC-USD")] == ids[::-1]

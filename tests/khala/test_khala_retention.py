@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
-import pytest
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_quote, make_token
-from doubles.embedders import HashEmbedder
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def khala(open_khala: Callable[..., Khala]) -> Khala:
-    return open_khala(embedder=HashEmbedder())
 
 
 def publish_at(khala: Khala, clock: ManualClock, symbol: str, price: float, **options) -> str:

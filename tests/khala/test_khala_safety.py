@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from doubles.analyses import NOW, make_analysis, make_document, make_quote, make_security, make_settings
-from doubles.embedders import HashEmbedder
 from doubles.journals import everything
 
 from deeptrader.core.clock import ManualClock
@@ -134,7 +133,7 @@ def test_a_journal_that_was_set_back_in_place_is_noticed(
 def test_an_empty_journal_beside_a_search_index_is_no_new_memory(
     open_khala: Callable[..., Khala], folder: Path, how: str
 ) -> None:
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     khala.remember("something")
     khala.index()
     khala.close()
@@ -188,7 +187,7 @@ def test_a_backup_is_whole_and_overwrites_nothing(khala: Khala, publish: Publish
 def test_a_restore_brings_back_the_memory_and_keeps_what_was_there(
     open_khala: Callable[..., Khala], folder: Path, clock: ManualClock, tmp_path: Path
 ) -> None:
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     khala.publish(khala.store([make_analysis()]))
     khala.index()
     target = khala.backup(tmp_path / "memory.backup")
@@ -198,7 +197,7 @@ def test_a_restore_brings_back_the_memory_and_keeps_what_was_there(
     aside = Khala.restore(folder, target, clock=clock)
     assert aside is not None
     assert aside.name == "journal-set-aside-20260302T000600.db"
-    again = open_khala(embedder=HashEmbedder())
+    again = open_khala()
     assert [token.symbol for token in again.symbols()] == ["BTC-USD"]
     assert again.index().written == 1  # Chroma held another state, and is built anew
     assert [hit.key for hit in again.search("calm", limit=9)] == ["BTC-USD:1d"]
@@ -225,7 +224,7 @@ def test_what_is_no_backup_replaces_nothing(khala: Khala, folder: Path, tmp_path
 def test_a_damaged_journal_is_saved_as_far_as_it_goes(
     open_khala: Callable[..., Khala], folder: Path, clock: ManualClock
 ) -> None:
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     khala.publish(khala.store([make_analysis(f"T{n:03d}-USD", report="x" * 3_000) for n in range(120)]))
     khala.remember("a note that must not be lost")
     path = khala.journal.path
@@ -243,7 +242,7 @@ def test_a_damaged_journal_is_saved_as_far_as_it_goes(
     assert 100 <= saved["analyses"] < 120
     assert saved["memories"] == 1
     assert (folder / "journal-set-aside-20260302T000600.db").exists()
-    again = open_khala(embedder=HashEmbedder())
+    again = open_khala()
     assert again.memories()[0].text == "a note that must not be lost"
     assert 100 <= len(again.symbols()) < 120
     assert all(again.latest(token).usable for token in again.symbols())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,6 @@ from deeptrader.toolkits.khala import Freshness, Journal, Khala, SearchFilter, S
 from deeptrader.toolkits.khala.entries import PLACES, as_filter
 
 EMBEDDER = HashEmbedder()
-
-
-@pytest.fixture
-def khala(open_khala: Callable[..., Khala]) -> Khala:
-    return open_khala(embedder=EMBEDDER)
 
 
 def keys(hits: list[SearchHit]) -> set[str]:

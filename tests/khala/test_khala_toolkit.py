@@ -12,7 +12,6 @@ import pytest
 from agno.agent import Agent
 from doubles.agno_runs import WAYS, perform
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_figures
-from doubles.embedders import HashEmbedder
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.core.clock import ManualClock
@@ -25,7 +24,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def khala(open_khala: Callable[..., Khala]) -> Khala:
-    khala = open_khala(embedder=HashEmbedder())
+    khala = open_khala()
     analyses = [
         make_analysis("BTC-USD", name="Bitcoin"),
         make_analysis("ETH-USD", name="Ethereum", rsi=25.0, percent_b=-0.1, security="danger"),
@@ -108,7 +107,7 @@ def test_a_known_token_without_an_analysis_is_a_miss_and_no_error(tools: KhalaMe
 
 
 def test_replies_keep_to_their_budget_and_say_what_is_missing(open_khala: Callable[..., Khala]) -> None:
-    khala = open_khala(embedder=HashEmbedder(), reply_budget_tokens=900)
+    khala = open_khala(reply_budget_tokens=900)
     names = [f"T{n:02d}-USD" for n in range(20)]
     long = "A very long report. " * 200
     khala.publish(khala.store([make_analysis(name, report=long) for name in names]))
