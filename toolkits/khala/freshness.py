@@ -93,13 +93,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with its reasons, good from `judged_at` until `valid_until` as long as the evidence stays the same."""
+    """A verdict with its reasons, good until `valid_until` as long as the evidence stays the same."""
 
     freshness: Freshness
     reasons: tuple[StaleReason, ...]
     missing: tuple[str, ...]
     absent: tuple[str, ...]
-    judged_at: datetime
     valid_until: datetime
 
 
@@ -164,7 +163,7 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
 
     missing, absent = _parts(analysis, evidence.security)
     verdict = Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH
-    return Judgement(verdict, tuple(reasons), missing, absent, now, min(until))
+    return Judgement(verdict, tuple(reasons), missing, absent, min(until))
 
 
 def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterator[tuple[datetime, str]]:
