@@ -274,12 +274,12 @@ class EntryTable:
     def meeting(self, ids: Iterable[str], where: SearchFilter) -> set[str]:
         """Of some ids those of entries that are there and meet a filter."""
         condition, values = _sql(where)
-        found = (self._ids(f"{query} AND {condition}", (*asked, *values)) for query, asked in _asked(ids))
+        found = (self._ids(f"{source} WHERE {condition}", (*asked, *values)) for source, asked in _asked(ids))
         return set(chain.from_iterable(found))
 
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Entries by their ids, those that are there."""
-        return {entry.id: entry for query, asked in _asked(ids) for entry in self._select(query, asked)}
+        return {entry.id: entry for source, asked in _asked(ids) for entry in self._select(source, asked)}
 
     def _ids(self, query: str, values: Sequence[Any]) -> list[str]:
         with self._journal.read() as connection:
@@ -297,7 +297,8 @@ def _asked(ids: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     for part in batched(ids, 1_000):
         listed = ", ".join(["(?, ?)"] * len(part))
         values = [value for id_ in part for value in id_.split(":", 1)]
-        yield f"FROM entries e WHERE (e.kind, e.key) IN (VALUES {listed})", values
+        # A join, since SQLite would read the whole table for `(kind, key) IN (VALUES ...)`.
+        yield f"FROM (VALUES {listed}) AS a JOIN entries e ON e.kind = a.column1 AND e.key = a.column2", values
 
 
 def _sql(where: SearchFilter) -> tuple[str, list[Any]]:
