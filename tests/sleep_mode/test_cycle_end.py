@@ -15,7 +15,7 @@ from deeptrader.core.errors import BudgetExceeded, LeaseLost, SettingsError
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.budgets import Budget
-from deeptrader.toolkits.sleep_mode.context import CycleContext
+from deeptrader.toolkits.sleep_mode.context import CycleContext, Progress
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 
 
@@ -83,15 +83,18 @@ def test_a_cycle_stops_inside_its_request_budget_and_says_what_was_left_undone(m
     assert all("no budget left" in o.reason for o in report.outcomes if o.outcome == "deferred")
 
 
-def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, khala, settings, clock):
-    cycle = SleepCycle(
-        market=market,
-        khala=khala,
-        settings=settings.with_changes(fetch_concurrency=1),
-        clock=clock,
-        on_progress=lambda progress: cycle.stop() if progress.step == "refresh" and progress.done == 2 else None,
-    )
+def slowly(market, khala, settings, clock, on_progress) -> SleepCycle:
+    """One fetch after another, so that what happens meanwhile meets tokens that are not begun."""
+    one = settings.with_changes(fetch_concurrency=1)
+    return SleepCycle(market=market, khala=khala, settings=one, clock=clock, on_progress=on_progress)
 
+
+def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, khala, settings, clock):
+    def stop(progress: Progress) -> None:
+        if progress.step == "refresh" and progress.done == 2:
+            cycle.stop()
+
+    cycle = slowly(market, khala, settings, clock, stop)
     report = cycle.run()
 
     assert report.stopped_by == "stop was asked for"
@@ -100,15 +103,7 @@ def test_a_stop_in_mid_cycle_publishes_what_is_done_and_defers_the_rest(market, 
 
 
 def test_a_cycle_that_passes_its_deadline_stops(market, khala, settings, clock):
-    cycle = SleepCycle(
-        market=market,
-        khala=khala,
-        settings=settings.with_changes(fetch_concurrency=1),
-        clock=clock,
-        on_progress=lambda _progress: clock.advance(100),
-    )
-
-    report = cycle.run()
+    report = slowly(market, khala, settings, clock, lambda _progress: clock.advance(100)).run()
 
     assert report.stopped_by == "deadline of 240 s"
     assert report.count("deferred") > 0

@@ -49,7 +49,7 @@ def _kill_one(context, folder: Path, start: datetime, lifetime: float) -> list[s
 def test_fifty_kills_lose_no_acknowledged_version_and_repair_restores_the_index(tmp_path):
     context = multiprocessing.get_context("forkserver")
     # What is slow to import is imported once; each victim is a fork of the process that did.
-    context.set_forkserver_preload(["chromadb", "pandas_ta", "wordllama", "deeptrader.toolkits.sleep_mode.cycle"])
+    context.set_forkserver_preload(["chromadb", "wordllama", "deeptrader.toolkits.sleep_mode.cycle"])
     chance = random.Random(2026)
     settings = load_settings(data_dir=tmp_path, market="simulated", top=TOKENS, intervals=("1d",))
     acknowledged: list[str] = []
