@@ -26,7 +26,7 @@ from .bar_store import BarStore
 from .budgets import Budget
 from .context import LEASE_LOST, CycleContext, Progress, Step
 from .fetch import MarketReader
-from .planner import CycleState, Plan, PlanItem, Planner, RefreshWhatIsNotFresh
+from .planner import CycleState, Plan, PlanItem, Planner, SleepPlanner
 from .refresh import Refresher
 from .report import CycleLog, CycleReport, TokenOutcome
 
@@ -44,7 +44,7 @@ class SleepCycle:
         market: where quotes and bars come from.
         khala: the memory that is written.
         security: where security reports come from; None leaves tokens unchecked and says so.
-        planner: decides what is refreshed; by default everything that is not fresh.
+        planner: decides what is refreshed; by default what a refresh can make fresh, all tokens asked about alike.
         budgets: makes the budget of one cycle; by default nothing is limited, only counted.
         after: what is done after the publication, in this order: scenarios, foresight, judgements.
         team: knows when the team is at work; the cycle gives way to it, and expensive work waits for its rest.
@@ -77,7 +77,7 @@ class SleepCycle:
         self.log = CycleLog(khala.journal)
         self.bars = BarStore(khala.journal)
         self._security = security
-        self._planner = planner or RefreshWhatIsNotFresh(self.settings)
+        self._planner = planner or SleepPlanner(self.settings)
         self._budgets = budgets or Budget
         self._team = team
         self._reader = MarketReader(market, self.bars, self.settings)

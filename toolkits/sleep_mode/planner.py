@@ -223,13 +223,6 @@ class SleepPlanner:
         return None
 
 
-class RefreshWhatIsNotFresh(SleepPlanner):
-    """Everything that is not fresh, whatever it is worth: for named tokens, and where nobody counts asks."""
-
-    def _settled(self, recall: Recall, now: datetime) -> str | None:
-        return "fresh" if recall.freshness is Freshness.FRESH else None
-
-
 def _share(left: float, wanted: float) -> float:
     return 1.0 if wanted <= left else left / wanted
 
