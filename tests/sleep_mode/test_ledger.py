@@ -121,7 +121,7 @@ def test_an_answer_that_took_more_than_the_rival_is_a_loss_and_is_said(ledger: L
 
 def test_break_even_is_tokens_slept_per_refresh_over_tokens_saved_per_use(ledger: Ledger, asks: AskLog):
     for _ in range(6):
-        asks.note(ask("sleep", tokens=(138, 0)))
+        asks.note(ask("sleep", tokens=(int(FIVE_LINES) - 200, 0)))
     outcomes = (("BTC-USD", "published"), ("ETH-USD", "published"))
     ledger.record_cycle(make_report(NOON, outcomes=outcomes, spent={"model_tokens": 1_200.0}))
     assert ledger.break_even() == pytest.approx(3.0)
@@ -135,7 +135,7 @@ def test_break_even_is_tokens_slept_per_refresh_over_tokens_saved_per_use(ledger
 def test_uses_and_cost_are_per_the_same_refreshes(ledger: Ledger, asks: AskLog, clock: ManualClock):
     morning = clock.set(NOON.replace(hour=1))
     for _ in range(2):
-        asks.note(ask("sleep", tokens=(138, 0)))
+        asks.note(ask("sleep", tokens=(int(FIVE_LINES) - 200, 0)))
     for outcome in ("published", "unchanged", "unchanged", "unchanged"):
         ledger.record_cycle(make_report(morning, outcomes=(("BTC-USD", outcome),), spent={"model_tokens": 100.0}))
     clock.set(NOON.replace(hour=23))

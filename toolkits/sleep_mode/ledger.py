@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from ..khala.journal import Journal
 
 RIVALS: dict[str, dict[str, float]] = {
-    # Input tokens a question, measured with Qwen2.5-Coder-1.5B-Instruct on recorded bars (48 questions, November 2026):
-    # five precomputed lines about the token in the prompt, indicator tools called as they should be, 60 raw daily bars.
-    "": {"five plain lines": 338.0, "tools": 968.0, "raw bars": 2_872.0},
+    # Input tokens a question, counted with Qwen2.5-Coder-1.5B-Instruct over benchmarks/market_qa (November 2026): five
+    # precomputed lines for each token, the replies of the right tools called beforehand, up to 60 raw daily bars.
+    "": {"five plain lines": 308.0, "tools": 368.0, "raw bars": 2_850.0},
+    "compare": {"five plain lines": 514.0, "tools": 638.0, "raw bars": 5_643.0},  # two tokens
+    "screen": {"five plain lines": 935.0, "tools": 1_183.0, "raw bars": 5_711.0},  # four tokens
+    "market": {"five plain lines": 935.0, "tools": 1_183.0, "raw bars": 5_711.0},
 }
 """What other ways to answer take, by topic and way; "" stands for every topic that was not measured by itself."""
 
