@@ -116,6 +116,11 @@ NONE = Truth("list")
         ("The P/E is 15.2.", Truth("unknown"), "invented"),
         ("ANSWER: 15.2, but that is not known", Truth("unknown"), "invented"),
         ("Memory holds no dividends.", Truth("unknown"), "right"),
+        ("AAPL is not oversold.", Truth("bool", yes=False, word="oversold"), "right"),
+        ("AAPL is oversold.", Truth("bool", yes=False, word="oversold"), "wrong"),
+        ("The close 5 is above it.", Truth("bool", yes=False, word="below"), "right"),
+        ("Yes: it is not below it.", Truth("bool", yes=True, word="below"), "right"),
+        ("The RSI is 50.", Truth("bool", yes=False, word="oversold"), "unread"),
         ("14.1 million", Truth("number", (14_141_400.0,), 141_414.0), "right"),
     ],
 )
