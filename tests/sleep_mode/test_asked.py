@@ -58,6 +58,14 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
             "did AAPL close lower today",
             "AAPL changed by +1.0 % over the last trading day: it closed higher, not lower, than the bar before.",
         ),
+        (
+            "where would you put a stop on AAPL long from 410",
+            "The volatility of AAPL is 55.0 % a year; ATR(14) is 8.00 USD, 2.0 % of the close.",
+        ),
+        (
+            "AAPL's MACD?",
+            "The MACD of AAPL is above its signal line: MACD +1.60, signal +1.20, histogram +0.4000.",
+        ),
         ("AAPL atr", "The ATR(14) of AAPL is 8.00 USD."),
         (
             "how much did BTC fall today",

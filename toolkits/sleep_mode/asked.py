@@ -26,6 +26,8 @@ PLAUSIBLE = 3.0
 """A number this many times the close, or such a part of it, was no price paid for the token."""
 LEVELS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "ema_20", "ema_50", "ema_200")
 """Figures that are prices which a close lies above or below."""
+_ABOUT_PRICE = (None, "price", "change", "state", "exit", "holdings")
+"""Topics beside which a price that is named was paid, and is compared with the last close."""
 _OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
 ZONES = {"oversold": "below", "overbought": "above"}
 _NUMBER = re.compile(
@@ -182,10 +184,9 @@ class _Asked:
             return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {price_text(level)} USD."
         if name == "distance_ema_200":
             return self._against_average(value)
-        if name == "rsi_14_change":
-            return ""  # a statement of the catalogue says just that
-        label = SPECS[name].label if name in SPECS else name
-        unit = " USD" if name in SPECS and SPECS[name].unit == "price" else ""
+        if name not in (*LEVELS, "rsi_14", "atr_14"):
+            return ""  # a statement of the catalogue says it, and more
+        unit = " USD" if SPECS[name].unit == "price" else ""
         side = ""
         if name in LEVELS:
             side = f"; the close {price_text(self._close)} is {self._as_asked(_side(self._close, value))} it"
@@ -193,7 +194,7 @@ class _Asked:
             text = f"{text}, which is {zone_of(self._analysis, self._settings)}"
         limits = () if unit else self._question.limits
         told = "".join(f", {self._as_asked(_side(value, limit))} {threshold_text(limit)}" for limit in limits)
-        return f"The {label} of {self._symbol} is {text}{unit}{told}{side}."
+        return f"The {figure_label(name)} of {self._symbol} is {text}{unit}{told}{side}."
 
     def _against_average(self, distance: float) -> str:
         """That it is not on the side the question names; else a statement of the catalogue says it."""
@@ -219,7 +220,8 @@ class _Asked:
     def numbers(self) -> list[str]:
         """What the question's own numbers come to."""
         brought = self._question.numbers
-        told = [self._since(price) for price in brought.prices if self._plausible(price)]
+        paid = self._question.topic in _ABOUT_PRICE
+        told = [self._since(price) for price in brought.prices if paid and self._plausible(price)]
         told += self._ranges(brought)
         if not (brought.ranges and brought.sums):
             told += [self._bought(money) for money in brought.sums]
