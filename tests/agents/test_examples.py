@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SHOWS = {
     "agent_os": "served from sleep",
+    "local_model": "by stand-in, served from team",
     "memory_for_your_team": "'did': 'injected'",
     "memory_in_a_plain_agent": "The desk prefers entries after a calm week.",
     "own_embedder": "MSFT, found by chroma",
