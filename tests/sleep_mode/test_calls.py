@@ -112,6 +112,32 @@ def test_a_call_at_this_bar_is_kept_and_told_with_what_earlier_ones_were_worth(w
         assert world.khala.analysis(one.call.analysis_id).bar_close == one.call.at  # type: ignore[union-attr]
 
 
+def test_a_report_ranks_what_rules_call_by_their_evidence(world: World) -> None:
+    for session in range(5):
+        world.cycle(session)
+        bar_close = SESSIONS[session] - timedelta(minutes=30)
+        kept = {document.key: document for document, _, _ in world.khala.documents("scenario")}
+        for action in ("buy", "sell"):
+            calls = [one.call for one in world.log.calls(action=action, since=bar_close)]
+            edges = {}
+            for call in calls:
+                rules = world.log.evidence(call.symbol).rules  # type: ignore[union-attr]
+                edge = next(rule.edge(action) for rule in rules if rule.rule == call.by)
+                edges[call.symbol] = max(edge, edges.get(call.symbol, -1.0))
+            ranked = sorted(edges, key=lambda symbol: -edges[symbol])
+            if action == "sell":  # buys of equities without a verdict do not pass here
+                assert list(kept["rules_sell"].symbols) == ranked
+            if kept[f"rules_{action}"].symbols:
+                assert "Rules on" in kept[f"rules_{action}"].text
+
+
+def test_the_edge_is_the_markets_where_a_token_alone_says_too_little() -> None:
+    few, many = outcome(3, 3), outcome(400, 260)
+    assert RuleEvidence(rule="r", outcomes={"buy": (many,)}).edge("buy") == pytest.approx(0.602 - 0.55, abs=1e-3)
+    assert RuleEvidence(rule="r", outcomes={"buy": (few,)}, market={"buy": many}).edge("buy") > 0
+    assert RuleEvidence(rule="r", outcomes={"buy": (few,)}).edge("buy") == -1
+
+
 def test_evidence_of_another_bar_is_not_told(world: World) -> None:
     world.cycle(4)
     assert "Rules on IBM" in world.text("What do the rules say about IBM?")

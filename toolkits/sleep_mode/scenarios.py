@@ -7,15 +7,17 @@ judgement where a sleeping model gave one, every token considered, and what make
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...core.formats import time_text
 from ...core.settings import Settings
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
+from . import rule_statements as rule_statements  # its statements join the catalogue
+from .calls import TEAM, CallLog
 from .judgements import KIND as JUDGEMENT
-from .screens import Screen, ScreenResult, run_screen, screen_statement
+from .screens import MOST, Screen, ScreenResult, run_screen, screen_statement
 from .statements import Statement, statements_of
 
 if TYPE_CHECKING:
@@ -29,11 +31,15 @@ TOLD = 3
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A standing question about the market and the screen that answers it."""
+    """A standing question about the market and the screen that answers it.
+
+    With `called` it looks among the tokens of which a rule made that call at the last bar, the best evidence first.
+    """
 
     name: str
     title: str
     screen: Screen
+    called: Literal["buy", "sell"] | None = None
 
 
 def standing(settings: Settings) -> tuple[Scenario, ...]:
@@ -48,6 +54,8 @@ def standing(settings: Settings) -> tuple[Scenario, ...]:
         Scenario("breakout", "Which tokens broke out", Screen("bb_percent_b_20_2", "highest", above=1.0)),
         Scenario("most_volatile", "Which tokens are most volatile", Screen("volatility_30", "highest")),
         Scenario("movers", "Which tokens gained most", Screen("return_7", "highest")),
+        Scenario("rules_buy", "What rules call a buy", Screen("rsi_14", verdict="passes", limit=MOST), "buy"),
+        Scenario("rules_sell", "What rules call a sell", Screen("rsi_14", "highest", limit=MOST), "sell"),
     )
 
 
@@ -74,14 +82,24 @@ def scenario_document(
     scenario: Scenario, recalls: Sequence[Recall], settings: Settings, now: datetime, khala: Khala | None = None
 ) -> Document:
     """One scenario worked through over what memory holds now."""
-    result = run_screen(scenario.screen, recalls, settings, now)
-    lead = screen_statement(result, settings)
+    log = CallLog(khala.journal) if khala is not None else None
+    if scenario.called is None:
+        result = run_screen(scenario.screen, recalls, settings, now)
+        lead = screen_statement(result, settings)
+    else:
+        edges = _edges(log, recalls, scenario.called)
+        result = run_screen(scenario.screen, [r for r in recalls if r.symbol in edges], settings, now)
+        rows = sorted(result.rows, key=lambda a: edges[a.token.symbol], reverse=True)
+        result = replace(result, rows=tuple(rows))
+        lead = _called(scenario.called, result)
     simulated = any(a.provenance.simulated for a in result.rows)
     lines = ["SIMULATED DATA."] * simulated + [lead.text]
     facts = dict(lead.facts)
     for analysis in result.rows:
-        made = statements_of(analysis, settings)
+        evidence = log.evidence(analysis.token.symbol) if log is not None else None
+        made = statements_of(analysis, settings, evidence=evidence)
         lines += _for_and_against(analysis, made)
+        lines += [f"  {statement.text}" for statement in made if statement.id == "stances"]
         lines += _judged(analysis, khala)
         facts |= {name: value for statement in made for name, value in statement.facts.items()}
     dies_at = _dies_at(result, settings, now)
@@ -104,6 +122,30 @@ def scenario_document(
         facts=facts,
         fields={"scenario": scenario.name, "matched": float(result.matched), "considered": float(result.considered)},
     )
+
+
+def _edges(log: CallLog | None, recalls: Sequence[Recall], action: Literal["buy", "sell"]) -> dict[str, float]:
+    """By symbol, how good the evidence is of the best rule that made this call at the bar of the analysis."""
+    bars = {recall.symbol: recall.analysis.bar_close for recall in recalls if recall.analysis is not None}
+    if log is None or not bars:
+        return {}
+    edges: dict[str, float] = {}
+    for one in log.calls(action=action, since=min(bars.values())):
+        call = one.call
+        found = log.evidence(call.symbol) if call.by != TEAM and bars.get(call.symbol) == call.at else None
+        for rule in found.rules if found is not None else ():
+            if rule.rule == call.by:
+                edges[call.symbol] = max(rule.edge(action), edges.get(call.symbol, -1.0))
+    return edges
+
+
+def _called(action: str, result: ScreenResult) -> Statement:
+    named = ", ".join(analysis.token.symbol for analysis in result.rows)
+    passes = " that passes the security check" * (result.screen.verdict is not None)
+    text = f"No rule calls a {action} at the last bar of a fresh token{passes}."
+    if named:
+        text = f"Rules call a {action} at the last bar, the best evidence first: {named}."
+    return Statement("called", "", text, {}, "neutral", 1.0, result.as_of)
 
 
 def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> list[str]:
