@@ -2,38 +2,25 @@
 
 A statement is true whatever was asked: it opens with what is the case ("AAPL is oversold: ..."), never with a yes or a
 no that a misread question could invert. Its weight says how telling it is today, so that a brief holds what matters.
-To add one, write a function from a `View` to `Said` (or None where there is nothing to say) under `@statement`, and
-name its id in the topics it belongs to (`topics.py`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
-from ...core.errors import InvalidInput
-from ...core.formats import percent_text, price_text, stamp, threshold_text, time_text
-from ...core.market import Quote
+from ...core.formats import percent_text, price_text, threshold_text, time_text
 from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ..khala.freshness import last_seen
-from ..khala.records import MarketAnalysis, SimilarSituations
+from ..khala.records import MarketAnalysis
 from ..market_data.figures import figure_label, figure_text
 from ..token_security.policy import verdict_line
-from .topics import answer_with
+from .catalogue import CATALOGUE, Leaning, Said, Say, Statement, View, fact_name, statement
 
 log = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from ..market_data.evidence import TokenEvidence
-    from .calls import Tally
-    from .holdings import Position
-    from .news import Told
-
-Leaning = Literal["bullish", "bearish", "neutral"]
 
 UNUSUAL_VOLUME = 2.0
 """Times its mean, or one such part of it, from which on a volume is called unusual."""
@@ -44,137 +31,22 @@ STOP_ATRS = 2.0
 SHOWN_LEVELS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One true sentence about a token.
-
-    `facts` maps the name of each fact in it (`AAPL:1d:rsi_14@2013-01-25T21:00Z`) to its value; `leaning` is what the
-    field reads in it by itself; `weight` (0 to 1) is how telling it is now.
-    """
-
-    id: str
-    symbol: str
-    text: str
-    facts: Mapping[str, float]
-    leaning: Leaning
-    weight: float
-    as_of: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What one function of the catalogue has to say."""
-
-    text: str
-    figures: tuple[str, ...] = ()
-    leaning: Leaning = "neutral"
-    weight: float = 0.3
-    more: Mapping[str, float] = field(default_factory=dict)
-    as_of: datetime | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    """What statements are made from: one analysis, the settings, and evidence beside it.
-
-    `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
-    `similar` what followed past situations like this one, `position` what is held of it, `evidence` what rules say and
-    how they did, `record` how the team's last calls did, `told` its news and fundamentals. None (or empty) where it
-    was not looked up, or is not there.
-    """
-
-    analysis: MarketAnalysis
-    settings: Settings
-    quote: Quote | None = None
-    security: SecurityReport | None = None
-    before: MarketAnalysis | None = None
-    similar: SimilarSituations | None = None
-    position: Position | None = None
-    evidence: TokenEvidence | None = None
-    record: Sequence[Tally] = ()
-    told: Told | None = None
-
-    @property
-    def symbol(self) -> str:
-        return self.analysis.token.symbol
-
-    @property
-    def close(self) -> float:
-        return self.analysis.price
-
-    def value(self, name: str) -> float | None:
-        """A figure's value, None when it is absent."""
-        return self.analysis.value(name)
-
-    def text(self, name: str) -> str:
-        """A figure's value as it is written; only for figures that are there."""
-        value = self.analysis.value(name)
-        assert value is not None
-        return figure_text(name, value)
-
-
-type Say = Callable[[View], Said | Sequence[Said] | None]
-"""What a function of the catalogue is: it has one thing to say of a view, several, or nothing."""
-
-CATALOGUE: dict[str, Say] = {}
-"""Every statement there is, by its id."""
-
-
-def statement(identity: str, *, topics: Iterable[str] = ()) -> Callable[[Say], Say]:
-    """Register a function of the catalogue under an id.
-
-    Args:
-        identity: names the statement, in topics and to a sleeping model.
-        topics: names of topics that it answers too, after what they have; an own statement is put there.
-
-    Raises:
-        InvalidInput: the id is taken, or there is no such topic.
-    """
-    if identity in CATALOGUE:
-        raise InvalidInput(f"There is a statement {identity!r} already.", hint="Choose another id.")
-    for topic in topics:
-        answer_with(identity, topic)
-
-    def register(function: Say) -> Say:
-        CATALOGUE[identity] = function
-        return function
-
-    return register
-
-
 def statements_of(
-    analysis: MarketAnalysis,
-    settings: Settings,
-    *,
-    quote: Quote | None = None,
-    security: SecurityReport | None = None,
-    before: MarketAnalysis | None = None,
-    similar: SimilarSituations | None = None,
-    position: Position | None = None,
-    evidence: TokenEvidence | None = None,
-    record: Sequence[Tally] = (),
-    told: Told | None = None,
-    only: Iterable[str] | None = None,
+    analysis: MarketAnalysis, settings: Settings, *, only: Iterable[str] | None = None, **beside: Any
 ) -> tuple[Statement, ...]:
     """Every statement that can be made about a token now, the heaviest first.
 
     Args:
         analysis: figures, signal and levels of the last closed bar.
         settings: thresholds and limits.
-        quote: the newest sighting of the price, if any.
-        security: the newest security report; None takes the one in the analysis.
-        before: an earlier analysis of the same token and interval, for what changed.
-        similar: past situations like this one with what followed.
-        position: what is held of it.
-        evidence: of the rules on this token; evidence of another bar is passed over.
-        record: how the team's last calls did.
-        told: its news and fundamentals.
         only: ids to make; None makes all.
+        beside: what else a `View` has. Without `security` the report in the analysis counts; `evidence` of another bar
+            is passed over.
     """
-    if evidence is not None and evidence.bar_close != analysis.bar_close:
-        evidence = None
-    known = security or analysis.security
-    view = View(analysis, settings, quote, known, before, similar, position, evidence, record, told)
+    known: dict[str, Any] = {"security": analysis.security} | beside
+    view = View(analysis, settings, **known)
+    if view.evidence is not None and view.evidence.bar_close != analysis.bar_close:
+        view = replace(view, evidence=None)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
     made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(identity, say, view)]
     return tuple(sorted(made, key=lambda s: -s.weight))
@@ -188,11 +60,6 @@ def _each(identity: str, say: Say, view: View) -> Sequence[Said]:
         log.exception("The statement %s failed for %s.", identity, view.symbol)
         return ()
     return () if said is None else (said,) if isinstance(said, Said) else said
-
-
-def fact_name(analysis: MarketAnalysis, name: str, as_of: datetime | None = None) -> str:
-    """The name of a fact: whose, on which bars, what, and as of when (UTC)."""
-    return f"{analysis.token.symbol}:{analysis.interval}:{name}@{stamp(as_of or analysis.bar_close)}"
 
 
 def _made(identity: str, said: Said, view: View) -> Statement:
