@@ -272,3 +272,16 @@ def test_the_brief_of_a_day_comes_once_at_its_hour(replayed, tmp_path):
     assert "- 1 token is held, worth" in text
     assert "- Held: 10 AAPL" in text.split("## Held or watched")[1]
     assert "## The market" in text
+
+
+def test_a_token_that_was_let_go_of_is_looked_at_afresh_when_it_comes_back(replayed):
+    replay = replayed(alert_channels=())
+    replay.day(DAYS[0])
+    replay.hold()
+    replay.day(DAYS[1])
+    replay.holdings.remove("AAPL")
+    replay.day(DAYS[1] + timedelta(minutes=5))
+    replay.holdings.watch(["AAPL"])
+
+    assert replay.day(DAYS[2]) == []
+    assert list(replay.log.looks()) == ["AAPL"]

@@ -328,6 +328,15 @@ class Journal:
                 (component, len(migrations)),
             )
 
+    def ensured(self, component: str, migrations: Sequence[Migration]) -> bool:
+        """`ensure` where this journal may be written; whether the component's tables are there then.
+
+        They are not in a memory that is older than they are and may only be read.
+        """
+        if not self.read_only:
+            self.ensure(component, migrations)
+        return self._component_version(component) > 0
+
     def _migrate(self, connection: Connection, migration: Migration) -> None:
         for statement in _statements(migration if isinstance(migration, str) else migration[0]):
             connection.execute(statement)

@@ -178,14 +178,13 @@ class AlertLog:
         return {look.symbol: look for look in decode_all(Look, (row[0] for row in rows))}
 
     def add(self, alerts: Iterable[Alert], looks: Iterable[Look] = ()) -> int:
-        """Keep what is new of these, and the looks they were found by; returns how many were new."""
+        """Keep what is new of these, and the looks they were found by in place of all earlier ones; returns how many
+        were new."""
         alerts, new = list(alerts), 0
         with self._journal.write() as connection:
-            connection.executemany(
-                "INSERT INTO looks (symbol, body) VALUES (?, ?) "
-                "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
-                [(look.symbol, encode(look)) for look in looks],
-            )
+            connection.execute("DELETE FROM looks")
+            rows = [(look.symbol, encode(look)) for look in looks]
+            connection.executemany("INSERT INTO looks (symbol, body) VALUES (?, ?)", rows)
             for a in alerts:
                 new += connection.execute(
                     "INSERT INTO alerts (key, found_at, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
@@ -204,14 +203,12 @@ class AlertLog:
         return self._alerts("ORDER BY found_at DESC, key LIMIT ?", limit)
 
     def deliveries(self, keys: Sequence[str]) -> dict[str, list[dict[str, object]]]:
-        """By alert and channel: how often it was tried, when it was sent (epoch seconds) and what went wrong last."""
-        found: dict[str, list[dict[str, object]]] = {key: [] for key in keys}
+        """By alert, for each channel: how often it was tried, when it was sent (epoch seconds), what went wrong."""
+        names = ("channel", "tries", "sent_at", "problem")
+        query = f"SELECT {', '.join(names)} FROM alert_deliveries WHERE key = ? ORDER BY channel"
         with self._journal.read() as connection:
-            rows = connection.execute("SELECT key, channel, tries, sent_at, problem FROM alert_deliveries").fetchall()
-        for key, *row in rows:
-            if key in found:
-                found[key].append(dict(zip(("channel", "tries", "sent_at", "problem"), row, strict=True)))
-        return found
+            rows = {key: connection.execute(query, (key,)).fetchall() for key in keys}
+        return {key: [dict(zip(names, row, strict=True)) for row in found] for key, found in rows.items()}
 
     def waiting(self, channel: str, now: datetime) -> list[Alert]:
         """What a channel has still to tell, oldest first."""

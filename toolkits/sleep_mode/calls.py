@@ -178,10 +178,7 @@ class CallLog:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        if not journal.read_only:
-            journal.ensure("calls", _MIGRATIONS)
-        with journal.read() as connection:  # a memory that may only be read may be older than the table
-            self._there = bool(connection.execute("SELECT 1 FROM components WHERE name = 'calls'").fetchone())
+        self._there = journal.ensured("calls", _MIGRATIONS)
 
     def keep(self, calls: Iterable[Call]) -> None:
         """Keep calls; one that is kept already stays as it is.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, ValidationError
 
-from ...core.errors import InvalidInput, StoreReadOnly
+from ...core.errors import InvalidInput
 from ...core.formats import percent_text, price_text, quantity_text, threshold_text
 from ...core.market import UtcDatetime
 from ...core.settings import Settings
@@ -92,11 +92,7 @@ class Holdings:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._there = True
-        try:
-            journal.ensure("holdings", _MIGRATIONS)
-        except StoreReadOnly:  # a memory from before there were any, that may only be read
-            self._there = False
+        self._there = journal.ensured("holdings", _MIGRATIONS)
 
     def all(self) -> dict[str, Holding]:
         """What is held, by symbol."""

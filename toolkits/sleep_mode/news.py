@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...core.errors import BudgetExceeded, CircuitOpen, RateLimited, StoreError, StoreReadOnly, TokenNotFound
+from ...core.errors import BudgetExceeded, CircuitOpen, RateLimited, StoreError, TokenNotFound
 from ...core.formats import percent_text, price_text, time_text, value_text
 from ...core.metering import Allowance, metered
 from ...core.text import quote_untrusted, skeleton
@@ -65,11 +65,7 @@ class NewsShelf:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._there = True
-        try:
-            journal.ensure("news", _MIGRATIONS)
-        except StoreReadOnly:  # a memory from before there were any, that may only be read
-            self._there = False
+        self._there = journal.ensured("news", _MIGRATIONS)
 
     def about(self, symbol: str, now: datetime) -> Told:
         """What is known about a token as of `now`."""
