@@ -198,7 +198,7 @@ def _lists(_runtime: Runtime) -> Check:
 
     now = SystemClock().now()
     if (warning := age_warning(now)) is not None:
-        return Check("lists", "warning", warning, "Update deeptrader.")
+        return Check("lists", "warning", warning, "Update deeptrader; `universe --check-list` names what it lacks.")
     return Check("lists", "ok", f"coins and equities reviewed {age_text(reviewed_on(), now)} ago")
 
 

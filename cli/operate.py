@@ -12,7 +12,7 @@ from rich.text import Text
 from ..core.errors import StoreCorrupt
 from ..core.formats import price_text, time_text
 from ..core.token import INTERVALS
-from .options import AsOf, DataDir, Json, Market, has_memory, parse_interval, runtime_for
+from .options import AsOf, DataDir, Json, Market, has_memory, parse_interval, runtime_for, settings_for
 from .output import DASH, console, freshness_text, plain_table, print_json
 
 
@@ -73,12 +73,18 @@ def repair(
 
 def universe(
     top: Annotated[int | None, typer.Option("--top", min=1, help="How many tokens by market cap.")] = None,
+    check_list: Annotated[
+        bool, typer.Option("--check-list", help="Compare the reviewed list of coins with CoinGecko's largest.")
+    ] = False,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """The tokens of the market now, largest first, which of them memory knows, and what was left out and why."""
+    if check_list:
+        _check_list(data_dir, json)
+        return
     with runtime_for(data_dir, market, as_of, top=top) as runtime:
         recalls = dict(runtime.khala.latest_many(runtime.khala.symbols())) if has_memory(runtime.settings) else {}
         now = runtime.market.universe(top=runtime.settings.top)
@@ -118,3 +124,19 @@ def universe(
             console.print(Text(f"... and {len(now.excluded) - 10} more left out (--json)", style="dim"))
         if problem:
             console.print(Text(f"warning: {problem}", style="yellow"))
+
+
+def _check_list(data_dir: DataDir, json: Json) -> None:
+    """What the reviewed list lacks by now, so that it can be reviewed again."""
+    from ..core.coins import reviewed_on
+    from ..toolkits.market_data.coingecko import CoinGecko
+
+    found = CoinGecko(settings_for(data_dir, None)).list_difference()
+    if json:
+        print_json({"schema_version": 1, "reviewed": reviewed_on()} | asdict(found))
+        return
+    console.print(Text(f"The list of coins is of {reviewed_on():%Y-%m-%d}."))
+    for what, lines in {"not on it": found.new, "renamed": found.renamed, "gone from the largest": found.gone}.items():
+        console.print(Text(f"{what}: {len(lines)}", style="bold"))
+        for line in lines:
+            console.print(Text(f"  {line}"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 from doubles.scripted_model import ScriptedModel
+from doubles.security_server import Answer, security_server
 
 from deeptrader.cli.main import COMMANDS, build, main
 from deeptrader.core.token import Token
@@ -647,3 +648,17 @@ def test_alerts_of_what_is_held_are_listed_with_where_they_were_told(capsys, sle
     assert [(told["channel"], told["tries"], told["problem"]) for told in found[0]["deliveries"]] == [("log", 1, "")]
     assert "IBM reached its stop at 1,000,000.00 USD" in out
     assert "IBM has reached its stop" in brief
+
+
+def test_the_list_of_coins_is_compared_with_the_largest_of_now(capsys, tmp_path, monkeypatch):
+    rows = [{"id": "bitcoin", "symbol": "btc", "name": "Bitcoin"}, {"id": "new", "symbol": "new", "name": "Newcomer"}]
+    with security_server() as server:
+        server.on("/api/v3/coins/markets", Answer(rows))
+        monkeypatch.setenv("DEEPTRADER_COINGECKO_URL", server.url)
+        document = run_json(capsys, "universe", "--check-list", "--data-dir", tmp_path)
+        code, out, _ = run(capsys, "universe", "--check-list", "--data-dir", tmp_path)
+
+    assert document["new"] == ["2. Newcomer (NEW, new)"]
+    assert "Ethereum (ETH-USD)" in document["gone"]
+    assert code == 0
+    assert "not on it: 1" in out

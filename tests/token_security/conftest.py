@@ -7,9 +7,9 @@ import pytest
 from doubles.security_server import EVM_ADDRESS, MINT, SecurityServer, security_server
 
 from deeptrader.core.clock import ManualClock
+from deeptrader.core.http import HttpSource
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Contract, Token
-from deeptrader.toolkits.token_security.http import HttpSource
 
 NOW = datetime(2026, 10, 11, 12, 0, tzinfo=UTC)
 

@@ -55,6 +55,7 @@ from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_client as client
 from . import yahoo_rows as rows_of
 from .calendar import expected_bar_close, next_bar_close
+from .coingecko import CoinGecko
 from .plausibility import check_bars, require_plausible
 from .protocol import Bars, QuoteBatch, Universe
 from .yahoo_charts import chart_from, first_bar_start, to_bars
@@ -117,7 +118,7 @@ class YahooMarket:
         self._own = client.Connection(session, self._rate, bucket=bucket, breaker=breaker) if session else None
         self._timeout = timeout
         if reference_prices is None and self.settings.price_reference == "coingecko":
-            reference_prices = rows_of.coingecko_prices
+            reference_prices = CoinGecko(self.settings, self._clock).prices
         self._reference_prices = reference_prices
         self._misses = client.MissBook(self._cache_dir / "yahoo-misses.json")
         self._lock = threading.Lock()

@@ -20,14 +20,11 @@ from ...core import coins
 from ...core.errors import (
     ImplausiblePrices,
     MalformedResponse,
-    RateLimited,
     SourceError,
-    SourceUnreachable,
     TokenNotFound,
     UnknownToken,
 )
 from ...core.market import Quote
-from ...core.metering import about_to_send
 from ...core.token import Token, TokenKind, normalize_symbol
 from .protocol import Universe
 from .yahoo_charts import ZONES
@@ -55,7 +52,6 @@ _OTHER_KINDS = {
     "CURRENCY": "a currency pair",
 }
 _YEAR_3000 = 32_503_680_000
-_COINGECKO = "https://api.coingecko.com/api/v3"
 _NO_PRICES: Mapping[str, float] = MappingProxyType({})
 
 Wanted = Literal["crypto", "equity", "both"]
@@ -223,35 +219,6 @@ def foreign(kind: Any, currency: Any, zone: Any, wanted: TokenKind) -> str | Non
 def is_coin(row: Row) -> bool:
     """True for a row about a coin, by Yahoo's own type."""
     return row.get("quoteType") == "CRYPTOCURRENCY"
-
-
-def coingecko_prices(ids: Sequence[str], *, base_url: str = _COINGECKO, timeout: float = 10.0) -> dict[str, float]:
-    """CoinGecko's USD prices by its ids, in one keyless request; ids that it does not know are missing.
-
-    Raises:
-        RateLimited: too many requests (the keyless limit is a few a minute).
-        SourceUnreachable: no connection, no answer in `timeout` seconds, or a server error.
-        MalformedResponse: the answer does not parse.
-        BudgetExceeded: whoever meters this call may not send another request.
-    """
-    import httpx
-
-    if not ids:
-        return {}
-    about_to_send("requests")
-    try:
-        params = {"ids": ",".join(ids), "vs_currencies": "usd"}
-        answer = httpx.get(f"{base_url}/simple/price", params=params, timeout=timeout)
-    except httpx.HTTPError as error:
-        raise SourceUnreachable(f"CoinGecko could not be reached: {error}.", hint="Check the network.") from error
-    if answer.status_code == 429:
-        raise RateLimited("CoinGecko asks us to slow down.", hint="Prices are compared again in the next cycle.")
-    if answer.status_code >= 400:
-        raise SourceUnreachable(f"CoinGecko answered HTTP {answer.status_code}.")
-    try:
-        return {coin_id: float(row["usd"]) for coin_id, row in answer.json().items() if row.get("usd")}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise MalformedResponse(f"CoinGecko's answer cannot be read ({type(error).__name__}).") from error
 
 
 # The reviewed list, for when Yahoo need not or cannot be asked

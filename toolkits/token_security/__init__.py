@@ -15,7 +15,6 @@ __getattr__, __dir__ = on_first_use(
         "checks": "CHECKS CHECK_IDS TITLES judge",
         "contracts": "ContractBook PlatformList checked_contract find_chain",
         "goplus": "GoPlus",
-        "http": "HttpSource",
         "policy": "Decision checks_of may_recommend told verdict_line",
         "protocol": "CompositeSecurity SecurityProvider",
         "second_opinions": "HoneypotIs RugCheck",

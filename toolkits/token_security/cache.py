@@ -17,12 +17,12 @@ from cachetools import LRUCache
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, StoreReadOnly
+from ...core.http import run_sync
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
 from .contracts import ContractBook, PlatformList, checked_contract
 from .goplus import GoPlus
-from .http import run_sync
 from .protocol import CompositeSecurity, SecurityProvider
 from .second_opinions import HoneypotIs, RugCheck
 from .simulated import RecordedSecurity, SimulatedSecurity

@@ -25,12 +25,12 @@ from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.coins import Coin, coin_for_id, coin_for_symbol, look_like_wrapped_or_stable, name_key, reviewed_coins
 from ...core.errors import AmbiguousToken, InvalidInput, MalformedResponse, SourceError
 from ...core.files import write_whole
+from ...core.http import HttpSource
 from ...core.security import CheckState
 from ...core.settings import Settings, load_settings
 from ...core.text import clean_label, confusable_with, has_control_characters, quote_untrusted
 from ...core.token import Contract
 from .evidence import Answer, Labels, Sheet, Subject, text
-from .http import HttpSource
 
 REVIEWED = "reviewed list"
 

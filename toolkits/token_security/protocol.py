@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import AmbiguousToken, BudgetExceeded, SourceError, TokenNotFound, UserError
+from ...core.http import HttpSource, run_sync, typed
 from ...core.security import SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
 from .checks import SCORE_RULE, Profile, judge, merge
 from .contracts import REVIEWED, ContractBook, PlatformList, checked_contract, find_chain, identity
 from .evidence import Labels, Sheet, Subject, fields
-from .http import HttpSource, run_sync, typed
 from .markets import coin_evidence, share_evidence
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from ...core.clock import Clock, SystemClock
-from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
-from ...core.limits import CircuitBreaker, TokenBucket
-from ...core.metering import about_to_send
+from .clock import Clock, SystemClock
+from .errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
+from .limits import CircuitBreaker, TokenBucket
+from .metering import RequestKind, about_to_send
 
 RATE_LIMIT_PAUSE, RETRY_PAUSE = 10.0, 0.5
-_LATER = "Try again later; the last report stays until it runs out."
+_LATER = "Try again later; what was read last stays until it runs out."
 
 
 @dataclass(eq=False)
@@ -39,6 +39,7 @@ class HttpSource:
     max_wait: float = 90.0  # in our own line, before a request fails as `RateLimited`
     max_bytes: int = 4_000_000
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    meter: RequestKind = "security_calls"  # the budget that a request counts against
     secrets: tuple[str, ...] = ()  # values that no message of an error may hold, wherever they got into it from
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class HttpSource:
     async def _attempt(self, path: str, **request: Any) -> Any:
         import httpx  # heavy: loaded with the first request
 
-        about_to_send("security_calls")
+        about_to_send(self.meter)
         with self._count:
             self._calls += 1
         # A client for each attempt: at this rate a kept connection saves nothing, and a client belongs to one event
@@ -149,7 +150,7 @@ def run_sync[T](coroutine: Coroutine[Any, Any, T]) -> T:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="token-security", daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="deeptrader-http", daemon=True).start()
     return done.result()
 
 
