@@ -57,9 +57,8 @@ from . import yahoo_rows as rows_of
 from .calendar import expected_bar_close, next_bar_close
 from .coingecko import CoinGecko
 from .plausibility import check_bars, require_plausible
-from .protocol import Bars, QuoteBatch, Universe
+from .protocol import Bars, QuoteBatch, Universe, require_positive
 from .yahoo_charts import chart_from, first_bar_start, to_bars
-from .yahoo_rows import Row
 
 LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
@@ -124,7 +123,7 @@ class YahooMarket:
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.settings.fetch_concurrency)
         self._requests = 0
-        self._screen: tuple[list[Row], Mapping[str, float], datetime] | None = None
+        self._screen: tuple[list[rows_of.Row], Mapping[str, float], datetime] | None = None
         self._seen: dict[str, tuple[Token, Quote]] = {}
         self._kept: OrderedDict[tuple[str, Interval], tuple[Bars, int]] = OrderedDict()
         self._late: dict[tuple[str, Interval], tuple[datetime, timedelta, datetime]] = {}
@@ -149,8 +148,7 @@ class YahooMarket:
             InvalidInput: `top` is below 1, or `as_of` is in the past: Yahoo knows no past universe.
             SourceError: Yahoo failed and nothing can stand in.
         """
-        if top < 1:
-            raise InvalidInput(f"top must be at least 1, got {top}.")
+        require_positive("top", top)
         now = self._live(as_of)
         try:
             with _typed("the universe"):
@@ -171,11 +169,11 @@ class YahooMarket:
         self._notice(chosen.tokens, chosen.quotes)
         return Universe(now, tuple(chosen.tokens), chosen.quotes, chosen.excluded)
 
-    def _screened(self, top: int) -> list[Row]:
+    def _screened(self, top: int) -> list[rows_of.Row]:
         wanted = self.settings.universe
         screens = [("top coins", rows_of.coin_screen)] if wanted != "equity" else []
         screens += [("top equities", rows_of.equity_screen)] if wanted != "crypto" else []
-        rows: list[Row] = []
+        rows: list[rows_of.Row] = []
         for about, screen in screens:
             for start in range(0, int(top * SPARE) + 1, rows_of.MAX_ROWS):
                 page = self._ask(about, *screen(start))
@@ -186,7 +184,9 @@ class YahooMarket:
                     break
         return rows
 
-    def _select(self, rows: list[Row], top: int, now: datetime, reference: Mapping[str, float]) -> rows_of.Selection:
+    def _select(
+        self, rows: list[rows_of.Row], top: int, now: datetime, reference: Mapping[str, float]
+    ) -> rows_of.Selection:
         also = {name: getattr(self.settings, name) for name in ("include_stablecoins", "include_wrapped")}
         chosen = rows_of.select(rows, top=top, now=now, reference=reference, **also)
         if not chosen.tokens:
@@ -194,7 +194,7 @@ class YahooMarket:
             raise MalformedResponse(f"None of Yahoo's {len(rows)} rows can be used ({reasons}).")
         return chosen
 
-    def _second_prices(self, rows: list[Row]) -> Mapping[str, float]:
+    def _second_prices(self, rows: list[rows_of.Row]) -> Mapping[str, float]:
         if self._reference_prices is None:
             return {}
         try:
@@ -317,7 +317,7 @@ class YahooMarket:
         source = "Yahoo Finance chart"
         return Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
 
-    def _quote_beside(self, symbol: str, about: Row, now: datetime) -> Quote | None:
+    def _quote_beside(self, symbol: str, about: rows_of.Row, now: datetime) -> Quote | None:
         """The price seen elsewhere than in the bars: the last quote, if it is recent, else the chart's own headline."""
         seen = self._seen.get(symbol)
         if seen is not None and now - seen[1].as_of <= QUOTE_MEMORY:
