@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
 
-.PHONY: demo demo-simulated test lint browser docs screenshots clean
+.PHONY: demo demo-simulated test lint browser postgres docs screenshots clean
 
 demo: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT)
@@ -14,7 +14,7 @@ demo-simulated: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT) --market simulated
 
 # A worker for each core, at most four, and one thread of linear algebra in each.
-test: $(VENV)/.dev browser lint
+test: $(VENV)/.dev browser postgres lint
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
@@ -36,6 +36,14 @@ browser:
 		echo "Installing Chromium for the page tests" && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	else echo "No Chromium found: page tests will be skipped"; fi
+
+# Tests of a journal in PostgreSQL start a server of their own. Without one they are skipped and say so.
+postgres:
+	@command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing PostgreSQL for the tests of the journal" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+	else echo "No PostgreSQL found: its tests will be skipped"; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \

@@ -111,8 +111,8 @@ def runtime_for(
 
 
 def has_memory(settings: Settings) -> bool:
-    """Whether there is a memory of the market in the data directory."""
-    return (settings.store_dir / JOURNAL_FILE).is_file()
+    """Whether there is a memory of the market in the data directory, or a database where it is looked for."""
+    return settings.journal_url is not None or (settings.store_dir / JOURNAL_FILE).is_file()
 
 
 def require_memory(settings: Settings) -> None:

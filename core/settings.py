@@ -59,6 +59,12 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _postgresql(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("it must begin with postgresql://")
+    return url
+
+
 class Settings(BaseSettings):
     """Build with `load_settings()`, which turns a wrong value into one clear `SettingsError`."""
 
@@ -76,6 +82,9 @@ class Settings(BaseSettings):
         default=None, description="folder of Python files that register indicators and statements of your own"
     )
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
+    journal_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
+        default=None, repr=False, description="postgresql://user:password@host/database; None: a file in data_dir"
+    )
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
     chroma_token: SecretStr | None = Field(default=None, repr=False, description="token that the server asks for")
     chroma_basic: SecretStr | None = Field(default=None, repr=False, description="user:password that it asks for")
@@ -296,7 +305,7 @@ def _validated(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        secret = re.search("key|secret|token|password", name, re.IGNORECASE) and "budget" not in name
+        secret = re.search("key|secret|token|password|url", name, re.IGNORECASE) and "budget" not in name
         raise SettingsError(
             f"Setting {name!r}: {first['msg']}" + ("." if secret else f" (got {first.get('input')!r})."),
             hint=f"Correct DEEPTRADER_{name.partition('.')[0].upper()}, the settings file or the argument.",

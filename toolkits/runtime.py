@@ -17,6 +17,7 @@ from ..core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from agno.models.base import Model
+    from pydantic import SecretStr
 
     from .khala import Khala
     from .market_data.news import NewsSource
@@ -241,7 +242,7 @@ def _complete(part: object, what: str, room: str) -> None:
         )
 
 
-_shared: dict[Path, Runtime] = {}
+_shared: dict[tuple[Path, SecretStr | None], Runtime] = {}
 _shared_lock = threading.Lock()
 
 
@@ -253,7 +254,8 @@ def open_runtime(settings: Settings | None = None) -> Runtime:
     """
     settings = settings or load_settings()
     with _shared_lock:
-        runtime = _shared.get(settings.store_dir)
+        place = settings.store_dir, settings.journal_url
+        runtime = _shared.get(place)
         if runtime is None:
-            runtime = _shared[settings.store_dir] = Runtime(settings)
+            runtime = _shared[place] = Runtime(settings)
         return runtime

@@ -1,4 +1,4 @@
-"""What a journal holds, whichever database it is in."""
+"""Journals of both kinds, for tests that hold for both."""
 
 from __future__ import annotations
 
@@ -10,5 +10,9 @@ from deeptrader.toolkits.khala.journal import Journal
 def everything(journal: Journal) -> list[str]:
     """Every row of every table, as text."""
     with journal.read() as connection:
-        assert isinstance(connection, sqlite3.Connection)
-        return list(connection.iterdump())
+        if isinstance(connection, sqlite3.Connection):
+            return list(connection.iterdump())
+        tables = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1"
+        ).fetchall()
+        return [f"{name}: {row}" for (name,) in tables for row in connection.execute(f"SELECT * FROM {name}")]

@@ -1,7 +1,7 @@
 """Run as a script: writes to a memory without end, and prints what has been acknowledged. Meant to be killed.
 
 Each round stores and publishes one version of all tokens, with the round's number as their price, keeps a text and
-brings Chroma up to date. Arguments: folder, number of the first round, how many tokens.
+brings Chroma up to date. Arguments: folder, number of the first round, how many tokens, URL of the journal or "".
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from doubles.analyses import NOW, make_analysis, make_document, make_settings
 from doubles.embedders import HashEmbedder
+from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
 
 
-def main(folder: str, first: int, tokens: int) -> None:
+def main(folder: str, first: int, tokens: int, url: str = "") -> None:
     clock = ManualClock(NOW)
-    with Khala.open(folder, clock=clock, settings=make_settings(), embedder=HashEmbedder()) as khala:
+    settings = make_settings(journal_url=SecretStr(url) if url else None)
+    with Khala.open(folder, clock=clock, settings=settings, embedder=HashEmbedder()) as khala:
         khala.index()
         print("ready", flush=True)
         for number in range(first, first + 10_000):
@@ -46,4 +48,4 @@ def main(folder: str, first: int, tokens: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

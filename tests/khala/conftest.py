@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from doubles.analyses import NOW, make_settings
 from doubles.embedders import HashEmbedder
+from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala, MarketAnalysis
@@ -23,17 +25,18 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "memory"
+    return tmp_path / f"memory-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
-def open_khala(folder: Path, clock: ManualClock) -> Iterator[Callable[..., Khala]]:
+def open_khala(folder: Path, clock: ManualClock, journal_url: SecretStr | None) -> Iterator[Callable[..., Khala]]:
     """Opens the same memory as often as asked, and closes all of it in the end."""
     opened: list[Khala] = []
     cheap = HashEmbedder()
 
     def _open(*, embedder: Any = cheap, **settings: Any) -> Khala:
-        khala = Khala.open(folder, embedder=embedder, clock=clock, settings=make_settings(**settings))
+        chosen = make_settings(journal_url=journal_url, **settings)
+        khala = Khala.open(folder, embedder=embedder, clock=clock, settings=chosen)
         opened.append(khala)
         return khala
 
@@ -67,7 +70,9 @@ from doubles.analyses import NOW, make_analysis, make_settings
 from doubles.embedders import HashEmbedder
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
-with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
+from pydantic import SecretStr
+settings = make_settings(journal_url=SecretStr(sys.argv[4]) if sys.argv[4] else None)
+with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=settings, embedder=HashEmbedder()) as khala:
     print("ready", flush=True)
     for line in sys.stdin:
         print(eval(sys.argv[3]), flush=True)
@@ -75,14 +80,17 @@ with Khala.open(sys.argv[1], clock=ManualClock(NOW), settings=make_settings(), e
 
 
 @pytest.fixture
-def beside(folder: Path) -> Iterator[Callable[[str], Callable[[str], Callable[[], str]]]]:
+def beside(
+    folder: Path, journal_url: SecretStr | None
+) -> Iterator[Callable[[str], Callable[[str], Callable[[], str]]]]:
     """Opens the memory in another process too, which answers each `line` that it is told by the value of some code."""
     running: list[subprocess.Popen[str]] = []
+    url = journal_url.get_secret_value() if journal_url else ""
 
     def start(code: str) -> Callable[[str], Callable[[], str]]:
         tests = Path(__file__).parent.parent
         other = subprocess.Popen(
-            [sys.executable, "-c", BESIDE, str(folder), str(tests), code],
+            [sys.executable, "-c", BESIDE, str(folder), str(tests), code, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -8,25 +8,31 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from deeptrader.core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from deeptrader.toolkits.khala import Journal, Khala
+from deeptrader.toolkits.khala.postgres import PostgresJournal
 
 TABLE = "CREATE TABLE things (name TEXT PRIMARY KEY)"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
+    return tmp_path / f"things-{uuid.uuid4().hex[:12]}" / "journal.db"
 
 
 @pytest.fixture
-def journal(path: Path):
-    journal = Journal(path, busy_seconds=0.05)
+def journal(path: Path, journal_url: SecretStr | None):
+    if journal_url is None:
+        journal = Journal(path, busy_seconds=0.05)
+    else:
+        journal = PostgresJournal(journal_url.get_secret_value(), path, busy_seconds=0.05)
     journal.ensure("test", [TABLE])
     yield journal
     journal.close()
@@ -116,6 +122,7 @@ def test_many_threads_write_and_read_at_once(journal: Journal) -> None:
     assert len(names(journal)) == 80
 
 
+@pytest.mark.file
 def test_threads_that_end_leave_no_open_files(journal: Journal) -> None:
     def open_files() -> int:
         return sum(1 for link in Path("/proc/self/fd").iterdir() if str(journal.path) in os.path.realpath(link))
@@ -169,23 +176,22 @@ def test_migrations_run_once_and_only_those_that_are_missing(journal: Journal, p
 
 def test_a_failing_migration_changes_nothing(journal: Journal) -> None:
     with pytest.raises(StoreError):
-        journal.ensure("test", [TABLE, "CREATE TABLE more (a); CREATE TABLE things (b);"])
-    with journal.read() as connection:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    assert "more" not in tables
-    journal.ensure("test", [TABLE, "CREATE TABLE more (a);"])
+        journal.ensure("test", [TABLE, "CREATE TABLE more (a TEXT); CREATE TABLE things (b TEXT);"])
+    journal.ensure("test", [TABLE, "CREATE TABLE more (a TEXT);"])
 
 
 def test_components_have_versions_of_their_own(journal: Journal) -> None:
-    journal.ensure("other", ["CREATE TABLE others (a)", "CREATE TABLE more_others (a)"])
+    journal.ensure("other", ["CREATE TABLE others (a TEXT)", "CREATE TABLE more_others (a TEXT)"])
     journal.ensure("test", [TABLE])
     with pytest.raises(SchemaMismatch) as caught:
-        journal.ensure("other", ["CREATE TABLE others (a)"])
+        journal.ensure("other", ["CREATE TABLE others (a TEXT)"])
     assert "newer DeepTrader" in caught.value.message
     assert caught.value.hint
 
 
+@pytest.mark.file
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
     path.write_bytes(b"this is a letter, not a database. " * 100)
     before = path.read_bytes()
     with pytest.raises(StoreCorrupt):
@@ -193,7 +199,9 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
     assert path.read_bytes() == before
 
 
+@pytest.mark.file
 def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE bookmarks (url)")
     before = path.read_bytes()
@@ -202,6 +210,7 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None
     assert path.read_bytes() == before
 
 
+@pytest.mark.file
 def test_a_damaged_page_is_noticed_at_open(journal: Journal, path: Path) -> None:
     with journal.write() as connection:
         connection.executemany("INSERT INTO things VALUES (?)", [(f"{n:06d}" * 20,) for n in range(400)])
@@ -232,6 +241,7 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.file
 def test_a_writer_that_waits_too_long_is_told_who_is_in_the_way(journal: Journal, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from doubles.analyses import NOW, make_settings
 from doubles.embedders import HashEmbedder
+from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala, SearchFilter
@@ -23,10 +24,10 @@ TOKENS = 12
 WRITER = Path(__file__).parent.parent / "doubles" / "khala_writer.py"
 
 
-def run_until_killed(folder: Path, first: int, chance: random.Random) -> list[list[str]]:
+def run_until_killed(folder: Path, first: int, url: SecretStr | None, chance: random.Random) -> list[list[str]]:
     """Everything the writer acknowledged before it was killed at a random moment."""
     writer = subprocess.Popen(
-        [sys.executable, str(WRITER), str(folder), str(first), str(TOKENS)],
+        [sys.executable, str(WRITER), str(folder), str(first), str(TOKENS), url.get_secret_value() if url else ""],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,13 +44,15 @@ def run_until_killed(folder: Path, first: int, chance: random.Random) -> list[li
 
 
 @pytest.mark.kill
-def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(folder: Path) -> None:
-    chance = random.Random(20260302)
+def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(
+    folder: Path, journal_url: SecretStr | None
+) -> None:
+    chance, settings = random.Random(20260302), make_settings(journal_url=journal_url)
     stored: dict[int, str] = {}
     published = documented = 0
     first = 1
     for _ in range(KILLS):
-        for line in run_until_killed(folder, first, chance):
+        for line in run_until_killed(folder, first, journal_url, chance):
             if line[0] == "stored":
                 stored[int(line[1])] = line[2]
                 first = int(line[1]) + 1
@@ -57,7 +60,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(folder: Path
                 published = int(line[1])
             elif line[0] == "document":
                 documented = int(line[1])
-        with Khala.open(folder, clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
+        with Khala.open(folder, clock=ManualClock(NOW), settings=settings, embedder=HashEmbedder()) as khala:
             assert khala.journal.problems() == []
             for analysis_id in stored.values():
                 assert khala.analysis(analysis_id) is not None
@@ -70,7 +73,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_published(folder: Path
             texts = [document.text for document, _, _ in khala.documents("scenario")]
             if documented:
                 assert any(int(text.split()[1]) >= documented for text in texts)
-    with Khala.open(folder, clock=ManualClock(NOW), settings=make_settings(), embedder=HashEmbedder()) as khala:
+    with Khala.open(folder, clock=ManualClock(NOW), settings=settings, embedder=HashEmbedder()) as khala:
         report = khala.repair()
         table, index = khala._entries, khala._index
         assert report.changed == 0

@@ -18,6 +18,8 @@ import pytest
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Freshness, Khala
 
+pytestmark = pytest.mark.file
+
 FIXTURE = Path(__file__).parent / "data" / "journal-0.1.0.db.gz"
 THEN = datetime(2026, 3, 4, 0, 20, tzinfo=UTC)
 

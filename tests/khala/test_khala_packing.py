@@ -17,6 +17,8 @@ from deeptrader.core.errors import StoreCorrupt
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.codec import _packed, plain
 
+pytestmark = pytest.mark.file
+
 HOUR = timedelta(hours=1)
 
 

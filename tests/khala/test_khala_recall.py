@@ -133,7 +133,7 @@ def test_a_busy_log_in_the_same_file_does_not_empty_the_cache(khala: Khala, publ
     publish(make_analysis())
     khala.latest("BTC-USD")
     kept = khala._recaller._kept
-    khala.journal.ensure("log", ["CREATE TABLE log (line)"])
+    khala.journal.ensure("log", ["CREATE TABLE log (line TEXT)"])
     with khala.journal.write(durable=False) as connection:
         connection.execute("INSERT INTO log VALUES ('asked')")
     khala.latest("BTC-USD")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_quote, make_token
 
 from deeptrader.core.clock import ManualClock
@@ -122,6 +123,7 @@ def test_a_memory_that_runs_for_months_stays_level(khala: Khala, clock: ManualCl
     assert khala.check().problems == ()
 
 
+@pytest.mark.file
 def test_space_is_given_back(khala: Khala, clock: ManualClock) -> None:
     for step in range(60):
         clock.set(NOW + timedelta(seconds=10 * step))
@@ -131,6 +133,7 @@ def test_space_is_given_back(khala: Khala, clock: ManualClock) -> None:
     assert report.size_after < report.size_before / 4
 
 
+@pytest.mark.file
 def test_the_word_index_does_not_keep_what_was_replaced(khala: Khala, clock: ManualClock) -> None:
     def size() -> int:
         with khala.journal.read() as connection:

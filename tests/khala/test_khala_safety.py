@@ -85,6 +85,7 @@ def test_a_fence_of_one_write_undoes_what_that_write_did(khala: Khala, lost) -> 
 # -- a journal that is taken away --------------------------------------------------------------------------------------
 
 
+@pytest.mark.file
 def test_a_journal_that_was_deleted_is_noticed_by_readers_and_writers(khala: Khala, publish: Publish) -> None:
     publish(make_analysis())
     khala.journal.path.unlink()
@@ -95,6 +96,7 @@ def test_a_journal_that_was_deleted_is_noticed_by_readers_and_writers(khala: Kha
         khala.latest("BTC-USD")
 
 
+@pytest.mark.file
 def test_a_journal_that_was_replaced_is_noticed(khala: Khala, publish: Publish, tmp_path: Path) -> None:
     publish(make_analysis())
     copy = khala.backup(tmp_path / "copy.db")
@@ -103,6 +105,7 @@ def test_a_journal_that_was_replaced_is_noticed(khala: Khala, publish: Publish, 
         khala.remember("it would be lost")
 
 
+@pytest.mark.file
 def test_a_log_that_was_removed_is_noticed(khala: Khala, publish: Publish) -> None:
     publish(make_analysis())
     khala.journal.path.with_name("journal.db-wal").unlink()
@@ -110,6 +113,7 @@ def test_a_log_that_was_removed_is_noticed(khala: Khala, publish: Publish) -> No
         khala.remember("it would be lost")
 
 
+@pytest.mark.file
 def test_a_journal_that_was_set_back_in_place_is_noticed(
     khala: Khala, publish: Publish, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_journal_that_was_set_back_in_place_is_noticed(
         khala.remember("it would go where nobody expects it")
 
 
+@pytest.mark.file
 @pytest.mark.parametrize("how", ["empty", "gone"])
 def test_an_empty_journal_beside_a_search_index_is_no_new_memory(
     open_khala: Callable[..., Khala], folder: Path, how: str
@@ -172,6 +177,7 @@ def test_closing_does_not_wait_for_a_writer_elsewhere(khala: Khala, publish: Pub
 # -- backup, restore, salvage ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.file
 def test_a_backup_is_whole_and_overwrites_nothing(khala: Khala, publish: Publish, tmp_path: Path) -> None:
     publish(make_analysis())
     target = tmp_path / "kept" / "memory.backup"
@@ -184,6 +190,7 @@ def test_a_backup_is_whole_and_overwrites_nothing(khala: Khala, publish: Publish
     assert sorted(path.name for path in target.parent.iterdir()) == ["memory.backup"]
 
 
+@pytest.mark.file
 def test_a_restore_brings_back_the_memory_and_keeps_what_was_there(
     open_khala: Callable[..., Khala], folder: Path, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -208,6 +215,7 @@ def test_a_restore_brings_back_the_memory_and_keeps_what_was_there(
         assert len(there.symbols()) == 2
 
 
+@pytest.mark.file
 @pytest.mark.parametrize("content", [b"", b"no database" * 999, None])
 def test_what_is_no_backup_replaces_nothing(khala: Khala, folder: Path, tmp_path: Path, content: bytes | None) -> None:
     khala.remember("kept")
@@ -221,6 +229,7 @@ def test_what_is_no_backup_replaces_nothing(khala: Khala, folder: Path, tmp_path
         assert [note.text for note in again.memories()] == ["kept"]
 
 
+@pytest.mark.file
 def test_a_damaged_journal_is_saved_as_far_as_it_goes(
     open_khala: Callable[..., Khala], folder: Path, clock: ManualClock
 ) -> None:

@@ -18,10 +18,10 @@ from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .codec import decode, decode_all, encode, encode_analysis, plain
 from .entries import analysis_entry, document_entry, fields_of, put_entries
-from .journal import Connection, Journal
+from .journal import Journal
 from .recall import Recaller
 from .records import Document, MarketAnalysis, PublishReport
-from .schema import bump, epoch, upsert
+from .schema import Connection, bump, epoch, upsert
 from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000

@@ -19,8 +19,9 @@ from pydantic_core import from_json
 from ...core.errors import SchemaMismatch, StoreCorrupt
 from ...core.token import Record
 from ..market_data.figures import SPECS
-from .journal import Connection, Journal
+from .journal import Journal
 from .records import BANDS, RSI, SCHEMA_VERSION, MarketAnalysis
+from .schema import Connection
 
 LEVEL = 6
 WINDOW = 32_768

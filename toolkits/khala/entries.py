@@ -20,9 +20,9 @@ from ...core.coins import base_ticker, plain_name
 from ...core.errors import InvalidInput
 from ..market_data.figures import SPECS
 from .codec import decode_all, plain
-from .journal import Connection, Journal
+from .journal import Journal
 from .records import RSI, Document, HitKind, MarketAnalysis, Memory, SearchFilter
-from .schema import bump, counter, epoch, upsert
+from .schema import Connection, bump, counter, epoch, upsert
 
 Place = Literal["current", "archive"]
 PLACES: dict[Place, tuple[HitKind, ...]] = {

@@ -21,46 +21,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
 from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
+from .schema import Connection, Migration, statements
 
 JOURNAL_FILE = "journal.db"
 MIGRATED_WITH_BACKUP = "khala"
 """The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
-
-
-class Connection(Protocol):
-    """What a transaction is written through, whatever database is behind it. Values stand for question marks."""
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        ...
-
-    @property
-    def total_changes(self) -> int:
-        """Rows inserted, updated and deleted since it was opened."""
-        ...
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        """Run one statement; returns a cursor."""
-        ...
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Run one statement for each of many rows of values; the cursor's `rowcount` is that of all."""
-        ...
-
-    def close(self) -> None:
-        """Give it back."""
-        ...
-
-
-Migration = str | tuple[str, str]
-"""SQL that leads to the next version: one text, or one for SQLite and one for PostgreSQL where they must differ."""
 
 Fence = Callable[[Connection], object]
 """Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
@@ -338,7 +309,7 @@ class Journal:
         return self._component_version(component) > 0
 
     def _migrate(self, connection: Connection, migration: Migration) -> None:
-        for statement in _statements(migration if isinstance(migration, str) else migration[0]):
+        for statement in statements(migration if isinstance(migration, str) else migration[0]):
             connection.execute(statement)
 
     def _back_up_before(self, version: int) -> None:
@@ -418,11 +389,12 @@ class Journal:
 
     def _live_writer(self) -> Connection:
         self._require_open()
-        if self._writer is None:
-            self._writer = self._connect()
-        return self._writer
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = self._connect()
+        return writer
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> Any:
         connection = sqlite3.connect(
             self._address(), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -503,24 +475,14 @@ def _close(connection: Connection) -> None:
 
     The last one to close folds the log into the file; a writer elsewhere is not worth waiting for.
     """
-    with suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout=200")
+    if isinstance(connection, sqlite3.Connection):
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA busy_timeout=200")
     connection.close()
 
 
 def _writable(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The single statements of a script. (`executescript` commits what is open, which would undo the transaction.)"""
-    pending = ""
-    for piece in script.split(";"):
-        pending += piece + ";"
-        if sqlite3.complete_statement(pending):
-            if pending.strip(" \n;"):
-                yield pending
-            pending = ""
 
 
 def _after_fork_in_child() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import StoreCorrupt
+from ...core.errors import SettingsError, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from .aio import in_thread
@@ -36,9 +36,35 @@ from .shelves import Shelves, interval_of, limit_of, symbol_of
 from .upkeep import CHROMA_FOLDER, Upkeep
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from .embedder import Embedder
     from .search import Found
     from .situations import SituationTable
+
+
+def _in_file(path: Path) -> Journal:
+    whole = os.path.isfile(path) and os.path.getsize(path)
+    try:
+        orphaned = not whole and any((path.parent / CHROMA_FOLDER).glob("*-*"))
+    except OSError as error:
+        raise unavailable(path, error) from error
+    if orphaned:
+        raise StoreCorrupt(
+            f"The journal {path} is empty or gone, and a search index made from it lies beside it.",
+            hint=f"Restore a backup; or remove {path.parent / CHROMA_FOLDER} to start anew.",
+        )
+    return Journal(path)
+
+
+def _on_postgres(url: SecretStr, path: Path) -> Journal:
+    try:
+        from .postgres import PostgresJournal  # an extra
+    except ImportError as error:
+        raise SettingsError(
+            "A journal in PostgreSQL needs the package psycopg.", hint='Install it: pip install "deeptrader[postgres]".'
+        ) from error
+    return PostgresJournal(url.get_secret_value(), path)
 
 
 class Khala(Analyses, Shelves, Upkeep):
@@ -90,7 +116,8 @@ class Khala(Analyses, Shelves, Upkeep):
         version is migrated, after a backup of its journal beside it.
 
         Args:
-            data_dir: folder of this memory; made if missing.
+            data_dir: folder of this memory; made if missing. With `journal_url` in settings its name is that of the
+                memory's schema in the database, and it holds what is this machine's own.
             embedder: what turns text into vectors: an `Embedder`, an agno embedder, a Chroma embedding function or a
                 name; None takes the one in settings.
             clock: the present; the machine's by default.
@@ -100,22 +127,13 @@ class Khala(Analyses, Shelves, Upkeep):
             StoreUnavailable: the folder cannot be made, read or written.
             StoreCorrupt: the journal is damaged, no journal, or empty beside a search index.
             SchemaMismatch: it was written by a newer version.
+            SettingsError: `journal_url` does not parse, or its package is missing.
             StoreBusy: another process has kept its lock for too long.
         """
-        path = Path(data_dir) / JOURNAL_FILE
-        whole = os.path.isfile(path) and os.path.getsize(path)
+        settings, path = settings or load_settings(), Path(data_dir) / JOURNAL_FILE
+        journal = _on_postgres(settings.journal_url, path) if settings.journal_url else _in_file(path)
         try:
-            orphaned = not whole and any((path.parent / CHROMA_FOLDER).glob("*-*"))
-        except OSError as error:
-            raise unavailable(path, error) from error
-        if orphaned:
-            raise StoreCorrupt(
-                f"The journal {path} is empty or gone, and a search index made from it lies beside it.",
-                hint=f"Restore a backup; or remove {path.parent / CHROMA_FOLDER} to start anew.",
-            )
-        journal = Journal(path)
-        try:
-            return cls(journal, clock=clock or SystemClock(), settings=settings or load_settings(), embedder=embedder)
+            return cls(journal, clock=clock or SystemClock(), settings=settings, embedder=embedder)
         except BaseException:
             journal.close()
             raise

@@ -6,10 +6,40 @@ numbers and anybody can read them with the `sqlite3` shell.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from .journal import Connection
+
+class Connection(Protocol):
+    """What a transaction is written through, whatever database is behind it. Values stand for question marks."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    @property
+    def total_changes(self) -> int:
+        """Rows inserted, updated and deleted since it was opened."""
+        ...
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        """Run one statement; returns a cursor."""
+        ...
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run one statement for each of many rows of values; the cursor's `rowcount` is that of all."""
+        ...
+
+    def close(self) -> None:
+        """Give it back."""
+        ...
+
+
+Migration = str | tuple[str, str]
+"""SQL that leads to the next version: one text, or one for SQLite and one for PostgreSQL where they must differ."""
 
 COMPONENT = "khala"
 
@@ -173,6 +203,17 @@ MIGRATIONS = (
     *("",) * 4,  # steps before 0.1.0, whose memories are version 5
     (_ENTRIES + _SQLITE_WORDS, _ENTRIES + _POSTGRES_WORDS),
 )
+
+
+def statements(script: str) -> Iterator[str]:
+    """The single statements of a script. (`executescript` commits what is open, which would undo the transaction.)"""
+    pending = ""
+    for piece in script.split(";"):
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            if pending.strip(" \n;"):
+                yield pending
+            pending = ""
 
 
 def upsert(table: str, key: str, rest: str) -> str:
