@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     )
     fetch_concurrency: Count = Field(default=4, description="requests to the market at a time")
     lease_seconds: Positive = Field(default=60, description="a cycle without progress for so long loses its lease")
+    sleep_shards: Count = Field(
+        default=1, description="parts of the universe that several sleepers share; the same number for all of them"
+    )
     idle_after_seconds: Positive = Field(default=120, description="quiet after work for so long starts an idle pass")
     source_seconds: Positive = Field(default=45, description="the longest a cycle waits for one answer of a source")
     kill_switch: bool = Field(default=False, description="True: no sleep cycle runs at all")

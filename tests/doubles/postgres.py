@@ -8,10 +8,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 PASSWORD = "s3cret"
 _OPTIONS = "-c fsync=off -c shared_buffers=16MB -c listen_addresses=127.0.0.1 -c max_connections=60"
@@ -35,6 +38,13 @@ class PostgresServer:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"postgresql://keeper:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def database(self) -> str:
+        """The URL of a new database."""
+        name = f"d{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url.replace("/postgres", f"/{name}")
 
     def start(self) -> None:
         """Start it and wait until it answers."""

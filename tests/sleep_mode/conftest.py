@@ -3,17 +3,20 @@ and for cycles over a real memory its settings and a market that can be made to 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from doubles.cycles import START, ScriptedCycle
 from doubles.moody_market import COUNT, MoodyMarket
+from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.journal import Journal
+from deeptrader.toolkits.khala.postgres import PostgresJournal
 from deeptrader.toolkits.sleep_mode.asks import AskLog
 
 
@@ -23,8 +26,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "journal.db")
+def journal(tmp_path: Path, journal_url: SecretStr | None) -> Iterator[Journal]:
+    """A journal of each kind, one after the other."""
+    path = tmp_path / f"store-{uuid.uuid4().hex[:12]}" / "journal.db"
+    journal = Journal(path) if journal_url is None else PostgresJournal(journal_url.get_secret_value(), path)
     yield journal
     journal.close()
 

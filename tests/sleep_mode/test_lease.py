@@ -7,17 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import LeaseLost, StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.khala.postgres import PostgresJournal
 from deeptrader.toolkits.sleep_mode.lease import Grant, Lease, is_gone, this_process
 
 START = datetime(2025, 3, 3, 12, tzinfo=UTC)
@@ -26,14 +23,6 @@ START = datetime(2025, 3, 3, 12, tzinfo=UTC)
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(START)
-
-
-@pytest.fixture
-def journal(tmp_path: Path, journal_url: SecretStr | None):
-    path = tmp_path / f"leases-{uuid.uuid4().hex[:12]}" / "journal.db"
-    journal = Journal(path) if journal_url is None else PostgresJournal(journal_url.get_secret_value(), path)
-    yield journal
-    journal.close()
 
 
 @pytest.fixture

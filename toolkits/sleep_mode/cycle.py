@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -184,6 +185,9 @@ class SleepCycle:
                     entered = tuple(event.symbol for event in events if event.event == "entered")
                     left = tuple(event.symbol for event in events if event.event == "left")
                 context.progress("observe", 1, 1)
+            if context.lease is not None:
+                own = tuple(token for token in universe.tokens if context.lease.covers(token.symbol))
+                universe = replace(universe, tokens=own)
             with context.step("plan"):
                 plan = self._planner.plan(self._state(context, universe), context.budget)
                 for item in plan.items:

@@ -108,7 +108,8 @@ class Engine:
     @cached_property
     def lease(self) -> Lease:
         """One cycle at a time on this store."""
-        return Lease(self._journal, seconds=self.settings.lease_seconds, clock=self.clock)
+        settings = self.settings
+        return Lease(self._journal, seconds=settings.lease_seconds, clock=self.clock, shards=settings.sleep_shards)
 
     @cached_property
     def sleep_model(self) -> Any:

@@ -146,6 +146,7 @@ class CycleGuard:
         *,
         since: datetime | None = None,
         only: Sequence[str] = (),
+        share: bool = False,
         stopped: Callable[[], str | None] = lambda: None,
     ) -> Attempt:
         """Run one cycle if nothing speaks against it. What goes wrong, a bug in the cycle among it, is in the attempt
@@ -155,12 +156,13 @@ class CycleGuard:
             since: do nothing when a cycle that began then or later is finished, by whichever process. One that failed
                 has not finished: whoever comes next may have better luck.
             only: symbols of an idle pass, which never counts as the cycle of a tick.
+            share: over one free shard of the tokens, so that other processes do the others at the same time.
             stopped: why it should end early.
         """
         try:
             if self.cycle.settings.kill_switch or self.controls.state().killed:
                 return Attempt("killed")
-            claim = self.lease.claim(since=since)
+            claim = self.lease.claim(since=since, share=share)
         except DeepTraderError as error:
             return self._failed(error)
         if claim.grant is None:

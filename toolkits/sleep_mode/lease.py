@@ -1,5 +1,7 @@
 """One sleep cycle at a time on one store: a lease that is renewed by progress, and lost without it.
 
+Several machines share the work by shards: each token belongs to one, and each shard has a lease of its own.
+
 The lease is held for one cycle, not for a process's life, so that a scheduler, a workflow and a one-off command can
 share a store. Whoever hangs makes no progress and loses it after `seconds`; a process that was killed loses it at once
 to another one on the same host, which sees that it is gone. Each grant carries a fence, a number that only grows:
@@ -14,6 +16,7 @@ import platform
 import socket
 import threading
 import uuid
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import LeaseLost, StoreError
+from ..khala.schema import upsert
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
@@ -74,24 +78,33 @@ class Claim:
 
 
 class Lease:
-    """A named lease on one journal.
+    """A named lease on one journal, in one piece or in several shards.
 
     Args:
+        shards: into how many the tokens are divided; the same for all who share the work.
         seconds: how long a holder that makes no progress is believed.
         clock: wall clock shared by all holders. A recorded market's frozen clock will not do.
     """
 
     def __init__(
-        self, journal: Journal, *, seconds: float = 60.0, clock: Clock | None = None, name: str = "sleep"
+        self,
+        journal: Journal,
+        *,
+        seconds: float = 60.0,
+        clock: Clock | None = None,
+        name: str = "sleep",
+        shards: int = 1,
     ) -> None:
         self.name = name
+        self.shards = shards
+        self._names = [name] if shards == 1 else [f"{name} {number} of {shards}" for number in range(shards)]
         self.seconds = seconds
         self._journal = journal
         self._clock: Clock = clock or SystemClock()
         journal.ensure("leases", _MIGRATIONS)
 
-    def claim(self, *, since: datetime | None = None) -> Claim:
-        """Take the lease if it is free or its holder is dead, in one transaction.
+    def claim(self, *, since: datetime | None = None, share: bool = False) -> Claim:
+        """Take the lease if it is free or its holder is dead, in one transaction: all of it, or with `share` one shard.
 
         With `since`, work that began then or later and is finished counts as done for the caller too.
 
@@ -101,45 +114,63 @@ class Lease:
         now, owner = self._clock.now(), uuid.uuid4().hex
         at = now.timestamp()
         with self._journal.write() as connection:
-            row = connection.execute(f"SELECT {_HELD}, last_begun FROM leases WHERE name = ?", (self.name,)).fetchone()
-            if row is not None:
-                if self._alive(row, now):
-                    return Claim("held", holder=_holder(row))
-                # Work that "began" in the future was dated by a clock that was set back since: it proves nothing.
-                if since is not None and row[7] is not None and since.timestamp() <= row[7] <= at:
-                    return Claim("done")
-                if row[0] is not None:
-                    log.warning("Taking over the %s lease of process %s on %s.", self.name, row[2], row[1])
-            (fence,) = connection.execute(
-                "INSERT INTO leases (name, owner, host, pid, fence, acquired_at, heartbeat_at, expires_at, process) "
-                "VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, "
-                "host = excluded.host, pid = excluded.pid, fence = leases.fence + 1, process = excluded.process, "
-                "acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at, "
-                "expires_at = excluded.expires_at RETURNING fence",
-                (self.name, owner, socket.gethostname(), os.getpid(), at, at, at + self.seconds, this_process()),
-            ).fetchone()
-        return Claim("granted", grant=Grant(self, owner, fence, begun=now))
+            rows = self._rows(connection)
+            held = [row for row in rows.values() if self._alive(row, now)]
+            if held and not (share and all(row[0] in self._names for row in held)):
+                return Claim("held", holder=_soonest(held))
+            # Work that "began" in the future was dated by a clock that was set back since: it proves nothing.
+            done = [
+                name for name, row in rows.items() if since and row[8] is not None and since.timestamp() <= row[8] <= at
+            ]
+            free = [name for name in self._names if name not in done and rows.get(name) not in held]
+            if not free:
+                return Claim("held", holder=_soonest(held)) if held else Claim("done")
+            taken = free[:1] if share else free
+            for row in map(rows.get, taken):
+                if row is not None and row[1] is not None:
+                    log.warning("Taking over the %s lease of process %s on %s.", row[0], row[3], row[2])
+            fence = 1 + max((row[9] for row in rows.values()), default=0)
+            connection.executemany(
+                upsert("leases", "name", "owner, host, pid, fence, acquired_at, heartbeat_at, expires_at, process"),
+                [
+                    (name, owner, socket.gethostname(), os.getpid(), fence, at, at, at + self.seconds, this_process())
+                    for name in taken
+                ],
+            )
+        shards = frozenset(self._names.index(name) for name in taken)
+        return Claim("granted", grant=Grant(self, owner, fence, begun=now, shards=shards))
+
+    def _rows(self, connection: Any) -> dict[str, tuple]:
+        """What is written down of the lease by name; another number of shards is another way to hold it."""
+        rows = connection.execute(
+            f"SELECT name, {_HELD}, last_begun, fence FROM leases WHERE name = ? OR name >= ? AND name < ?",
+            (self.name, f"{self.name} ", f"{self.name}!"),
+        ).fetchall()
+        return {row[0]: row for row in rows}
 
     def now(self) -> datetime:
         """The present by the clock that all holders share."""
         return self._clock.now()
 
     def holder(self) -> Holder | None:
-        """Who holds the lease now; None when nobody alive does."""
+        """Who holds the lease now, of several the one whose time ends first; None when a shard of it is free."""
         with self._journal.read() as connection:
-            row = connection.execute(f"SELECT {_HELD} FROM leases WHERE name = ?", (self.name,)).fetchone()
-        return _holder(row) if row is not None and self._alive(row, self._clock.now()) else None
+            rows = self._rows(connection)
+        now = self._clock.now()
+        held = [row for row in rows.values() if self._alive(row, now)]
+        free = [name for name in self._names if rows.get(name) not in held]
+        return _soonest(held) if held and (not free or any(row[0] not in self._names for row in held)) else None
 
     def last_begun(self) -> datetime | None:
         """When the newest finished work began; None when there was none."""
         with self._journal.read() as connection:
-            row = connection.execute("SELECT last_begun FROM leases WHERE name = ?", (self.name,)).fetchone()
-        return datetime.fromtimestamp(row[0], UTC) if row and row[0] is not None else None
+            begun = [row[8] for row in self._rows(connection).values() if row[8] is not None]
+        return datetime.fromtimestamp(max(begun), UTC) if begun else None
 
     def _alive(self, row: tuple, now: datetime) -> bool:
         """Whether a holder is believed: until it expires, unless its process is gone, or its last sign of life lies in
         the future (then a clock was set back)."""
-        owner, _host, pid, _acquired, heartbeat_at, expires_at, process = row[:7]
+        _name, owner, _host, pid, _acquired, heartbeat_at, expires_at, process = row[:8]
         at = now.timestamp()
         return owner is not None and at < expires_at and heartbeat_at <= at + self.seconds and not is_gone(pid, process)
 
@@ -149,34 +180,35 @@ class Lease:
         at = self._clock.now().timestamp()
         with self._journal.write(durable=False) as connection:
             changed = connection.execute(
-                "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE name = ? AND owner = ? AND fence = ?",
-                (at, at + self.seconds, self.name, grant.owner, grant.fence),
+                "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE owner = ?",
+                (at, at + self.seconds, grant.owner),
             ).rowcount
-        return changed == 1
+        return changed == len(grant.shards)
 
     def _held_by(self, grant: Grant, connection: Any) -> bool:
         with self._journal.read() if connection is None else nullcontext(connection) as asked:
-            row = asked.execute("SELECT owner, fence FROM leases WHERE name = ?", (self.name,)).fetchone()
-        return row is not None and (row[0], row[1]) == (grant.owner, grant.fence)
+            row = asked.execute("SELECT count(*) FROM leases WHERE owner = ?", (grant.owner,)).fetchone()
+        return row[0] == len(grant.shards)
 
     def _release(self, grant: Grant, *, finished: bool) -> None:
         with self._journal.write() as connection:
             connection.execute(
                 "UPDATE leases SET owner = NULL, host = NULL, pid = NULL, process = NULL, acquired_at = NULL, "
                 "heartbeat_at = NULL, expires_at = NULL, last_begun = CASE WHEN ? THEN ? ELSE last_begun END "
-                "WHERE name = ? AND owner = ? AND fence = ?",
-                (finished, grant.begun.timestamp(), self.name, grant.owner, grant.fence),
+                "WHERE owner = ?",
+                (finished, grant.begun.timestamp(), grant.owner),
             )
 
 
 class Grant:
-    """A held lease; released at the end of its `with` block.
+    """A held lease, or some shards of it; released at the end of its `with` block.
 
     `on_beat` is called with each renewal; `finished` is to be False when whoever comes next should do the work again.
     """
 
-    def __init__(self, lease: Lease, owner: str, fence: int, *, begun: datetime) -> None:
+    def __init__(self, lease: Lease, owner: str, fence: int, *, begun: datetime, shards: frozenset[int]) -> None:
         self.owner = owner
+        self.shards = shards
         self.fence = fence
         self.begun = begun
         self.finished = True
@@ -206,6 +238,10 @@ class Grant:
             log.warning("The %s lease could not be renewed: %s", self._lease.name, error)
             if since >= self._lease.seconds:
                 self._lose()
+
+    def covers(self, symbol: str) -> bool:
+        """Whether a token is in the shards that are held."""
+        return zlib.crc32(symbol.encode()) % self._lease.shards in self.shards
 
     def check(self, connection: Any = None) -> None:
         """Raises LeaseLost unless the lease is still ours. Asked inside a write transaction, on its `connection`, which
@@ -268,6 +304,7 @@ def is_gone(pid: int, process: str | None) -> bool:
     return bool(began) and _started(pid) not in ("", began)
 
 
-def _holder(row: tuple) -> Holder:
-    acquired, expires = (datetime.fromtimestamp(row[place], UTC) for place in (3, 5))
-    return Holder(owner=row[0], host=row[1], pid=row[2], acquired_at=acquired, expires_at=expires)
+def _soonest(rows: list[tuple]) -> Holder:
+    _name, owner, host, pid, acquired, _beat, expires, *_ = min(rows, key=lambda row: row[6])
+    moments = {"acquired_at": datetime.fromtimestamp(acquired, UTC), "expires_at": datetime.fromtimestamp(expires, UTC)}
+    return Holder(owner=owner, host=host, pid=pid, **moments)

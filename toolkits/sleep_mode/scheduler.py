@@ -108,7 +108,12 @@ class SleepScheduler:
         every = every or cycle.settings.sleep_every_seconds
         self._ticks = Ticks(every, jitter, rng or random.Random(), self._clock.now())
         self.controls = controls or Controls(journal, clock=self._clock)
-        self.lease = lease or Lease(journal, seconds=cycle.settings.lease_seconds, clock=self._clock)
+        self.lease = lease or Lease(
+            journal,
+            seconds=cycle.settings.lease_seconds,
+            clock=self._clock,
+            shards=cycle.settings.sleep_shards,
+        )
         self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
         self._quiet = quiet
         self._talked_about = talked_about or tuple
@@ -298,10 +303,9 @@ class SleepScheduler:
             return self._rest("standby", holder.expires_at)
         self._state = "running"
         log.log(logging.DEBUG if reason == TICK else logging.INFO, "A sleep cycle begins: %s.", reason)
-        if reason == IDLE:
-            self._idle_pass()
-        else:
-            self._run(since)
+        if reason != IDLE:
+            return self._run(since)
+        self._idle_pass()
         return 0.0
 
     def _reason(self, now: datetime) -> tuple[str, datetime] | None:
@@ -340,13 +344,16 @@ class SleepScheduler:
             if reason is not None:
                 self.wake(reason)
 
-    def _run(self, since: datetime) -> None:
+    def _run(self, since: datetime) -> float:
         begun = self._clock.now()
         if self._quiet is not None:
             self._quiet.unmet = False  # set again by expensive work that finds no quiet time in this cycle
-        attempt = self.guard.run(since=since)
-        if attempt.state in ("held", "killed"):
-            return  # nothing is settled; the next step finds out what to do
+        attempt = self.guard.run(since=since, share=True)
+        while attempt.state == "ran" and self.lease.shards > 1 and not self._stop.is_set():
+            self._settle(attempt)
+            attempt = self.guard.run(since=since, share=True)
+        if attempt.state in ("held", "killed"):  # nothing is settled; the next step finds out what to do
+            return self._rest("standby", attempt.holder.expires_at) if attempt.holder is not None else 0.0
         with self._lock:
             if self._wake is not None and self._wake[1] <= begun:
                 self._wake = None
@@ -355,6 +362,7 @@ class SleepScheduler:
         self._settle(attempt)
         return_freed_memory()
         self._tidy_up()
+        return 0.0
 
     def _idle_pass(self) -> None:
         assert self._quiet is not None
