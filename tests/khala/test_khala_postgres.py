@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from doubles.analyses import make_analysis, make_settings
+from doubles.analyses import NOW, make_analysis, make_settings
+from doubles.embedders import HashEmbedder
 from doubles.journals import everything
 from doubles.postgres import PASSWORD, PostgresServer, postgres_server
 from pydantic import SecretStr
 
+from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import (
     SettingsError,
     StoreBusy,
@@ -159,6 +161,35 @@ def test_a_forked_child_leaves_the_connections_of_its_parent_alone(open_journal:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     add_one(journal)
     assert count(journal) == 3
+
+
+def test_of_all_machines_one_is_at_a_work_and_whoever_ends_leaves_it(open_journal: Open) -> None:
+    one, other = open_journal(), open_journal()
+    with one.alone("index") as first, other.alone("index") as second, other.alone("something else") as third:
+        assert (first, second, third) == (True, False, True)
+    with other.alone("index") as second:
+        assert second
+        with other.read() as connection:
+            connection.execute("SELECT 1")
+        other.close()
+    with one.alone("index") as first:
+        assert first
+
+
+def test_each_machine_has_its_own_copies_of_one_journal(server: PostgresServer, tmp_path: Path) -> None:
+    settings, name = make_settings(journal_url=SecretStr(server.url)), f"shared-{uuid.uuid4().hex[:12]}"
+
+    def machine(host: str) -> Khala:
+        return Khala.open(tmp_path / host / name, settings=settings, embedder=HashEmbedder(), clock=ManualClock(NOW))
+
+    with machine("one") as one, machine("two") as two:
+        one.publish(one.store([make_analysis()]))
+        assert one.index().embedded == 1
+        assert one.status().search_by == "chroma"
+        assert (two.status().search_by, two.status().index_behind) == ("words", 1)
+        assert [hit.found_by for hit in two.search("signal")] == ["words"]
+        assert two.index().embedded == 1
+        assert (one.status().search_by, two.status().search_by) == ("chroma", "chroma")
 
 
 def test_two_folders_are_two_memories_in_one_database(server: PostgresServer, tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -188,31 +189,27 @@ class ChromaIndex:
             EmbedderMismatch: the vectors that are there are another embedder's.
         """
         self.check_embedder()
-        with self._writing:
-            handle = self._own()
-            if handle is None:
+        with self._writing, self._own() as own:
+            if not own:
                 return IndexReport(owner=False, remaining=sum(map(self.behind, PLACES)))
-            try:
-                counts = {"embedded": 0, "written": 0, "removed": 0}
-                mended: list[str] = []
-                for place in PLACES:
-                    if not proceed():
-                        break
-                    try:
-                        with self._failures(place):
-                            reason = NOT_BUILT if rebuild else self._follow(place, proceed, counts)
-                    except StoreError as error:
-                        if type(error) is not StoreError:
-                            raise  # the journal's
-                        reason = self.problems[place]
-                    if reason is not None:
-                        mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
-                        with self._failures(place):
-                            self._copy(place, CopyState(), (), lambda: True, counts)
-                    self.problems.pop(place, None)
-                return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
-            finally:
-                os.close(handle)
+            counts = {"embedded": 0, "written": 0, "removed": 0}
+            mended: list[str] = []
+            for place in PLACES:
+                if not proceed():
+                    break
+                try:
+                    with self._failures(place):
+                        reason = NOT_BUILT if rebuild else self._follow(place, proceed, counts)
+                except StoreError as error:
+                    if type(error) is not StoreError:
+                        raise  # the journal's
+                    reason = self.problems[place]
+                if reason is not None:
+                    mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
+                    with self._failures(place):
+                        self._copy(place, CopyState(), (), lambda: True, counts)
+                self.problems.pop(place, None)
+            return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
 
     def damage(self, place: Place) -> str | None:
         """What is wrong with the published copy, None when nothing is, or when there is none yet.
@@ -396,21 +393,33 @@ class ChromaIndex:
         return row[0]
 
     def _name(self, place: Place) -> str:
-        return f"{place}@{self._server.name}" if self._server is not None else place
+        if self._server is not None:
+            return f"{place}@{self._server.name}"
+        return f"{place}@{socket.gethostname()}{self._folder.absolute()}" if self._journal.shared else place
 
     def _rows(self, place: Place) -> int:
         counts = self._table.counts()
         return sum(counts.get(kind, 0) for kind in PLACES[place])
 
-    def _own(self) -> int | None:
+    @contextmanager
+    def _own(self) -> Iterator[bool]:
+        """Whether it falls to this process to write: to one at a time, of all machines where they share a server."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            return lock_file(self._folder / "owner.lock", seconds=LOCK_SECONDS)
+            handle = lock_file(self._folder / "owner.lock", seconds=LOCK_SECONDS)
         except OSError as error:
             raise StoreUnavailable(
                 f"The search index {self._folder} cannot be written ({error}).",
                 hint="Reading goes on without it; check space and rights of the data directory.",
             ) from error
+        if handle is None:
+            yield False
+            return
+        try:
+            with self._journal.alone("index") if self._server is not None else nullcontext(True) as alone:
+                yield alone
+        finally:
+            os.close(handle)
 
     @contextmanager
     def _failures(self, place: Place) -> Iterator[None]:

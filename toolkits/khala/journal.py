@@ -72,6 +72,8 @@ class Journal:
         page_limit: pages that the file may grow to; None: no limit.
     """
 
+    shared = False
+    """Whether processes of other machines have it too."""
     packs = True
     """Whether superseded bodies are packed here; a database that compresses by itself needs none of it."""
     by_words = (
@@ -158,6 +160,11 @@ class Journal:
             yield
         finally:
             _fences.reset(before)
+
+    @contextmanager
+    def alone(self, _work: str) -> Iterator[bool]:
+        """Whether no process of another machine is at the same work now; it waits for nobody."""
+        yield True
 
     def require_same_file(self) -> None:
         """Raises StoreUnavailable when the file was deleted or replaced, or its log removed, since it was opened."""

@@ -80,6 +80,7 @@ class PostgresJournal(Journal):
         StoreUnavailable: nobody answers there, or not to this user.
     """
 
+    shared = True
     packs = False
     by_words = (
         "FROM entries e, to_tsquery('english', replace(replace(?, '\"', ''''), ' OR ', ' | ')) asked "
@@ -98,7 +99,7 @@ class PostgresJournal(Journal):
         self._url = url
         self._schema = path.parent.absolute().name
         self._password = str(parts.get("password") or "")
-        self._number = int.from_bytes(hashlib.sha256(self._schema.encode()).digest()[:8], signed=True)
+        self._number = _lock_number(self._schema)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -140,6 +141,18 @@ class PostgresJournal(Journal):
     def _count_write(self, connection: Connection) -> int:
         return self._written
 
+    @contextmanager
+    def alone(self, work: str) -> Iterator[bool]:
+        """Whether no other process is at the same work now; it waits for nobody, and a process that ends is out."""
+        place = _lock_number(self._schema, work)
+        with self.translated(), self._borrowed() as connection:
+            (alone,) = connection.execute("SELECT pg_try_advisory_lock(?)", (place,)).fetchone()
+            try:
+                yield alone
+            finally:
+                if alone and connection.usable:
+                    connection.execute("SELECT pg_advisory_unlock(?)", (place,))
+
     def require_same_file(self) -> None:
         """There is no file that could be replaced."""
 
@@ -174,7 +187,7 @@ class PostgresJournal(Journal):
         return self.reader().execute("SELECT sum(value) FROM counters").fetchone()[0]
 
     @contextmanager
-    def _borrowed(self) -> Iterator[Connection]:
+    def _borrowed(self) -> Iterator[_Session]:
         self._require_open()
         connection = None
         while self._idle and connection is None:
@@ -332,6 +345,10 @@ class _Borrower:
 @lru_cache(maxsize=1_000)
 def _marked(sql: str) -> bytes:
     return sql.replace("%", "%%").replace("?", "%s").encode()
+
+
+def _lock_number(*names: str) -> int:
+    return int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], signed=True)
 
 
 def _quoted(name: str) -> str:
