@@ -16,9 +16,9 @@ from deeptrader.toolkits import KhalaMemoryToolkit, Runtime
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=folder, market="recorded")) as runtime:
-        runtime.engine.run_once()
         memory = KhalaMemoryToolkit(runtime.khala)
         memory.remember(note="The desk prefers entries after a calm week.", tags=["style"])
+        runtime.engine.run_once()  # from here on the note is found by its meaning too, not by its words alone
 
         if model := os.environ.get("DEEPTRADER_MODEL"):
             agent = Agent(model=model, tools=[memory], telemetry=False)
@@ -27,9 +27,9 @@ def main() -> None:
         for call, reply in (
             ("recall_analysis", memory.recall_analysis(tokens=["GOOG"])),
             ("find_similar_situations", memory.find_similar_situations(token="GOOG")),
-            ("search_memory", memory.search_memory(query="after a calm week")),
         ):
             print(f"{call}:\n{reply[:600]}\n")
+        print("search_memory:", memory.search_memory(query="after a calm week"), sep="\n")
 
 
 if __name__ == "__main__":

@@ -253,12 +253,13 @@ GIVEN = {"token": "AAPL", "text": "oversold", "question": "Is Apple oversold?"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_json_document_has_a_version(capsys, slept, name):
+def test_every_json_document_has_a_version(capsys, slept, tmp_path, name):
     command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
     if not any("--json" in param.opts for param in command.params):
         pytest.skip("it prints no document")
     arguments = [GIVEN[p.name] for p in command.params if p.param_type_name == "argument" and p.name in GIVEN]
-    code, out, err = run(capsys, name, *arguments, *FURTHER.get(name, ()), "--data-dir", slept, "--json")
+    where = ["--data-dir", shutil.copytree(slept, tmp_path / "data")]  # some of them write
+    code, out, err = run(capsys, name, *arguments, *FURTHER.get(name, ()), *where, "--json")
     assert isinstance(json.loads(out)["schema_version"], int), err
     assert code in (0, 2)
 
