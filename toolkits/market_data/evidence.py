@@ -65,11 +65,6 @@ class Outcome(Record):
             return "weak evidence"
         return "evidence for it" if low > self.base else "evidence against it"
 
-    def __add__(self, other: Outcome) -> Outcome:
-        """Both taken together; what needs each single call is not known of them."""
-        counts = ("calls", "right", "base_right", "base_bars")
-        return Outcome(bars=self.bars, **{name: getattr(self, name) + getattr(other, name) for name in counts})
-
 
 class RuleEvidence(Record):
     """One rule on one token: what it says at the last bar, since when, and what followed its earlier calls.

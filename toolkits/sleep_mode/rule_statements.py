@@ -11,7 +11,7 @@ from typing import Literal
 from ...core.formats import percent_text
 from ..market_data.evidence import Outcome, RuleEvidence
 from .calls import Tally
-from .statements import Leaning, Said, View, statement
+from .catalogue import Leaning, Said, View, statement
 
 _LEANING: dict[str, Leaning] = {"buy": "bullish", "sell": "bearish", "hold": "neutral"}
 _CAME = {"buy": "rose", "sell": "fell"}
