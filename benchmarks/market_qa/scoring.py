@@ -135,7 +135,7 @@ def _yes(text: str, word: str) -> bool | None:
     if match := _YES_NO.search(text):
         return match[1].lower() in ("yes", "true")
     words = "|".join(filter(None, (word, _OPPOSITES.get(word))))
-    match = re.search(rf"\b(not |neither )?({words})\b", text, re.IGNORECASE) if word else None
+    match = re.search(rf"\b(?:(not|neither) (?:\w+ )?)?\b({words})\b", text, re.IGNORECASE) if word else None
     return (match[2].lower() == word) != bool(match[1]) if match else None
 
 

@@ -119,6 +119,7 @@ NONE = Truth("list")
         ("AAPL is not oversold.", Truth("bool", yes=False, word="oversold"), "right"),
         ("AAPL is oversold.", Truth("bool", yes=False, word="oversold"), "wrong"),
         ("The close 5 is above it.", Truth("bool", yes=False, word="below"), "right"),
+        ("AAPL is not trading above it: it is 2 % below it.", Truth("bool", yes=False, word="above"), "right"),
         ("Yes: it is not below it.", Truth("bool", yes=True, word="below"), "right"),
         ("The RSI is 50.", Truth("bool", yes=False, word="oversold"), "unread"),
         ("14.1 million", Truth("number", (14_141_400.0,), 141_414.0), "right"),
