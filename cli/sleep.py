@@ -115,6 +115,7 @@ def run_once(runtime: Runtime, *, quiet: bool = False) -> CycleReport:
         def show(progress: CycleProgress) -> None:
             if progress.step not in tasks:
                 words = STEP_WORDS.get(progress.step, progress.step)
+                words = words[0].upper() + words[1:]
                 tasks[progress.step] = display.add_task(words, total=progress.total, symbol="")
             display.update(
                 tasks[progress.step],  # type: ignore[arg-type]

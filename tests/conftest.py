@@ -1,4 +1,4 @@
-"""A PostgreSQL server for whoever asks for one, and the journals that a test is run on."""
+"""What holds for every test: untimed properties, a PostgreSQL server, and the journals that a test is run on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from doubles.postgres import PostgresServer, postgres_server
+from hypothesis import settings
 from pydantic import SecretStr
+
+# On a machine shared with other work a slow example says nothing about the property.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

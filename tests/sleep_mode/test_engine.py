@@ -15,6 +15,7 @@ from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode.engine import Engine
 from deeptrader.toolkits.sleep_mode.lease import Lease
+from deeptrader.toolkits.sleep_mode.report import STEP_WORDS
 
 START = datetime(2026, 3, 2, 9, 57, tzinfo=UTC)
 COUNT = 4
@@ -66,3 +67,7 @@ def test_a_one_off_cycle_is_refused_while_another_process_runs_one_or_the_store_
     engine.controls.kill("maintenance")
     with pytest.raises(SettingsError, match="kill switch"):
         engine.run_once()
+
+
+def test_each_step_after_publication_has_words_for_people(engine: Engine):
+    assert {step.__name__ for step in engine.steps()} <= STEP_WORDS.keys()  # type: ignore[attr-defined]

@@ -23,13 +23,22 @@ Outcome = Literal["published", "unchanged", "kept", "deferred", "failed", "refus
 STEP_WORDS = {
     "observe": "reading the market",
     "refresh": "fetching and computing",
+    "read_news": "reading the news",
+    "weigh_rules": "weighing rules on past bars",
     "write_scenarios": "working scenarios through",
     "foresee": "foreseeing questions",
     "judge": "judging",
+    "alert": "telling what changed",
     "index": "indexing in Chroma",
 }
 """What a cycle does in a step, for people."""
-MADE_WORDS = {"scenarios": "scenarios worked through", "foreseen": "questions foreseen"}
+MADE_WORDS = {
+    "news": "new headlines",
+    "weighed": "tokens' rules weighed",
+    "scenarios": "scenarios worked through",
+    "foreseen": "questions foreseen",
+    "judgements_refused": "judgements refused",
+}
 """What `CycleReport.made` counts, for people, where the name does not say it."""
 
 
