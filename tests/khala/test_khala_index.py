@@ -234,13 +234,12 @@ def test_one_process_indexes_at_a_time_and_no_wait_is_endless(
     fill(khala)
     other = open_khala()
     monkeypatch.setattr("deeptrader.toolkits.khala.index.LOCK_SECONDS", 0.05)
-    handle = index_of(khala)._own()
-    assert handle is not None
-    report = other.index()
-    assert (report.owner, report.written, report.remaining) == (False, 0, 16)
-    with pytest.raises(StoreBusy):
-        other.repair()
-    os.close(handle)
+    with index_of(khala)._own() as own:
+        assert own
+        report = other.index()
+        assert (report.owner, report.written, report.remaining) == (False, 0, 16)
+        with pytest.raises(StoreBusy):
+            other.repair()
     assert other.index().written == 16
 
 
