@@ -151,6 +151,26 @@ def test_the_record_of_each_rule_is_what_plain_loops_give(recorded: dict[str, pd
     assert counted > 5_000  # the test would say little about rules that call next to nothing
 
 
+def test_a_rule_is_silent_until_it_can_know() -> None:
+    past = past_of(walk(3, 400))
+    stances = {each.name: each.stance(past)[:, 0] for each in RULES}
+    first = {name: int(np.flatnonzero(~np.isnan(stance))[0]) for name, stance in stances.items()}
+    # The market begins with the first move, so half a year of it is known one bar later.
+    assert first == {
+        "mean_reversion": 99,
+        "trend_following": 349,
+        "breakout": 99,
+        "momentum": 252,
+        "relative_strength": 127,
+    }
+
+
+def test_two_tokens_are_no_market() -> None:
+    past = past_of(walk(3, 400, tokens=2))
+    assert np.isnan(past.market).all()
+    assert np.isnan(next(each for each in RULES if each.name == "relative_strength").stance(past)).all()
+
+
 def test_mean_reversion_is_the_signal_of_the_day(recorded: dict[str, pd.DataFrame]) -> None:
     frame = recorded["IBM"]
     past = past_of([frame])

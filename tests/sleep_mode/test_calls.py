@@ -203,11 +203,12 @@ def test_what_a_call_is_worth_is_said_with_counts(own: Outcome, market: Outcome,
 # -- scores -------------------------------------------------------------------------------------------------------
 
 
-def recommend(world: World, **fields: Any) -> Any:
+def recommend(world: World, *, loss_today: Any = None, **fields: Any) -> Any:
     proposed = {"action": "buy", "entry": 1.0, "stop": 0.9, "target": 1.2, "position_percent": 1, "confidence": 0.6}
     model = ScriptedModel([json.dumps(proposed | fields)])
     parts = {"khala": world.khala, "market": world.market, "settings": world.settings}
-    return deep_trader_manager(model, output_schema=TradeRecommendation, **parts).run("What now?").content
+    team = deep_trader_manager(model, output_schema=TradeRecommendation, loss_today=loss_today, **parts)
+    return team.run("What now?").content
 
 
 def test_the_team_recommends_and_later_cycles_score_it(world: World) -> None:
@@ -246,11 +247,8 @@ def test_the_team_recommends_and_later_cycles_score_it(world: World) -> None:
 
 def test_a_recommendation_that_is_blocked_is_not_the_teams(world: World) -> None:
     world.cycle(0)
-    world.settings = world.settings.with_changes(daily_loss_limit_percent=0.01)
-    content = recommend(world, token="IBM", stop=0.1)
-    assert content.status in ("held", "blocked")
-    kept = [one.call.status for one in world.log.calls(by=TEAM)]
-    assert "blocked" not in kept
+    assert recommend(world, token="IBM", loss_today=lambda: 50.0).status == "blocked"
+    assert world.log.calls(by=TEAM) == []
 
 
 def a_call(world: World, **fields: Any) -> Call:
