@@ -4,7 +4,7 @@ and for cycles over a real memory its settings and a market that can be made to 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,22 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, journal_url: SecretStr | None) -> Iterator[Journal]:
-    """A journal of each kind, one after the other."""
-    path = tmp_path / f"store-{uuid.uuid4().hex[:12]}" / "journal.db"
-    journal = Journal(path) if journal_url is None else PostgresJournal(journal_url.get_secret_value(), path)
-    yield journal
-    journal.close()
+def open_journal(tmp_path: Path, journal_url: SecretStr | None) -> Iterator[Callable[[], Journal]]:
+    """Opens the same journal as often as asked, one of each kind in turn."""
+    path, opened = tmp_path / f"store-{uuid.uuid4().hex[:12]}" / "journal.db", []
+
+    def _open() -> Journal:
+        opened.append(Journal(path) if journal_url is None else PostgresJournal(journal_url.get_secret_value(), path))
+        return opened[-1]
+
+    yield _open
+    for journal in opened:
+        journal.close()
+
+
+@pytest.fixture
+def journal(open_journal: Callable[[], Journal]) -> Journal:
+    return open_journal()
 
 
 @pytest.fixture

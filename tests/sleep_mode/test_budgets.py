@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,13 +77,11 @@ def test_the_count_of_the_day_survives_a_restart(tmp_path: Path, clock: ManualCl
     assert book.open().left("requests") == 0
 
 
-def test_two_books_on_one_store_share_the_day(tmp_path: Path, journal: Journal, clock: ManualClock):
-    other = Journal(tmp_path / "journal.db")
-    first, second = (BudgetBook(j, {"requests": Limit(10, 10)}, clock=clock) for j in (journal, other))
+def test_two_books_on_one_store_share_the_day(open_journal: Callable[[], Journal], clock: ManualClock):
+    first, second = (BudgetBook(open_journal(), {"requests": Limit(10, 10)}, clock=clock) for _ in range(2))
     first.open().spend("requests", 8)
     with pytest.raises(BudgetExceeded):
         second.open().spend("requests", 3)
-    other.close()
 
 
 def test_what_was_used_beyond_its_reservation_is_booked_and_stops_the_rest(book: BudgetBook):
