@@ -76,4 +76,4 @@ def test_every_figure_is_labelled_and_formatted_by_the_catalogue() -> None:
 
 def test_the_tool_offers_exactly_the_topics_there_are() -> None:
     assert set(get_args(TopicName)) == set(TOPICS)
-    assert len(TOPICS) <= 28
+    assert len(TOPICS) <= 25

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from ...core.token import Token
 from .asks import MARKET, Ask, AskLog
+from .topics import TOPICS
 
 PRIOR_PER_HOUR = 0.05
 """Asks per hour of a token before anything at all was asked: once in twenty hours."""
@@ -99,7 +100,8 @@ class Demand:
         """Asks that still weigh something, oldest first; read anew only when there are others."""
         version = self._asks.version()
         if self._kept[0] != version:
-            self._kept = (version, self._asks.since(self._asks.clock.now() - REMEMBERED))
+            asks = self._asks.since(self._asks.clock.now() - REMEMBERED)
+            self._kept = (version, [ask for ask in asks if ask.topic in TOPICS])  # some were topics once
         return self._kept[1]
 
     def _weights(self) -> dict[tuple[str, str], float]:

@@ -64,10 +64,9 @@ _SCREENED: dict[str, tuple[str, Order]] = {
     "momentum": ("rsi_14", "highest"),
     "bands": ("bb_percent_b_20_2", "highest"),
     "trend": ("distance_ema_200", "highest"),
-    "volatility": ("volatility_30", "highest"),
     "risk": ("volatility_30", "highest"),
     "volume": ("volume_ratio_20", "highest"),
-    "range": ("distance_high_52w", "highest"),
+    "levels": ("distance_high_52w", "highest"),
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
@@ -208,12 +207,12 @@ def _home(figure: str) -> str:
         **dict.fromkeys(("rsi", "macd", "adx"), "momentum"),
         "bb": "bands",
         "ema": "trend",
-        "atr": "volatility",
-        "volatility": "volatility",
+        "atr": "risk",
+        "volatility": "risk",
         "volume": "volume",
     }
     if figure.startswith("distance"):
-        return "range" if "52w" in figure else "trend"
+        return "levels" if "52w" in figure else "trend"
     return homes.get(figure.split("_", 1)[0], "change")
 
 

@@ -34,9 +34,9 @@ METADATA = "deeptrader"
 """Where on a run (`run_context.metadata`) the project's notes stand."""
 
 TopicName = Literal[
-    "state", "oversold", "overbought", "price", "trend", "momentum", "bands", "volatility", "volume", "change", "range",
-    "levels", "entry", "exit", "risk", "holdings", "safety", "news", "fundamentals", "history", "rules", "compare",
-    "screen", "market", "definition", "freshness", "not_held",
+    "state", "oversold", "overbought", "price", "trend", "momentum", "bands", "volume", "change", "levels", "entry",
+    "exit", "risk", "holdings", "safety", "news", "fundamentals", "history", "rules", "compare", "screen", "market",
+    "definition", "freshness", "not_held",
 ]  # fmt: skip
 
 

@@ -82,13 +82,6 @@ _ALL = (
         "breakout, bands, volume, levels",
         takes="either",
     ),
-    _topic(
-        "volatility",
-        "volatility and ATR",
-        "volatile, volatility, swings, calm",
-        "volatility, range, stop",
-        takes="either",
-    ),
     _topic("volume", "volume", "volume, liquidity, turnover, traded", "volume, breakout", takes="either"),
     _topic(
         "change",
@@ -99,17 +92,11 @@ _ALL = (
         takes="either",
     ),
     _topic(
-        "range",
-        "the 52-week range",
-        "52 week, 52-week, year high, year low, all time high",
-        "range, price",
-        takes="either",
-    ),
-    _topic(
         "levels",
-        "price levels",
-        "support, resistance, level, levels, target price",
-        "levels, passed, bands, trend, range",
+        "price levels, the 52-week range",
+        "support, resistance, level, levels, target price, 52 week, 52-week, year high, year low, all time high",
+        "levels, range, passed, bands, trend",
+        takes="either",
     ),
     _topic(
         "entry",
@@ -127,8 +114,8 @@ _ALL = (
     ),
     _topic(
         "risk",
-        "risk, stop and size",
-        "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown",
+        "risk: volatility, stop and size",
+        "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown, volatile, volatility, swings, calm",
         "volatility, held_stop, earnings, holding, stop, range, security",
         takes="either",
     ),
