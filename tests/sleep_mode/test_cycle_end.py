@@ -117,6 +117,9 @@ class Lost:
 
     def beat(self) -> None: ...
 
+    def covers(self, symbol: str) -> bool:
+        return True
+
     def check(self, connection: Any = None) -> None:
         self.looks -= 1
         if self.looks < 0:
