@@ -115,7 +115,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     """
     text = clean_label(text, limit=QUESTION_LIMIT)
     lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
-    lowered = _WHAT_IS.sub("what is", lowered)
+    lowered = _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
     words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
     topic, figure = _topic(lowered, words), _figure(lowered, words)
     about_market = any(word in MARKET_WORDS for word in words)

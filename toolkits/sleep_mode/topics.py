@@ -125,6 +125,7 @@ _ALL = (
         "holdings, portfolio, my position, my positions, exposure, unrealised, p&l, concentration",
         "holding, held_stop, price, returns",
         takes="either",
+        cannot="What is not named here as held is not held, as far as memory knows.",
     ),
     _topic(
         "safety",
