@@ -224,6 +224,16 @@ def test_another_version_of_the_same_bar_is_no_past(khala: Khala) -> None:
     assert khala.documents("digest") == []
 
 
+def test_a_note_that_is_not_indexed_yet_is_found_by_its_words_first(khala: Khala) -> None:
+    for number in range(20):
+        khala.remember(f"reduce exposure before the weekend when volume is thin, case {number}")
+    khala.index()
+    khala.remember("reduce exposure to solar before the vote")
+    best = khala.search("reduce exposure to solar before the vote", limit=3)[0]
+    assert best.text.startswith("reduce exposure to solar")
+    assert best.found_by == "words"
+
+
 def test_notes_are_found_by_tag_and_token_and_forgotten(khala: Khala) -> None:
     first = khala.remember("never on a Monday", tags=["Rule", "rule", " "], importance=0.2, symbols=["btc-usd"])
     second = khala.remember("always on a Friday", importance=0.8)

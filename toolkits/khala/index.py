@@ -143,6 +143,11 @@ class ChromaIndex:
         state = self.state(place)
         return self._table.behind(state.revision, state.number, PLACES[place])
 
+    def has(self, entry: Entry) -> bool:
+        """Whether the published copy has an entry in its present form."""
+        state = self.state(next(place for place, kinds in PLACES.items() if entry.kind in kinds))
+        return (entry.revision, entry.number) <= (state.revision, state.number)
+
     def state(self, place: Place) -> CopyState:
         """How a copy stands; an empty state when there is none."""
         with self._journal.read() as connection:

@@ -7,7 +7,8 @@ names, by whatever name, comes first.
 
 Words are as new as the journal; Chroma is as new as the last `Khala.index`. Whatever Chroma finds is read from the
 journal and asked again whether it meets the filter, so an old copy may miss something new, and never shows what is no
-longer so. While Chroma or the embedder fails, words answer alone.
+longer so. What it has not seen yet loses nothing by it: its place by words counts for both. While Chroma or the
+embedder fails, words answer alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ RRF = 60
 """The usual constant of reciprocal rank fusion: how fast a rank loses weight."""
 CANDIDATES = 60
 WORD_WEIGHT = 2.0
+LATE = 5
+"""Of the best entries by words, how many that Chroma has not seen yet rank there as they do by words."""
 
 _logger = logging.getLogger("deeptrader.khala")
 
@@ -68,6 +71,10 @@ def search(
     for weight, ranking in ((1.0, by_cosine), (WORD_WEIGHT, worded)):
         for rank, id_ in enumerate(ranking):
             scores[id_] += weight / (RRF + rank)
+    late = table.entries([id_ for id_ in list(worded)[:LATE] if id_ not in near])
+    for rank, id_ in enumerate(worded if late else ()):
+        if id_ in late and not index.has(late[id_]):
+            scores[id_] += 1.0 / (RRF + rank)
     for id_ in table.meeting(scores, about) if named else ():
         scores[id_] += 1 + 0.1 * near.get(id_, 0.0)
     best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
