@@ -147,6 +147,8 @@ def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
         ("is aapl oversold at 12 pm?", Numbers()),
         ("sim001 usd, 52 week high", Numbers()),
         ("bought at $89.32", Numbers(prices=(89.32,))),
+        ("my cost basis is 572.04", Numbers(prices=(572.04,))),
+        ("is its rsi above 62.5", Numbers()),
         ("20k usd and 300 bucks", Numbers(sums=(20_000.0, 300.0))),
         ("2.5 atr, 3x atr", Numbers(ranges=(2.5, 3.0))),
         ("down 4% in 5 trading days", Numbers(shares=(0.04,), spans=(5,))),

@@ -62,7 +62,7 @@ def numbers_in(lowered: str) -> Numbers:
             found["ranges"].append(value)
         elif "day" in unit or "bar" in unit:
             found["spans"].append(value)
-        elif match["at"]:
+        elif match["at"] or _written_as_price(match):
             found["prices"].append(value)
         elif match["money"] or unit:
             found["sums"].append(value)
@@ -75,6 +75,11 @@ def numbers_in(lowered: str) -> Numbers:
         spans=tuple(int(span) for span in found["spans"]),
         rsi_period=int(period[1]) if period and period[1] != "14" else None,
     )
+
+
+def _written_as_price(match: re.Match[str]) -> bool:
+    """A number with cents, and no sign or word beside it: "my cost basis is 572.04"."""
+    return not match["money"] and not match["unit"] and match["number"][-3:-2] == "."
 
 
 def asked_statement(
