@@ -10,6 +10,7 @@ from ..core.formats import price_text
 from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.market_data.protocol import Bars
+from ..toolkits.market_data.signals import reverts
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.bar_store import BarStore
 
@@ -100,8 +101,9 @@ def _signals(axes: Axes, frame: pd.DataFrame, history: pd.DataFrame, settings: S
     low, high, close = frame["low"].to_numpy(), frame["high"].to_numpy(), frame["close"].to_numpy()
     room = 0.02 * (np.nanmax(high) - np.nanmin(low))
     rsi = history["rsi_14"].to_numpy()
-    buys = (rsi < settings.rsi_oversold) & (close <= history["bb_lower_20_2"].to_numpy())
-    sells = (rsi > settings.rsi_overbought) & (close >= history["bb_upper_20_2"].to_numpy())
+    lower, upper = history["bb_lower_20_2"].to_numpy(), history["bb_upper_20_2"].to_numpy()
+    limits = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
+    buys, sells = reverts(rsi, close, lower, upper, **limits)
     for where, level, marker, color, name in (
         (buys, low - room, "^", UP, "buy signal"),
         (sells, high + room, "v", DOWN, "sell signal"),

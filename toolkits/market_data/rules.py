@@ -31,6 +31,7 @@ from ...core.market import Action
 from . import wide
 from .evidence import HORIZONS, Outcome, RuleEvidence
 from .panel import Panel
+from .signals import reverts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,7 +161,7 @@ def signed(buy: Bools, sell: Bools, *needed: Floats) -> Floats:
 def mean_reversion(past: Past) -> Floats:
     """The rule of `decide_signal`, at every bar."""
     rsi, low, high = (past.figure(name) for name in ("rsi_14", "bb_lower_20_2", "bb_upper_20_2"))
-    buy, sell = (rsi < past.oversold) & (past.close <= low), (rsi > past.overbought) & (past.close >= high)
+    buy, sell = reverts(rsi, past.close, low, high, oversold=past.oversold, overbought=past.overbought)
     return signed(buy, sell, rsi, low)
 
 

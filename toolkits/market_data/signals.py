@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,18 @@ from .panel import build_panel, interval_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def reverts(rsi: Any, close: Any, lower: Any, upper: Any, *, oversold: float, overbought: float) -> tuple[Any, Any]:
+    """Whether the mean reversion rule buys, and whether it sells: of numbers, or of arrays bar by bar.
+
+    Args:
+        rsi: RSI(14), 0 to 100.
+        close: in USD, like `lower` and `upper`, the Bollinger bands (20, 2).
+        oversold: the RSI below which it may buy.
+        overbought: the RSI above which it may sell.
+    """
+    return (rsi < oversold) & (close <= lower), (rsi > overbought) & (close >= upper)
 
 
 def decide_signal(
@@ -47,11 +59,8 @@ def decide_signal(
     below, above = price <= lower, price >= upper
     where = "at or below the lower band" if below else "at or above the upper band" if above else "between the bands"
     reason = f"RSI {rsi:.1f}, close {where}"
-    if rsi < oversold and below:
-        return Signal(action="buy", rule=rule, reason=reason)
-    if rsi > overbought and above:
-        return Signal(action="sell", rule=rule, reason=reason)
-    return Signal(action="hold", rule=rule, reason=reason)
+    buys, sells = reverts(rsi, price, lower, upper, oversold=oversold, overbought=overbought)
+    return Signal(action="buy" if buys else "sell" if sells else "hold", rule=rule, reason=reason)
 
 
 def triggers(
