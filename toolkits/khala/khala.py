@@ -13,7 +13,7 @@ from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import SettingsError, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from .aio import in_thread
+from ..aio import in_thread
 from .analyses import Analyses
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .files import unavailable

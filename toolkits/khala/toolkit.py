@@ -14,8 +14,8 @@ from ...core.clock import ensure_utc
 from ...core.errors import DeepTraderError, InvalidInput, UnknownToken
 from ...core.text import clean_label
 from ...core.token import Token
+from ..aio import in_thread
 from ..arguments import Names, Number, Text, as_names
-from .aio import in_thread
 from .replies import UNTRUSTED, fit, found, likened, noted, number, recalled, to_json
 from .shelves import interval_of
 

@@ -1,11 +1,9 @@
 """The door of market data to agno: live figures for an analyst when memory has none."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from math import isfinite
 from typing import Any
 
@@ -13,11 +11,13 @@ from agno.tools import Toolkit
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, InvalidInput, MalformedResponse, SourceError, UnknownToken
+from ...core.formats import stamp
 from ...core.market import Figure, Quote
 from ...core.model_tokens import estimate_tokens
 from ...core.settings import Settings, load_settings
 from ...core.text import clean_label
 from ...core.token import INTERVALS, Interval, Token
+from ..aio import in_thread
 from ..arguments import Names, Text, as_names, as_text
 from .panel import moments
 from .protocol import Bars, MarketProvider
@@ -70,7 +70,7 @@ class MarketDataToolkit(Toolkit):
         self._clock = clock or SystemClock()
         self._settings = settings
         tools = [self.get_quotes, self.get_history, self.get_indicators, self.get_universe]
-        twins = [(_in_thread(tool), tool.__name__) for tool in tools]
+        twins = [(in_thread(tool), tool.__name__) for tool in tools]
         for twin, name in twins:
             setattr(self, f"a{name}", twin)
         options = {"name": "market_data", "tools": tools, "async_tools": twins, "instructions": INSTRUCTIONS}
@@ -154,7 +154,7 @@ class MarketDataToolkit(Toolkit):
         if known.empty:
             return _about(bars) | {"summary": None, "bars": []}
         closes, table = moments(known), known[["open", "high", "low", "close"]].to_numpy()
-        rows = [[_stamp(at), *map(_digits, prices)] for at, prices in zip(closes, table, strict=True)]
+        rows = [[stamp(at), *map(_digits, prices)] for at, prices in zip(closes, table, strict=True)]
         top, bottom = int(table[:, 1].argmax()), int(table[:, 2].argmin())
         summary = {
             "bars": len(known),
@@ -201,7 +201,7 @@ class MarketDataToolkit(Toolkit):
         price = float(known["close"].iloc[-1])
         signal = decide_signal(figures, price=price, oversold=settings.rsi_oversold, overbought=settings.rsi_overbought)
         bridged = max(figure.gaps for figure in figures.values())
-        reply |= {"bar_close": _stamp(moments(known)[-1]), "close": _digits(price)}
+        reply |= {"bar_close": stamp(moments(known)[-1]), "close": _digits(price)}
         reply |= {"signal": {"action": signal.action, "reason": signal.reason}}
         reply |= {"missing_bars_bridged": bridged} if bridged else {}
         telling = [*(name for name in figures if name not in _TELLING), *_TELLING]  # what users added comes first
@@ -216,7 +216,7 @@ class MarketDataToolkit(Toolkit):
             | (_quote_row(quote) if (quote := universe.quotes.get(token.symbol)) else {})
             for token in universe.tokens
         ]
-        reply = {"universe_as_of": _stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
+        reply = {"universe_as_of": stamp(universe.as_of), "ranked_by": universe.ranked_by, "currency": "USD"}
         reply |= _hoisted(rows) | {"tokens": rows}
         return self._fit(reply | _staleness(universe.stale_seconds, universe.problem), "tokens")
 
@@ -282,14 +282,6 @@ class MarketDataToolkit(Toolkit):
         return _json(self._mark() | reply).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _in_thread(tool: Callable[..., str]) -> Callable[..., Any]:
-    @wraps(tool)
-    async def twin(*args: Any, **options: Any) -> str:
-        return await asyncio.to_thread(tool, *args, **options)
-
-    return twin
-
-
 def _json(value: Any) -> str:
     """Compact JSON; NaN is an error, not a word."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -302,7 +294,7 @@ def _about(bars: Bars) -> dict[str, Any]:
         "interval": bars.interval,
         "currency": "USD",
         "source": clean_label(bars.source or bars.provider, limit=48),
-        "fetched_at": _stamp(bars.fetched_at),
+        "fetched_at": stamp(bars.fetched_at),
     }
     return about | ({"adjusted": True} if bars.adjusted else {}) | _staleness(bars.stale_seconds, bars.problem)
 
@@ -319,8 +311,8 @@ def _quote_row(quote: Quote) -> dict[str, Any]:
     """A quote without its symbol."""
     return {
         "price": _digits(quote.price, 8),
-        "as_of": _stamp(quote.as_of),
-        "fetched_at": _stamp(quote.fetched_at),
+        "as_of": stamp(quote.as_of),
+        "fetched_at": stamp(quote.fetched_at),
         "change_percent": _digits(quote.change_percent),
         "market_cap": _digits(quote.market_cap),
         "volume": _digits(quote.volume, 8),
@@ -352,11 +344,6 @@ def _digits(value: Any, significant: int = PRICE_DIGITS) -> float | None:
     if not isfinite(number):
         return None
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
-
-
-def _stamp(moment: datetime) -> str:
-    """`2026-11-22T00:00Z`; seconds only where there are any."""
-    return f"{moment:{'%Y-%m-%dT%H:%M:%SZ' if moment.second else '%Y-%m-%dT%H:%MZ'}}"
 
 
 def _count(name: str, value: Any, most: int) -> int:

@@ -16,8 +16,8 @@ from ...core.errors import DeepTraderError, InvalidInput
 from ...core.formats import stamp
 from ...core.settings import Settings
 from ...core.text import clean_label, to_json
+from ..aio import in_thread
 from ..arguments import Names, Number, as_names, refuse_wrong_names
-from ..khala.aio import in_thread
 from .asks import Listener, ask_of, tell
 from .naming import check_count
 from .reader import Reader, Reading
