@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import StoreUnavailable
+from ...core.files import save_plot
 from .asks import Ask
 from .ledger import CycleRow, LedgerSummary
 
@@ -44,13 +43,7 @@ def draw(summary: LedgerSummary, cycles: Sequence[CycleRow], asks: Sequence[Ask]
     _cycles(panels[0], cycles)
     _asks(panels[1], asks)
     _tokens(panels[2], summary)
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except (OSError, ValueError) as error:  # a ValueError names the formats there are
-        raise StoreUnavailable(
-            f"{path} cannot be written: {error}.", hint="Name another file, ending in .png."
-        ) from error
+    save_plot(figure, path)
 
 
 def _cycles(axes: Axes, cycles: Sequence[CycleRow]) -> None:

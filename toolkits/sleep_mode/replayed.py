@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ...core.clock import ManualClock
-from ...core.errors import InvalidInput, StoreUnavailable
+from ...core.errors import InvalidInput
+from ...core.files import save_plot
 from ...core.formats import time_text
 from ...core.settings import Settings
 from ...core.token import TokenKind
@@ -112,10 +113,4 @@ def draw(calls: Sequence[ScoredCall], *, bars: int, cost: float, title: str, pat
             axes.step(times, curve, style, where="post", color=f"C{number}", label=label)  # type: ignore[arg-type]
     if scored:
         axes.legend()
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except (OSError, ValueError) as error:  # a ValueError names the formats there are
-        raise StoreUnavailable(
-            f"{path} cannot be written: {error}.", hint="Name another file, ending in .png."
-        ) from error
+    save_plot(figure, path)
