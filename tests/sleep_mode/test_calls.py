@@ -12,8 +12,9 @@ import pytest
 from doubles.analyses import BAR_CLOSE, make_analysis, make_settings
 from doubles.embedders import HashEmbedder
 from doubles.scripted_model import ScriptedModel
+from doubles.scripted_model import call as tool_call
 
-from deeptrader.agents import TradeRecommendation, deep_trader_manager
+from deeptrader.agents import TradeRecommendation, deep_trader_manager, market_analyst
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Token
@@ -248,6 +249,18 @@ def test_the_team_recommends_and_later_cycles_score_it(world: World) -> None:
 def test_a_recommendation_that_is_blocked_is_not_the_teams(world: World) -> None:
     world.cycle(0)
     assert recommend(world, token="IBM", loss_today=lambda: 50.0).status == "blocked"
+    assert world.log.calls(by=TEAM) == []
+
+
+def test_what_a_member_recommends_to_its_team_is_not_the_teams(world: World) -> None:
+    world.cycle(0)
+    proposed = {"action": "buy", "entry": 1.0, "stop": 0.9, "target": 1.2, "position_percent": 1, "confidence": 0.6}
+    member = ScriptedModel([json.dumps(proposed | {"token": "IBM"})])
+    parts: Any = {"khala": world.khala, "market": world.market, "settings": world.settings}
+    analyst = market_analyst(member, output_schema=TradeRecommendation, **parts)
+    leader = ScriptedModel([tool_call("delegate_task_to_member", member_id="market-analyst", task="Is IBM?"), "Wait."])
+    deep_trader_manager(leader, members=[analyst], gate="inject", **parts).run("What now?")
+    assert member.calls == 1
     assert world.log.calls(by=TEAM) == []
 
 
