@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from typing import Any
 from deeptrader.agents import deep_trader_manager, market_analyst
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import Settings, load_settings
+from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.activity import QuietTime, activity_of
@@ -37,7 +38,7 @@ from deeptrader.toolkits.sleep_mode.asks import AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 from deeptrader.toolkits.sleep_mode.foresight import Foresight
-from deeptrader.toolkits.sleep_mode.planner import CycleState, Plan, PlanItem
+from deeptrader.toolkits.sleep_mode.planner import Plan, PlanItem, SleepPlanner
 from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.scenarios import write_scenarios
 
@@ -51,17 +52,17 @@ def settings_for(folder: Path, tokens: int) -> Settings:
     return load_settings(data_dir=folder, market="simulated", top=tokens, cycle_deadline_seconds=3_600)
 
 
-class Everything:
+class Everything(SleepPlanner):
     """A planner that refreshes every token, however fresh: the most work there can be."""
 
-    def plan(self, state: CycleState, budget: Budget) -> Plan:
-        tokens = {token.symbol: token for token in state.universe.tokens}
+    def plan(self, tokens: Sequence[Token], recalls: Any, budget: Budget, *, now: datetime, **_options: Any) -> Plan:
+        by_symbol = {token.symbol: token for token in tokens}
         items = [
-            PlanItem(tokens[symbol], interval, "refresh", "always")
-            for symbol, interval in state.recalls
-            if symbol in tokens
+            PlanItem(by_symbol[symbol], interval, "refresh", "always")
+            for symbol, interval in recalls
+            if symbol in by_symbol
         ]
-        return Plan(state.now, tuple(items))
+        return Plan(now, tuple(items))
 
 
 def sleep_on(khala: Khala, clock: ManualClock, tokens: int, stop: Any, ready: Any) -> None:
@@ -73,7 +74,7 @@ def sleep_on(khala: Khala, clock: ManualClock, tokens: int, stop: Any, ready: An
         khala=khala,
         settings=settings,
         clock=clock,
-        planner=Everything(),
+        planner=Everything(settings),
         after=[write_scenarios, foresight.foresee],
         team=QuietTime(activity_of(khala)),
     )

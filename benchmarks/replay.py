@@ -36,29 +36,24 @@ from deeptrader.core.token import Interval
 from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
-from deeptrader.toolkits.market_data.protocol import Universe
+from deeptrader.toolkits.sleep_mode import planner
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetKind
 from deeptrader.toolkits.sleep_mode.demand import Demand
-from deeptrader.toolkits.sleep_mode.planner import Costs, CycleState, SleepPlanner
 
 QUESTIONS_PER_LOOK = 8.0
 ZIPF = 1.0
 
 
-class Refreshes(Budget):
-    """A budget of so many refreshes: each takes one of its seconds, and nothing else is limited."""
+class Requests(Budget):
+    """So many are left; each refresh takes one."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self._count = count
 
     def left(self, kind: BudgetKind) -> float:
-        return float(self._count) if kind == "seconds" else float("inf")
-
-    def spend(self, kind: BudgetKind, amount: float = 1) -> None: ...
-
-    def record(self, kind: BudgetKind, amount: float) -> None: ...
+        return float(self._count)
 
 
 class Memory:
@@ -168,31 +163,27 @@ def everything(*, blind: bool) -> Rule:
     return by(lambda moment: [0.0] * len(moment.tape.tokens), blind=blind)
 
 
-def planned(settings: Settings, seed: int) -> Rule:
-    planner: SleepPlanner | None = None
+def planned(settings: Settings) -> Rule:
+    planner.REQUEST_SECONDS, planner.COMPUTE_SECONDS = 0.0, 1.0  # which tokens are chosen, not what they cost
+    own: planner.SleepPlanner | None = None
 
     def choose(moment: Moment) -> Sequence[int]:
-        nonlocal planner
-        if planner is None:
-            # Every refresh costs one: what is compared is which tokens are chosen, not what they cost.
-            costs = Costs(request_seconds=0.0, compute_seconds=1.0)
-            planner = SleepPlanner(settings, moment.demand.rates, costs=costs)
+        nonlocal own
         tape = moment.tape
         recalls: dict[tuple[str, Interval], Recall] = {
             (token.symbol, tape.interval): moment.memory.recall(n, moment.now) for n, token in enumerate(tape.tokens)
         }
-        plan = planner.plan(
-            CycleState(moment.now, Universe(moment.now, tape.tokens), recalls), Refreshes(moment.budget)
-        )
+        own = own or planner.SleepPlanner(settings, moment.demand.rates)
+        plan = own.plan(tape.tokens, recalls, Requests(moment.budget), now=moment.now)
         place = {token.symbol: n for n, token in enumerate(tape.tokens)}
-        return [place[item.token.symbol] for item in plan.refreshes()]
+        return [place[item.token.symbol] for item in plan.refreshes()][: moment.budget]
 
     return choose
 
 
-def rules(settings: Settings, seed: int) -> dict[str, Rule]:
+def rules(settings: Settings) -> dict[str, Rule]:
     return {
-        "planner": planned(settings, seed),
+        "planner": planned(settings),
         "most popular first, skips fresh": by(Moment.popularity, blind=False),
         "round robin, skips fresh": round_robin(blind=False),
         "most volatile first, skips fresh": by(Moment.volatility, blind=False),
@@ -233,7 +224,7 @@ def replay(tape: Tape, name: str, budget: int, seed: int, memory: Memory | None 
     """One rule over one tape and one question log."""
     settings = replay_settings(tape)
     memory, clock = memory or Memory(tape, Rules.of(settings)), ManualClock(tape.looks[0])
-    rule = rules(settings, seed)[name]
+    rule = rules(settings)[name]
     asked = fresh = stale_served = spent = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.db")
@@ -281,12 +272,12 @@ def main() -> None:
     for tape in ({"recorded": recorded_tape, "bitcoin": bitcoin_tape}[name]() for name in options.tape):
         for budget in options.budgets:
             rows: list[dict[str, Any]] = []
-            planner: list[float] = []
-            for name in options.only or rules(replay_settings(tape), 0):
+            ours: list[float] = []
+            for name in options.only or rules(replay_settings(tape)):
                 runs = [replay(tape, name, budget, seed) for seed in range(options.seeds)]
                 shares = [run.fresh_share for run in runs]
-                planner = shares if name == "planner" else planner
-                ahead = [ours - theirs for ours, theirs in zip(planner, shares, strict=False)]
+                ours = shares if name == "planner" else ours
+                ahead = [mine - theirs for mine, theirs in zip(ours, shares, strict=False)]
                 rows.append(
                     {
                         "tape": tape.name,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,7 +14,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded, InvalidInput
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala.journal import Journal
-from deeptrader.toolkits.sleep_mode.budgets import KEEP_DAYS, KINDS, BudgetBook, Limit, limits_of
+from deeptrader.toolkits.sleep_mode.budgets import KEEP_DAYS, BudgetBook, BudgetKind, Limit, limits_of
 
 START = datetime(2025, 3, 3, 23, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def book(journal: Journal, clock: ManualClock) -> BudgetBook:
-    return BudgetBook(journal, {"requests": Limit(5, 12), "usd": Limit(0.3, 1), "seconds": Limit(240)}, clock=clock)
+    return BudgetBook(journal, {"requests": Limit(5, 12), "usd": Limit(0.3, 1)}, clock=clock)
 
 
 def test_spending_up_to_the_limit_is_allowed_and_not_one_more(book: BudgetBook):
@@ -102,15 +103,6 @@ def test_sums_of_cents_reach_a_limit_exactly(book: BudgetBook):
         budget.spend("usd", 0.0001)
 
 
-def test_seconds_run_down_by_themselves(book: BudgetBook, clock: ManualClock):
-    budget = book.open()
-    clock.advance(200)
-    assert budget.left("seconds") == 40
-    budget.spend("seconds", 30)
-    with pytest.raises(BudgetExceeded, match="240 seconds"):
-        budget.spend("seconds", 50)
-
-
 def test_a_kind_without_a_limit_is_only_counted(book: BudgetBook):
     budget = book.open()
     budget.spend("model_tokens", 1e9)
@@ -156,5 +148,5 @@ def test_old_days_are_forgotten(book: BudgetBook, clock: ManualClock):
 
 def test_settings_limit_every_kind():
     limits = limits_of(load_settings(budget_usd_per_day=3.5))
-    assert set(limits) == set(KINDS)
+    assert set(limits) == set(get_args(BudgetKind))
     assert limits["usd"].per_day == 3.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,10 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.token import Interval
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason
-from deeptrader.toolkits.market_data.protocol import Universe
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.demand import Demand
-from deeptrader.toolkits.sleep_mode.planner import (
-    Costs,
-    CycleState,
-    Plan,
-    SleepPlanner,
-    hours_until_due,
-    is_shock,
-)
+from deeptrader.toolkits.sleep_mode.planner import Plan, SleepPlanner, hours_until_due, is_shock
 
 
 class Only:
@@ -68,15 +61,14 @@ def recall(
     )
 
 
-def state(*recalls: Recall) -> CycleState:
+def planned(planner: SleepPlanner, recalls: Sequence[Recall], budget: Any) -> Plan:
     tokens = {r.symbol: make_token(r.symbol) for r in recalls}
-    return CycleState(NOW, Universe(NOW, tuple(tokens.values())), {(r.symbol, r.interval): r for r in recalls})
+    return planner.plan(tuple(tokens.values()), {(r.symbol, r.interval): r for r in recalls}, budget, now=NOW)
 
 
-def plan(*recalls: Recall, budget: Any = None, asks: AskLog | None = None, **options: Any) -> Plan:
-    return SleepPlanner(make_settings(), Demand(asks).rates if asks else None, **options).plan(
-        state(*recalls), budget or Budget()
-    )
+def plan(*recalls: Recall, budget: Any = None, asks: AskLog | None = None) -> Plan:
+    rates = {"rates": Demand(asks).rates} if asks else {}
+    return planned(SleepPlanner(make_settings(), **rates), recalls, budget or Budget())
 
 
 def order(made: Plan) -> list[str]:
@@ -186,13 +178,6 @@ def test_a_refresh_without_a_request_still_fits_when_the_requests_are_spent():
     assert order(made) == ["B-USD"]
 
 
-def test_seconds_cut_a_plan_once_they_are_measured():
-    recalls = [recall(f"{n}-USD", "newer_bar") for n in "ABCD"]
-    assert len(order(plan(*recalls, budget=Only(seconds=2.5)))) == 4
-    made = plan(*recalls, budget=Only(seconds=2.5), costs=Costs(request_seconds=0.9, compute_seconds=0.1))
-    assert len(order(made)) == 2
-
-
 def test_nothing_starves_under_a_tight_budget(asks: AskLog):
     """Twelve tokens, room for two, demand for three of them only: each of the others has its turn."""
     asked(asks, T0=60, T1=60, T2=60)
@@ -201,7 +186,7 @@ def test_nothing_starves_under_a_tight_budget(asks: AskLog):
     done: Counter[str] = Counter()
     for _ in range(200):
         recalls = [recall(symbol, "newer_bar", hours_old=age) for symbol, age in ages.items()]
-        chosen = order(planner.plan(state(*recalls), Only(requests=2)))  # type: ignore[arg-type]
+        chosen = order(planned(planner, recalls, Only(requests=2)))
         ages = {symbol: 0.1 if symbol in chosen else age + 0.5 for symbol, age in ages.items()}
         done.update(chosen)
     assert min(done[symbol] for symbol in ages) >= 1
@@ -255,7 +240,7 @@ def test_after_a_price_shock_the_old_answer_is_refused_with_its_reason_and_the_t
         assert "93 against 100" in shocked.reasons[0].detail
 
         recalls = {(s, "1d"): r for s, r in khala.latest_many(tokens).items()}
-        made = planner.plan(CycleState(now, Universe(now, tuple(tokens)), recalls), budget)  # type: ignore[arg-type]
+        made = planner.plan(tokens, recalls, budget, now=now)  # type: ignore[arg-type]
         assert order(made) == ["T7-USD", "T0-USD", "T1-USD"]
         assert [item.action for item in made.items].count("keep") == 5
 

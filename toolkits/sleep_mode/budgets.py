@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, InvalidInput
@@ -24,8 +24,7 @@ from ..khala.schema import upsert
 if TYPE_CHECKING:
     from ..khala.journal import Journal
 
-BudgetKind = Literal["requests", "security_calls", "model_tokens", "usd", "seconds"]
-KINDS: tuple[BudgetKind, ...] = ("requests", "security_calls", "model_tokens", "usd", "seconds")
+BudgetKind = Literal["requests", "security_calls", "model_tokens", "usd"]
 KEEP_DAYS = 400
 _DUST = 1e-9
 """Sums of fractions of a cent may miss a limit by this much without having crossed it."""
@@ -49,20 +48,17 @@ class Limit:
 def limits_of(settings: Settings) -> dict[BudgetKind, Limit]:
     """The limits that settings describe."""
     return {
-        "requests": Limit(settings.budget_requests_per_cycle, settings.budget_requests_per_day),
-        "security_calls": Limit(settings.budget_security_calls_per_cycle, settings.budget_security_calls_per_day),
-        "model_tokens": Limit(settings.budget_model_tokens_per_cycle, settings.budget_model_tokens_per_day),
-        "usd": Limit(settings.budget_usd_per_cycle, settings.budget_usd_per_day),
-        "seconds": Limit(settings.cycle_deadline_seconds),
+        kind: Limit(getattr(settings, f"budget_{kind}_per_cycle"), getattr(settings, f"budget_{kind}_per_day"))
+        for kind in get_args(BudgetKind)
     }
 
 
 class BudgetBook:
-    """The limits of one store and what was spent of them today. `SleepCycle(budgets=book.open)` uses it.
+    """The limits of one store and what was spent of them today.
 
     Args:
         limits: by kind; a kind that is not named is not limited. See `limits_of(settings)`.
-        clock: tells the day and the seconds of a cycle; real time, since real money is spent in it.
+        clock: tells the day; real time, since real money is spent in it.
     """
 
     def __init__(self, journal: Journal, limits: Mapping[BudgetKind, Limit], *, clock: Clock | None = None) -> None:
@@ -73,7 +69,7 @@ class BudgetBook:
 
     def open(self) -> Budget:
         """The budget of one cycle. Opening it spends nothing."""
-        return Budget(self, self._clock)
+        return Budget(self)
 
     def limit(self, kind: BudgetKind) -> Limit:
         """The limits of one kind."""
@@ -86,23 +82,24 @@ class BudgetBook:
         return dict(rows)
 
     def charge(self, kind: BudgetKind, amount: float, *, limited: bool = True) -> None:
-        """Book spending on today, outside of any cycle too (a look at prices between two cycles).
+        """Book spending on today.
 
         Raises:
             BudgetExceeded: `limited`, and the day's limit would be crossed; nothing is booked.
         """
-        limit, today = self.limit(kind).per_day, self._today()
+        today = self._today()
         oldest = (self._clock.now() - timedelta(days=KEEP_DAYS)).date().isoformat()
         with self._journal.write(durable=False) as connection:
-            place = (today, kind)
-            row = connection.execute("SELECT used FROM budget_days WHERE day = ? AND kind = ?", place).fetchone()
+            row = connection.execute(
+                "SELECT used FROM budget_days WHERE day = ? AND kind = ?", (today, kind)
+            ).fetchone()
             used = row[0] if row else 0.0
-            if limited and used + amount > limit + _DUST:
-                raise _exceeded("day", kind, amount, used, limit)
+            if limited:
+                _require("day", kind, amount, used, self.limit(kind).per_day)
             if row is None:
                 connection.execute("DELETE FROM budget_days WHERE day < ?", (oldest,))
             now_used = max(0.0, used + amount)  # what is given back after midnight was spent on another day
-            connection.execute(upsert("budget_days", "day, kind", "used"), (*place, now_used))
+            connection.execute(upsert("budget_days", "day, kind", "used"), (today, kind, now_used))
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()
@@ -114,11 +111,9 @@ class Budget:
     `spent` is by kind in its own unit (calls, tokens, US dollars); `refusals` says which limits were run into.
     """
 
-    def __init__(self, book: BudgetBook | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, book: BudgetBook | None = None) -> None:
         self._book = book
-        self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._begun = self._clock.monotonic()
         self.spent: dict[BudgetKind, float] = {}
         self.refusals: dict[BudgetKind, str] = {}
 
@@ -128,7 +123,7 @@ class Budget:
             return float("inf")
         limit = self._book.limit(kind)
         today = self._book.used_today().get(kind, 0.0) if limit.per_day != float("inf") else 0.0
-        return max(0.0, min(limit.per_cycle - self._used(kind), limit.per_day - today))
+        return max(0.0, min(limit.per_cycle - self.spent.get(kind, 0.0), limit.per_day - today))
 
     def spend(self, kind: BudgetKind, amount: float = 1) -> None:
         """Reserve `amount` before it is used.
@@ -140,16 +135,15 @@ class Budget:
         if amount < 0:
             raise InvalidInput(f"{amount} {_name(kind)} cannot be spent.")
         with self._lock:
+            used = self.spent.get(kind, 0.0)
             if self._book is not None:
                 try:
-                    limit, used = self._book.limit(kind).per_cycle, self._used(kind)
-                    if used + amount > limit + _DUST:
-                        raise _exceeded("cycle", kind, amount, used, limit)
+                    _require("cycle", kind, amount, used, self._book.limit(kind).per_cycle)
                     self._book.charge(kind, amount)
                 except BudgetExceeded as error:
                     self.refusals[kind] = error.message
                     raise
-            self.spent[kind] = self.spent.get(kind, 0.0) + amount
+            self.spent[kind] = used + amount
 
     def record(self, kind: BudgetKind, amount: float) -> None:
         """Settle a reservation: book what was used beyond it, even past the limit, or give back what was not (< 0)."""
@@ -159,37 +153,35 @@ class Budget:
             self.spent[kind] = max(0.0, self.spent.get(kind, 0.0) + amount)
 
     @contextmanager
-    def metering(self, kind: RequestKind, reserved: int, made: Callable[[], int]) -> Iterator[None]:
+    def metering(self, kind: RequestKind, reserved: int, made: Callable[[], int] | None = None) -> Iterator[None]:
         """Reserve requests, ask the budget before each further one that the block announces, and settle at its end.
 
         Args:
             kind: what is counted.
             reserved: requests that the block is expected to send.
-            made: how many the source has sent so far; counts where it announces none.
+            made: how many the source has sent so far, for one that announces none; without it the reserved count.
 
         Raises:
             BudgetExceeded: so many cannot be reserved; or within the block, before one that goes beyond the limit.
         """
         self.spend(kind, reserved)
-        before, allowance = made(), Allowance(partial(self.spend, kind), reserved=reserved)
+        before, allowance = made() if made else 0, Allowance(partial(self.spend, kind), reserved=reserved)
         try:
             with metered(kind, allowance):
                 yield
         finally:
-            self.record(kind, (allowance.calls or made() - before) - reserved - allowance.drawn)
-
-    def _used(self, kind: BudgetKind) -> float:
-        return self._clock.monotonic() - self._begun if kind == "seconds" else self.spent.get(kind, 0.0)
+            used = allowance.calls or (made() - before if made else reserved)
+            self.record(kind, used - reserved - allowance.drawn)
 
 
 def _name(kind: BudgetKind) -> str:
     return "US dollars" if kind == "usd" else kind.replace("_", " ")
 
 
-def _exceeded(scope: str, kind: BudgetKind, amount: float, used: float, limit: float) -> BudgetExceeded:
-    setting = f"BUDGET_{kind.upper()}_PER_{scope.upper()}" if kind != "seconds" else "CYCLE_DEADLINE_SECONDS"
-    wait = "wait for the next day (UTC)" if scope == "day" else "wait for the next cycle"
-    return BudgetExceeded(
-        f"The {scope}'s budget of {limit:g} {_name(kind)} does not allow {amount:g} more ({used:.6g} used).",
-        hint=f"Raise DEEPTRADER_{setting}, or {wait}.",
-    )
+def _require(scope: str, kind: BudgetKind, amount: float, used: float, limit: float) -> None:
+    """Raises BudgetExceeded where so much more does not fit."""
+    if used + amount > limit + _DUST:
+        raise BudgetExceeded(
+            f"The {scope}'s budget of {limit:g} {_name(kind)} does not allow {amount:g} more ({used:.6g} used).",
+            hint=f"Raise DEEPTRADER_BUDGET_{kind.upper()}_PER_{scope.upper()}, or wait for the next {scope}.",
+        )

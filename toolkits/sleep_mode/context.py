@@ -79,8 +79,6 @@ class CycleContext:
     stopped_by: str | None = None
     out_of_budget: str | None = None
     """The first refusal of a request. It ends nothing: what costs no request still fits."""
-    announced: bool = False
-    """Whether the market announces each request before it sends it: then nothing is left to be booked afterwards."""
     patience: float = GIVE_WAY_SECONDS
 
     def __post_init__(self) -> None:

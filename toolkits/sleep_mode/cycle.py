@@ -7,7 +7,8 @@ fails leaves the last good version where it was.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -20,6 +21,7 @@ from ...core.metering import Allowance, metered
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala
+from ..khala.records import UniverseEvent
 from ..market_data.extras import parse_extra
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
@@ -27,7 +29,7 @@ from .bar_store import BarStore
 from .budgets import Budget
 from .context import LEASE_LOST, CycleContext, Progress, Step
 from .fetch import MarketReader
-from .planner import CycleState, Plan, PlanItem, Planner, SleepPlanner
+from .planner import Plan, PlanItem, SleepPlanner
 from .refresh import Refresher
 from .report import CycleLog, CycleReport, TokenOutcome
 
@@ -59,7 +61,7 @@ class SleepCycle:
         market: MarketProvider,
         khala: Khala,
         security: SecurityProvider | None = None,
-        planner: Planner | None = None,
+        planner: SleepPlanner | None = None,
         budgets: Callable[[], Budget] | None = None,
         after: Sequence[Step] = (),
         team: QuietTime | None = None,
@@ -135,7 +137,7 @@ class SleepCycle:
         context = self._context(None)
         quotes = self._reader.quotes(context, tokens)
         self.khala.observe(quotes.values())
-        self._state(context, Universe(context.now, tuple(tokens), quotes), intervals)
+        self._recall(context, tokens, intervals)
         by_symbol = {token.symbol: token for token in tokens}
         items = []
         for (symbol, interval), recall in context.recalls.items():
@@ -152,7 +154,7 @@ class SleepCycle:
     def preview(self, now: datetime | None = None) -> Plan:
         """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
         context = self._context(now)
-        return self._planner.plan(self._state(context, self._reader.universe(context)), context.budget)
+        return self._plan(context, self._reader.universe(context).tokens)
 
     def _context(self, now: datetime | None, *, stopped=lambda: None, **parts: Any) -> CycleContext:
         return CycleContext(
@@ -171,25 +173,20 @@ class SleepCycle:
         )
 
     def _run(self, context: CycleContext) -> CycleReport:
-        requests_before = self.market.requests_made()
-        further_requests = Allowance(partial(context.budget.spend, "requests"))
-        entered: tuple[str, ...] = ()
-        left: tuple[str, ...] = ()
-        with giving_way(context.give_way), metered("requests", further_requests):
+        events: Sequence[UniverseEvent] = ()
+        with giving_way(context.give_way), self._paying(context):
             with context.step("observe"):
                 context.progress("observe", 0, 1)
-                universe = self._reader.observe(context)
+                universe = self._reader.universe(context)
                 self.khala.observe(universe.quotes.values())
                 if universe.problem is None and not context.only:
                     events = self.khala.record_universe(universe.tokens, context.now)
-                    entered = tuple(event.symbol for event in events if event.event == "entered")
-                    left = tuple(event.symbol for event in events if event.event == "left")
                 context.progress("observe", 1, 1)
             if context.lease is not None:
                 own = tuple(token for token in universe.tokens if context.lease.covers(token.symbol))
                 universe = replace(universe, tokens=own)
             with context.step("plan"):
-                plan = self._planner.plan(self._state(context, universe), context.budget)
+                plan = self._plan(context, universe.tokens)
                 for item in plan.items:
                     if item.action != "refresh":
                         context.outcome(item, "kept" if item.action == "keep" else "deferred")
@@ -198,17 +195,34 @@ class SleepCycle:
                 self._after(context, step)
             if self._indexes:
                 self._after(context, self._index)
-        self._book_requests(context, requests_before)
-        return self._report(context, universe, entered, left)
+        return self._report(context, universe, events)
 
-    def _state(
-        self, context: CycleContext, universe: Universe, intervals: Sequence[Interval] | None = None
-    ) -> CycleState:
+    @contextmanager
+    def _paying(self, context: CycleContext) -> Iterator[None]:
+        """The look at the universe is paid for before it is taken, and each further request before it is sent. A market
+        that does not announce its requests may have needed more than were reserved: they are booked at the end."""
+        if not self._reader.networked:
+            yield
+            return
+        budget, before = context.budget, self.market.requests_made()
+        budget.spend("requests")
+        allowance = Allowance(partial(budget.spend, "requests"), reserved=1)
+        with metered("requests", allowance):
+            yield
+        unpaid = self.market.requests_made() - before - budget.spent.get("requests", 0)
+        if not allowance.calls and unpaid > 0:
+            budget.record("requests", unpaid)
+
+    def _recall(self, context: CycleContext, tokens: Sequence[Token], intervals: Sequence[Interval] | None) -> None:
         for interval in intervals or self.settings.intervals:
             if interval in self.market.intervals:
-                recalls = self.khala.latest_many(universe.tokens, interval=interval)
+                recalls = self.khala.latest_many(tokens, interval=interval)
                 context.recalls |= {(symbol, interval): recall for symbol, recall in recalls.items()}
-        return CycleState(context.now, universe, context.recalls, context.holdings.all())
+
+    def _plan(self, context: CycleContext, tokens: Sequence[Token]) -> Plan:
+        self._recall(context, tokens, None)
+        held = context.holdings.all()
+        return self._planner.plan(tokens, context.recalls, context.budget, now=context.now, first=held)
 
     def _after(self, context: CycleContext, step: Step) -> None:
         """One step after the publication. Past the deadline they are still begun: each asks `halted` for itself."""
@@ -225,18 +239,7 @@ class SleepCycle:
             context.lease.check()
         self.khala.index()
 
-    def _book_requests(self, context: CycleContext, before: int) -> None:
-        """A market that does not announce its requests may have needed more than were reserved: book the difference."""
-        if context.announced:
-            return  # what it made beyond what was spent here, somebody else has asked for
-        made = self.market.requests_made() - before
-        reserved = context.budget.spent.get("requests", 0)
-        if self._reader.networked and made > reserved:
-            context.budget.record("requests", made - reserved)
-
-    def _report(
-        self, context: CycleContext, universe: Universe, entered: tuple[str, ...], left: tuple[str, ...]
-    ) -> CycleReport:
+    def _report(self, context: CycleContext, universe: Universe, events: Sequence[UniverseEvent]) -> CycleReport:
         stopped_by = context.stopped_by or context.out_of_budget
         report = CycleReport(
             cycle_id=context.cycle_id,
@@ -249,8 +252,8 @@ class SleepCycle:
             seconds=round(context.seconds, 6),
             universe=tuple(token.symbol for token in universe.tokens),
             universe_problem=str(universe.problem) if universe.problem else None,
-            entered=entered,
-            left=left,
+            entered=tuple(event.symbol for event in events if event.event == "entered"),
+            left=tuple(event.symbol for event in events if event.event == "left"),
             outcomes=tuple(context.outcomes),
             steps={name: round(seconds, 4) for name, seconds in context.steps.items()},
             spent={str(kind): amount for kind, amount in context.budget.spent.items()},

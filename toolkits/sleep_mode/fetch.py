@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -72,20 +72,9 @@ class MarketReader:
 
     # Universe and quotes
 
-    def observe(self, context: CycleContext) -> Universe:
-        """The universe and its quotes as `universe` or, in an idle pass, its tokens with theirs; paid for."""
-        look = partial(self._talked_about if context.only else self.universe, context)
-        if not self.networked:
-            return look()
-        context.budget.spend("requests")
-        allowance = Allowance(partial(context.budget.spend, "requests"), reserved=1)
-        with metered("requests", allowance):
-            seen = look()
-        context.announced = allowance.calls > 0
-        return seen
-
     def universe(self, context: CycleContext) -> Universe:
-        """The market's universe, what is held and what is watched, with a quote for each token that has one.
+        """The market's universe, what is held and what is watched, with a quote for each token that has one; in an idle
+        pass its tokens alone.
 
         When the source fails, the tokens of the last cycle stand in and the report says so.
 
@@ -93,6 +82,10 @@ class MarketReader:
             SourceError: the source fails and no token is remembered.
         """
         khala, problem = context.khala, None
+        known = {token.symbol: token for token in khala.symbols()}
+        if context.only:
+            tokens = tuple(known[symbol] for symbol in context.only if symbol in known)
+            return Universe(as_of=context.now, tokens=tokens, quotes=self.quotes(context, tokens))
         try:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
             universe = context.ask_source(ask, what="The market's universe")
@@ -101,23 +94,15 @@ class MarketReader:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
                 raise
             error = context.typed(error, "The market's universe")
-            known = {token.symbol: token for token in khala.symbols()}
             tokens, quotes, problem = tuple(known[s] for s in khala.universe() if s in known), {}, error  # type: ignore[assignment]
             if not tokens:
                 raise error
             context.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
-        tokens += tuple(self._watched(context, {token.symbol for token in tokens}))
-        unquoted = [token for token in tokens if token.symbol not in quotes]
-        if unquoted:
-            quotes |= self.quotes(context, unquoted)
+        tokens += tuple(self._watched(context, {token.symbol for token in tokens}, known))
+        quotes |= self.quotes(context, [token for token in tokens if token.symbol not in quotes])
         return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)  # type: ignore[arg-type]
 
-    def _talked_about(self, context: CycleContext) -> Universe:
-        known = {token.symbol: token for token in context.khala.symbols()}
-        tokens = tuple(known[symbol] for symbol in context.only if symbol in known)
-        return Universe(as_of=context.now, tokens=tokens, quotes=self.quotes(context, tokens) if tokens else {})
-
-    def _watched(self, context: CycleContext, listed: set[str]) -> Iterator[Token]:
+    def _watched(self, context: CycleContext, listed: set[str], known: Mapping[str, Token]) -> Iterator[Token]:
         """The tokens held or watched that the market's top does not have. One that the market does not find now is
         taken from memory, where it is known there; each failure is told and holds up no other."""
         for symbol in context.holdings.followed(self._settings):
@@ -129,12 +114,13 @@ class MarketReader:
                 raise
             except Exception as error:  # noqa: BLE001 - typed and logged: one symbol's alone
                 context.problems.append(f"watch list: {context.typed(error, symbol)}")
-                known = next((token for token in context.khala.symbols() if token.symbol == symbol), None)
-                if known is not None:
-                    yield known
+                if symbol in known:
+                    yield known[symbol]
 
     def quotes(self, context: CycleContext, tokens: Sequence[Token]) -> dict[str, Quote]:
         """Current quotes of these tokens; those without one are problems of the cycle."""
+        if not tokens:
+            return {}
         ask = partial(self._market.quotes, tokens, as_of=context.now)
         try:
             batch = context.ask_source(ask, what="The market's quotes")

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import BudgetExceeded, CircuitOpen, RateLimited, StoreError, TokenNotFound
 from ...core.formats import percent_text, price_text, time_text, value_text
-from ...core.metering import Allowance, metered
 from ...core.text import quote_untrusted, skeleton
 from ...core.token import Token
 from ..khala.codec import decode_all, encode
-from ..khala.schema import epoch
+from ..khala.schema import epoch, upsert
 from ..market_data.news import TITLE_LIMIT, Fundamentals, NewsItem, NewsSource
 from .statements import Said, View, statement
 
@@ -110,16 +109,8 @@ class NewsShelf:
                 ).rowcount
             connection.execute("DELETE FROM news WHERE published_at < ?", (epoch(at - KEPT),))
             if fundamentals is not None:
-                connection.execute(
-                    "INSERT INTO fundamentals (symbol, body) VALUES (?, ?) "
-                    "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
-                    (symbol, encode(fundamentals)),
-                )
-            connection.execute(
-                "INSERT INTO news_asked (symbol, asked_at, problem) VALUES (?, ?, ?) "
-                "ON CONFLICT (symbol) DO UPDATE SET asked_at = excluded.asked_at, problem = excluded.problem",
-                (symbol, epoch(at), problem),
-            )
+                connection.execute(upsert("fundamentals", "symbol", "body"), (symbol, encode(fundamentals)))
+            connection.execute(upsert("news_asked", "symbol", "asked_at, problem"), (symbol, epoch(at), problem))
         return new
 
 
@@ -157,16 +148,13 @@ class NewsReader:
         return new
 
     def _read(self, context: CycleContext, token: Token) -> int:
-        context.budget.spend("requests", REQUESTS)
-        allowance = Allowance(partial(context.budget.spend, "requests"), reserved=REQUESTS)
-
         def ask[T](what: Callable[[Token], T]) -> T:
-            with metered("requests", allowance):
-                return context.ask_source(partial(what, token), what=f"The news source about {token}")
+            return context.ask_source(partial(what, token), what=f"The news source about {token}")
 
-        new = self._shelf.put(token.symbol, context.now, items=ask(self._source.news))
-        with suppress(TokenNotFound):  # most coins have none
-            self._shelf.put(token.symbol, context.now, fundamentals=ask(self._source.fundamentals))
+        with context.budget.metering("requests", REQUESTS):
+            new = self._shelf.put(token.symbol, context.now, items=ask(self._source.news))
+            with suppress(TokenNotFound):  # most coins have none
+                self._shelf.put(token.symbol, context.now, fundamentals=ask(self._source.fundamentals))
         return new
 
 

@@ -1,11 +1,10 @@
 """Which token next? What is still fresh is worth nothing; the rest by the answers a refresh can serve for its price.
 
 A refresh of a token that is asked about lambda times an hour and is due again in 1/mu hours serves lambda/mu answers at
-the most. The order is lambda/(mu*c), c being what the refresh takes. Ahead of that order go shocks (a price many bands
-away, a changed security finding: people ask about what just happened) and, when the budget is tight, what has waited
-longest (so that nothing starves). That a price may leave its band sooner is left out: a life reckoned as a random walk
-between band and levels gave 36.0 % fresh answers in place of 35.3 on one tape of `benchmarks/replay.py`, and no more on
-the other.
+the most. The order is lambda/(mu*c), c being the seconds that the refresh takes. Ahead of that order go shocks (a price
+many bands away, a changed security finding: people ask about what just happened) and a few that have waited longest, so
+that nothing starves. That a price may leave its band sooner is left out: it gave no more fresh
+answers in `benchmarks/replay.py`.
 """
 
 from __future__ import annotations
@@ -14,27 +13,29 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal
 
 from ...core.giving_way import give_way
 from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
 from ..khala.records import Freshness, MarketAnalysis, Recall
 from ..market_data.calendar import next_bar_close
-from ..market_data.protocol import SETTLES_AFTER, Universe
+from ..market_data.protocol import SETTLES_AFTER
 from .budgets import Budget
 
 PlanAction = Literal["refresh", "keep", "defer"]
 
-GUARD_HOURS: Mapping[Interval, float] = {"1h": 6.0, "1d": 48.0}
+OVERDUE_HOURS: Mapping[Interval, float] = {"1h": 6.0, "1d": 48.0}
 """Older than this, an analysis that is not fresh may claim a place by age alone."""
-GUARD_SHARE = 0.03
-"""Share of a tight plan that goes to those."""
+OVERDUE_SHARE = 0.03
+"""Share of the places of a plan that goes to those."""
 FAR_PAST_HOURS = 10_000.0
 """Age of what was never analysed."""
 HOURLY_SHARE = 0.25
 """Share of the asks about a token that rest on its hourly bars too."""
-
+REQUEST_SECONDS, COMPUTE_SECONDS = 1.0, 0.05
+"""What a refresh takes for the request that brings its bars, if it needs one, and for the rest: good enough to put
+refreshes in an order."""
 BARS_PER_HOUR: dict[TokenKind, dict[Interval, float]] = {
     "crypto": {"1d": 1 / 24, "1h": 1.0},
     "equity": {"1d": 1 / 6.5, "1h": 7 / 6.5},
@@ -46,17 +47,6 @@ SHOCK_BANDS = 3.0
 """A price this many freshness bands away from its analysis may be a shock: 1.5 ATR with the usual band."""
 SHOCK_SIGMAS = 4.0
 """It is one if it also moved this many standard deviations of the time that has passed."""
-
-
-@dataclass(frozen=True)
-class CycleState:
-    """What a cycle sees before it plans: the universe with its quotes, what is known of each token, and the symbols
-    that go ahead of all others (what is held)."""
-
-    now: datetime
-    universe: Universe
-    recalls: Mapping[tuple[str, Interval], Recall]
-    first: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -86,145 +76,123 @@ class Plan:
         return tuple(item for item in self.items if item.action == "refresh")
 
 
-class Planner(Protocol):
-    """Decides what a cycle refreshes."""
-
-    def plan(self, state: CycleState, budget: Budget) -> Plan: ...
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds of one refresh: for the request that brings its bars, if it needs one, and for the rest. What is assumed
-    is good enough to put refreshes in an order."""
-
-    request_seconds: float = 1.0
-    compute_seconds: float = 0.05
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    item: PlanItem
-    requests: float
-    seconds: float
-    age_hours: float
-    ahead: bool
-
-
 class SleepPlanner:
     """Decides what a cycle refreshes, and says why.
 
     Args:
+        settings: which intervals, and when a price has left its band.
         rates: expected asks per hour about each token, by symbol; None: all alike.
-        costs: what a refresh takes, measured; only then does a plan keep to the seconds of a budget.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        rates: Callable[[Sequence[Token]], Mapping[str, float]] | None = None,
-        *,
-        costs: Costs | None = None,
+        self, settings: Settings, rates: Callable[[Sequence[Token]], Mapping[str, float]] = lambda _tokens: {}
     ) -> None:
         self._settings = settings
-        self._rates = rates or (lambda _tokens: {})
-        self._measured, self._costs = costs is not None, costs or Costs()
+        self._rates = rates
         self._owed = 0.0
 
-    def plan(self, state: CycleState, budget: Budget) -> Plan:
-        """One item per token and interval of the state, refreshes first in the order in which they are to be done.
+    def plan(
+        self,
+        tokens: Sequence[Token],
+        recalls: Mapping[tuple[str, Interval], Recall],
+        budget: Budget,
+        *,
+        now: datetime,
+        first: Collection[str] = (),
+    ) -> Plan:
+        """One item per recall of these tokens, refreshes first in the order in which they are to be done.
+
+        Args:
+            tokens: the universe.
+            recalls: what memory knows, by symbol and interval.
+            budget: how many requests are left.
+            now: the market's present.
+            first: symbols that go ahead of all others (what is held).
 
         Raises:
             StoreError: demand cannot be read.
         """
-        rates = self._rates(state.universe.tokens)
-        settled: list[PlanItem] = []
-        candidates: list[_Candidate] = []
-        for token in state.universe.tokens:
+        rates = self._rates(tokens)
+        kept: list[PlanItem] = []
+        wanted: list[PlanItem] = []
+        ahead: set[int] = set()
+        for token in tokens:
             give_way()
             for interval in self._settings.intervals:
-                recall = state.recalls.get((token.symbol, interval))
+                recall = recalls.get((token.symbol, interval))
                 if recall is None:
                     continue
-                again = recall.servable and _to_be_read_again(recall, state.now)
-                why_not = None if again else self._settled(recall, state.now)
+                why_not = _why_not(recall, now)
                 if why_not is not None:
-                    settled.append(PlanItem(token, interval, "keep", why_not))
-                else:
-                    rate = rates.get(token.symbol, 1.0) * (HOURLY_SHARE if interval == "1h" else 1.0)
-                    candidate = self._candidate(token, interval, recall, rate, state.now)
-                    candidates.append(replace(candidate, ahead=candidate.ahead or token.symbol in state.first))
-        seconds = budget.left("seconds") if self._measured else float("inf")
-        chosen, left_over = self._choose(candidates, budget.left("requests"), seconds)
-        notes = (f"{len(left_over)} refreshes do not fit the budget and wait",) if left_over else ()
-        deferred = [replace(c.item, action="defer", reason=f"no budget left ({c.item.reason})") for c in left_over]
-        return Plan(state.now, (*(c.item for c in chosen), *deferred, *settled), notes)
+                    kept.append(PlanItem(token, interval, "keep", why_not))
+                    continue
+                item = self._refresh(token, recall, rates.get(token.symbol, 1.0), now)
+                wanted.append(item)
+                if token.symbol in first or _changed(recall) or is_shock(recall, self._settings, now):
+                    ahead.add(id(item))
+        left = budget.left("requests")
+        # Whole places out of a share that may be a fraction of one: the rest is kept for the next cycle.
+        self._owed = self._owed % 1 + OVERDUE_SHARE * min(left, len(wanted))
+        overdue = [item for item in wanted if item.terms["age_hours"] >= OVERDUE_HOURS[item.interval]]
+        overdue.sort(key=lambda item: -item.terms["age_hours"])
+        ahead |= {id(item) for item in overdue[: int(self._owed)]}
+        wanted.sort(key=lambda item: (id(item) not in ahead, -item.priority, -item.terms["age_hours"]))
+        chosen: list[PlanItem] = []
+        deferred: list[PlanItem] = []
+        for item in wanted:
+            if item.terms["requests"] <= left:
+                left -= item.terms["requests"]
+                chosen.append(item)
+            else:
+                deferred.append(replace(item, action="defer", reason=f"no budget left ({item.reason})"))
+        notes = (f"{len(deferred)} refreshes do not fit the budget and wait",) if deferred else ()
+        return Plan(now, (*chosen, *deferred, *kept), notes)
 
-    def _candidate(self, token: Token, interval: Interval, recall: Recall, rate: float, now: datetime) -> _Candidate:
-        analysis = recall.analysis
+    def _refresh(self, token: Token, recall: Recall, rate: float, now: datetime) -> PlanItem:
+        analysis, interval = recall.analysis, recall.interval
+        rate *= HOURLY_SHARE if interval == "1h" else 1.0
         hours = hours_until_due(token.kind, interval, analysis, self._settings, now)
         requests = 1.0 if _needs_bars(recall) else 0.0
-        cost = self._costs.compute_seconds + requests * self._costs.request_seconds
-        uses = rate * hours
-        age = (now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS
+        uses, cost = rate * hours, COMPUTE_SECONDS + requests * REQUEST_SECONDS
         why = ", ".join(reason.code for reason in recall.reasons) or ", ".join(recall.missing)
         if not why:
             again = _to_be_read_again(recall, now)
             why = "its last bar is read again" if again else "a new bar has closed" if analysis else "never analysed"
-        moved = bands_moved(recall, self._settings.price_band_atr)
         terms = {
             "lambda": rate,
             "mu": 1 / hours,
             "uses": uses,
             "cost": cost,
             "requests": requests,
-            "moved_bands": moved,
-            "age_hours": age,
+            "moved_bands": bands_moved(recall, self._settings.price_band_atr),
+            "age_hours": (now - analysis.computed_at).total_seconds() / 3_600 if analysis else FAR_PAST_HOURS,
         }
         reason = f"{why}: about {uses:.2g} questions expected in the {hours:.2g} h until it is due again"
-        item = PlanItem(token, interval, "refresh", reason, priority=uses / cost, terms=terms)
-        changed = any(reason.code == "security_changed" for reason in recall.reasons)
-        return _Candidate(item, requests, cost, age, ahead=changed or is_shock(recall, self._settings, now))
+        return PlanItem(token, interval, "refresh", reason, priority=uses / cost, terms=terms)
 
-    def _choose(
-        self, candidates: Sequence[_Candidate], requests: float, seconds: float
-    ) -> tuple[list[_Candidate], list[_Candidate]]:
-        """Candidates that fit, in the order in which they are to be done, and those that do not."""
-        by_value = sorted(candidates, key=lambda c: (not c.ahead, -c.item.priority, -c.age_hours))
-        wanted = (sum(c.requests for c in candidates), sum(c.seconds for c in candidates))
-        if wanted[0] <= requests and wanted[1] <= seconds:
-            return by_value, []
-        fits = min(_share(requests, wanted[0]), _share(seconds, wanted[1]))
-        # Whole places out of a share that may be a fraction of one: the rest is kept for the next cycle.
-        self._owed = min(1.0, self._owed % 1) + GUARD_SHARE * max(1.0, fits * len(candidates))
-        overdue = [c for c in by_value if c.age_hours >= GUARD_HOURS[c.item.interval]]
-        overdue.sort(key=lambda c: -c.age_hours)
-        chosen: dict[int, _Candidate] = {}
-        for candidate in [c for c in by_value if c.ahead] + overdue[: int(self._owed)] + by_value:
-            if id(candidate) not in chosen and candidate.requests <= requests and candidate.seconds <= seconds:
-                chosen[id(candidate)] = candidate
-                requests, seconds = requests - candidate.requests, seconds - candidate.seconds
-        return list(chosen.values()), [c for c in by_value if id(c) not in chosen]
 
-    def _settled(self, recall: Recall, now: datetime) -> str | None:
-        """Why a refresh would gain nothing, or None."""
-        analysis = recall.analysis
-        if recall.freshness is Freshness.FRESH and analysis is not None:
-            # Its bar has been followed by another one, and only grace keeps it fresh: renewed now, it never goes stale.
-            # Where that was tried already the source is late, and is asked again once the grace is over.
-            return None if analysis.computed_at < analysis.next_bar_due <= now else "fresh"
-        codes = {reason.code for reason in recall.reasons}
-        if codes == {"price_unobserved"} and not recall.missing:
-            return "only its price is missing, and a refresh does not bring one"
-        if analysis is None or codes or set(recall.missing) != {"security"}:
-            return None
-        report = analysis.security
-        if report is not None and now < report.expires_at:
-            return f"security is unknown; asked again from {report.expires_at:%Y-%m-%d %H:%M} UTC"
+def _why_not(recall: Recall, now: datetime) -> str | None:
+    """Why a refresh would gain nothing, or None."""
+    analysis = recall.analysis
+    if recall.servable and _to_be_read_again(recall, now):
         return None
+    if recall.freshness is Freshness.FRESH and analysis is not None:
+        # Its bar has been followed by another one, and only grace keeps it fresh: renewed now, it never goes stale.
+        # Where that was tried already the source is late, and is asked again once the grace is over.
+        return None if analysis.computed_at < analysis.next_bar_due <= now else "fresh"
+    codes = {reason.code for reason in recall.reasons}
+    if codes == {"price_unobserved"} and not recall.missing:
+        return "only its price is missing, and a refresh does not bring one"
+    if analysis is None or codes or set(recall.missing) != {"security"}:
+        return None
+    report = analysis.security
+    if report is not None and now < report.expires_at:
+        return f"security is unknown; asked again from {report.expires_at:%Y-%m-%d %H:%M} UTC"
+    return None
 
 
-def _share(left: float, wanted: float) -> float:
-    return 1.0 if wanted <= left else left / wanted
+def _changed(recall: Recall) -> bool:
+    return any(reason.code == "security_changed" for reason in recall.reasons)
 
 
 def _to_be_read_again(recall: Recall, now: datetime) -> bool:
