@@ -226,9 +226,11 @@ def test_a_damaged_page_is_noticed_at_open(journal: Journal, path: Path) -> None
 
 
 def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
-    journal = Journal(path, page_limit=60)
+    journal = Journal(path)
     journal.ensure("test", [TABLE])
-    add(journal, "kept")
+    with journal.write() as connection:
+        connection.execute("INSERT INTO things VALUES ('kept')")
+        connection.execute("PRAGMA max_page_count=60")
 
     def flood() -> None:
         with journal.write() as connection:

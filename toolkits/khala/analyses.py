@@ -52,14 +52,13 @@ class Analyses:
         if not rows:
             return []
         with self.journal.write() as connection:
-            before = connection.total_changes
-            connection.executemany(
+            changed = connection.executemany(
                 "INSERT INTO analyses (id, symbol, interval, bar_close, computed_at, verified_at, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET verified_at = excluded.verified_at "
                 "WHERE excluded.verified_at > analyses.verified_at",
                 rows,
             )
-            if connection.total_changes != before:
+            if changed.rowcount:
                 bump(connection, "recall")
         ids = [row[0] for row in rows]
         for analysis_id, analysis, row in zip(ids, given, rows, strict=True):

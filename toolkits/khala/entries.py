@@ -129,7 +129,6 @@ def put_entries(connection: Connection, entries: Iterable[Entry]) -> int:
     for entry in entries:
         fields = {name: _plain(entry.fields.get(name)) for name in FIELDS}
         rows.append((entry.kind, entry.key, entry.as_of, entry.text, json.dumps(fields), revision))
-    before = connection.total_changes
     changed = connection.executemany(
         "INSERT INTO entries (kind, key, as_of, text, fields, revision) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (kind, key) DO UPDATE SET as_of = excluded.as_of, text = excluded.text, "
@@ -137,7 +136,7 @@ def put_entries(connection: Connection, entries: Iterable[Entry]) -> int:
         "WHERE (entries.as_of, entries.text, entries.fields) != (excluded.as_of, excluded.text, excluded.fields)",
         rows,
     ).rowcount
-    if connection.total_changes != before:
+    if changed > 0:
         bump(connection, "entries")
     return max(changed, 0)
 

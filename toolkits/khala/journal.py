@@ -1,7 +1,7 @@
 """The journal: one SQLite file that holds the truth, shared by every thread and process that needs it.
 
-One writer connection behind a lock, one read connection per thread, WAL between them: readers never wait for the
-writer and always see whole transactions. `synchronous=FULL` for what is acknowledged (a commit costs about half a
+One writer connection behind a lock, a few read connections that threads take and give back, WAL between them: readers
+never wait for the writer and always see whole transactions. `synchronous=FULL` for what is acknowledged (a commit costs about half a
 millisecond here, and survives a power cut as well as a kill); `write(durable=False)` drops to NORMAL for what may be
 lost with the last second before a power cut (a price sighting, a demand count) and costs thirty times less. Neither
 can damage the file.
@@ -25,13 +25,15 @@ from typing import Any, Literal
 
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
 from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
-from .schema import Connection, Migration, statements
+from .schema import Connection, Migration, statements, upsert
 
 JOURNAL_FILE = "journal.db"
 MIGRATED_WITH_BACKUP = "khala"
 """The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20
 """Bytes up to which the whole file is checked at every open: half a millisecond for each megabyte."""
+KEPT = 4
+"""Connections kept for the next readers; more are opened while more threads read at once."""
 
 Fence = Callable[[Connection], object]
 """Raises (a StoreBusy: the lease is lost) when whoever writes may do so no more. Runs inside the transaction."""
@@ -44,20 +46,11 @@ _commits: dict[str, list[int]] = {}
 """Commits made by this process, by file: lets every reader in the process see a write at once, at no cost."""
 
 
-class _Held:
-    """A thread's connection, closed when the thread ends: by itself it would wait for the garbage collector."""
+class _Here(threading.local):
+    """The transaction that this thread is in."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._closing = threading.Lock()
-
-    def close(self) -> None:
-        """Close it. One thread at a time: two that close one connection at once crash the process."""
-        with self._closing:
-            _close(self._connection)
-
-    def __del__(self) -> None:
-        self.close()
+    connection: Any = None
+    writing = False
 
 
 class Journal:
@@ -69,7 +62,6 @@ class Journal:
     Args:
         path: of the file; its folder is made if missing.
         busy_seconds: how long a lock of another process is waited for.
-        page_limit: pages that the file may grow to; None: no limit.
     """
 
     shared = False
@@ -81,11 +73,11 @@ class Journal:
         "ORDER BY bm25(entries_words), e.kind, e.key LIMIT ?"
     )
     """How entries are found by their words, best first: SQL after the columns."""
+    _begin_reading = "BEGIN"
 
-    def __init__(self, path: Path | str, *, busy_seconds: float = 15.0, page_limit: int | None = None) -> None:
+    def __init__(self, path: Path | str, *, busy_seconds: float = 15.0) -> None:
         self.path = Path(path)
         self.name = str(path)
-        self._page_limit = page_limit
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -100,7 +92,7 @@ class Journal:
     def _set_up(self, place: str, busy_seconds: float) -> None:
         """Open what is at a place, which tells it from all others in this process."""
         self._busy_ms = int(busy_seconds * 1000)
-        self._lock = threading.RLock()
+        self._closed = False
         self._forget_connections()
         self._place = place
         self._commits = _commits.setdefault(place, [0])
@@ -117,37 +109,32 @@ class Journal:
         `fence`, or else the one of `fenced`, is asked first, inside the transaction; what it raises undoes it.
         """
         self.require_writable()
-        with self._lock:
-            if self._depth:
-                self._depth += 1
-                try:
-                    if fence is not None:
-                        fence(self._live_writer())
-                    yield self._live_writer()
-                finally:
-                    self._depth -= 1
-                return
+        here = self._here
+        if here.writing:
+            if fence is not None:
+                fence(here.connection)
+            yield here.connection
+            return
+        with self._lock, self.translated():
             self.require_same_file()
-            with self.translated():
-                connection = self._live_writer()
-                self._begin(connection, durable=durable)
-            self._depth = 1
+            connection = self._live_writer()
+            self._begin(connection, durable=durable)
+            outer, here.connection, here.writing = here.connection, connection, True
             try:
-                with self.translated():
-                    check = fence or _fences.get().get(self._place)
-                    if check is not None:
-                        check(connection)
-                    yield connection
-                    written = self._count_write(connection)
-                    connection.execute("COMMIT")
-                self._written = written
-                self._commits[0] += 1
+                check = fence or _fences.get().get(self._place)
+                if check is not None:
+                    check(connection)
+                yield connection
+                written = self._count_write(connection)
+                connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
             finally:
-                self._depth = 0
+                here.connection, here.writing = outer, False
+            self._written = written
+            self._commits[0] += 1
 
     @contextmanager
     def fenced(self, fence: Fence) -> Iterator[None]:
@@ -213,52 +200,56 @@ class Journal:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view: every query inside sees the same moment. Inside this thread's `write` it is that one."""
-        if self._depth and self._lock.acquire(blocking=False):
+        here = self._here
+        if here.connection is not None:
+            with self.translated():
+                yield here.connection
+            return
+        with self.translated(), self._borrowed() as connection:
+            connection.execute(self._begin_reading)
+            here.connection = connection
             try:
-                if self._depth:
-                    with self.translated():
-                        yield self._live_writer()
-                    return
+                yield connection
             finally:
-                self._lock.release()
-        with self.translated(), self._snapshot() as connection:
-            yield connection
+                here.connection = None
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def row(self, query: str, *values: Any) -> Any:
+        """The first row of a single query outside any transaction, None without one: the way of the hot path."""
+        with self.translated(), self._borrowed() as connection:
+            return connection.execute(query, values).fetchone()
 
     @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        connection = self.reader()
-        if connection.in_transaction:
-            yield connection
-            return
-        connection.execute("BEGIN")
+    def _borrowed(self) -> Iterator[Any]:
+        """A connection to read through, which goes back to those that are kept."""
+        self._require_open()
+        connection = None
+        with suppress(IndexError):
+            while connection is None:
+                connection = self._fit(self._idle.pop())
+        connection = connection or self._connect(reads=True)
         try:
             yield connection
         finally:
-            connection.execute("ROLLBACK")
+            if self._fit(connection) and len(self._idle) < KEPT:
+                self._idle.append(connection)
+            else:
+                _close(connection)
+            if self._closed:
+                self._close_idle()
 
-    def data_version(self) -> object:
-        """Changes whenever anything was committed, by whomever; to be compared within one thread."""
-        return self.reader().execute("PRAGMA data_version").fetchone()[0]
+    def _fit(self, connection: Any) -> Any:
+        """A connection that is at rest and may be used again; any other is closed, and None."""
+        if not connection.in_transaction:
+            return connection
+        _close(connection)
+        return None
 
-    def reader(self) -> Connection:
-        """This thread's read-only connection, for single statements on the hot path, within `translated`."""
-        try:
-            return self._local.connection
-        except AttributeError:
-            pass
-        self._require_open()
-        connection = self._connect()
-        connection.execute("PRAGMA query_only=ON")
-        with self._readers_lock:  # not the writer's: a new thread reads at once, however long a write takes
-            held = _Held(connection)
-            self._readers.add(held)
-        self._local.held = held
-        self._local.connection = connection
-        return connection
-
-    def thread_state(self) -> threading.local:
-        """A place for what a caller remembers for this thread's read connection."""
-        return self._local
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                _close(self._idle.pop())
 
     @property
     def commits(self) -> int:
@@ -300,11 +291,7 @@ class Journal:
                 )
             for migration in migrations[version:]:
                 self._migrate(connection, migration)
-            connection.execute(
-                "INSERT INTO components (name, version) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET version = excluded.version",
-                (component, len(migrations)),
-            )
+            connection.execute(upsert("components", "name", "version"), (component, len(migrations)))
 
     def ensured(self, component: str, migrations: Sequence[Migration]) -> bool:
         """`ensure` where this journal may be written; whether the component's tables are there then.
@@ -361,55 +348,46 @@ class Journal:
         """Close every connection; the last one to close folds the write-ahead log into the file."""
         with self._lock:
             self._closed = True
-            with self._readers_lock:
-                readers = list(self._readers)
-            for held in readers:
-                held.close()
+            self._close_idle()
             if self._writer is not None:
                 _close(self._writer)
-            self._forget_connections()
-            self._closed = True
+            self._writer = None
         _open_journals.discard(self)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _forget_connections(self) -> None:
-        self._writer: Connection | None = None
-        self._readers: weakref.WeakSet[_Held] = weakref.WeakSet()
-        self._readers_lock = threading.Lock()
-        self._local = threading.local()
-        self._depth = 0
+        self._lock = threading.RLock()
+        self._here = _Here()
+        self._writer: Any = None
+        self._idle: list[Any] = []
         self._written = 0
-        self._closed = False
 
     def _after_fork(self) -> None:
         # Connections must not be used or closed on the other side of a fork: kept, so that nothing closes them.
-        _inherited.append((self._writer, self._readers, list(self._readers), self._local))
-        self._lock = threading.RLock()
-        closed = self._closed
+        _inherited.append((self._writer, self._idle, self._here))
         self._forget_connections()
-        self._closed = closed
 
     def _require_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"The journal {self.name} is closed.", hint="Open Khala again.")
 
-    def _live_writer(self) -> Connection:
+    def _live_writer(self) -> Any:
         self._require_open()
-        writer = self._writer
-        if writer is None:
-            writer = self._writer = self._connect()
-        return writer
+        if self._writer is not None:
+            self._writer = self._fit(self._writer)
+        if self._writer is None:
+            self._writer = self._connect()
+        return self._writer
 
-    def _connect(self) -> Any:
+    def _connect(self, *, reads: bool = False) -> Any:
         connection = sqlite3.connect(
             self._address(), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA journal_size_limit=67108864")
-        if self._page_limit:
-            connection.execute(f"PRAGMA max_page_count={self._page_limit}")
+        connection.execute(f"PRAGMA query_only={int(reads)}")
         return connection
 
     def _address(self) -> str:
@@ -477,7 +455,7 @@ class Journal:
             raise translate(error, self.path) from error
 
 
-def _close(connection: Connection) -> None:
+def _close(connection: Any) -> None:
     """Close a connection, which may be closed already.
 
     The last one to close folds the log into the file; a writer elsewhere is not worth waiting for.

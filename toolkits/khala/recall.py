@@ -2,9 +2,8 @@
 
 Analyses are immutable, so they are parsed once. A judgement holds until the first moment at which time alone could
 change it, so a repeated read only compares the present with that moment and asks whether the journal moved: commits of
-this process are counted in memory, commits of others are asked of SQLite (`PRAGMA data_version`, 3 microseconds) at
-most every `POLL_SECONDS`. Only a commit that touched what a recall rests on (a counter in the journal) empties the
-cache, so a busy log in the same file does not.
+this process are counted in memory, the journal itself is asked at most every `POLL_SECONDS`. Only a commit that touched
+what a recall rests on (a counter in the journal) empties the cache, so a busy log in the same file does not.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .codec import decode, plain
 from .freshness import Evidence, Judgement, Rules, judge, last_seen
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
-from .schema import counter, moment
+from .schema import moment
 from .shelves import symbol_of
 
 POLL_SECONDS = 0.005
@@ -103,7 +102,7 @@ class Recaller:
     def version(self, analysis_id: str) -> Judgement | None:
         """One stored version judged by what is known now; None when it is gone or other bars have replaced its own."""
         symbol, interval = analysis_id.split(":")[:2]
-        row = self._query(_EVIDENCE, (symbol, interval))
+        row = self._journal.row(_EVIDENCE, symbol, interval)
         if row is None:
             return None
         try:
@@ -125,13 +124,7 @@ class Recaller:
         self._next_poll = self._timer() + self._poll_seconds
         self._journal.require_same_file()
         commits = self._journal.commits
-        local = self._journal.thread_state()
-        with self._journal.translated():
-            version = self._journal.data_version()
-            if commits == self._commits and getattr(local, "data_version", None) == version:
-                return
-            generation = counter(self._journal.reader(), "recall")
-        local.data_version = version
+        generation = (self._journal.row("SELECT value FROM counters WHERE name = 'recall'") or (0,))[0]
         if generation < self._generation:
             _logger.error("The journal %s was set back to an earlier state; it is read anew.", self._journal.path)
             self._parsed, self._versions = {}, {}
@@ -141,7 +134,7 @@ class Recaller:
         self._commits = commits
 
     def _read(self, symbol: str, interval: Interval, now: datetime, kept: dict[tuple[str, str], _Kept]) -> Recall:
-        row = self._query(_EVIDENCE, (symbol, interval))
+        row = self._journal.row(_EVIDENCE, symbol, interval)
         if row is None:
             return Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
         try:
@@ -172,17 +165,14 @@ class Recaller:
         kept[symbol, interval] = _Kept(recall, now, verdict.valid_until)
         return recall
 
-    def _query(self, query: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
-        with self._journal.translated():
-            return self._journal.reader().execute(query, values).fetchone()
-
     def _analysis(self, analysis_id: str) -> MarketAnalysis:
         parsed = self._parsed.get(analysis_id)
         if parsed is None:
-            row = self._query("SELECT body FROM analyses WHERE id = ?", (analysis_id,))
-            if row is None:
-                raise StoreCorrupt(f"The analysis {analysis_id} is not in the journal.")
-            parsed = decode(MarketAnalysis, plain(self._journal.reader(), row[0]))
+            with self._journal.read() as connection:
+                row = connection.execute("SELECT body FROM analyses WHERE id = ?", (analysis_id,)).fetchone()
+                if row is None:
+                    raise StoreCorrupt(f"The analysis {analysis_id} is not in the journal.")
+                parsed = decode(MarketAnalysis, plain(connection, row[0]))
             self._keep(analysis_id, parsed)
         return parsed
 

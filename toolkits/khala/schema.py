@@ -9,34 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-
-class Connection(Protocol):
-    """What a transaction is written through, whatever database is behind it. Values stand for question marks."""
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        ...
-
-    @property
-    def total_changes(self) -> int:
-        """Rows inserted, updated and deleted since it was opened."""
-        ...
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        """Run one statement; returns a cursor."""
-        ...
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Run one statement for each of many rows of values; the cursor's `rowcount` is that of all."""
-        ...
-
-    def close(self) -> None:
-        """Give it back."""
-        ...
-
+Connection = sqlite3.Connection
+"""What a transaction is written through; with another database behind it, something that is used in the same way."""
 
 Migration = str | tuple[str, str]
 """SQL that leads to the next version: one text, or one for SQLite and one for PostgreSQL where they must differ."""

@@ -38,14 +38,12 @@ class Shelves:
         if not rows:
             return 0
         with self.journal.write(durable=False) as connection:
-            before = connection.total_changes
-            connection.executemany(
+            changed = connection.executemany(
                 "INSERT INTO observations (symbol, price, as_of, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (symbol) DO UPDATE SET price = excluded.price, as_of = excluded.as_of, "
                 "body = excluded.body WHERE excluded.as_of > observations.as_of OR observations.as_of > ?",
                 [(*row, epoch(self.clock.now()) + 300) for row in rows],
-            )
-            changed = connection.total_changes - before
+            ).rowcount
             if changed:
                 bump(connection, "recall")
         return changed

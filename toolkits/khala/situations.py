@@ -95,15 +95,13 @@ class SituationTable:
         if not values:
             return 0
         with self._journal.write(durable=False) as connection:
-            before = connection.total_changes
-            connection.executemany(
+            changed = connection.executemany(
                 "INSERT INTO situations (symbol, interval, bar_close, price, figures) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (symbol, interval, bar_close) DO UPDATE SET price = excluded.price, "
                 "figures = excluded.figures "
                 "WHERE situations.price != excluded.price OR situations.figures != excluded.figures",
                 values,
-            )
-            changed = connection.total_changes - before
+            ).rowcount
             if changed:
                 bump(connection, "situations")
         return changed
