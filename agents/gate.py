@@ -42,7 +42,7 @@ TASK_ARGUMENT = {"delegate_task_to_member": "task", "delegate_task_to_members": 
 """Delegation tools of agno and the argument in which the member's task stands."""
 EXECUTION = frozenset({"execute_task", "execute_tasks_parallel"})
 """Tools that start a task written down before."""
-READING = frozenset({SLEEP_MODE, "sleep_status", "analyse_tokens", "search_memory"})
+READING = frozenset({SLEEP_MODE, "analyse_tokens", "search_memory"})
 """Tools of ours whose reply stays the same within a run, so that it is given once."""
 REPEATED = "You made this very call before: its reply stands above. Answer from it."
 MOST_REFUSALS = 5

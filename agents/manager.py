@@ -157,7 +157,7 @@ def _install(
         enabled=push,
         serve=gate == "serve",
         answers=one_of(Answers, answers, "answers mode"),
-        narrow=lambda reading: reading.covered and (reading.certain or not foreign),
+        narrow=lambda reading: reading.covered and (reading.question.certain or not foreign),
     )
     team.tools = with_tools(own, team.tools)
     team.members = with_members(team.members)

@@ -132,7 +132,7 @@ class Push(BaseGuardrail):
         if run.reading is not None and run.pushed:
             did = "injected"
             notes["pushed"] = {"tokens": list(run.reading.symbols), "topic": run.reading.topic.name}
-            run.serve = self._serve and run.reading.covered and run.reading.certain
+            run.serve = self._serve and run.reading.covered and run.reading.question.certain
             if run.serve or self._narrow(run.reading):
                 run.narrowed = True
                 _narrow_run(run_context, entity, self._own)

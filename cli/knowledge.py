@@ -303,8 +303,8 @@ def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Toke
     Raises:
         UnknownToken: nobody knows it.
     """
-    from ..toolkits.sleep_mode.naming import find_token as find_known
-    from ..toolkits.sleep_mode.naming import unknown_token
+    from ..toolkits.sleep_mode.reading import find_token as find_known
+    from ..toolkits.sleep_mode.reading import unknown_token
 
     token = find_known(text, runtime.khala)
     if token is not None:

@@ -15,7 +15,7 @@ from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
-from ..toolkits.sleep_mode.naming import find_token, unknown_token
+from ..toolkits.sleep_mode.reading import find_token, unknown_token
 from ..toolkits.sleep_mode.statements import Statement
 from .board import change_of
 from .charts import token_chart

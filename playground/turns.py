@@ -29,7 +29,6 @@ SHOWN_TEXT = 6_000
 
 TITLES = {
     "sleep_mode": "Read the team's memory",
-    "sleep_status": "Looked at how memory is kept",
     "delegate_task_to_member": "Delegated",
     "delegate_task_to_members": "Delegated to all members",
 }

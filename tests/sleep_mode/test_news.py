@@ -89,7 +89,7 @@ def test_the_p_e_of_a_token_has_an_answer_or_says_why_not(khala):
 
     assert "Memory does not hold what was asked (p/e)." in why_not
     assert "News and fundamentals are read, on a live market, for what is held, watched and largest." in why_not
-    assert (reading.topic.name, reading.certain) == ("fundamentals", True)
+    assert (reading.topic.name, reading.question.certain) == ("fundamentals", True)
     assert reader.brief(reading).lead == (
         "Fundamentals of IBM (Yahoo Finance, read 2026-03-02 00:06 UTC): market cap 241,830,000,000 USD; P/E 44.60; "
         "dividend yield 2.6 %; not given: forward P/E, dividend a share and year."

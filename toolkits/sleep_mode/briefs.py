@@ -24,16 +24,11 @@ ALWAYS_SHOWN = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """Plain lines for a model. `statements` stand in it; `left_out` counts those that found no room.
-
-    `lead` is the line among them that answers the question; empty where none was read as the answer.
-    """
+    """Plain lines for a model. `statements` stand in it; `lead` is the line among them that answers the question, empty
+    where none was read as the answer."""
 
     text: str
     statements: tuple[Statement, ...] = ()
-    symbols: tuple[str, ...] = ()
-    as_of: datetime | None = None
-    left_out: int = 0
     lead: str = ""
 
     @property

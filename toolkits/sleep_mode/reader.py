@@ -5,16 +5,16 @@ The push, the gate, the tool, the command line and the page read through here, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.errors import InvalidInput, StoreError
+from ...core.errors import InvalidInput
 from ...core.model_tokens import estimate_tokens
 from ...core.text import clean_label
-from ...core.token import Interval, Token, normalize_symbol
+from ...core.token import Interval, Token
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS
 from . import rule_statements as rule_statements  # its statements join the catalogue
@@ -23,9 +23,8 @@ from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
 from .holdings import Holdings, Position, portfolio_statements, positions
-from .naming import find_token, nearest_names, unknown_token
 from .news import NewsShelf
-from .reading import Question, read_question
+from .reading import Question, find_token, nearest_names, read_question, unknown_token
 from .screens import Screen, comparison_statements, run_screen, screen_statement
 from .statements import Statement, statements_of
 from .topics import FROM_SOURCES, NOT_HELD, TOPICS, Topic
@@ -46,16 +45,13 @@ DEFAULT_TOPIC = "state"
 class Reading:
     """What memory holds for one question.
 
-    `recalls` are of the tokens named, `market` of every token where the question is about the market. `names_unknown`
-    were given as names and are none.
+    `recalls` are of the tokens named, `market` of every token where the question is about the market.
     """
 
     question: Question
-    recalls: tuple[Recall, ...] = ()
-    market: tuple[Recall, ...] = ()
-    names_unknown: tuple[str, ...] = ()
-    interval: Interval = "1d"
-    read_at: datetime = field(default_factory=lambda: datetime.min)
+    recalls: tuple[Recall, ...]
+    market: tuple[Recall, ...]
+    read_at: datetime
 
     @property
     def topic(self) -> Topic:
@@ -66,15 +62,10 @@ class Reading:
     def symbols(self) -> tuple[str, ...]:
         return tuple(recall.symbol for recall in self.recalls)
 
-    @property
-    def certain(self) -> bool:
-        """True when topic and subject were read without guessing."""
-        return self.question.certain and not self.names_unknown
-
     @cached_property
     def covered(self) -> bool:
         """True when memory holds, fresh, all that the question is about: then nobody needs to be asked."""
-        if self.names_unknown or self.question.unknown:
+        if self.question.unknown:
             return False
         if self.recalls:
             return all(recall.usable for recall in self.recalls)
@@ -87,11 +78,6 @@ class Reading:
     def delegate(self) -> tuple[str, ...]:
         """Tokens that have to be looked at anew before anybody answers about them."""
         return tuple(recall.symbol for recall in self.recalls if not recall.usable)
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """Names that nobody in memory or the lists answers to."""
-        return (*self.names_unknown, *self.question.unknown)
 
     @property
     def knows_something(self) -> bool:
@@ -133,12 +119,9 @@ class MemoryAnswer:
 
     text: str
     served: Literal["memory", "partly", "none"]
-    statements: tuple[Statement, ...] = ()
     symbols: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     suggestions: tuple[str, ...] = ()
-    as_of: datetime | None = None
-    topic: str = DEFAULT_TOPIC
 
 
 class Reader:
@@ -167,7 +150,7 @@ class Reader:
             text: the question; read by its words where names and topic are not given.
             names: symbols, tickers or names of tokens; they win over those in the text.
             topic: a name from `TOPICS`; it wins over the one that the text names.
-            screen: a ranking or screen of the market, or of the tokens named.
+            screen: a ranking or screen of the tokens named, or of the market where none is.
             earlier: symbols that the conversation was about.
 
         Raises:
@@ -184,53 +167,37 @@ class Reader:
         question = read_question(text, khala, khala.settings, earlier=before) if text.strip() else Question("")
         if topic is not None:
             question = replace(question, topic=topic)
+        if names:
+            found = {name: find_token(name, khala) for name in names}
+            known = {token.symbol: token for token in found.values() if token is not None}
+            strange = tuple(name for name, token in found.items() if token is None)
+            if not known:
+                raise unknown_token(strange, khala)
+            question = replace(question, tokens=tuple(known.values()), unknown=strange)
         if screen is not None:
+            screen = replace(screen, symbols=tuple(token.symbol for token in question.tokens))
             question = replace(question, screen=screen, about_market=True)
-        tokens, strange = (question.tokens, ()) if not names else self._named(names)
-        if names and not tokens:
-            raise unknown_token(strange, khala)
-        question = replace(question, tokens=tokens, unknown=() if names else question.unknown)
-        if question.topic == "holdings" and not tokens:
-            question = replace(question, about_market=True, screen=None)
         if question.topic in FROM_SOURCES:
-            there = any(self._told(token.symbol, question.topic) for token in tokens)
+            there = any(self._told(token.symbol, question.topic) for token in question.tokens)
             question = replace(question, not_held="" if there else question.not_held or TOPICS[question.topic].label)
-        if not tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
+        if not question.tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
             question = replace(question, about_market=True)
-        recalls = tuple(self._latest(token, question.interval) for token in tokens)
+        recalls = tuple(self._latest(token, question.interval) for token in question.tokens)
         market: tuple[Recall, ...] = ()
         if question.about_market and not (question.screen and question.screen.symbols):
             wanted = self.holdings.all() if question.topic == "holdings" else khala.symbols()
             market = tuple(khala.latest_many(wanted, interval=question.interval).values())
-        return Reading(question, recalls, market, strange, question.interval, khala.clock.now())
+        return Reading(question, recalls, market, khala.clock.now())
 
     def _told(self, symbol: str, topic: str) -> bool:
         """Whether memory holds news, or fundamentals, of a token."""
         told = self.news.about(symbol, self.khala.clock.now())
         return bool(told.items) if topic == "news" else told.fundamentals is not None
 
-    def _named(self, names: Sequence[str]) -> tuple[tuple[Token, ...], tuple[str, ...]]:
-        tokens: dict[str, Token] = {}
-        unknown: list[str] = []
-        for name in names:
-            token = self._stored(name) or find_token(name, self.khala)
-            if token is None:
-                unknown.append(name)
-            else:
-                tokens.setdefault(token.symbol, token)
-        return tuple(tokens.values()), tuple(unknown)
-
     def _latest(self, token: Token, interval: Interval) -> Recall:
         """What is known on the interval asked about; daily bars where there are no hourly ones."""
         recall = self.khala.latest(token, interval=interval)
         return self.khala.latest(token) if interval == "1h" and recall.analysis is None else recall
-
-    def _stored(self, name: str) -> Token | None:
-        try:
-            analysis = self.khala.latest(normalize_symbol(name)).analysis
-        except ValueError:
-            return None
-        return analysis.token if analysis else None
 
     # -- what is pushed -------------------------------------------------------------------------------------------
 
@@ -240,33 +207,25 @@ class Reader:
         Args:
             budget: model tokens for the lines; None: 150 for one token, up to 400 for five and more, or for the market.
         """
-        settings = self.khala.settings
-        count, most = len(reading.recalls), settings.brief_tokens_most
+        settings, count = self.khala.settings, len(reading.recalls)
+        most = settings.brief_tokens_most
         several = min(settings.brief_tokens + (count - 1) * settings.brief_tokens_more, most)
         closing = self._closing(reading)
-        room = (budget or (several if count else most)) - sum(estimate_tokens(line) for line in closing)
-        lines: list[str] = []
-        taken: list[Statement] = []
-        across = self._across(reading)
-        if across:
-            taken += fit_statements(across, room // 2 if count else room)
-            lines += [f"- {statement.text}" for statement in taken]
-        room -= sum(estimate_tokens(line) for line in lines)
-        left_out = len(across) - len(taken)
-        for recall in reading.recalls:
-            head = heading(recall)
-            lines.append(head)
-            if not recall.servable:
-                continue
-            made = self._ordered(reading, recall)
+        room = (budget or (several if count else most)) - sum(map(estimate_tokens, closing))
+        taken = fit_statements(self._across(reading), room // 2 if count else room)
+        lines = [f"- {statement.text}" for statement in taken]
+        room -= sum(map(estimate_tokens, lines))
+        for head, made in self._about_each(reading):
             own = fit_statements(made, room // count - estimate_tokens(head) - 2, at_least=int(count == 1))
             taken += own
-            left_out += len(made) - len(own)
-            lines += [f"- {statement.text}" for statement in own]
-        lines += closing
-        simulated = any(r.analysis and r.analysis.provenance.simulated for r in reading.market) and not reading.recalls
-        text = "\n".join([*(["SIMULATED DATA."] if simulated and lines else []), *lines])
-        return Brief(text, tuple(taken), reading.symbols, reading.read_at, left_out, self._lead(reading, taken))
+            lines += [head, *(f"- {statement.text}" for statement in own)]
+        text = "\n".join([*_simulated(reading), *lines, *closing])
+        return Brief(text, tuple(taken), self._lead(reading, taken))
+
+    def _about_each(self, reading: Reading) -> Iterator[tuple[str, list[Statement]]]:
+        """The heading of each token named and, where it is fresh, all that can be said about it, in order."""
+        for recall in reading.recalls:
+            yield heading(recall), self._ordered(reading, recall) if recall.servable else []
 
     @staticmethod
     def _lead(reading: Reading, taken: Sequence[Statement]) -> str:
@@ -330,13 +289,11 @@ class Reader:
 
     def _closing(self, reading: Reading) -> list[str]:
         lines = []
-        daily = [r.symbol for r in reading.recalls if reading.interval == "1h" and r.interval == "1d"]
+        daily = [r.symbol for r in reading.recalls if reading.question.interval == "1h" and r.interval == "1d"]
         if daily:
             lines.append(f"Memory holds no hourly bars of {', '.join(daily)}; these are the daily ones.")
-        if reading.unknown:
-            lines.append(
-                f"Memory knows no token called {', '.join(clean_label(n, limit=24) for n in reading.unknown[:5])}."
-            )
+        if reading.question.unknown:
+            lines.append(_unknown(reading.question))
         if reading.question.not_held:
             lines.append(_not_held(reading.question))
         if reading.topic.cannot:
@@ -397,53 +354,29 @@ class Reader:
 
         Never raises for want of an answer: what memory does not hold is said in a sentence, with suggestions.
         """
-        try:
-            return self._answer(reading)
-        except StoreError as error:
-            return MemoryAnswer(f"Memory cannot be read: {error.message}", "none", topic=reading.topic.name)
-
-    def _answer(self, reading: Reading) -> MemoryAnswer:
         good = [recall for recall in reading.recalls if recall.servable]
         if not good and not (reading.question.about_market and reading.market) and reading.topic.name != "definition":
             return self._nothing(reading)
-        lines: list[str] = []
-        taken: list[Statement] = []
         across = self._across(reading)
-        taken += across
-        lines += [statement.text for statement in across]
-        if lines and any(r.analysis and r.analysis.provenance.simulated for r in reading.market):
-            lines.insert(0, "SIMULATED DATA.")
-        several = len(reading.recalls) > 1
-        for recall in reading.recalls:
-            lines.append(heading(recall))
-            if recall.servable:
-                made = self._ordered(reading, recall)
-                own = made[: ANSWER_STATEMENTS // 2 if several else ANSWER_STATEMENTS]
-                taken += own
-                lines += [statement.text for statement in own]
+        taken, lines = list(across), [*_simulated(reading), *(statement.text for statement in across)]
+        most = ANSWER_STATEMENTS // 2 if len(reading.recalls) > 1 else ANSWER_STATEMENTS
+        for head, made in self._about_each(reading):
+            taken += made[:most]
+            lines += [head, *(statement.text for statement in made[:most])]
         lines += [line for line in self._closing(reading) if line != NOT_HELD or reading.question.not_held]
         used = good or [r for r in reading.market if r.servable]
         named = {s.symbol for s in taken} | {fact.split(":", 1)[0] for s in across for fact in s.facts}
         sources = tuple(Source.of(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
         served = "memory" if reading.covered and not reading.question.not_held else "partly"
-        return MemoryAnswer(
-            text="\n".join(lines),
-            served=served,
-            statements=tuple(taken),
-            symbols=reading.symbols,
-            sources=sources,
-            suggestions=self._suggestions(reading) if reading.question.topic is None else (),
-            as_of=reading.read_at,
-            topic=reading.topic.name,
-        )
+        suggestions = self._suggestions(reading) if reading.question.topic is None else ()
+        return MemoryAnswer("\n".join(lines), served, reading.symbols, sources, suggestions)
 
     def _nothing(self, reading: Reading) -> MemoryAnswer:
         question = reading.question
         if reading.recalls:
             told = " ".join(heading(recall) for recall in reading.recalls)
-        elif reading.unknown:
-            names = ", ".join(clean_label(name, limit=24) for name in reading.unknown[:5])
-            told = f"Memory knows no token called {names}. {nearest_names(reading.unknown, self.khala)}"
+        elif question.unknown:
+            told = f"{_unknown(question)} {nearest_names(question.unknown, self.khala)}"
         elif question.not_held:
             told = f"Memory does not hold that ({question.not_held}). {NOT_HELD}"
         elif question.topic == "holdings":
@@ -452,9 +385,7 @@ class Reader:
             told = "Memory is empty: no sleep cycle has run yet."
         else:
             told = "I could not tell which token in memory this is about."
-        return MemoryAnswer(
-            told, "none", symbols=reading.symbols, suggestions=self._suggestions(reading), topic=reading.topic.name
-        )
+        return MemoryAnswer(told, "none", reading.symbols, suggestions=self._suggestions(reading))
 
     def _suggestions(self, reading: Reading) -> tuple[str, ...]:
         """Three questions that memory can answer now, about the tokens named or the first ones it knows."""
@@ -468,5 +399,15 @@ class Reader:
         return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
 
 
+def _unknown(question: Question) -> str:
+    return f"Memory knows no token called {', '.join(clean_label(name, limit=24) for name in question.unknown[:5])}."
+
+
 def _not_held(question: Question) -> str:
     return f"Memory does not hold what was asked ({question.not_held})."
+
+
+def _simulated(reading: Reading) -> list[str]:
+    """The line that stands in front of what is said of a made-up market; a token's heading says it itself."""
+    made_up = any(recall.analysis and recall.analysis.provenance.simulated for recall in reading.market)
+    return ["SIMULATED DATA."] if made_up else []

@@ -7,13 +7,14 @@ names neither a token nor the market is not answered with something wider.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...core.coins import everyday_words
+from ...core.errors import UnknownToken
 from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token
@@ -329,3 +330,32 @@ def _limits(lowered: str, figure: str) -> dict[str, float]:
         side = "below" if limit[1] in ("below", "under", "less than") else "above"
         return {side: scaled(limit[2])}
     return {}
+
+
+# -- names that a caller gives ----------------------------------------------------------------------------------
+
+
+def find_token(name: str, khala: Khala) -> Token | None:
+    """The token that one name stands for (symbol, ticker, name or alias, any case), or None."""
+    return khala.find(name) or khala.find(f"{name.upper()}-USD")
+
+
+def nearest_names(names: Iterable[str], khala: Khala) -> str:
+    """A sentence with the nearest names that memory knows, for names that it does not."""
+    symbols = {token.symbol: token for token in khala.symbols()}
+    tickers = {token.ticker: symbol for symbol, token in symbols.items()}
+    near = [
+        tickers.get(match, match)
+        for name in names
+        for match in get_close_matches(clean_label(name, limit=24).upper(), [*symbols, *tickers], n=1, cutoff=0.75)
+    ]
+    if near:
+        return f"Did you mean {', '.join(dict.fromkeys(near))}?"
+    return "Check the spelling; symbols look like BTC-USD."
+
+
+def unknown_token(names: Iterable[str], khala: Khala) -> UnknownToken:
+    """The error for names nobody knows, with the nearest that somebody does."""
+    names = list(names)
+    shown = ", ".join(repr(clean_label(name, limit=24)) for name in names[:5])
+    return UnknownToken(f"Memory knows no token called {shown}.", hint=nearest_names(names, khala))

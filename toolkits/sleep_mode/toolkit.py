@@ -3,23 +3,17 @@
 import logging
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.run import RunContext
 from agno.tools import Toolkit
 
 from ...core.errors import DeepTraderError, InvalidInput
-from ...core.formats import stamp
 from ...core.settings import Settings
-from ...core.text import clean_label, to_json
 from ..aio import in_thread
 from ..arguments import Names, Number, as_names, refuse_wrong_names
 from .asks import Listener, ask_of, tell
-from .naming import check_count
 from .reader import Reader, Reading
 from .screens import SHOWN, Order, Passing, Screen
 from .topics import TOPICS
@@ -32,6 +26,8 @@ log = logging.getLogger(__name__)
 SLEEP_MODE = "sleep_mode"
 METADATA = "deeptrader"
 """Where on a run (`run_context.metadata`) the project's notes stand."""
+MOST_TOKENS = 25
+"""A reply has room for no more."""
 
 TopicName = Literal[
     "state", "oversold", "overbought", "price", "trend", "momentum", "bands", "volume", "change", "levels", "entry",
@@ -41,14 +37,13 @@ TopicName = Literal[
 
 
 class SleepModeToolkit(Toolkit):
-    """`sleep_mode` reads memory and says what is missing; `sleep_status`, for those who add it, how memory is kept.
+    """`sleep_mode` reads memory and says what is missing.
 
     Args:
         khala: the memory that is read. None: the one that settings describe, opened at the first call.
-        settings: token budgets of replies; by default Khala's.
+        settings: say which memory to open.
         reader: shared with another part, such as the push.
         listeners: told of every ask.
-        status: also offer `sleep_status`.
     """
 
     def __init__(
@@ -58,16 +53,14 @@ class SleepModeToolkit(Toolkit):
         settings: Settings | None = None,
         reader: Reader | None = None,
         listeners: Sequence[Listener] = (),
-        status: bool = False,
         **toolkit_options: Any,
     ) -> None:
         self._khala = khala
         self._settings = settings
         self._listeners = tuple(listeners)
         self._reader = reader
-        tools: list[Any] = [self.sleep_mode, *([self.sleep_status] if status else [])]
-        async_tools = [(in_thread(tool), tool.__name__) for tool in tools]
-        super().__init__(**{"name": "sleep_mode", "tools": tools, "async_tools": async_tools} | toolkit_options)
+        tools = {"tools": [self.sleep_mode], "async_tools": [(in_thread(self.sleep_mode), SLEEP_MODE)]}
+        super().__init__(**{"name": SLEEP_MODE} | tools | toolkit_options)
         refuse_wrong_names(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SleepModeToolkit":
@@ -82,10 +75,6 @@ class SleepModeToolkit(Toolkit):
 
             self._khala = open_runtime(self._settings).khala
         return self._khala
-
-    @property
-    def settings(self) -> Settings:
-        return self._settings or self.khala.settings
 
     @property
     def reader(self) -> Reader:
@@ -116,50 +105,29 @@ class SleepModeToolkit(Toolkit):
             above (float): Keep only tokens whose figure is above this.
             security (str): Keep only tokens with this security verdict.
         """
-
-        def answer() -> str:
+        started = time.perf_counter()
+        try:
+            names = as_names(tokens)
+            if len(names) > MOST_TOKENS:
+                hint = f"Name at most {MOST_TOKENS}, the ones the question is about."
+                raise InvalidInput(f"{len(names):,} tokens were named.", hint=hint)
             screen = None
             if figure or order or below is not None or above is not None or security or topic == "screen":
                 screen = _screen(figure, order, below, above, security)
-            return self._ask(tokens, topic, screen, run_context)
-
-        return self._safely(answer)
-
-    def sleep_status(self) -> str:
-        """How well the team's memory is kept: tokens known, how many of them fresh, last and next cycle."""
-        return self._safely(lambda: to_json(status_of(self.khala, self.settings)))
-
-    def _ask(self, tokens: Any, topic: str, screen: Screen | None, run_context: RunContext | None) -> str:
-        started = time.perf_counter()
-        names = check_count(as_names(tokens))
-        if screen is not None and names:
-            symbols = tuple(recall.symbol for recall in self.reader.read(names=names).recalls)
-            screen = replace(screen, symbols=symbols)
-        reading = self.reader.read(names=names, topic=topic if topic in TOPICS else "state", screen=screen)
-        if self._listeners:
-            run_id = run_context.run_id if run_context else ""
-            ask = ask_of(
-                reading,
-                ask_id=run_id or uuid.uuid4().hex,
-                source="tool",
-                session=(run_context.session_id or "") if run_context else "",
-                seconds=time.perf_counter() - started,
-            )
+            reading = self.reader.read(names=names, topic=topic if topic in TOPICS else "state", screen=screen)
+            run_id, session = (run_context.run_id, run_context.session_id or "") if run_context else ("", "")
+            seconds = time.perf_counter() - started
+            ask = ask_of(reading, ask_id=run_id or uuid.uuid4().hex, source="tool", session=session, seconds=seconds)
             tell(self._listeners, ask)
-        if screen is None and _stands_in_input(reading, run_context):
-            return "What memory knows of this stands in your input already; answer from it."
-        return reply_text(self.reader, reading)
-
-    def _safely(self, answer: Callable[[], str]) -> str:
-        """What a model can act on: the answer, or one line on what is wrong."""
-        try:
-            return answer()
-        except DeepTraderError as error:
+            if screen is None and _stands_in_input(reading, run_context):
+                return "What memory knows of this stands in your input already; answer from it."
+            return _reply(self.reader, reading)
+        except DeepTraderError as error:  # one line on what is wrong: a model can act on it
             log.info("sleep mode: %s", error)
             return str(error)
 
 
-def reply_text(reader: Reader, reading: Reading) -> str:
+def _reply(reader: Reader, reading: Reading) -> str:
     """What memory knows about a reading in plain lines, and in the last one what to do with it."""
     brief = reader.brief(reading)
     if reading.covered:
@@ -187,31 +155,3 @@ def _screen(figure: str, order: Order | None, below: Any, above: Any, security: 
     return Screen(
         figure or "rsi_14", order or ("lowest" if low is not None else "highest"), low, high, security, limit=SHOWN
     )
-
-
-def status_of(khala: "Khala", settings: Settings) -> dict[str, Any]:
-    """How well memory is kept, ready for JSON: tokens known by freshness, what is not fresh and why, the last cycle."""
-    from .report import CycleLog
-
-    now = khala.clock.now()
-    recalls = list(khala.latest_many(khala.symbols()).values())
-    universe = khala.universe()
-    body: dict[str, Any] = {
-        "as_of": stamp(now),
-        "tokens_known": len(recalls),
-        "by_freshness": dict(Counter(recall.freshness.value for recall in recalls)),
-        "universe": len(universe),
-        "universe_not_known": sorted(set(universe) - {recall.symbol for recall in recalls})[:10],
-        "not_fresh": {r.symbol: "; ".join(x.detail for x in r.reasons) for r in recalls if not r.usable and r.reasons},
-    }
-    last = CycleLog(khala.journal).last()
-    body["last_cycle"] = None
-    if last is not None:
-        body["last_cycle"] = {
-            "finished_at": stamp(last.finished_at),
-            **{outcome: last.count(outcome) for outcome in ("published", "failed", "deferred")},
-            "seconds": round(last.seconds, 1),
-            "problems": [clean_label(problem, limit=120) for problem in last.problems[:3]],
-        }
-        body["next_cycle_due"] = stamp(last.started_at + timedelta(seconds=settings.sleep_every_seconds))
-    return body
