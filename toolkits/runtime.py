@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from .sleep_mode.cycle import SleepCycle
     from .sleep_mode.engine import Engine
     from .token_security.protocol import SecurityProvider
+
+if TYPE_CHECKING:
+    part = cached_property
+else:
+
+    class part(cached_property):
+        """A part that is built at its first use, whichever threads ask at once."""
+
+        def __get__(self, runtime, owner=None):
+            with runtime._lock:
+                return super().__get__(runtime, owner)
+
 
 _FOLDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 
@@ -89,64 +101,20 @@ class Runtime:
         self._clock = clock or (khala.clock if khala is not None and as_of is None else None)
         self._lock = threading.RLock()
         given = {"market": market, "security": security, "news": news, "khala": khala}
-        self._given = {name: part for name, part in given.items() if part is not None}
-        self._parts: dict[str, Any] = dict(self._given)
+        self._given = {name: own for name, own in given.items() if own is not None}
+        self.__dict__.update(self._given)
 
     def __deepcopy__(self, _memo: Any) -> Runtime:
         return self  # AgentOS copies agents per request; memory stays one
-
-    def _once(self, name: str, build: Callable[[], Any]) -> Any:
-        """Build a part at its first use, whichever threads ask at once."""
-        with self._lock:
-            if name not in self._parts:
-                self._parts[name] = build()
-            return self._parts[name]
 
     @property
     def store_dir(self) -> Path:
         """Folder of the memory, named by the market's id: memories of different markets never mix."""
         return self.settings.data_dir / self.market_id
 
-    @property
+    @part
     def clock(self) -> Clock:
         """The present of this market."""
-        return self._once("clock", self._build_clock)
-
-    @property
-    def market(self) -> MarketProvider:
-        """The market provider given, or the one that `settings.market` names."""
-        return self._once("market", self._build_market)
-
-    @property
-    def khala(self) -> Khala:
-        """The memory of this market, opened under `store_dir`."""
-        return self._once("khala", self._build_khala)
-
-    @property
-    def security(self) -> SecurityProvider:
-        """Token security for this market."""
-        return self._once("security", self._build_security)
-
-    @property
-    def news(self) -> NewsSource | None:
-        """The source of news given, or the one that settings name; None on any but the live market of today."""
-        return self._once("news", self._build_news)
-
-    @property
-    def activity(self) -> Activity:
-        """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
-        from .sleep_mode.activity import activity_of
-
-        return activity_of(self.khala)
-
-    @property
-    def engine(self) -> Engine:
-        """The sleep-time engine over this market and memory."""
-        from .sleep_mode.engine import Engine  # numpy and the whole of sleep mode
-
-        return self._once("engine", lambda: Engine(self))
-
-    def _build_clock(self) -> Clock:
         if self._as_of is not None:
             return ReplayClock(self._as_of)
         if self._clock is not None:
@@ -156,7 +124,9 @@ class Runtime:
             return ReplayClock(market.present())
         return SystemClock()
 
-    def _build_market(self) -> MarketProvider:
+    @part
+    def market(self) -> MarketProvider:
+        """The market provider given, or the one that `settings.market` names."""
         if self.settings.market == "recorded":
             return self._recorded(self.clock)
         if self.settings.market == "simulated":
@@ -172,15 +142,9 @@ class Runtime:
 
         return RecordedMarket(self.settings.recorded_dir, clock=clock)
 
-    def _build_news(self) -> NewsSource | None:
-        live = self.settings.market == "yahoo" and "market" not in self._given and self._as_of is None
-        if self.settings.news == "none" or not live:
-            return None
-        from .market_data.news import YahooNews
-
-        return YahooNews(settings=self.settings, clock=self.clock)
-
-    def _build_khala(self) -> Khala:
+    @part
+    def khala(self) -> Khala:
+        """The memory of this market, opened under `store_dir`."""
         from .khala import Khala
         from .sleep_mode.report import CycleLog
 
@@ -191,7 +155,9 @@ class Runtime:
                 self.clock.move(last.as_of)
         return khala
 
-    def _build_security(self) -> SecurityProvider:
+    @part
+    def security(self) -> SecurityProvider:
+        """Token security for this market."""
         from .token_security import KhalaReports, build_security
 
         settings = self.settings
@@ -200,6 +166,30 @@ class Runtime:
         # Kept in Khala, so that whoever checks a token, an agent or a cycle, has checked it for all.
         kept = KhalaReports(lambda: self.khala)
         return build_security(settings, market=self.market, clock=self.clock, store=kept)
+
+    @part
+    def news(self) -> NewsSource | None:
+        """The source of news given, or the one that settings name; None on any but the live market of today."""
+        live = self.settings.market == "yahoo" and "market" not in self._given and self._as_of is None
+        if self.settings.news == "none" or not live:
+            return None
+        from .market_data.news import YahooNews
+
+        return YahooNews(settings=self.settings, clock=self.clock)
+
+    @part
+    def engine(self) -> Engine:
+        """The sleep-time engine over this market and memory."""
+        from .sleep_mode.engine import Engine  # numpy and the whole of sleep mode
+
+        return Engine(self)
+
+    @property
+    def activity(self) -> Activity:
+        """Which team runs are in flight in this process: agents' hooks feed it, idle sleep asks it."""
+        from .sleep_mode.activity import activity_of
+
+        return activity_of(self.khala)
 
     def cycle(self, **parts: Any) -> SleepCycle:
         """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
@@ -218,9 +208,9 @@ class Runtime:
         """Write what waits in memory and close the store, as far as they were opened here."""
         with self._lock:
             for name in ("engine", "khala"):
-                part = self._parts.pop(name, None)
-                if part is not None and name not in self._given:
-                    part.close()
+                opened = self.__dict__.pop(name, None)
+                if opened is not None and name not in self._given:
+                    opened.close()
 
     def __enter__(self) -> Runtime:
         return self

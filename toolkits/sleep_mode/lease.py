@@ -50,18 +50,29 @@ _MIGRATIONS = (
     """,
     "ALTER TABLE leases ADD COLUMN process TEXT",  # as `this_process`
 )
-_HELD = "owner, host, pid, acquired_at, heartbeat_at, expires_at, process"
+_BESIDES_THE_NAME = "owner, host, pid, fence, heartbeat_at, expires_at, process, last_begun"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, since when and until when; the last moves with the holder's progress."""
+    """A lease as it is written down: who holds it and until when, which moves with the holder's progress."""
 
-    owner: str
+    name: str
+    owner: str | None
     host: str
     pid: int
-    acquired_at: datetime
-    expires_at: datetime
+    fence: int
+    beat: float
+    until: float
+    process: str | None
+    last_begun: float | None
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def expires_at(self) -> datetime:
+        return datetime.fromtimestamp(self.until, UTC)
 
 
 @dataclass(frozen=True)
@@ -115,64 +126,55 @@ class Lease:
         at = now.timestamp()
         with self._journal.write() as connection:
             rows = self._rows(connection)
-            held = [row for row in rows.values() if self._alive(row, now)]
-            if held and not (share and all(row[0] in self._names for row in held)):
+            held = {name: row for name, row in rows.items() if self._alive(row, at)}
+            if held and not (share and held.keys() <= set(self._names)):
                 return Claim("held", holder=_soonest(held))
             # Work that "began" in the future was dated by a clock that was set back since: it proves nothing.
-            done = [
-                name for name, row in rows.items() if since and row[8] is not None and since.timestamp() <= row[8] <= at
-            ]
-            free = [name for name in self._names if name not in done and rows.get(name) not in held]
+            earliest = since.timestamp() if since else at + 1
+            done = {name for name, row in rows.items() if row.last_begun and earliest <= row.last_begun <= at}
+            free = [name for name in self._names if name not in done | held.keys()]
             if not free:
                 return Claim("held", holder=_soonest(held)) if held else Claim("done")
             taken = free[:1] if share else free
             for row in map(rows.get, taken):
-                if row is not None and row[1] is not None:
-                    log.warning("Taking over the %s lease of process %s on %s.", row[0], row[3], row[2])
-            fence = 1 + max((row[9] for row in rows.values()), default=0)
+                if row is not None and row.owner is not None:
+                    log.warning("Taking over the %s lease of process %s on %s.", row.name, row.pid, row.host)
+            fence = 1 + max((row.fence for row in rows.values()), default=0)
+            mine = owner, socket.gethostname(), os.getpid(), fence, at, at, at + self.seconds, this_process()
             connection.executemany(
                 upsert("leases", "name", "owner, host, pid, fence, acquired_at, heartbeat_at, expires_at, process"),
-                [
-                    (name, owner, socket.gethostname(), os.getpid(), fence, at, at, at + self.seconds, this_process())
-                    for name in taken
-                ],
+                [(name, *mine) for name in taken],
             )
         shards = frozenset(self._names.index(name) for name in taken)
         return Claim("granted", grant=Grant(self, owner, fence, begun=now, shards=shards))
 
-    def _rows(self, connection: Any) -> dict[str, tuple]:
+    def _rows(self, connection: Any) -> dict[str, Holder]:
         """What is written down of the lease by name; another number of shards is another way to hold it."""
         rows = connection.execute(
-            f"SELECT name, {_HELD}, last_begun, fence FROM leases WHERE name = ? OR name >= ? AND name < ?",
+            f"SELECT name, {_BESIDES_THE_NAME} FROM leases WHERE name = ? OR name >= ? AND name < ?",
             (self.name, f"{self.name} ", f"{self.name}!"),
         ).fetchall()
-        return {row[0]: row for row in rows}
-
-    def now(self) -> datetime:
-        """The present by the clock that all holders share."""
-        return self._clock.now()
+        return {row[0]: Holder(*row) for row in rows}
 
     def holder(self) -> Holder | None:
         """Who holds the lease now, of several the one whose time ends first; None when a shard of it is free."""
         with self._journal.read() as connection:
             rows = self._rows(connection)
-        now = self._clock.now()
-        held = [row for row in rows.values() if self._alive(row, now)]
-        free = [name for name in self._names if rows.get(name) not in held]
-        return _soonest(held) if held and (not free or any(row[0] not in self._names for row in held)) else None
+        held = {name: row for name, row in rows.items() if self._alive(row, self._clock.now().timestamp())}
+        one_is_free = held.keys() < set(self._names)
+        return _soonest(held) if held and not one_is_free else None
 
     def last_begun(self) -> datetime | None:
         """When the newest finished work began; None when there was none."""
         with self._journal.read() as connection:
-            begun = [row[8] for row in self._rows(connection).values() if row[8] is not None]
+            begun = [row.last_begun for row in self._rows(connection).values() if row.last_begun is not None]
         return datetime.fromtimestamp(max(begun), UTC) if begun else None
 
-    def _alive(self, row: tuple, now: datetime) -> bool:
+    def _alive(self, row: Holder, at: float) -> bool:
         """Whether a holder is believed: until it expires, unless its process is gone, or its last sign of life lies in
         the future (then a clock was set back)."""
-        _name, owner, _host, pid, _acquired, heartbeat_at, expires_at, process = row[:8]
-        at = now.timestamp()
-        return owner is not None and at < expires_at and heartbeat_at <= at + self.seconds and not is_gone(pid, process)
+        believed = row.owner is not None and at < row.until and row.beat <= at + self.seconds
+        return believed and not is_gone(row.pid, row.process)
 
     # What a grant does with the row
 
@@ -225,7 +227,7 @@ class Grant:
 
     def beat(self) -> None:
         """There was progress: renew the lease if it is time to. One that ran out is renewed if nobody took it."""
-        now = self._lease.now()
+        now = self._lease._clock.now()
         since = (now - self._renewed).total_seconds()
         if self._ended or self.lost or 0 <= since < self._lease.seconds / BEATS:
             return
@@ -304,7 +306,5 @@ def is_gone(pid: int, process: str | None) -> bool:
     return bool(began) and _started(pid) not in ("", began)
 
 
-def _soonest(rows: list[tuple]) -> Holder:
-    _name, owner, host, pid, acquired, _beat, expires, *_ = min(rows, key=lambda row: row[6])
-    moments = {"acquired_at": datetime.fromtimestamp(acquired, UTC), "expires_at": datetime.fromtimestamp(expires, UTC)}
-    return Holder(owner=owner, host=host, pid=pid, **moments)
+def _soonest(held: dict[str, Holder]) -> Holder:
+    return min(held.values(), key=lambda row: row.until)

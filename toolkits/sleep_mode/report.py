@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ...core.market import UtcDatetime
 from ...core.token import Interval, Record, Symbol
@@ -50,6 +49,8 @@ class TokenOutcome(Record):
     source did not deliver (`code` is the error's). refused: computed, but it did not pass verification.
     """
 
+    model_config = ConfigDict(extra="ignore")  # what another version kept besides hides no report
+
     symbol: Symbol
     interval: Interval
     outcome: Outcome
@@ -62,6 +63,8 @@ class CycleReport(Record):
     """One sleep cycle. `steps` are seconds per step, `spent` is in each budget's own unit, `made` counts what the steps
     after publication made ("scenarios", "foreseen", "judgements"). An idle pass works on the tokens just talked about.
     """
+
+    model_config = ConfigDict(extra="ignore")
 
     schema_version: int = 2
     cycle_id: str
@@ -120,8 +123,6 @@ class CycleLog:
 
     KEEP = 300
     """A day of five-minute cycles. What they cost is in the ledger for longer."""
-    DECODED = 25
-    """Reports that are decoded once and kept."""
     _MIGRATIONS = (
         """
         CREATE TABLE cycles (
@@ -140,7 +141,6 @@ class CycleLog:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._read: dict[int, CycleReport] = {}
         journal.ensure("cycles", self._MIGRATIONS)
 
     def add(self, report: CycleReport) -> None:
@@ -155,44 +155,18 @@ class CycleLog:
     def recent(self, limit: int = 20) -> list[CycleReport]:
         """The newest reports, newest first. One that cannot be read is left out and logged: what a past cycle did must
         not keep the next one from running."""
-        found: dict[int, CycleReport] = {}
         with self._journal.read() as connection:
-            for (number,) in connection.execute("SELECT number FROM cycles ORDER BY number DESC").fetchall():
-                report = self._read.get(number)
-                if report is None:
-                    row = connection.execute("SELECT report FROM cycles WHERE number = ?", (number,)).fetchone()
-                    try:
-                        report = _decoded(row[0])
-                    except ValueError as error:
-                        _log.warning("The report of cycle %d cannot be read: %s", number, str(error).splitlines()[0])
-                        continue
-                found[number] = report
-                if len(found) >= limit:
-                    break
-        self._read = dict(sorted((self._read | found).items())[-self.DECODED :])
-        return list(found.values())
+            query = "SELECT number, report FROM cycles ORDER BY number DESC LIMIT ?"
+            rows = connection.execute(query, (limit,)).fetchall()
+        found: list[CycleReport] = []
+        for number, stored in rows:
+            try:
+                body = stored if isinstance(stored, str) else zlib.decompress(stored)
+                found.append(CycleReport.model_validate_json(body))
+            except (zlib.error, ValueError) as error:
+                _log.warning("The report of cycle %d cannot be read: %s", number, str(error).splitlines()[0])
+        return found
 
     def last(self) -> CycleReport | None:
-        """The newest report, or None before the first cycle."""
-        newest = self.recent(1)
-        return newest[0] if newest else None
-
-
-def _decoded(stored: str | bytes) -> CycleReport:
-    """The report in a row; fields that another version has and this one does not are left out.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        body = json.loads(stored if isinstance(stored, str) else zlib.decompress(stored))
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name in CycleReport.model_fields}
-        body["outcomes"] = [
-            {name: value for name, value in outcome.items() if name in TokenOutcome.model_fields}
-            for outcome in body.get("outcomes") or ()
-            if isinstance(outcome, dict)
-        ]
-    return CycleReport.model_validate_json(json.dumps(body))
+        """The newest report that can be read, or None before the first cycle."""
+        return next(iter(self.recent(5)), None)

@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
@@ -26,7 +26,6 @@ from ...core.errors import DeepTraderError, SourceError
 from .activity import QuietTime, Waiter, wait_on
 from .guard import Attempt, Controls, CycleGuard, CycleRecorder
 from .lease import Holder, Lease
-from .timing import Backoff, Ticks
 
 if TYPE_CHECKING:
     from .cycle import SleepCycle
@@ -40,21 +39,22 @@ TIDY_EVERY = timedelta(days=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
 WATCH_EVERY = timedelta(seconds=60)
+PATIENCE = 3
+"""Barren cycles in a row from which on the pause between two attempts doubles."""
+LONGEST_PAUSE_SECONDS = 3_600.0
 
 SchedulerState = Literal["stopped", "waiting", "running", "standby", "paused", "killed", "backing_off"]
 
 
 @dataclass(frozen=True)
 class SchedulerStatus:
-    """What the scheduler is doing. `standby`: another process runs a cycle (`holder`). `missed` ticks were left out
-    because a cycle, a pause or a suspended machine covered them. `failures` are barren cycles in a row; from the third
-    on the pause between two attempts doubles until one succeeds (`backing_off`, until `blocked_until`)."""
+    """What the scheduler is doing. `standby`: another process runs a cycle (`holder`). `failures` are barren cycles in
+    a row; from the third on the pause between two attempts doubles until one succeeds (`backing_off`, until
+    `blocked_until`)."""
 
     state: SchedulerState
     every_seconds: float
     next_tick: datetime | None
-    cycles: int
-    missed: int
     failures: int
     blocked_until: datetime | None = None
     holder: Holder | None = None
@@ -105,8 +105,10 @@ class SleepScheduler:
     ) -> None:
         journal = cycle.khala.journal
         self._clock: Clock = clock or SystemClock()
-        every = every or cycle.settings.sleep_every_seconds
-        self._ticks = Ticks(every, jitter, rng or random.Random(), self._clock.now())
+        self._every = every or cycle.settings.sleep_every_seconds
+        self._jitter = min(15.0, 0.03 * self._every) if jitter is None else jitter
+        self._rng = rng or random.Random()
+        self._due = self._clock.now()
         self.controls = controls or Controls(journal, clock=self._clock)
         self.lease = lease or Lease(
             journal,
@@ -121,10 +123,11 @@ class SleepScheduler:
         self._watch = watch or (lambda: None)
         self._tidy = tidy
         self._poll = poll
-        self._backoff = Backoff(every)
+        self._failures = 0
+        self._blocked_until: datetime | None = None
         self._run_at_start = run_at_start
         self._waiter = waiter
-        self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, every / 2))
+        self._gap = timedelta(seconds=min(MIN_GAP_SECONDS, self._every / 2))
 
         self._lock = threading.Lock()
         self._signal = threading.Event()
@@ -135,7 +138,6 @@ class SleepScheduler:
         self._next_look = self._clock.now()
         self._next_tidy = self._clock.now() + FIRST_TIDY
         self._wake: tuple[str, datetime] | None = None
-        self._cycles = 0
         self._last_error: str | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SleepScheduler:
@@ -230,12 +232,10 @@ class SleepScheduler:
         """What it is doing and how it went so far. `holder` is read from the store."""
         return SchedulerStatus(
             state=self._state,
-            every_seconds=self._ticks.every.total_seconds(),
-            next_tick=self._ticks.due if self._state != "stopped" else None,
-            cycles=self._cycles,
-            missed=self._ticks.missed,
-            failures=self._backoff.failures,
-            blocked_until=self._backoff.until,
+            every_seconds=self._every,
+            next_tick=self._due if self._state != "stopped" else None,
+            failures=self._failures,
+            blocked_until=self._blocked_until,
             holder=self.lease.holder(),
             last_error=self._last_error,
         )
@@ -249,7 +249,7 @@ class SleepScheduler:
         if self._quiet is not None:
             self._quiet.begin()
         now = self._clock.now()
-        self._ticks.restart(now, at_once=self._run_at_start)
+        self._due = now if self._run_at_start else self._after(now)
         self._next_look = now + WATCH_EVERY
 
     def _ask_to_stop(self) -> None:
@@ -282,18 +282,20 @@ class SleepScheduler:
     def _step(self) -> float:
         """Do what is due; returns the seconds until there may be something to do again."""
         now = self._clock.now()
-        self._ticks.realign(now)
+        if self._due - now > timedelta(seconds=2 * self._every + self._jitter):
+            self._due = self._after(now)  # the clock was set back: do not wait until it has caught up
         self._next_look = min(self._next_look, now + WATCH_EVERY)
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
         if switches.paused:
             return self._rest("paused")
-        if self._backoff.blocks(now):
-            return self._rest("backing_off", self._backoff.until)
+        blocked = self._blocked_until
+        if blocked is not None and now < blocked <= now + timedelta(seconds=LONGEST_PAUSE_SECONDS):
+            return self._rest("backing_off", blocked)
         due = self._reason(now)
         if due is None:
-            return self._rest("waiting", self._ticks.due)
+            return self._rest("waiting", self._due)
         reason, since = due
         last = self.lease.last_begun()
         if reason != TICK and last is not None and timedelta(0) <= now - last < self._gap:
@@ -310,8 +312,8 @@ class SleepScheduler:
 
     def _reason(self, now: datetime) -> tuple[str, datetime] | None:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
-        if now >= self._ticks.due:
-            return TICK, max(self._ticks.tick, self._ticks.floor(now)) - self._gap
+        if now >= self._due:
+            return TICK, self._tick(now) - self._gap
         if self._quiet is not None and self._quiet.unmet and self._quiet.now():
             return "quiet time", now
         if self._rested():
@@ -357,8 +359,8 @@ class SleepScheduler:
         with self._lock:
             if self._wake is not None and self._wake[1] <= begun:
                 self._wake = None
-        if begun >= self._ticks.due:
-            self._ticks.advance(self._clock.now())
+        if begun >= self._due:
+            self._due = self._after(self._clock.now())
         self._settle(attempt)
         return_freed_memory()
         self._tidy_up()
@@ -386,16 +388,28 @@ class SleepScheduler:
     def _settle(self, attempt: Attempt) -> None:
         if attempt.state not in ("ran", "failed"):
             return
-        self._cycles += 1
         if attempt.barren:
             self._failed(attempt.error)
             return
-        self._backoff.succeeded()
+        self._failures, self._blocked_until = 0, None
         self._last_error = str(attempt.error) if attempt.error else None
 
     def _failed(self, error: Exception | None) -> None:
         self._last_error = str(error) if error else "Every token failed."
-        self._backoff.failed(self._clock.now())
+        self._failures += 1
+        excess = self._failures - PATIENCE
+        if excess >= 0:
+            pause = min(LONGEST_PAUSE_SECONDS, self._every * 2 ** min(excess + 1, 20))
+            self._blocked_until = self._clock.now() + timedelta(seconds=pause)
+            log.error("%d sleep cycles in a row failed; next attempt in %.0f s.", self._failures, pause)
+
+    def _tick(self, moment: datetime) -> datetime:
+        """The last tick at or before a moment: ticks are multiples of the period since midnight UTC."""
+        return datetime.fromtimestamp(moment.timestamp() // self._every * self._every, UTC)
+
+    def _after(self, moment: datetime) -> datetime:
+        """When the first tick after a moment is due. However many passed undone, one cycle does them all."""
+        return self._tick(moment) + timedelta(seconds=self._every + self._rng.uniform(0.0, self._jitter))
 
     def _rest(self, state: SchedulerState, until: datetime | None = None) -> float:
         self._state = state
