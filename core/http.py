@@ -19,8 +19,7 @@ from typing import Any
 
 from .clock import Clock, SystemClock
 from .errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
-from .limits import CircuitBreaker, TokenBucket
-from .metering import RequestKind, about_to_send
+from .limits import CircuitBreaker, RequestKind, TokenBucket, about_to_send
 
 RATE_LIMIT_PAUSE, RETRY_PAUSE = 10.0, 0.5
 _LATER = "Try again later; what was read last stays until it runs out."

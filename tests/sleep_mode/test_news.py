@@ -14,7 +14,7 @@ from doubles.memory import open_memory, publish
 from deeptrader.agents.push import as_block
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import RateLimited, SourceUnreachable, TokenNotFound
-from deeptrader.core.metering import about_to_send
+from deeptrader.core.limits import about_to_send
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala

@@ -11,7 +11,7 @@ from doubles.security_server import Answer
 
 from deeptrader.core.errors import BudgetExceeded, MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
 from deeptrader.core.http import run_sync
-from deeptrader.core.metering import metered
+from deeptrader.core.limits import metered
 
 
 async def test_requests_stand_in_line(http, server, clock):

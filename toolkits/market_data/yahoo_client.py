@@ -36,8 +36,7 @@ from ...core.errors import (
     TooFewBars,
 )
 from ...core.files import write_whole
-from ...core.limits import CircuitBreaker, TokenBucket
-from ...core.metering import about_to_send
+from ...core.limits import CircuitBreaker, TokenBucket, about_to_send
 
 HOST = "https://query1.finance.yahoo.com"
 HELPER_SHARE = 0.25

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import BudgetExceeded, InvalidInput
-from ...core.metering import Allowance, RequestKind, metered
+from ...core.limits import Allowance, RequestKind, metered
 from ...core.settings import Settings
 from ..khala.schema import upsert
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.clock import Clock, ReplayClock, SystemClock, ensure_utc
 from ...core.errors import LeaseLost, SettingsError
 from ...core.giving_way import giving_way
-from ...core.metering import Allowance, metered
+from ...core.limits import Allowance, metered
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, StoreError, typed
+from ...core.limits import Allowance, metered
 from ...core.market import Quote
-from ...core.metering import Allowance, metered
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from ..market_data.calendar import expected_bar_close
