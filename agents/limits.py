@@ -27,8 +27,7 @@ from agno.metrics import MessageMetrics
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 
-from ..core.model_tokens import estimate_tokens
-from ..core.text import clean_label
+from ..core.text import clean_label, estimate_tokens
 from ..toolkits.in_time import in_time, stream_in_time
 from . import runs
 from .guard import stream_suffix

@@ -49,8 +49,8 @@ def timed(function: Callable[[], Any], repeat: int) -> dict[str, float]:
 
 def measure(tokens: int, repeat: int) -> dict[str, Any]:
     from deeptrader.core.clock import ManualClock
-    from deeptrader.core.model_tokens import estimate_tokens
     from deeptrader.core.settings import load_settings
+    from deeptrader.core.text import estimate_tokens
     from deeptrader.toolkits.khala import Khala
     from deeptrader.toolkits.market_data import SimulatedMarket
     from deeptrader.toolkits.sleep_mode import SleepCycle, SleepModeToolkit

@@ -27,8 +27,6 @@ _NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coi
 _QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
 _REMARK = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 _NOT_ALNUM = re.compile(r"[\W_]+")
-
-
 _STABLE_WORDS = re.compile(
     r"stable\s?coin|\bdollar\b|\busd[a-z0-9]{0,3}\b|\b[a-z]{0,4}usd\b|\beur[a-z]?\b|\beuro\b|\bgbp\b|\bjpy\b",
     re.IGNORECASE,
@@ -98,36 +96,20 @@ class Equity:
 def reviewed_coins() -> tuple[Coin, ...]:
     """Every reviewed coin, roughly largest first within its category."""
     return tuple(
-        Coin(
-            id=row["id"],
-            symbol=row["symbol"],
-            name=row["name"],
-            category=row["category"],
-            aliases=_aliases(row["symbol"], row["name"], row.get("aliases", ())),
-            also_named=tuple(row.get("also_named", ())),
-        )
-        for row in _rows("coins")
+        Coin(**row | {"aliases": _aliases(row, row["name"].lower()), "also_named": tuple(row.get("also_named", ()))})
+        for row in _file("coins")["coins"]
     )
 
 
 @cache
 def known_equities() -> tuple[Equity, ...]:
     """Large US equities with the names people say, largest first as of the list's review."""
-    return tuple(
-        Equity(
-            row["symbol"],
-            row["name"],
-            tuple(dict.fromkeys([row["symbol"].lower(), *row["aliases"]])),
-            row.get("top", True),
-            row.get("became"),
-        )
-        for row in _rows("equities")
-    )
+    return tuple(Equity(**row | {"aliases": _aliases(row)}) for row in _file("equities")["equities"])
 
 
-def fallback_equities(count: int = 50) -> tuple[Equity, ...]:
-    """The static top of the US market, for when the screener cannot be asked. At most fifty."""
-    return tuple(equity for equity in known_equities() if equity.top)[:count]
+def fallback_equities() -> tuple[Equity, ...]:
+    """The static top of the US market, fifty companies, for when the screener cannot be asked."""
+    return tuple(equity for equity in known_equities() if equity.top)
 
 
 @cache
@@ -243,12 +225,8 @@ def _common_words() -> frozenset[str]:
     return frozenset(_file("coins")["common_words"])
 
 
-def _aliases(symbol: str, name: str, further: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([base_ticker(symbol).lower(), name.lower(), *further]))
-
-
-def _rows(table: str) -> list[dict[str, Any]]:
-    return _file(table)[table]
+def _aliases(row: Mapping[str, Any], *further: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([base_ticker(row["symbol"]).lower(), *further, *row.get("aliases", ())]))
 
 
 def _file(table: str) -> dict[str, Any]:

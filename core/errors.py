@@ -1,35 +1,4 @@
-"""One error tree, split by how the caller should react.
-
-DeepTraderError
-├── UserError                  change what you asked for (exit code 2)
-│   ├── InvalidInput             an argument or a field is out of range or malformed
-│   ├── UnknownToken             no token answers to that symbol, name or alias
-│   ├── AmbiguousToken           several answer to it; `candidates` lists them
-│   ├── SettingsError            a setting or the settings file is wrong
-│   ├── InstructionsError        an instructions file is empty or has an unknown placeholder
-│   └── ModelNotConfigured       the request needs a language model and none is set
-├── SourceError                the outside world did not deliver; try later (exit code 3)
-│   ├── RateLimited              the source asks us to slow down
-│   ├── SourceUnreachable        no connection, time-out, server error
-│   ├── MalformedResponse        an answer came, but it does not parse
-│   ├── TokenNotFound            the source does not know the token
-│   ├── TokenDelisted            the source says the token no longer trades
-│   ├── TooFewBars               an answer came with too little in it to work on
-│   ├── ImplausiblePrices        an answer came, and its prices cannot be (a split half seen, another unit)
-│   ├── NotPublishedYet          what should exist by now is not there yet; ask again after `retry_after`
-│   └── CircuitOpen              the breaker is open after repeated failures
-├── StoreError                 memory could not be read or written (exit code 4)
-│   ├── StoreUnavailable         the data directory is missing or unreadable
-│   │   └── StoreReadOnly          it may be read, and not written
-│   ├── StoreCorrupt             the journal or the index is damaged
-│   ├── StoreFull                no space is left
-│   ├── StoreBusy                another process holds what we need
-│   │   └── LeaseLost              another process has taken over the work; write nothing more
-│   ├── SchemaMismatch           the store was written by a newer or unknown version
-│   └── EmbedderMismatch         the store was embedded by another embedder or dimension
-├── BudgetExceeded             a hard budget would be crossed (exit code 5)
-├── Unforeseen                 something raised an error that nobody expected (exit code 1); it is logged in full
-└── VerificationFailed         what was computed or written failed its check (exit code 6)
+"""One error tree, split by how the caller should react: change what was asked for, try later, look after the memory.
 
 Every error carries one line that says what happened and, in `hint`, one that says what to do.
 """
@@ -67,15 +36,17 @@ class DeepTraderError(Exception):
 
 
 class UserError(DeepTraderError):
+    """Change what you asked for (exit code 2)."""
+
     exit_code = 2
 
 
 class InvalidInput(UserError):
-    pass
+    """An argument or a field is out of range or malformed."""
 
 
 class UnknownToken(UserError):
-    pass
+    """No token answers to that symbol, name or alias."""
 
 
 class AmbiguousToken(UserError):
@@ -87,51 +58,56 @@ class AmbiguousToken(UserError):
 
 
 class SettingsError(UserError):
-    pass
+    """A setting or the settings file is wrong."""
 
 
 class InstructionsError(UserError):
-    pass
+    """An instructions file is empty or has an unknown placeholder."""
 
 
 class ModelNotConfigured(UserError):
-    pass
+    """The request needs a language model and none is set."""
 
 
 class SourceError(DeepTraderError):
+    """The outside world did not deliver; try later (exit code 3).
+
+    `retry_after`: how many seconds to leave the source alone about it, where that is known.
+    """
+
     exit_code = 3
-
-
-class RateLimited(SourceError):
-    """`retry_after` is in seconds when the source said how long to wait, otherwise None."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
 
 
+class RateLimited(SourceError):
+    """The source asks us to slow down."""
+
+
 class SourceUnreachable(SourceError):
-    pass
+    """No connection, time-out, server error."""
 
 
 class MalformedResponse(SourceError):
-    pass
+    """An answer came, but it does not parse."""
 
 
 class TokenNotFound(SourceError):
-    pass
+    """The source does not know the token."""
 
 
 class TokenDelisted(SourceError):
-    pass
+    """The source says the token no longer trades."""
 
 
 class TooFewBars(SourceError):
-    pass
+    """An answer came with too little in it to work on."""
 
 
 class ImplausiblePrices(SourceError):
-    """`problems` are their kinds, one for each bar: see `check_bars` in market data."""
+    """An answer came, and its prices cannot be; `problems` are their kinds, one for each bar (see `check_bars`)."""
 
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -139,55 +115,61 @@ class ImplausiblePrices(SourceError):
 
 
 class NotPublishedYet(SourceError):
-    """`retry_after` is how many seconds to leave the source alone about it."""
-
-    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0.0) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
+    """What should exist by now is not there yet."""
 
 
 class CircuitOpen(SourceError):
-    pass
+    """The breaker is open after repeated failures."""
 
 
 class StoreError(DeepTraderError):
+    """Memory could not be read or written (exit code 4)."""
+
     exit_code = 4
 
 
 class StoreUnavailable(StoreError):
-    pass
+    """The data directory is missing or unreadable."""
 
 
 class StoreReadOnly(StoreUnavailable):
-    pass
+    """It may be read, and not written."""
 
 
 class StoreCorrupt(StoreError):
-    pass
+    """The journal or the index is damaged."""
 
 
 class StoreFull(StoreError):
-    pass
+    """No space is left."""
 
 
 class StoreBusy(StoreError):
-    pass
+    """Another process holds what we need."""
 
 
 class LeaseLost(StoreBusy):
-    pass
+    """Another process has taken over the work; write nothing more."""
 
 
 class SchemaMismatch(StoreError):
-    pass
+    """The store was written by a newer or unknown version."""
 
 
 class EmbedderMismatch(StoreError):
-    pass
+    """The store was embedded by another embedder or dimension."""
 
 
 class BudgetExceeded(DeepTraderError):
+    """A hard budget would be crossed (exit code 5)."""
+
     exit_code = 5
+
+
+class VerificationFailed(DeepTraderError):
+    """What was computed or written failed its check (exit code 6)."""
+
+    exit_code = 6
 
 
 class Unforeseen(DeepTraderError):
@@ -205,7 +187,3 @@ def typed(error: Exception, what: str) -> DeepTraderError:
         return error
     log.error("%s failed unexpectedly.", what, exc_info=error)
     return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
-
-
-class VerificationFailed(DeepTraderError):
-    exit_code = 6

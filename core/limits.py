@@ -166,9 +166,8 @@ class CircuitBreaker:
             if failure is not None:
                 self._failures += 2 if isinstance(failure, RateLimited) else 1
                 if self._trips or self._failures >= self._threshold:
-                    asked_for = failure.retry_after if isinstance(failure, RateLimited) else None
                     pause = min(self._cooldown * 2 ** min(self._trips, 30), LONGEST_COOLDOWN)
-                    self._until, self._why = now + max(pause, asked_for or 0.0), failure.code
+                    self._until, self._why = now + max(pause, failure.retry_after or 0.0), failure.code
                     self._trips += 1
                     self._failures = 0
                 return

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelNotConfigured, SettingsError
-from ..core.model_tokens import estimate_tokens
-from ..core.text import clean_label
+from ..core.text import clean_label, estimate_tokens
 from .in_time import OutOfTime, in_time
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from deeptrader.agents import deep_trader_manager, market_analyst
 from deeptrader.agents.wiring import with_instructions
 from deeptrader.core.errors import InstructionsError, InvalidInput
-from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.core.settings import load_settings
 from deeptrader.core.templates import fill
+from deeptrader.core.text import estimate_tokens
 from deeptrader.instructions import (
     AGENTS,
     copy_out,

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from deeptrader.agents import add_sleep_mode, deep_trader_manager, market_analyst
 from deeptrader.agents.push import POINTER, as_block, put, text_of, with_memory, without_memory
 from deeptrader.core.formats import price_text
-from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 

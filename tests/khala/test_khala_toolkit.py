@@ -15,7 +15,7 @@ from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.toolkit import TOOLS, KhalaMemoryToolkit
 

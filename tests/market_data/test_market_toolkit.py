@@ -14,8 +14,8 @@ from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import DeepTraderError, NotPublishedYet, RateLimited, SourceUnreachable
-from deeptrader.core.model_tokens import estimate_tokens
 from deeptrader.core.settings import load_settings
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.market_data import (
     MarketDataToolkit,
     RecordedMarket,

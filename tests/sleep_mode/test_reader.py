@@ -11,7 +11,7 @@ from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_security, make_
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, UnknownToken
-from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.reading import read_question

@@ -10,7 +10,7 @@ from agno.run import RunContext
 from doubles.analyses import NOW, make_analysis, make_settings
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits import SleepModeToolkit
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.asks import Ask

@@ -10,7 +10,7 @@ from agno.agent import Agent
 from doubles.scripted_model import ScriptedModel, call
 from doubles.security_server import EVM_ADDRESS, MINT, Answer, evm_payload, goplus_answer, honeypot_payload
 
-from deeptrader.core.model_tokens import estimate_tokens
+from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.market_data.simulated import SimulatedMarket
 from deeptrader.toolkits.token_security.cache import CachedSecurity, build_security
 from deeptrader.toolkits.token_security.goplus import GoPlus

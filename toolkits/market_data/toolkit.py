@@ -13,9 +13,8 @@ from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, InvalidInput, MalformedResponse, SourceError, UnknownToken
 from ...core.formats import stamp
 from ...core.market import Figure, Quote
-from ...core.model_tokens import estimate_tokens
 from ...core.settings import Settings, load_settings
-from ...core.text import clean_label
+from ...core.text import clean_label, estimate_tokens
 from ...core.token import INTERVALS, Interval, Token
 from ..aio import in_thread
 from ..arguments import Names, Text, as_names, as_text

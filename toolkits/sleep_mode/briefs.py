@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...core.formats import time_text
-from ...core.model_tokens import estimate_tokens
 from ...core.settings import Settings
-from ...core.text import quote_untrusted
+from ...core.text import estimate_tokens, quote_untrusted
 from ..khala.records import MarketAnalysis, Recall
 from .screens import SHOWN, Screen, run_screen, screen_statement
 from .statements import Statement, statements_of

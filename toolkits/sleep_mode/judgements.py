@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.errors import DeepTraderError, MalformedResponse
-from ...core.model_tokens import estimate_tokens
 from ...core.prices import PriceList
+from ...core.text import estimate_tokens
 from ...prompts import load_prompt
 from ..khala.records import Document, Freshness, Recall
 from .briefs import heading, order_for

@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import InvalidInput
-from ...core.model_tokens import estimate_tokens
-from ...core.text import clean_label
+from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
 from ..khala.records import MarketAnalysis, Recall
 from ..market_data.figures import SPECS

@@ -7,10 +7,9 @@ from agno.tools import Toolkit
 
 from ...core.coins import coin_for_symbol, coins_for_ticker, equity_for_symbol, reviewed_coins
 from ...core.errors import AmbiguousToken, DeepTraderError, InvalidInput, UnknownToken
-from ...core.model_tokens import estimate_tokens
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
-from ...core.text import quote_untrusted
+from ...core.text import estimate_tokens, quote_untrusted
 from ...core.token import Contract, Token
 from ..arguments import Text
 from ..market_data.protocol import MarketProvider
