@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
+from ..core.clock import ensure_utc
 from ..core.errors import InvalidInput
 from ..core.text import clean_label
 
@@ -35,6 +37,43 @@ def as_names(value: Any) -> list[str]:
 def as_text(value: Any) -> str:
     """Text; nothing for None."""
     return "" if value is None else str(value)
+
+
+def as_count(name: str, value: Any, most: int) -> int:
+    """A whole number from 1 to `most`, out of whatever was sent.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        count = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} must be a whole number.", hint=f"1 to {most}.") from error
+    if not 1 <= count <= most:
+        raise InvalidInput(f"{name} must be 1 to {most}, got {count}.", hint=f"Ask for at most {most}.")
+    return count
+
+
+def as_moment(text: str, *, whole_day: timedelta = timedelta(0)) -> datetime | None:
+    """A moment (UTC) from an ISO day or time, which is in UTC where it names no timezone; None for an empty text.
+
+    Args:
+        text: what was sent.
+        whole_day: what is added to a bare day, for one that closes a span.
+
+    Raises:
+        InvalidInput: it is no date.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment += whole_day if len(text) <= len("2026-03-31") else timedelta(0)
+        return ensure_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
+        hint = "Write 2026-03-31 or 2026-03-31T12:00Z."
+        raise InvalidInput(f"{clean_label(text, limit=32)!r} is not a date.", hint=hint) from error
 
 
 Names = Annotated[list[str], PlainValidator(as_names)]
