@@ -53,7 +53,7 @@ def doctor(
     try:
         settings = settings_for(data_dir, market)
         if settings.extra_indicators:
-            from ..toolkits.market_data.extras import parse_extra
+            from ..toolkits.market_data.own import parse_extra
 
             for text in settings.extra_indicators:
                 parse_extra(text)

@@ -13,9 +13,9 @@ import talib
 from doubles.bars import random_bars
 
 from deeptrader.core.errors import InvalidInput
-from deeptrader.toolkits.market_data.extras import parse_extra, pinned
 from deeptrader.toolkits.market_data.figures import SPECS
 from deeptrader.toolkits.market_data.indicators import compute_indicators, compute_many
+from deeptrader.toolkits.market_data.own import parse_extra, pinned
 
 
 def extras(*names: str, frame=None):

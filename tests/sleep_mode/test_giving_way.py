@@ -14,7 +14,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.giving_way import give_way, giving_way
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.market_data import SimulatedMarket, extras
+from deeptrader.toolkits.market_data import SimulatedMarket, own
 from deeptrader.toolkits.sleep_mode.activity import Activity, QuietTime
 from deeptrader.toolkits.sleep_mode.asks import AskLog
 from deeptrader.toolkits.sleep_mode.context import GIVE_WAY_SECONDS
@@ -204,7 +204,7 @@ def test_nothing_is_held_while_it_gives_way(khala: Khala, clock: ManualClock, se
         def wait(_patience: float) -> float:
             waits[0] += 1
             other.submit(free, khala.journal._lock, "the journal's writer").result()
-            other.submit(free, extras._lock, "pandas-ta").result()
+            other.submit(free, own._lock, "pandas-ta").result()
             return 0.0
 
         cycle = cycle_over(khala, clock, settings, team=Waiting(wait))

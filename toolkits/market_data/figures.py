@@ -25,8 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, nan
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ...core.formats import Format, value_text
 from ...core.market import Figure, Unit
@@ -158,6 +159,18 @@ LIVE_SPECS: Mapping[str, FigureSpec] = MappingProxyType(
 
 OWN_SPECS: dict[str, FigureSpec] = {}
 """Figures that users registered: see `own.indicator`."""
+
+
+def stated(value: Any, unit: Unit, definition: str, absent: str, *, gaps: int = 0, forming: bool = False) -> Figure:
+    """A figure to 12 significant digits (below that, the order of summation shows), or `absent` with that reason where
+    the value is no number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = nan
+    if not isfinite(number):
+        return Figure(value=None, unit=unit, definition=definition, absent=absent, forming=forming)
+    return Figure(value=float(f"{number:.12g}"), unit=unit, definition=definition, gaps=gaps, forming=forming)
 
 
 def figure_spec(name: str) -> FigureSpec | None:

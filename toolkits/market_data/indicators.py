@@ -1,12 +1,16 @@
-"""Figures from bars. `figures` says what each one means and when it is absent, `wide` computes them in numpy.
+"""Figures from bars, many tokens at once, in numpy: the one computation behind every figure.
 
-One token takes about as long as twenty: a cycle gives all its frames to `compute_many` at once.
+`figures` says what each one means and when it is absent. Everything runs over the bars that exist (`Panel`), so a gap
+is bridged: the bar after it follows the bar before it. Recursions start as TA-Lib's do, with simple means. One token
+takes about as long as twenty: a cycle gives all its frames to `compute_many` at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -14,16 +18,24 @@ from ...core.errors import InvalidInput
 from ...core.giving_way import give_way
 from ...core.market import Figure
 from ...core.token import Interval, TokenKind
-from . import wide
-from .figures import LIVE_SPECS, OWN_SPECS, SPECS, FigureSpec
-from .own import compute_own
+from .figures import LIVE_SPECS, MINIMUM_BARS, ONE_MISSING_IN, OWN_SPECS, SPECS, YEAR_DAYS, Absence, FigureSpec, stated
+from .own import compute_extra, compute_own, parse_extra
 from .panel import Panel, build_panel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 _BATCH = 50
 """Tokens computed together: enough for numpy to be busy, few enough to let others go first in between."""
+_BLOCK = 64
+_YEAR = YEAR_DAYS * 86_400_000_000
+REASONS: tuple[Absence | None, ...] = (None, *get_args(Absence))
+"""What the numbers in `Computed.absent` stand for."""
 
 
 def compute_indicators(
@@ -54,7 +66,7 @@ def compute_many(
             close, volume; a missing bar is a row of NaN. Nothing but these rows enters. Frames that are short, broken
             or empty have figures that are absent, each with its reason.
         interval: "1d" or "1h", of all of them.
-        extra: further pandas-ta indicators, as in `"cci(length=20)"` (see `extras`).
+        extra: further pandas-ta indicators, as in `"cci(length=20)"` (see `own`).
         kinds: of each token, which decides how many bars make a year; None is told from how densely bars follow.
             Equities in one call bear witness to each other: a session that most of them lack was none.
 
@@ -69,7 +81,7 @@ def compute_many(
     for first in range(0, len(frames), _BATCH):
         give_way()
         panel = build_panel(frames[first : first + _BATCH], interval, given[first : first + _BATCH])
-        figures += [found | _extra(panel, extra, token) for token, found in enumerate(_core(panel))]
+        figures += [found | _further(panel, extra, token) for token, found in enumerate(_core(panel))]
     return figures
 
 
@@ -91,17 +103,16 @@ def live_figures(bars: pd.DataFrame, quote_price: float, *, interval: Interval) 
         raise InvalidInput(f"A price must be positive, got {quote_price}.")
     panel = build_panel([bars], interval)
     [closed] = _core(panel)
-    values: dict[str, float] = {}
-    gain, loss = (float(side[-1, 0]) for side in wide.rsi_state(panel))
-    move = quote_price - float(panel.close[-1, 0])
-    gain, loss = (13 * gain + max(move, 0)) / 14, (13 * loss + max(-move, 0)) / 14
-    values["rsi_14_live"] = 100 * gain / (gain + loss) if gain + loss > 0 else float("nan")
-    middle, width = (float(part[0, 0]) for part in wide.bands(panel, panel.last))
-    values["bb_percent_b_live"] = (quote_price - middle + width) / (2 * width) if width > 0 else float("nan")
-    twins = {"rsi_14_live": "rsi_14", "bb_percent_b_live": "bb_percent_b_20_2"}
+    gain, loss, close = wilder_state(panel)
+    move = quote_price - close
+    gain, loss = 13 * gain + max(move, 0), 13 * loss + max(-move, 0)
+    middle, width = (float(part[0, 0]) for part in _bands(panel, panel.last))
+    rsi = 100 * gain / (gain + loss) if gain + loss > 0 else np.nan
+    position = (quote_price - middle + width) / (2 * width) if width > 0 else np.nan
+    twins = (("rsi_14_live", "rsi_14", rsi), ("bb_percent_b_live", "bb_percent_b_20_2", position))
     return {
-        name: _figure(spec, values[name], closed[twins[name]].absent, closed[twins[name]].gaps, forming=True)
-        for name, spec in LIVE_SPECS.items()
+        name: _figure(LIVE_SPECS[name], value, closed[twin].absent, closed[twin].gaps, forming=True)
+        for name, twin, value in twins
     }
 
 
@@ -126,7 +137,7 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
     panel = build_panel([bars], interval, [kind])
     table = np.full((len(bars), len(SPECS)), np.nan)
     if panel.count[0]:
-        found = wide.compute(panel, np.arange(panel.count[0])[:, None])
+        found = compute(panel, np.arange(panel.count[0])[:, None])
         index: pd.DatetimeIndex = bars.index.as_unit("us")  # type: ignore[attr-defined]
         rows = np.searchsorted(index.asi8, panel.time[: panel.count[0], 0])
         stated = [np.where(found.absent[name] == 0, found.values[name], np.nan)[:, 0] for name in SPECS]
@@ -135,10 +146,10 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
 
 
 def _core(panel: Panel) -> list[dict[str, Figure]]:
-    found = wide.compute(panel, panel.last)
+    found = compute(panel, panel.last)
     return [
         {
-            name: _figure(spec, float(found.values[name][0, token]), wide.REASONS[found.absent[name][0, token]],
+            name: _figure(spec, found.values[name][0, token], REASONS[found.absent[name][0, token]],
                           int(found.gaps[name][0, token]))
             for name, spec in SPECS.items()
         }
@@ -147,15 +158,12 @@ def _core(panel: Panel) -> list[dict[str, Figure]]:
 
 
 def _figure(spec: FigureSpec, value: float, absent: str | None, gaps: int, *, forming: bool = False) -> Figure:
-    """A figure stated to 12 significant digits: below that, the order of summation shows."""
-    if absent is not None or not np.isfinite(value):
-        absent = absent or "failed"
-        return Figure(value=None, unit=spec.unit, definition=spec.definition, absent=absent, forming=forming)
-    value = float(f"{value:.12g}")
-    return Figure(value=value, unit=spec.unit, definition=spec.definition, gaps=gaps, forming=forming)
+    value = np.nan if absent else value
+    return stated(value, spec.unit, spec.definition, absent or "failed", gaps=gaps, forming=forming)
 
 
-def _extra(panel: Panel, extra: Sequence[str], token: int) -> dict[str, Figure]:
+def _further(panel: Panel, extra: Sequence[str], token: int) -> dict[str, Figure]:
+    """The figures of one's own and those that settings name."""
     if not extra and not OWN_SPECS:
         return {}
     import pandas as pd
@@ -166,8 +174,220 @@ def _extra(panel: Panel, extra: Sequence[str], token: int) -> dict[str, Figure]:
     bars = pd.DataFrame(columns, index=index)
     figures = compute_own(bars)
     for text in extra:
-        from .extras import compute_extra, parse_extra  # loads pandas-ta, which takes a second
-
         figures |= compute_extra(parse_extra(text), bars)
         give_way()
     return figures
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Figures at some bars, each as an array (bars, tokens): values, why one is absent, missing bars it bridges."""
+
+    values: dict[str, Floats]
+    absent: dict[str, NDArray[np.int8]]
+    gaps: dict[str, Ints]
+
+
+def compute(panel: Panel, at: Ints) -> Computed:
+    """Every figure of the catalogue as of some bars.
+
+    Args:
+        panel: bars of the tokens.
+        at: rows of the panel, shape (bars, tokens): `panel.last`, or every row of one token.
+
+    Returns:
+        Arrays of the shape of `at`. A value counts only where `absent` is 0.
+    """
+    with np.errstate(all="ignore"):  # what cannot be computed is NaN, and `absent` says why
+        values, year_start = _windows(panel, at)
+        values |= {name: _take(series, at) for name, series in _recursions(panel).items()}
+        values["distance_ema_200"] = _take(panel.close, at) / values["ema_200"] - 1
+        missing = {run: _missing(panel, at, run) for run in {spec.run for spec in SPECS.values()}}
+        gaps = {name: missing[spec.run] for name, spec in SPECS.items()}
+        room = {name: np.full(at.shape, spec.run // ONE_MISSING_IN) for name, spec in SPECS.items()}
+        for name in ("distance_high_52w", "distance_low_52w"):
+            gaps[name] = _take(panel.place, at) - _take(panel.place, year_start) - (at - year_start)
+            room[name] = (at - year_start) // ONE_MISSING_IN
+        lost = {name: gaps[name] > room[name] for name in SPECS}
+        return Computed(values, _absences(panel, at, values, lost), gaps)
+
+
+def rsi_state(panel: Panel) -> tuple[Floats, Floats]:
+    """Wilder's average gain and average loss (positive) of 14 bars, at every bar: arrays (bars, tokens)."""
+    moves = np.diff(panel.close, axis=0, prepend=panel.close[:1])
+    return tuple(_smooth(np.maximum(side, 0), 1 / 14, 14, start=1) for side in (moves, -moves))  # type: ignore[return-value]
+
+
+def wilder_state(panel: Panel) -> tuple[float, float, float]:
+    """Average gain and loss of a panel of one token after its last bar, and its close."""
+    gain, loss = rsi_state(panel)
+    return float(gain[-1, 0]), float(loss[-1, 0]), float(panel.close[-1, 0])
+
+
+def _bands(panel: Panel, at: Ints) -> tuple[Floats, Floats]:
+    """Middle of the Bollinger bands of 20 closes, and their half width: two population deviations."""
+    closes = _window(panel.close, at, 20)
+    return closes.mean(axis=-1), 2 * closes.std(axis=-1)
+
+
+def _recursions(panel: Panel) -> dict[str, Floats]:
+    """RSI, MACD, ATR, ADX and EMAs at every bar."""
+    close, high, low = panel.close, panel.high, panel.low
+    gain, loss = rsi_state(panel)
+    rsi = 100 * gain / (gain + loss)
+    series = {"rsi_14": rsi, "rsi_14_change": np.diff(rsi, axis=0, prepend=np.nan)}
+    series |= {f"ema_{span}": _smooth(close, 2 / (span + 1), span) for span in (20, 50, 200)}
+    line = _smooth(close, 2 / 13, 12, start=14) - _smooth(close, 2 / 27, 26)
+    signal = _smooth(line, 2 / 10, 9, start=25)
+    series |= {"macd_12_26_9": line, "macd_signal_12_26_9": signal, "macd_histogram_12_26_9": line - signal}
+    before = np.vstack([close[:1], close[:-1]])
+    series["atr_14"] = _smooth(np.maximum(high, before) - np.minimum(low, before), 1 / 14, 14, start=1)
+    rise, fall = np.diff(high, axis=0, prepend=high[:1]), -np.diff(low, axis=0, prepend=low[:1])
+    # The first move is none, and stands in the first mean: Wilder's sum of 13 moves, divided by 14 like all others.
+    up = _smooth(np.where((rise > fall) & (rise > 0), rise, 0.0), 1 / 14, 14)
+    down = _smooth(np.where((fall > rise) & (fall > 0), fall, 0.0), 1 / 14, 14)
+    spread = np.where(up + down > 0, 100 * np.abs(up - down) / (up + down), 0.0)
+    series["adx_14"] = _smooth(spread, 1 / 14, 14, start=14)
+    return series
+
+
+def _windows(panel: Panel, at: Ints) -> tuple[dict[str, Floats], Ints]:
+    """Figures that are plain arithmetic over a window, and the first bar of the last 52 weeks."""
+    close = _take(panel.close, at)
+    values: dict[str, Floats] = {}
+    middle, width = _bands(panel, at)
+    values |= {"bb_lower_20_2": middle - width, "bb_middle_20_2": middle, "bb_upper_20_2": middle + width}
+    values["bb_percent_b_20_2"] = (close - middle + width) / (2 * width)
+    values["bb_bandwidth_20_2"] = 200 * width / middle
+    for bars in (1, 7, 30):
+        base = _first_of_last(panel, at, bars + 1)
+        there = _take(panel.place, at) - _take(panel.place, base) == bars
+        values[f"return_{bars}"] = np.where(there, close / _take(panel.close, base) - 1, np.nan)
+    moves = np.diff(np.log(_window(panel.close, at, 31)), axis=-1)
+    values["volatility_30"] = moves.std(axis=-1, ddof=1) * np.sqrt(panel.per_year)
+    known = _window(panel.place, at, 21) > (_take(panel.place, at) - 21)[..., None]
+    traded = _window(panel.volume, at, 21)
+    before = np.where(known & np.isfinite(traded), traded, np.nan)[..., :-1]
+    mean = np.nansum(before, axis=-1) / np.isfinite(before).sum(axis=-1)
+    values["volume_ratio_20"] = _take(panel.volume, at) / mean
+    since = _take(panel.time, at) - _YEAR
+    year = np.empty_like(at)
+    for token in range(at.shape[1]):
+        year[:, token] = np.searchsorted(panel.time[: panel.count[token], token], since[:, token], side="right")
+    year = np.minimum(year, at)
+    values["distance_high_52w"] = close / _highest(panel.high, year, at) - 1
+    values["distance_low_52w"] = close / -_highest(-panel.low, year, at) - 1
+    return values, year
+
+
+def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str, Bools]) -> dict[str, NDArray[np.int8]]:
+    """Why each figure is absent at each bar, as its number in REASONS: the rules written down in `figures`."""
+    moved, higher, lower = (
+        np.diff(side, axis=0, prepend=side[:1]) != 0 for side in (panel.close, panel.high, panel.low)
+    )
+    calm = {
+        ("atr_14",): _flat(moved | (panel.high != panel.low), at, 14),
+        ("adx_14",): _flat(higher | lower, at, 14),
+        ("rsi_14", "rsi_14_change"): _flat(moved, at, 14),
+        ("volatility_30",): _flat(moved, at, 30),
+        tuple(f"bb_{part}_20_2" for part in ("lower", "upper", "percent_b", "bandwidth")): _flat(moved, at, 19),
+    }
+    flat = {name: where for names, where in calm.items() for name in names}
+    young = _take(panel.time, np.zeros_like(at)) > _take(panel.time, at) - _YEAR
+    idle = ~(np.nan_to_num(_take(panel.volume, at)) > 0)
+    nothing = np.broadcast_to(panel.rows == 0, at.shape)
+    reasons: dict[str, NDArray[np.int8]] = {}
+    for name, spec in SPECS.items():
+        bare = ~np.isfinite(values[name])
+        short = at + 1 < max(spec.bars, MINIMUM_BARS)
+        rules: list[tuple[Absence, Bools]] = [("failed", bare)]  # the later rule goes before the earlier one
+        if name == "volume_ratio_20":
+            rules = [("no_volume", bare | idle)]
+        elif name.startswith("return_"):
+            rules = [("gap", bare)]
+        if name in flat:
+            rules.append(("flat_prices", flat[name]))
+        too_young = short | young if name.startswith("distance_") else short
+        rules += [("gap", lost[name]), ("insufficient_history", too_young), ("no_data", nothing)]
+        reason = np.zeros(at.shape, dtype=np.int8)
+        for why, where in rules:
+            reason[where] = REASONS.index(why)
+        reasons[name] = reason
+    return reasons
+
+
+def _flat(moved: Bools, at: Ints, steps: int) -> Bools:
+    """True where fewer than half of the last steps moved anything."""
+    total = np.cumsum(moved, axis=0)
+    return 2 * (_take(total, at) - np.where(at >= steps, _take(total, np.maximum(at - steps, 0)), 0)) < steps
+
+
+def _first_of_last(panel: Panel, at: Ints, bars: int) -> Ints:
+    """Row of the oldest bar that exists among the `bars` expected ones that end at `at`."""
+    first = np.maximum(at - bars + 1, 0)
+    for token in np.flatnonzero(panel.place[-1] + 1 != panel.count):  # only where something is missing
+        wanted = panel.place[at[:, token], token] - bars + 1
+        first[:, token] = np.searchsorted(panel.place[: panel.count[token], token], wanted)
+    return first
+
+
+def _missing(panel: Panel, at: Ints, bars: int) -> Ints:
+    """How many of the `bars` expected ones that end at `at` do not exist; before the first bar nothing is expected."""
+    expected = np.minimum(_take(panel.place, at) + 1, bars)
+    return expected - (at - _first_of_last(panel, at, bars) + 1) * (bars > 0)
+
+
+def _smooth(values: Floats, weight: float, seed_bars: int, start: int = 0) -> Floats:
+    """y += weight * (x - y) down the rows, begun at row `start + seed_bars - 1` with the mean of the rows up to there.
+
+    Block by block: within a block every y is one weighted sum of the x before it, and of the y before the block.
+    """
+    result = np.full(values.shape, np.nan)
+    begin = start + seed_bars - 1
+    if len(values) <= begin:
+        return result
+    result[begin] = running = values[start : begin + 1].mean(axis=0)
+    kernel, decay = _kernel(weight)
+    for row in range(begin + 1, len(values), _BLOCK):
+        block = values[row : row + _BLOCK]
+        size = len(block)
+        result[row : row + size] = kernel[:size, :size] @ block + decay[:size] * running
+        running = result[row + size - 1]
+    return result
+
+
+@lru_cache(maxsize=16)
+def _kernel(weight: float) -> tuple[Floats, Floats]:
+    """Weights of the x of a block in each of its y (lower triangle), and of the y before the block."""
+    age = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
+    kernel = np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0).astype(np.float64)
+    return kernel, ((1 - weight) ** np.arange(1.0, _BLOCK + 1)[:, None]).astype(np.float64)
+
+
+def _highest(values: Floats, first: Ints, last: Ints) -> Floats:
+    """The largest value from row `first` to row `last`: the larger of two overlapping spans of a power of two."""
+    level = np.log2(last - first + 1).astype(np.int64)
+    result = np.empty(first.shape)
+    spans = values
+    for power in range(int(level.max(initial=0)) + 1):
+        if power:
+            half = 2 ** (power - 1)
+            spans = np.vstack([np.maximum(spans[:-half], spans[half:]), spans[-half:]])
+        here = level == power
+        if here.any():
+            result = np.where(here, np.maximum(_take(spans, first), _take(spans, last - 2**power + 1)), result)
+    return result
+
+
+def _window[Kind: np.generic](values: NDArray[Kind], at: Ints, bars: int) -> NDArray[Kind]:
+    """The last `bars` values up to each `at`, shape (*at.shape, bars); a window that is too short begins anew."""
+    rows = np.maximum(at[..., None] - np.arange(bars - 1, -1, -1), 0)
+    return values[rows, _tokens(at)[..., None]]
+
+
+def _take[Kind: np.generic](values: NDArray[Kind], at: Ints) -> NDArray[Kind]:
+    return values[at, _tokens(at)]
+
+
+def _tokens(at: Ints) -> Ints:
+    return np.broadcast_to(np.arange(at.shape[1]), at.shape)

@@ -28,8 +28,8 @@ import numpy as np
 
 from ...core.errors import InvalidInput
 from ...core.market import Action
-from . import wide
 from .evidence import HORIZONS, Outcome, RuleEvidence
+from .indicators import Computed, compute
 from .panel import Panel
 from .signals import reverts
 
@@ -97,9 +97,9 @@ class Past:
         return np.where(self._figures.absent[name] == 0, self._figures.values[name], np.nan)
 
     @cached_property
-    def _figures(self) -> wide.Computed:
+    def _figures(self) -> Computed:
         rows = np.arange(len(self.panel.close))[:, None]
-        return wide.compute(self.panel, np.minimum(rows, self.panel.last))
+        return compute(self.panel, np.minimum(rows, self.panel.last))
 
     def change(self, values: Floats, bars: int | Ints) -> Floats:
         """values / values so many bars before - 1; NaN where there is no such bar.

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import InvalidInput
 from ...core.formats import threshold_text
 from ...core.market import Figure, Signal, Trigger
-from . import wide
+from .indicators import wilder_state
 from .panel import build_panel, interval_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def triggers(
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.
     """
-    gain, loss, close = _state(bars)
+    gain, loss, close = wilder_state(build_panel([bars], interval_of(bars)))
     levels: list[Trigger] = []
 
     def add(level: float, side: Literal["above", "below"], meaning: str) -> None:
@@ -111,13 +111,6 @@ def triggers(
             meaning = f"RSI(14) at {threshold_text(threshold)}"
             add(_rsi_price(gain, loss, close, threshold), "above" if beyond else "below", meaning)
     return tuple(sorted(levels, key=lambda trigger: abs(trigger.level - close)))
-
-
-def _state(bars: pd.DataFrame) -> tuple[float, float, float]:
-    """Average gain and loss after the last bar, and its close."""
-    panel = build_panel([bars], interval_of(bars))
-    gain, loss = (float(side[-1, 0]) for side in wide.rsi_state(panel))
-    return gain, loss, float(panel.close[-1, 0])
 
 
 def _rsi_price(gain: float, loss: float, close: float, threshold: float) -> float:

@@ -22,7 +22,7 @@ from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala
 from ..khala.records import UniverseEvent
-from ..market_data.extras import parse_extra
+from ..market_data.own import parse_extra
 from ..market_data.protocol import MarketProvider, Universe
 from ..token_security.protocol import SecurityProvider
 from .bar_store import BarStore
