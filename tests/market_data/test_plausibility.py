@@ -229,39 +229,20 @@ def test_bars_from_the_future_are_none(server, tmp_path):
 
 
 @pytest.mark.parametrize("token", [APPLE, BITCOIN], ids=str)
-def test_a_bar_that_is_late_is_said_to_be_and_asked_for_ever_more_rarely(server, tmp_path, token):
+def test_a_bar_that_is_late_is_said_to_be(server, tmp_path, token):
     server.clock.set(
         datetime(2025, 6, 2, 20, 1, tzinfo=UTC) if token is APPLE else datetime(2025, 6, 3, 0, 1, tzinfo=UTC)
     )
     market = server.market(tmp_path)
-    server.behave(token.symbol, "late")
-    asked_at = []
-    for minute in range(0, 300, 5):
-        asked = len(server.charts_asked())
-        bars = market.bars(token)
-        assert isinstance(bars.problem, NotPublishedYet)
-        assert 0 < bars.problem.retry_after <= 3600
-        assert "not there yet" in bars.problem.message
-        assert bars.closes_at(-1) < server.clock.now() - timedelta(hours=20)
-        if len(server.charts_asked()) > asked:
-            asked_at.append(minute)
-            assert bars.stale_seconds is None
-        else:
-            assert bars.stale_seconds > 0
-        server.clock.advance(timedelta(minutes=5))
-    assert asked_at == [0, 5, 15, 35, 75, 135, 195, 255]
-    server.behave(token.symbol, "ok")
-    server.clock.advance(timedelta(minutes=60))
+    server.behave(token.symbol, "late", "ok")
+
+    bars = market.bars(token)
+
+    assert isinstance(bars.problem, NotPublishedYet)
+    assert "not there yet" in bars.problem.message
+    assert bars.stale_seconds is None  # they are new all the same
+    assert bars.closes_at(-1) < server.clock.now() - timedelta(hours=20)
     assert market.bars(token).problem is None
-
-
-def test_more_bars_than_are_remembered_are_asked_for_at_once(server, tmp_path):
-    market = server.market(tmp_path)
-    server.behave("BTC-USD", "late")
-    assert len(market.bars(BITCOIN, limit=100).frame) == 100
-    assert len(market.bars(BITCOIN, limit=50).frame) == 50
-    assert len(market.bars(BITCOIN, limit=200).frame) == 200
-    assert len(server.charts_asked()) == 2
 
 
 # Kinds of instruments

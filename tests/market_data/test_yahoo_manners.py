@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import timedelta
 
 import pytest
@@ -14,12 +13,10 @@ from deeptrader.core.errors import (
     CircuitOpen,
     SourceError,
     SourceUnreachable,
-    TokenDelisted,
     TokenNotFound,
 )
 from deeptrader.core.limits import CircuitBreaker, TokenBucket, metered
 from deeptrader.core.token import Token
-from deeptrader.toolkits.market_data.yahoo_client import MissBook
 
 
 @pytest.fixture
@@ -45,16 +42,6 @@ async def test_one_broken_token_never_stops_the_other_forty_nine(server, tmp_pat
     assert list(failed) == [broken]
     assert isinstance(failed[broken], SourceError)
     assert all(len(answer.frame) == 120 for answer in answers if not isinstance(answer, BaseException))
-
-
-async def test_requests_from_many_threads_are_bounded(server, tmp_path):
-    server.list_coins(40)
-    market = server.market(tmp_path, settings={"fetch_concurrency": 2})
-    tokens = market.universe(top=40).tokens
-
-    await asyncio.gather(*(asyncio.to_thread(market.bars, token) for token in tokens))
-
-    assert server.most_at_once <= 2
 
 
 def test_repeated_failures_open_the_breaker_and_nothing_is_sent_while_it_is_open(server, tmp_path):
@@ -151,81 +138,9 @@ def test_requests_wait_for_their_turn(server, tmp_path):
     assert waited == pytest.approx([1.0, 2.0])
 
 
-# Delisting
-
-
-def miss(market, token):
-    with pytest.raises((TokenNotFound, TokenDelisted)) as caught:
-        market.bars(token)
-    return type(caught.value)
-
-
-def test_only_many_misses_over_hours_without_a_quote_are_a_delisting(server, tmp_path):
-    token = Token(symbol="GONE-USD")
-    outcomes = []
-    for _ in range(6):  # each hour another process
-        outcomes.append(miss(server.market(tmp_path), token))
-        server.clock.advance(timedelta(hours=1.5))
-
-    assert outcomes == [TokenNotFound] * 4 + [TokenDelisted] * 2
-
-
-def test_many_misses_in_a_minute_prove_nothing(server, tmp_path):
+def test_a_symbol_that_yahoo_does_not_know_is_missing_however_often(server, tmp_path):
     market = server.market(tmp_path)
-    for _ in range(10):
-        assert miss(market, Token(symbol="GONE-USD")) is TokenNotFound
-        server.clock.advance(5)
-    server.clock.advance(timedelta(hours=8))
-    assert miss(market, Token(symbol="GONE-USD")) is TokenNotFound
-
-
-def test_an_answer_in_between_clears_the_record(server, tmp_path):
-    market = server.market(tmp_path)
-    for _ in range(3):
-        for _ in range(3):
-            assert miss(market, Token(symbol="SHY-USD")) is TokenNotFound
-            server.clock.advance(timedelta(hours=2))
-        server.list("SHY-USD", "Shy USD")
-        market.bars(Token(symbol="SHY-USD"))
-        del server.listings["SHY-USD"]
-
-
-def test_a_token_that_still_has_a_quote_is_not_delisted(server, tmp_path):
-    market = server.market(tmp_path)
-    server.behave("BTC-USD", "not_found")
-    for _ in range(8):
-        assert miss(market, Token(symbol="BTC-USD")) is TokenNotFound
-        server.clock.advance(timedelta(hours=2))
-
-
-def test_a_failing_network_is_never_counted_as_a_miss(server, tmp_path):
-    market = server.market(tmp_path, breaker=CircuitBreaker("Yahoo", threshold=100))
-    server.behave("BTC-USD", "reset")
     for _ in range(6):
-        with pytest.raises(SourceUnreachable):
-            market.bars(Token(symbol="BTC-USD"))
-        server.clock.advance(timedelta(hours=2))
-    server.behave("BTC-USD", "not_found")
-    assert miss(market, Token(symbol="BTC-USD")) is TokenNotFound
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"X-USD": 3}', '{"X-USD": {"count": 1}}'])
-def test_a_damaged_book_of_misses_is_started_anew(server, tmp_path, content):
-    path = tmp_path / "misses.json"
-    path.write_text(content)
-    book = MissBook(path)
-
-    assert book.add("X-USD", server.clock.now()) == (1, server.clock.now())
-    assert json.loads(path.read_text())["X-USD"][0] == 1
-
-
-def test_a_book_that_cannot_be_written_still_counts(server, tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    book = MissBook(blocked / "misses.json")
-
-    counts = []
-    for _ in range(4):
-        counts.append(book.add("X-USD", server.clock.now())[0])
-        server.clock.advance(timedelta(hours=3))
-    assert counts == [1, 2, 3, 4]
+        with pytest.raises(TokenNotFound):
+            market.bars(Token(symbol="GONE-USD"))
+        server.clock.advance(timedelta(hours=9))

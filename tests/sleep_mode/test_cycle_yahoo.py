@@ -127,3 +127,28 @@ def test_a_bar_that_its_source_changes_after_the_close_is_read_again_until_it_st
             assert third.provenance.settled
             assert third.provenance.revised == first.bar_close
             assert asked_after(36_000) == 0
+
+
+def test_a_bar_that_is_late_is_asked_for_ever_more_rarely(tmp_path):
+    with YahooServer(now=datetime(2026, 6, 2, 0, 1, tzinfo=UTC)) as server:
+        server.list_coins(2)
+        for symbol in server.listings:
+            server.behave(symbol, "late")
+        settings = load_settings(data_dir=tmp_path, top=2, intervals=("1d",))
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=server.market(tmp_path), khala=khala, settings=settings, clock=server.clock)
+            asked_at = []
+            for minute in range(0, 300, 5):
+                before = len(server.charts_asked())
+                cycle.run()
+                asked_at += [minute] * (len(server.charts_asked()) - before)
+                server.clock.advance(300)
+            assert asked_at == [minute for minute in (0, 10, 30, 70, 130, 190, 250) for _ in range(2)]
+            analysis = khala.latest("BTC-USD").analysis
+            assert analysis is not None
+            assert analysis.bar_close == datetime(2026, 6, 1, tzinfo=UTC)
+            for symbol in server.listings:
+                server.behave(symbol, "ok")
+            server.clock.advance(3_600)
+            cycle.run()
+            assert khala.latest("BTC-USD").usable

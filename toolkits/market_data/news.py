@@ -7,26 +7,22 @@ is written by strangers: it is data, kept as plain text, and quoted wherever it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote_plus, urlsplit
 
 from pydantic import AfterValidator
 
-from ...core.clock import Clock, SystemClock
-from ...core.limits import TokenBucket
 from ...core.market import UtcDatetime
-from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Label, Record, Symbol, Token
-from . import yahoo_client as client
+from .yahoo_client import YahooSource
 from .yahoo_rows import CLOCK_SKEW, number_in
 
 TITLE_LIMIT = 160
 """Characters of a headline."""
-SECONDS = 20.0
-"""One question to Yahoo may take so long."""
 FAR_FUTURE = 4e9
 """Epoch seconds of no date that a source gives: the year 2096."""
 _MODULES = "summaryDetail,calendarEvents"
@@ -85,18 +81,8 @@ class NewsSource(Protocol):
         ...
 
 
-class YahooNews:
-    """Yahoo's news and quote summary. Meets `NewsSource`; arguments as those of `YahooMarket`."""
-
-    id: str = "yahoo"
-
-    def __init__(
-        self, *, settings: Settings, clock: Clock | None = None, session: Any = None, bucket: TokenBucket | None = None
-    ) -> None:
-        self._clock = clock or SystemClock()
-        self._rate = settings.yahoo_requests_per_minute
-        self._cache_dir = settings.data_dir / "cache"
-        self._own = client.Connection(session, self._rate, bucket=bucket) if session else None
+class YahooNews(YahooSource):
+    """Yahoo's news and quote summary. Meets `NewsSource`."""
 
     def news(self, token: Token) -> Sequence[NewsItem]:
         """The newest headlines that Yahoo relates to the token.
@@ -105,10 +91,8 @@ class YahooNews:
             SourceError: Yahoo failed, typed as for bars.
         """
         params = {"q": token.symbol, "newsCount": 10, "quotesCount": 0, "enableFuzzyQuery": "false"}
-        now = self._clock.now()
-        return self._ask(
-            f"news of {token.symbol}", "/v1/finance/search", params, lambda answer: _items(answer, token.symbol, now)
-        )
+        read = partial(_items, symbol=token.symbol, now=self._clock.now())
+        return self._ask(f"news of {token.symbol}", "/v1/finance/search", params, read)
 
     def fundamentals(self, token: Token) -> Fundamentals:
         """Market cap, P/E, dividend and dates.
@@ -119,16 +103,8 @@ class YahooNews:
         """
         path = f"/v10/finance/quoteSummary/{quote_plus(token.symbol)}"
         params = {"modules": _MODULES, "formatted": "false", "symbol": token.symbol}
-        now = self._clock.now()
-        return self._ask(
-            f"fundamentals of {token.symbol}", path, params, lambda answer: _fundamentals(answer, token.symbol, now)
-        )
-
-    def _ask[T](self, about: str, path: str, params: Mapping[str, Any], read: Callable[[Any], T]) -> T:
-        connection = self._own or client.shared_connection(self._rate)
-        return connection.ask(
-            about, path, params, read, seconds=SECONDS, cache_dir=self._cache_dir, counted=lambda: None
-        )
+        read = partial(_fundamentals, symbol=token.symbol, now=self._clock.now())
+        return self._ask(f"fundamentals of {token.symbol}", path, params, read)
 
 
 def _items(answer: Any, symbol: str, now: datetime) -> Sequence[NewsItem]:

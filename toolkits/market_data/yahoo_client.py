@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ...core.clock import Clock, SystemClock
 from ...core.errors import (
     BudgetExceeded,
     DeepTraderError,
@@ -35,15 +35,13 @@ from ...core.errors import (
     TokenNotFound,
     TooFewBars,
 )
-from ...core.files import write_whole
 from ...core.limits import CircuitBreaker, TokenBucket, about_to_send
+from ...core.settings import Settings, load_settings
 
 HOST = "https://query1.finance.yahoo.com"
 HELPER_SHARE = 0.25
 """Share of the time left that a cookie, consent or crumb request may take: most data comes without any of them."""
 MAX_WAIT = 120.0  # seconds in line for a request's turn
-SPACING = timedelta(minutes=20)
-"""Misses of a symbol closer together than this are one."""
 
 _HELPERS = ("//fc.yahoo.com", "//guce.yahoo.com", "consent.yahoo.com", "/v1/test/getcrumb")
 _ABOUT_ONE_SYMBOL = ("/v8/finance/chart/", "/v10/finance/quoteSummary/")
@@ -135,55 +133,53 @@ class Connection:
 
     def ask[Answer](
         self,
-        about: str,
+        call: Call,
         path: str,
         params: Mapping[str, Any],
         read: Callable[[Any], Answer],
-        query: Mapping[str, Any] | None = None,
-        *,
-        seconds: float,
+        posted: Mapping[str, Any] | None,
         cache_dir: Path,
-        counted: Callable[[], None],
     ) -> Answer:
         """What `read` makes of the JSON that Yahoo answers to one question.
 
         Args:
-            about: what the question is about, for messages.
-            path, params: of the endpoint; with `query`, that is posted to it.
-            seconds: the whole call may take, cookies and crumbs included; waiting for its turn does not count.
+            call: what it is about, and until when it may take.
+            path: of the endpoint.
+            params: of the question.
+            read: makes sense of the parsed answer. What it raises beside our own errors is a `MalformedResponse`.
+            posted: to the endpoint, as JSON.
             cache_dir: for yfinance's files.
-            counted: called before each request.
 
         Raises:
             CircuitOpen: Yahoo is being left alone after repeated failures.
             SourceError: what was exchanged shows, typed (see `answer_of`), or what `read` raises.
             BudgetExceeded: whoever meters this call may not send another request.
         """
-        with self.breaker.guard(), _within(Call(about, time.monotonic() + seconds, counted)) as call:
+        with self.breaker.guard(), _within(call):
             yahoo = _load(cache_dir)(session=self._session)
             try:
-                if query is None:
+                if posted is None:
                     yahoo.get(HOST + path, params=dict(params))
                 else:
-                    yahoo.post(HOST + path, params=dict(params), data=json.dumps(query))
+                    yahoo.post(HOST + path, params=dict(params), data=json.dumps(posted))
             except Exception as error:
-                answer_of(call.exchanges, about, error)
-                raise _malformed(about, f"yfinance failed ({type(error).__name__})") from error
-            answer = answer_of(call.exchanges, about)
+                answer_of(call.exchanges, call.about, error)
+                raise _malformed(call.about, f"yfinance failed ({type(error).__name__})") from error
+            answer = answer_of(call.exchanges, call.about)
             try:
                 return read(answer)
             except DeepTraderError:
                 raise
             except Exception as error:
-                what = f"its answer lacks what it should hold ({type(error).__name__}: {str(error)[:80]})"
-                raise _malformed(about, what) from error
+                _log.warning("Yahoo's answer about %s cannot be used", call.about, exc_info=True)
+                raise _malformed(call.about, f"{type(error).__name__}: {str(error)[:120]}") from error
 
 
 @contextmanager
-def _within(call: Call) -> Iterator[Call]:
+def _within(call: Call) -> Iterator[None]:
     mark = _current.set(call)
     try:
-        yield call
+        yield
     finally:
         _current.reset(mark)
 
@@ -250,49 +246,6 @@ def retry_after(header: str | None) -> float | None:
         return None
 
 
-class MissBook:
-    """Since when, and how often, Yahoo has not known a symbol, in a small file: a process that is started once an hour
-    remembers what the one before it saw. Without a usable file it lasts as long as the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._misses: dict[str, tuple[int, datetime, datetime]] = {}
-        try:
-            for symbol, (count, first, last) in json.loads(path.read_text(encoding="utf-8")).items():
-                self._misses[symbol] = (int(count), datetime.fromisoformat(first), datetime.fromisoformat(last))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _log.warning("what was noted about missing symbols is lost: %s (%s)", path, error)
-
-    def add(self, symbol: str, now: datetime) -> tuple[int, datetime]:
-        """Note a miss; returns how many there are in a row, and since when. None of them lies in the future."""
-        with self._lock:
-            count, first, last = self._misses.get(symbol, (0, now, now))
-            if now < last:
-                count, first = 0, now
-            if count == 0 or now - last >= SPACING:
-                self._misses[symbol] = (count + 1, first, now)
-                self._save()
-            return self._misses[symbol][:2]
-
-    def clear(self, symbol: str) -> None:
-        """The symbol answered: whatever was noted against it is void."""
-        with self._lock:
-            if self._misses.pop(symbol, None) is not None:
-                self._save()
-
-    def _save(self) -> None:
-        table = {
-            name: (count, first.isoformat(), last.isoformat()) for name, (count, first, last) in self._misses.items()
-        }
-        try:
-            write_whole(self._path, json.dumps(table))
-        except OSError as error:
-            _log.debug("misses are kept in memory only: %s", error)
-
-
 _shared: Connection | None = None
 
 
@@ -315,17 +268,17 @@ _keeper: Any = None
 
 
 def _load(cache_dir: Path) -> Any:
+    """yfinance's keeper of cookie and crumb, which takes a second to import the first time."""
     global _keeper
     with _loading:
-        _keeper = _keeper or _load_once(cache_dir)
+        _keeper = _keeper or _quiet_yfinance(cache_dir)
         return _keeper
 
 
-def _load_once(cache_dir: Path) -> Any:
-    """yfinance's keeper of cookie and crumb. It takes a second to import, and is made quiet: its log lines during our
-    own calls go to our debug log, and its cookies (an SQLite file that several processes would share) to a folder of
-    this process, under `cache_dir` or, if that is not writable, in the system's temporary folder.
-    """
+def _quiet_yfinance(cache_dir: Path) -> Any:
+    """Its log lines during our own calls go to our debug log, and its cookies (an SQLite file that several processes
+    would share) to a folder of this process, under `cache_dir` or, if that is not writable, in the system's temporary
+    folder."""
     import yfinance
     from yfinance.cache import get_cookie_cache
     from yfinance.data import YfData
@@ -352,3 +305,61 @@ def _load_once(cache_dir: Path) -> Any:
     if store is not None:
         store.lookup("")  # two threads opening it at once find no table
     return YfData
+
+
+class YahooSource:
+    """What all that ask Yahoo share: clock, connection, and the count of their requests.
+
+    Args:
+        settings: read from the environment when None.
+        clock: the present; the machine's clock when None.
+        cache_dir: where yfinance may keep files; `settings.data_dir / "cache"` when None.
+        session: leads requests elsewhere than to Yahoo (a loopback server, a proxy), with a rate limit and a circuit
+            breaker of their own. None: the session, limit and breaker that this process shares.
+        bucket: replaces that of a session that was passed in.
+        breaker: replaces that of a session that was passed in.
+        timeout: seconds one call may take, whatever the network does; waiting for its turn does not count.
+    """
+
+    id: str = "yahoo"
+
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        cache_dir: Path | str | None = None,
+        session: Any = None,
+        bucket: TokenBucket | None = None,
+        breaker: CircuitBreaker | None = None,
+        timeout: float = 20.0,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self._clock = clock or SystemClock()
+        self._cache_dir = Path(cache_dir or self.settings.data_dir / "cache")
+        self._timeout = timeout
+        rate = self.settings.yahoo_requests_per_minute
+        self._own = Connection(session, rate, bucket=bucket, breaker=breaker) if session else None
+        self._lock = threading.Lock()
+        self._requests = 0
+
+    def requests_made(self) -> int:
+        """Network requests since this source was built, cookies and crumbs included."""
+        return self._requests
+
+    def _ask[Answer](
+        self,
+        about: str,
+        path: str,
+        params: Mapping[str, Any],
+        read: Callable[[Any], Answer],
+        posted: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """What `read` makes of the JSON that Yahoo answers to one question: see `Connection.ask`."""
+        connection = self._own or shared_connection(self.settings.yahoo_requests_per_minute)
+        call = Call(about, time.monotonic() + self._timeout, self._count)
+        return connection.ask(call, path, params, read, posted, self._cache_dir)
+
+    def _count(self) -> None:
+        with self._lock:
+            self._requests += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ...core import coins
@@ -28,9 +28,6 @@ from ...core.market import Quote
 from ...core.token import Token, TokenKind, normalize_symbol
 from .protocol import Universe
 from .yahoo_charts import ZONES
-
-if TYPE_CHECKING:
-    pass
 
 Row = Mapping[str, Any]
 
@@ -189,7 +186,10 @@ def quote_or_failure(symbol: str, row: Row | None, now: datetime) -> Quote | Sou
     """The quote in the row that was asked for by symbol, or why there is none."""
     if row is None:
         return TokenNotFound(f"Yahoo has no quote of {symbol}.", hint="Check the symbol.")
-    quote, reason = quote_from(row, now), objection(row, now)
+    try:
+        quote, reason = quote_from(row, now), objection(row, now)
+    except Exception as error:  # noqa: BLE001 - as in `select`
+        quote, reason = None, f"unreadable: {type(error).__name__}"
     if quote is not None and reason is None:
         return quote
     doubtful = reason is not None and reason.startswith(("price_mismatch", "from_the_future"))
