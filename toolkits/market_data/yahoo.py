@@ -206,7 +206,8 @@ class YahooMarket(YahooSource):
         """
         if interval not in INTERVALS or limit < 1:
             raise InvalidInput(f"Yahoo has no {limit!r} bars of {interval!r}.", hint=f"Intervals: {INTERVALS}.")
-        now, key = self._clock.now(), (token.symbol, interval)
+        now = self._clock.now()
+        key: tuple[str, Interval] = (token.symbol, interval)
         moment = min(ensure_utc(as_of), now) if as_of else now
         params = {
             "period1": int(first_bar_start(token.kind, interval, moment, limit).timestamp()),
