@@ -33,7 +33,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.market import Quote
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.core.token import Interval
-from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
+from deeptrader.toolkits.khala.freshness import Evidence, judge
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.sleep_mode import planner
@@ -59,9 +59,9 @@ class Requests(Budget):
 class Memory:
     """What the replay remembers: one analysis per token, the prices last seen, judged by Khala's own rule."""
 
-    def __init__(self, tape: Tape, rules: Rules) -> None:
+    def __init__(self, tape: Tape, settings: Settings) -> None:
         self._tape = tape
-        self._rules = rules
+        self._settings = settings
         self.analyses: list[MarketAnalysis | None] = [None] * len(tape.tokens)
         self.seen: list[Quote | None] = [None] * len(tape.tokens)
 
@@ -82,7 +82,7 @@ class Memory:
             return Recall(
                 symbol=symbol, interval=interval, freshness=Freshness.MISS, observed=self.seen[token], read_at=now
             )
-        verdict = judge(analysis, Evidence(observed=self.seen[token]), now, self._rules)
+        verdict = judge(analysis, Evidence(observed=self.seen[token]), now, self._settings)
         return Recall(
             symbol=symbol,
             interval=interval,
@@ -102,11 +102,12 @@ class Memory:
         analysis, quote = self.analyses[token], self.seen[token]
         assert analysis is not None
         assert quote is not None
-        newest = max(close for close in self._tape.bar_closes if close <= now - self._rules.grace)
+        grace = timedelta(minutes=self._settings.bar_grace_minutes)
+        newest = max(close for close in self._tape.bar_closes if close <= now - grace)
         atr, then, price = analysis.value("atr_14") or 0.0, analysis.reference_price, quote.price
         low, high = sorted((analysis.price, price))  # levels are those of the bar's close
         crossed = any(low < trigger.level < high for trigger in analysis.triggers)
-        return analysis.bar_close < newest or abs(price - then) > self._rules.band_atr * atr or crossed
+        return analysis.bar_close < newest or abs(price - then) > self._settings.price_band_atr * atr or crossed
 
 
 @dataclass
@@ -223,7 +224,7 @@ class Outcome:
 def replay(tape: Tape, name: str, budget: int, seed: int, memory: Memory | None = None) -> Outcome:
     """One rule over one tape and one question log."""
     settings = replay_settings(tape)
-    memory, clock = memory or Memory(tape, Rules.of(settings)), ManualClock(tape.looks[0])
+    memory, clock = memory or Memory(tape, settings), ManualClock(tape.looks[0])
     rule = rules(settings)[name]
     asked = fresh = stale_served = spent = 0
     with tempfile.TemporaryDirectory() as folder:

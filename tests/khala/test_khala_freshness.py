@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Freshness, Khala, MarketAnalysis, Recall, Trigger
-from deeptrader.toolkits.khala.freshness import Evidence, Rules, judge
+from deeptrader.toolkits.khala.freshness import Evidence, judge
 
 Publish = Callable[..., list[str]]
-RULES = Rules.of(make_settings())
+SETTINGS = make_settings()
 HOUR = timedelta(hours=1)
 
 
@@ -319,9 +319,9 @@ def test_a_judgement_holds_until_the_moment_it_says(after: int, price: float, la
     analysis = make_analysis(symbol, triggers=(Trigger(level=104, side="above", meaning="x"),))
     now = NOW + timedelta(seconds=after)
     evidence = Evidence(observed=make_quote(symbol, price, as_of=NOW + timedelta(seconds=after // 2)))
-    first = judge(analysis, evidence, now, RULES)
+    first = judge(analysis, evidence, now, SETTINGS)
     then = min(now + timedelta(seconds=later), first.valid_until - timedelta(microseconds=1))
-    second = judge(analysis, evidence, then, RULES)
+    second = judge(analysis, evidence, then, SETTINGS)
     assert second.freshness is first.freshness
     assert [reason.code for reason in second.reasons] == [reason.code for reason in first.reasons]
 
@@ -460,9 +460,8 @@ def test_no_time_of_a_fresh_analysis_lies_in_the_future(khala: Khala, what: str)
                 "security": {"security": make_security(checked_at=ahead)},
             }[what]
         )
-    rules = Rules.of(khala.settings)
-    assert "from_future" in {reason.code for reason in judge(analysis, evidence, NOW, rules).reasons}
-    later = judge(analysis, evidence, ahead, rules)
+    assert "from_future" in {reason.code for reason in judge(analysis, evidence, NOW, khala.settings).reasons}
+    later = judge(analysis, evidence, ahead, khala.settings)
     assert "from_future" not in {reason.code for reason in later.reasons}
 
 

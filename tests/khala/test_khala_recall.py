@@ -14,7 +14,6 @@ from doubles.analyses import NOW, make_analysis, make_quote, make_token
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import StoreUnavailable
 from deeptrader.toolkits.khala import Freshness, Khala
-from deeptrader.toolkits.khala.freshness import Rules
 from deeptrader.toolkits.khala.recall import Recaller
 
 Publish = Callable[..., list[str]]
@@ -177,7 +176,7 @@ def test_threads_reading_during_publications_never_see_half_of_one(khala: Khala)
 
 def test_whoever_has_read_a_new_version_of_one_token_reads_no_old_one_of_another(khala: Khala) -> None:
     """Even in the moment after a commit in which it is not yet told to those who keep what they read."""
-    recaller = Recaller(khala.journal, khala.clock, Rules.of(khala.settings), poll_seconds=1e9, timer=lambda: 0.0)
+    recaller = Recaller(khala.journal, khala.clock, khala.settings, poll_seconds=1e9, timer=lambda: 0.0)
 
     def publish_both(price: float) -> None:
         khala.publish(khala.store([make_analysis(s, price=price, computed_at=NOW) for s in ("A-USD", "B-USD")]))

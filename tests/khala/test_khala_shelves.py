@@ -62,10 +62,13 @@ def test_events_are_cut_by_time_and_count(khala: Khala) -> None:
 def test_each_change_of_a_finding_is_kept_and_a_repetition_is_not(khala: Khala) -> None:
     for hours, verdict in enumerate(["safe", "safe", "danger", "danger", "safe"]):
         khala.set_security("a-usd", make_security(verdict, symbol="A-USD", checked_at=NOW + hours * HOUR))  # type: ignore[arg-type]
-    history = khala.security_history("A-USD")
-    assert [report.verdict for report in history] == ["safe", "danger", "safe"]
-    assert [report.checked_at for report in history] == [NOW + 4 * HOUR, NOW + 3 * HOUR, NOW + HOUR]
-    assert khala.security("A-USD") == history[0]
+    newest = khala.security("A-USD")
+    assert newest is not None
+    assert (newest.verdict, newest.checked_at) == ("safe", NOW + 4 * HOUR)
+    with khala.journal.read() as connection:
+        rows = connection.execute("SELECT first_checked_at, checked_at FROM security ORDER BY seq").fetchall()
+    hours = [[(at - NOW.timestamp()) / 3600 for at in row] for row in rows]
+    assert hours == [[0, 1], [2, 3], [4, 4]]
     assert khala.security("B-USD") is None
 
 

@@ -236,9 +236,5 @@ def test_intervals_do_not_mix(khala: Khala, past: dict[str, list[Row]]) -> None:
     assert {situation.symbol for situation in similar.situations} == {"T0-USD"}
 
 
-async def test_the_async_twin_does_the_same(khala: Khala, past: dict[str, list[Row]]) -> None:
-    assert await khala.asimilar("T0-USD") == khala.similar("T0-USD")
-
-
 def test_open_khala_shares_the_past(past: dict[str, list[Row]], khala: Khala, open_khala: Callable[..., Khala]) -> None:
     assert open_khala().similar("T0-USD") == khala.similar("T0-USD")

@@ -13,7 +13,6 @@ import pytest
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.market import Quote
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.khala.freshness import Rules
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -55,7 +54,7 @@ def test_the_planner_is_ahead_of_every_simpler_rule_at_equal_budget(bench: Modul
 
 
 def test_no_rule_ever_serves_a_stale_answer(bench: ModuleType, tape: Any):
-    for name in bench.rules(bench.replay_settings(tape), 0):
+    for name in bench.rules(bench.replay_settings(tape)):
         outcome = bench.replay(tape, name, 4, seed=1)
         assert outcome.stale_served == 0, name
         assert outcome.asked > 300
@@ -66,7 +65,7 @@ def test_the_independent_check_would_notice_a_stale_answer(bench: ModuleType, ta
         def fresh(self, token: int, now: datetime) -> bool:
             return self.analyses[token] is not None
 
-    careless = Careless(tape, Rules.of(bench.replay_settings(tape)))
+    careless = Careless(tape, bench.replay_settings(tape))
     assert bench.replay(tape, "round robin, blind", 4, seed=1, memory=careless).stale_served > 50
 
 
@@ -92,6 +91,6 @@ def test_the_replay_agrees_with_a_real_memory(bench: ModuleType, tmp_path: Path)
             return khala.latest(tape.tokens[token], interval=tape.interval)
 
     with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
-        real = bench.replay(tape, "planner", 3, seed=5, memory=RealMemory(tape, Rules.of(settings)))
+        real = bench.replay(tape, "planner", 3, seed=5, memory=RealMemory(tape, settings))
     assert real == bench.replay(tape, "planner", 3, seed=5)
     assert real.fresh_share > 0.3

@@ -7,7 +7,7 @@ of the digest before. A quiet month is one digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from ...core.errors import StoreCorrupt, StoreError, VerificationFailed
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .codec import decode, decode_all, encode, encode_analysis, plain
-from .entries import analysis_entry, document_entry, fields_of, put_entries
+from .entries import analysis_entry, fields_of, keep_documents, put_entries
 from .journal import Journal
 from .recall import Recaller
 from .records import Document, MarketAnalysis, PublishReport
@@ -26,6 +26,14 @@ from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
 """Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
+
+_STANDING = """
+    SELECT a.body, p.id, b.bar_close, b.computed_at FROM analyses a
+    LEFT JOIN published p ON p.symbol = a.symbol AND p.interval = a.interval
+    LEFT JOIN analyses b ON b.id = p.id
+    WHERE a.id = ?
+"""
+"""A stored version, and the one that is published of its token and interval."""
 
 
 class Analyses:
@@ -76,33 +84,27 @@ class Analyses:
         now = self.clock.now()
         published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
-        ids = list(dict.fromkeys(analysis_ids))
         with self.journal.write() as connection:
-            bodies = {
-                analysis_id: plain(connection, body)
-                for analysis_id, body in _select(connection, "SELECT id, body FROM analyses WHERE id IN", ids)
-            }
-            current = {
-                (symbol, interval): pointer
-                for symbol, interval, *pointer in _select(
-                    connection,
-                    "SELECT p.symbol, p.interval, a.bar_close, a.computed_at, p.id FROM published p "
-                    "JOIN analyses a ON a.id = p.id WHERE p.symbol IN",
-                    list({analysis_id.split(":", 1)[0] for analysis_id in ids}),
-                )
-            }
-            for analysis_id in ids:
+            for analysis_id in dict.fromkeys(analysis_ids):
+                body, previous, *before = connection.execute(_STANDING, (analysis_id,)).fetchone() or [None] * 4
                 try:
-                    analysis = self._read_back(analysis_id, bodies.get(analysis_id))
-                    before = current.get((analysis.token.symbol, analysis.interval))
+                    analysis = self._read_back(analysis_id, plain(connection, body) if body else None)
                     _object(analysis, before, now)
                 except (StoreError, VerificationFailed) as error:
                     refused[analysis_id] = error.message
                     continue
                 published[analysis_id] = analysis
-                if before is None or before[2] != analysis_id:
-                    self._point(connection, analysis_id, analysis, before[2] if before else None, now)
-                    current[analysis.token.symbol, analysis.interval] = [*_moments(analysis), analysis_id]
+                if previous != analysis_id:
+                    connection.execute(
+                        upsert("published", "symbol, interval", "id, published_at, token"),
+                        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
+                    )
+                    connection.execute(
+                        "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
+                        (analysis_id, previous, epoch(now)),
+                    )
+                    if previous is not None and analysis.interval == "1d":
+                        self._keep_digest(connection, previous, analysis)
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
@@ -110,25 +112,6 @@ class Analyses:
             self._written.pop(analysis_id, None)
         self._recaller.remember(published)
         return PublishReport(published=tuple(published), refused=refused, at=now)
-
-    def _point(
-        self,
-        connection: Connection,
-        analysis_id: str,
-        analysis: MarketAnalysis,
-        previous: str | None,
-        now: datetime,
-    ) -> None:
-        connection.execute(
-            upsert("published", "symbol, interval", "id, published_at, token"),
-            (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
-        )
-        if previous is not None and analysis.interval == "1d":
-            self._keep_digest(connection, previous, analysis)
-        connection.execute(
-            "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
-            (analysis_id, previous, epoch(now)),
-        )
 
     def _keep_digest(self, connection: Connection, previous_id: str, newer: MarketAnalysis) -> None:
         """Digest the version that `newer` replaces, if it says something new."""
@@ -147,19 +130,10 @@ class Analyses:
         ).fetchone()
         if last is not None and decode(Document, last[0]).facts.get("state") == digest.facts["state"]:
             return
-        connection.execute(
-            upsert("documents", "kind, key", "created_at, dies_at, body"),
-            ("digest", digest.key, epoch(digest.created_at), None, encode(digest)),
-        )
-        put_entries(connection, [document_entry(digest)])
+        keep_documents(connection, [digest])
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
-        """The analysis in a stored body.
-
-        Raises:
-            VerificationFailed: it is not what was computed, or not there.
-            StoreError: it cannot be read.
-        """
+        """The analysis in a stored body; raises when it is not what was computed, or cannot be read."""
         if body is None:
             raise VerificationFailed("it is not in the journal")
         written = self._written.get(analysis_id)
@@ -218,12 +192,8 @@ def digest_of(past: MarketAnalysis, oversold: float, overbought: float) -> Docum
     )
 
 
-def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -> None:
-    """Object to what may not be shown.
-
-    Raises:
-        VerificationFailed: why not.
-    """
+def _object(analysis: MarketAnalysis, before: list[Any], now: datetime) -> None:
+    """Raise VerificationFailed for what may not be shown, in the place of one with these moments."""
     if analysis.bar_close > now or analysis.computed_at > now:
         raise VerificationFailed("it comes from the future")
     if analysis.next_bar_due <= analysis.bar_close:
@@ -232,16 +202,9 @@ def _object(analysis: MarketAnalysis, before: list[Any] | None, now: datetime) -
     if len(absent) == len(analysis.all_figures) and {"failed", "no_data"} & set(absent):
         raise VerificationFailed("none of its figures could be computed")
     # What a clock that ran ahead has published gives way to anything.
-    if before is not None and max(before[:2]) <= epoch(now) and _moments(analysis) < before[:2]:
+    if before[0] is not None and max(before) <= epoch(now) and _moments(analysis) < before:
         raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
 
 
 def _moments(analysis: MarketAnalysis) -> list[float]:
     return [epoch(analysis.bar_close), epoch(analysis.computed_at)]
-
-
-def _select(connection: Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of `query` ending in `IN`, for any number of values (SQLite takes some hundreds at a time)."""
-    for at in range(0, len(values), 500):
-        part = values[at : at + 500]
-        yield from connection.execute(f"{query} ({', '.join('?' * len(part))})", part).fetchall()

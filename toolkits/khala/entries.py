@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from ...core.coins import base_ticker, plain_name
 from ...core.errors import InvalidInput
 from ..market_data.figures import SPECS
-from .codec import decode_all, plain
+from .codec import decode_all, encode, plain
 from .journal import Journal
 from .records import RSI, Document, HitKind, MarketAnalysis, Memory, SearchFilter
 from .schema import Connection, bump, counter, epoch, upsert
@@ -153,6 +153,15 @@ def drop_entries(connection: Connection, keys: Sequence[tuple[str, str]]) -> int
     if dropped > 0:
         bump(connection, "entries")
     return max(dropped, 0)
+
+
+def keep_documents(connection: Connection, documents: Sequence[Document]) -> None:
+    """Keep prepared texts, each in the place of the one of its kind and key, inside the caller's transaction."""
+    connection.executemany(
+        upsert("documents", "kind, key", "created_at, dies_at, body"),
+        [(d.kind, d.key, epoch(d.created_at), epoch(d.dies_at) if d.dies_at else None, encode(d)) for d in documents],
+    )
+    put_entries(connection, map(document_entry, documents))
 
 
 def derive_entries(journal: Journal) -> int:

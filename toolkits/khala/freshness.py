@@ -59,29 +59,6 @@ def rules_of(settings: Settings) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The thresholds of freshness, from settings; `made_under` is what analyses are made under today."""
-
-    band_atr: float
-    observation_max_age: timedelta
-    grace: timedelta
-    ttl_daily: timedelta
-    ttl_hourly: timedelta
-    made_under: str | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        return cls(
-            band_atr=settings.price_band_atr,
-            observation_max_age=timedelta(minutes=settings.observation_max_age_minutes),
-            grace=timedelta(minutes=settings.bar_grace_minutes),
-            ttl_daily=timedelta(hours=settings.ttl_hours_daily),
-            ttl_hourly=timedelta(hours=settings.ttl_hours_hourly),
-            made_under=rules_of(settings),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known beside the analysis itself."""
 
@@ -108,7 +85,7 @@ def last_seen(analysis: MarketAnalysis, observed: Quote | None, now: datetime | 
     return max(seen, key=lambda quote: quote.as_of, default=None)
 
 
-def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Rules) -> Judgement:
+def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings: Settings) -> Judgement:
     """Freshness of one analysis at `now`, with every reason against it."""
     reasons: list[StaleReason] = []
     until = [now + timedelta(days=365)]
@@ -125,11 +102,12 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
             stale("from_future", f"its {what} is dated {time_text(when)}, and it is {time_text(now)}")
             until.append(when)
 
-    due = analysis.next_bar_due + rules.grace
+    grace = timedelta(minutes=settings.bar_grace_minutes)
+    due = analysis.next_bar_due + grace
     if now < due:
         until.append(due)
     else:
-        expected = calendar.expected_bar_close(analysis.token.kind, analysis.interval, now, grace=rules.grace)
+        expected = calendar.expected_bar_close(analysis.token.kind, analysis.interval, now, grace=grace)
         if expected > analysis.bar_close:
             stale("newer_bar", f"a bar closed at {time_text(expected)}, this rests on {_at(analysis)}")
         else:
@@ -137,29 +115,32 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, rules: Ru
 
     observed = last_seen(analysis, evidence.observed, now)
     if observed is not None:
-        _judge_price(analysis, observed.price, rules, stale)
+        _judge_price(analysis, observed.price, settings.price_band_atr, stale)
     until += [q.as_of - CLOCK_SKEW for q in (evidence.observed, analysis.quote) if q and q.as_of - CLOCK_SKEW > now]
     seen_at = observed.as_of if observed is not None else analysis.bar_close
-    if now - seen_at <= rules.observation_max_age:
-        until.append(seen_at + rules.observation_max_age)
+    unobserved = seen_at + timedelta(minutes=settings.observation_max_age_minutes)
+    if now <= unobserved:
+        until.append(unobserved)
     elif not closed_since(analysis.token.kind, seen_at, now):
         stale("price_unobserved", f"the price was last seen {age_text(seen_at, now)} ago")
     if analysis.token.kind != "crypto":
         until.append(now + RECHECK_CLOSED_MARKET)
 
     _judge_security(analysis, evidence.security, now, stale, until)
-    if rules.made_under is not None and analysis.rules != rules.made_under:
-        stale("rules_changed", f"it was made under {analysis.rules or 'unrecorded rules'}, today's: {rules.made_under}")
+    rules = rules_of(settings)
+    if analysis.rules != rules:
+        stale("rules_changed", f"it was made under {analysis.rules or 'unrecorded rules'}, today's: {rules}")
     left = evidence.left_universe_at
     if left is not None and analysis.computed_at < left:
         stale("left_universe", f"{analysis.token.symbol} left the universe on {left:%Y-%m-%d}")
 
-    ttl = rules.ttl_hourly if analysis.interval == "1h" else rules.ttl_daily
+    hours = settings.ttl_hours_hourly if analysis.interval == "1h" else settings.ttl_hours_daily
     verified = max(analysis.computed_at, min(evidence.verified_at or analysis.computed_at, now))
-    if now - verified > ttl:
-        stale("ttl", f"computed {age_text(verified, now)} ago, kept for {ttl.total_seconds() / 3600:g} h at most")
+    ends = verified + timedelta(hours=hours)
+    if now > ends:
+        stale("ttl", f"computed {age_text(verified, now)} ago, kept for {hours:g} h at most")
     else:
-        until.append(verified + ttl)
+        until.append(ends)
 
     missing, absent = _parts(analysis, evidence.security)
     verdict = Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH
@@ -200,13 +181,13 @@ def judge_document(
     return (Freshness.STALE if reasons else Freshness.FRESH), tuple(reasons)
 
 
-def _judge_price(analysis: MarketAnalysis, price: float, rules: Rules, stale) -> None:
+def _judge_price(analysis: MarketAnalysis, price: float, band: float, stale) -> None:
     reference = analysis.reference_price
     moved = abs(price - reference)
     atr = analysis.value("atr_14")
     if atr is not None:
-        if moved > rules.band_atr * atr:
-            size = f"{moved / atr if atr else 0:.1f} ATR, the band is {rules.band_atr:g}"
+        if moved > band * atr:
+            size = f"{moved / atr if atr else 0:.1f} ATR, the band is {band:g}"
             stale("price_moved", f"price {price:g} against {reference:g} then: {size}")
     elif moved > _band_without_atr(analysis) * reference:
         stale("price_moved", f"price {price:g} against {reference:g} then, and there is no ATR to measure it by")

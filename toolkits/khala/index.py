@@ -226,7 +226,7 @@ class ChromaIndex:
         with self._locks[place]:
             try:
                 with self._failures(place):
-                    rows = None if self.behind(place) else self._rows(place)
+                    rows = None if self.behind(place) else self.rows(place)
                     return self.problems.get(place) or inside(self._live(place), rows)
             except StoreError as error:
                 return self.problems.get(place, error.message)
@@ -246,7 +246,7 @@ class ChromaIndex:
         gone = self._table.dropped(state.revision, PLACES[place])
         if not gone and not self.behind(place):
             return None
-        if state.writes > max(REBUILD_AFTER, self._rows(place) // 2):
+        if state.writes > max(REBUILD_AFTER, self.rows(place) // 2):
             return "it had taken in many changes"
         return self._copy(place, state, gone, proceed, counts)
 
@@ -272,7 +272,7 @@ class ChromaIndex:
             if not state.name:
                 collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
             elif position == (target, LAST):
-                lacks = inside(collection, self._rows(place) if self._table.revision() == target else None)
+                lacks = inside(collection, self.rows(place) if self._table.revision() == target else None)
                 if lacks is not None:
                     return lacks
         # What was changed or removed since it began comes again the next time.
@@ -327,7 +327,7 @@ class ChromaIndex:
 
     def _unfit(self, place: Place, name: str) -> str | None:
         """What is to be seen of a copy from outside: gone, or out of proportion."""
-        return outside(self._folder / name, self._rows(place)) if self._server is None else None
+        return outside(self._folder / name, self.rows(place)) if self._server is None else None
 
     @contextmanager
     def _draft(self, place: Place, source: str) -> Iterator[tuple[str, Any]]:
@@ -402,7 +402,8 @@ class ChromaIndex:
             return f"{place}@{self._server.name}"
         return f"{place}@{socket.gethostname()}{self._folder.absolute()}" if self._journal.shared else place
 
-    def _rows(self, place: Place) -> int:
+    def rows(self, place: Place) -> int:
+        """How many entries there are for a copy to hold."""
         counts = self._table.counts()
         return sum(counts.get(kind, 0) for kind in PLACES[place])
 

@@ -1,10 +1,10 @@
 """The journal: one SQLite file that holds the truth, shared by every thread and process that needs it.
 
 One writer connection behind a lock, a few read connections that threads take and give back, WAL between them: readers
-never wait for the writer and always see whole transactions. `synchronous=FULL` for what is acknowledged (a commit costs about half a
-millisecond here, and survives a power cut as well as a kill); `write(durable=False)` drops to NORMAL for what may be
-lost with the last second before a power cut (a price sighting, a demand count) and costs thirty times less. Neither
-can damage the file.
+never wait for the writer and always see whole transactions. `synchronous=FULL` for what is acknowledged (a commit
+costs about half a millisecond here, and survives a power cut as well as a kill); `write(durable=False)` drops to NORMAL
+for what may be lost with the last second before a power cut (a price sighting) and costs thirty times less. Neither can
+damage the file.
 
 A writer may stand behind a fence: whoever lost a lease, and does not know it yet, writes nothing. A file that is
 deleted, replaced, set back or robbed of its log under a running process is noticed before the next write and read,

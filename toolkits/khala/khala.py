@@ -13,11 +13,10 @@ from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import SettingsError, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from ..aio import in_thread
 from .analyses import Analyses
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .files import unavailable
-from .freshness import Rules, judge_document
+from .freshness import judge_document
 from .journal import JOURNAL_FILE as JOURNAL_FILE
 from .journal import Journal
 from .names import Lexicon
@@ -71,8 +70,8 @@ class Khala(Analyses, Shelves, Upkeep):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument
-    that cannot be right. The most used have an async twin with an `a` in front; `aio.in_thread` makes one
-    of any other.
+    that cannot be right. In async code `latest` may be called as it is, and `aio.in_thread` makes a twin of any method
+    to be awaited.
 
     Args:
         journal: the truth, open.
@@ -88,15 +87,13 @@ class Khala(Analyses, Shelves, Upkeep):
         self.settings = settings
         self._written = {}
         self._situation_table: SituationTable | None = None
-        self._recaller = Recaller(journal, clock, Rules.of(settings))
+        self._recaller = Recaller(journal, clock, settings)
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
         self._embedder = embedder
         self._entries = EntryTable(journal)
         self._chroma = None
         self._building = threading.Lock()
-        with journal.read() as connection:
-            derived = connection.execute("SELECT 1 FROM facts WHERE name = ?", (DERIVED,)).fetchone()
-        if not derived and not journal.read_only:
+        if not journal.read_only and not journal.row("SELECT 1 FROM facts WHERE name = ?", DERIVED):
             derive_entries(journal)
 
     @classmethod
@@ -295,24 +292,3 @@ class Khala(Analyses, Shelves, Upkeep):
     def embedder(self) -> Embedder:
         """What turns text into vectors here."""
         return self._index.embedder
-
-    # -- the async way --------------------------------------------------------------------------------------------
-
-    async def alatest(self, token: Token | str, *, interval: Interval = "1d") -> Recall:
-        """`latest`: microseconds, so it needs no thread."""
-        return self.latest(token, interval=interval)
-
-    alatest_many = in_thread(latest_many)
-    aanalysis = in_thread(Analyses.analysis)
-    ahistory = in_thread(Analyses.history)
-    astore = in_thread(Analyses.store)
-    apublish = in_thread(Analyses.publish)
-    aobserve = in_thread(Shelves.observe)
-    aset_security = in_thread(Shelves.set_security)
-    aput_documents = in_thread(Shelves.put_documents)
-    adocuments = in_thread(documents)
-    aremember = in_thread(Shelves.remember)
-    amemories = in_thread(Shelves.memories)
-    asearch = in_thread(search)
-    asimilar = in_thread(similar)
-    aindex = in_thread(Upkeep.index)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +19,10 @@ from ...core.clock import Clock
 from ...core.errors import StoreCorrupt
 from ...core.market import Quote
 from ...core.security import SecurityReport
+from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .codec import decode, plain
-from .freshness import Evidence, Judgement, Rules, judge, last_seen
+from .freshness import Evidence, Judgement, judge, last_seen
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import moment
@@ -46,18 +47,6 @@ _EVIDENCE = """
 """
 
 
-class _Kept:
-    """A judged recall, ready to be handed out again with another `read_at`."""
-
-    __slots__ = ("fields", "fields_set", "since", "until")
-
-    def __init__(self, recall: Recall, since: datetime, until: datetime) -> None:
-        self.fields = recall.__dict__
-        self.fields_set = recall.__pydantic_fields_set__
-        self.since = since
-        self.until = until
-
-
 class Recaller:
     """Reads and judges published analyses. Thread-safe: caches are replaced, never cleared, when the journal moves."""
 
@@ -65,20 +54,21 @@ class Recaller:
         self,
         journal: Journal,
         clock: Clock,
-        rules: Rules,
+        settings: Settings,
         *,
         poll_seconds: float = POLL_SECONDS,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._now = clock.now
-        self._rules = rules
+        self._settings = settings
         self._poll_seconds = poll_seconds
         self._timer = timer
         self._next_poll = 0.0
         self._commits = -1
         self._generation = -1
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._kept: dict[tuple[str, str], tuple[Recall, datetime]] = {}
+        """By symbol and interval the recall, and until when time alone does not change it."""
         self._parsed: dict[str, MarketAnalysis] = {}
         self._versions: dict[tuple[str, str], deque[str]] = {}
 
@@ -91,12 +81,11 @@ class Recaller:
         """
         if self._journal.commits != self._commits or self._timer() >= self._next_poll:
             self._notice()
-        kept = self._kept
-        now = self._now()
-        symbol = token if token.__class__ is str else token.symbol  # pyright: ignore[reportAttributeAccessIssue]
-        found = kept.get((symbol, interval))  # pyright: ignore[reportArgumentType]
-        if found is not None and found.since <= now < found.until:
-            return _again(found, now)
+        kept, now = self._kept, self._now()
+        symbol = token.symbol if isinstance(token, Token) else token
+        recall, until = kept.get((symbol, interval), (None, now))
+        if recall is not None and recall.read_at <= now < until:
+            return recall.model_copy(update={"read_at": now})
         return self._read(symbol_of(symbol), interval, now, kept)
 
     def version(self, analysis_id: str) -> Judgement | None:
@@ -112,19 +101,25 @@ class Recaller:
             return None
         if version.provenance.inputs_hash != published.provenance.inputs_hash:
             return None
-        return judge(version, _evidence(row), self._now(), self._rules)
+        return judge(version, _evidence(row), self._now(), self._settings)
 
-    def remember(self, analyses: dict[str, MarketAnalysis]) -> None:
-        """Keep analyses that were just published, so that their first reader need not parse them."""
+    def remember(self, analyses: Mapping[str, MarketAnalysis]) -> None:
+        """Keep analyses that are known already, so that their next reader need not parse them."""
         for analysis_id, analysis in analyses.items():
-            self._keep(analysis_id, analysis)
+            self._parsed[analysis_id] = analysis
+            versions = self._versions.setdefault((analysis.token.symbol, analysis.interval), deque())
+            if analysis_id in versions:
+                versions.remove(analysis_id)
+            versions.append(analysis_id)
+            while len(versions) > VERSIONS_KEPT:
+                self._parsed.pop(versions.popleft(), None)
 
     def _notice(self) -> None:
         """Drop the kept recalls if the journal moved in a way that matters to them."""
         self._next_poll = self._timer() + self._poll_seconds
         self._journal.require_same_file()
         commits = self._journal.commits
-        generation = (self._journal.row("SELECT value FROM counters WHERE name = 'recall'") or (0,))[0]
+        (generation,) = self._journal.row("SELECT value FROM counters WHERE name = 'recall'") or (0,)
         if generation < self._generation:
             _logger.error("The journal %s was set back to an earlier state; it is read anew.", self._journal.path)
             self._parsed, self._versions = {}, {}
@@ -133,18 +128,18 @@ class Recaller:
             self._generation = generation
         self._commits = commits
 
-    def _read(self, symbol: str, interval: Interval, now: datetime, kept: dict[tuple[str, str], _Kept]) -> Recall:
+    def _read(self, symbol: str, interval: Interval, now: datetime, kept: dict[Any, Any]) -> Recall:
+        miss = Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
         row = self._journal.row(_EVIDENCE, symbol, interval)
         if row is None:
-            return Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
+            return miss
         try:
-            analysis = self._analysis(row[0])
-            evidence = _evidence(row)
+            analysis, evidence = self._analysis(row[0]), _evidence(row)
         except StoreCorrupt as error:
             # One unreadable record must not hide the others; a miss makes the next cycle write it anew.
             _logger.error("%s: %s", row[0], error.message)
-            return Recall(symbol=symbol, interval=interval, freshness=Freshness.MISS, read_at=now)
-        verdict = judge(analysis, evidence, now, self._rules)
+            return miss
+        verdict = judge(analysis, evidence, now, self._settings)
         recall = Recall(
             symbol=symbol,
             interval=interval,
@@ -162,7 +157,7 @@ class Recaller:
             # older: whoever reads them next must not go back in time.
             self._kept = kept = {}
             self._generation = generation
-        kept[symbol, interval] = _Kept(recall, now, verdict.valid_until)
+        kept[symbol, interval] = recall, verdict.valid_until
         return recall
 
     def _analysis(self, analysis_id: str) -> MarketAnalysis:
@@ -173,17 +168,8 @@ class Recaller:
                 if row is None:
                     raise StoreCorrupt(f"The analysis {analysis_id} is not in the journal.")
                 parsed = decode(MarketAnalysis, plain(connection, row[0]))
-            self._keep(analysis_id, parsed)
+            self.remember({analysis_id: parsed})
         return parsed
-
-    def _keep(self, analysis_id: str, analysis: MarketAnalysis) -> None:
-        self._parsed[analysis_id] = analysis
-        versions = self._versions.setdefault((analysis.token.symbol, analysis.interval), deque())
-        if analysis_id in versions:
-            versions.remove(analysis_id)
-        versions.append(analysis_id)
-        while len(versions) > VERSIONS_KEPT:
-            self._parsed.pop(versions.popleft(), None)
 
 
 def _evidence(row: tuple[Any, ...]) -> Evidence:
@@ -194,18 +180,3 @@ def _evidence(row: tuple[Any, ...]) -> Evidence:
         left_universe_at=moment(left_at) if left_at is not None else None,
         verified_at=moment(verified_at),
     )
-
-
-def _again(kept: _Kept, now: datetime) -> Recall:
-    """The same recall read at another moment. Validation was done when it was first built; this takes 1 microsecond."""
-    recall: Any = Recall.__new__(Recall)
-    fields = kept.fields.copy()
-    fields["read_at"] = now
-    _set(recall, "__dict__", fields)
-    _set(recall, "__pydantic_fields_set__", kept.fields_set)
-    _set(recall, "__pydantic_extra__", None)
-    _set(recall, "__pydantic_private__", None)
-    return recall
-
-
-_set = object.__setattr__

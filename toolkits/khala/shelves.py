@@ -14,10 +14,10 @@ from ...core.security import SecurityReport
 from ...core.text import clean_label
 from ...core.token import INTERVALS, Interval, Record, Token, normalize_symbol
 from .codec import decode, decode_all, encode
-from .entries import document_entry, drop_entries, memory_entry, put_entries
+from .entries import drop_entries, keep_documents, memory_entry, put_entries
 from .journal import Journal
 from .records import Document, Memory, UniverseEvent
-from .schema import bump, epoch, moment, upsert
+from .schema import bump, epoch, moment
 
 NOTE_LIMIT = 4_000
 """Characters of a note."""
@@ -77,26 +77,15 @@ class Shelves:
 
     def security(self, symbol: str) -> SecurityReport | None:
         """The newest security report of a token, None if it was never checked."""
-        return next(iter(self.security_history(symbol, limit=1)), None)
-
-    def security_history(self, symbol: str, *, limit: int = 20) -> list[SecurityReport]:
-        """Security findings of a token, newest first, one for each change."""
-        query = "SELECT body FROM security WHERE symbol = ? ORDER BY seq DESC LIMIT ?"
-        return self._all(SecurityReport, query, symbol_of(symbol), limit_of(limit))
+        query = "SELECT body FROM security WHERE symbol = ? ORDER BY seq DESC LIMIT 1"
+        return next(iter(self._all(SecurityReport, query, symbol_of(symbol))), None)
 
     def put_documents(self, documents: Sequence[Document]) -> None:
         """Keep prepared texts; each replaces the one of its kind and key."""
         if not documents:
             return
         with self.journal.write() as connection:
-            connection.executemany(
-                upsert("documents", "kind, key", "created_at, dies_at, body"),
-                [
-                    (d.kind, d.key, epoch(d.created_at), epoch(d.dies_at) if d.dies_at else None, encode(d))
-                    for d in documents
-                ],
-            )
-            put_entries(connection, map(document_entry, documents))
+            keep_documents(connection, documents)
 
     def _documents(self, kind: str, key: str | None) -> list[Document]:
         query = "SELECT body FROM documents WHERE kind = ? AND key = coalesce(?, key) ORDER BY created_at DESC, key"

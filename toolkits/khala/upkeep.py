@@ -32,14 +32,8 @@ CHROMA_FOLDER = "chroma"
 AT_ONCE = 2_000
 """Rows dropped in one transaction."""
 
-_TABLES = {
-    "published": "published",
-    "versions": "analyses",
-    "documents": "documents",
-    "memories": "memories",
-    "situations": "situations",
-    "observations": "observations",
-    "universe_events": "universe_events",
+_COUNTED = {"versions": "analyses"} | {
+    table: table for table in ("published", "documents", "memories", "situations", "observations", "universe_events")
 }
 
 
@@ -114,9 +108,8 @@ class Upkeep:
                 "Another process is at work on the search index of this memory.",
                 hint="Wait for it, then repair again.",
             )
-        counts = self._entries.counts()
-        rows = {place: sum(counts.get(kind, 0) for kind in kinds) for place, kinds in PLACES.items()}
-        total = sum(counts.values())
+        rows = {place: self._index.rows(place) for place in PLACES}
+        total = sum(rows.values())
         return RepairReport(entries=total, changed=changed, embedded=report.embedded, rows=rows, was=was)
 
     def check(self) -> HealthReport:
@@ -137,8 +130,8 @@ class Upkeep:
         """What memory holds and how it is searched at the moment, cheap enough to show every second."""
         with self.journal.read() as connection:
             counts = {
-                name: connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0]
-                for name, source in _TABLES.items()
+                name: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for name, table in _COUNTED.items()
             }
             newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
         index = self._index
@@ -155,7 +148,44 @@ class Upkeep:
 
     def compact(self, now: datetime | None = None) -> CompactReport:
         """Let go of what is past its time, in small transactions, and give the space back. What is published stays."""
-        return compact(self.journal, ensure_utc(now) if now else self.clock.now())
+        now = ensure_utc(now) if now else self.clock.now()
+        day, before = timedelta(days=1), self.journal.size_bytes()
+        with self.journal.read() as connection:
+            heard_of = counter(connection, "entries") - REMEMBERED_REVISIONS
+
+        def drop(table: str, key: str, condition: str, *limits: timedelta | int) -> int:
+            values = [epoch(now - limit) if isinstance(limit, timedelta) else limit for limit in limits]
+            past = f"SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}"
+            total, count = 0, AT_ONCE
+            while count == AT_ONCE:
+                with self.journal.write(durable=False) as connection:
+                    count = connection.execute(f"DELETE FROM {table} WHERE ({key}) IN ({past})", values).rowcount
+                total += count
+            return total
+
+        unpublished = "id NOT IN (SELECT id FROM published)"
+        # All but the newest version of each bar, once they are old enough.
+        replaced = (
+            f"computed_at < ? AND {unpublished} AND EXISTS (SELECT 1 FROM analyses b WHERE b.symbol = analyses.symbol "
+            "AND b.interval = analyses.interval AND b.bar_close = analyses.bar_close "
+            "AND (b.computed_at, b.seq) > (analyses.computed_at, analyses.seq))"
+        )
+        # The shorter limit is for hourly bars, of which there are 24 times as many.
+        bars, by_bar = "bar_close < CASE interval WHEN '1h' THEN ? ELSE ? END", "symbol, interval, bar_close"
+        dropped = {
+            "versions": drop("analyses", "seq", replaced, 2 * day),
+            "bars": drop("analyses", "seq", f"{bars} AND {unpublished}", 7 * day, 400 * day),
+            "publications": drop("publications", "seq", "published_at < ?", 7 * day),
+            "situations": drop("situations", by_bar, bars, 40 * day, 4_000 * day),
+            "documents": _drop_documents(self.journal, [epoch(now - days * day) for days in (2, 800, 30)]),
+            # Every copy has heard of these by now; one that is further behind is built anew.
+            "tombstones": drop("entries_dropped", "kind, key", "revision <= ?", heard_of),
+        }
+        packed = pack_superseded(self.journal)
+        with self.journal.write(durable=False) as connection:
+            self.journal.tidy_words(connection, "optimize")  # it keeps what was replaced until it is merged
+        self.journal.vacuum()
+        return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=self.journal.size_bytes())
 
     def backup(self, target: Path | str) -> Path:
         """A whole copy of the journal in a new file, while others read and write. Chroma is built from it again.
@@ -191,47 +221,6 @@ def _unreadable(journal: Journal) -> list[str]:
             except (StoreCorrupt, SchemaMismatch) as error:
                 problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
     return problems
-
-
-def compact(journal: Journal, now: datetime) -> CompactReport:
-    """Drop what is past its time, in small transactions, and give the space back."""
-    day, before = timedelta(days=1), journal.size_bytes()
-    with journal.read() as connection:
-        heard_of = counter(connection, "entries") - REMEMBERED_REVISIONS
-
-    def drop(table: str, key: str, condition: str, *limits: timedelta | int) -> int:
-        values = [epoch(now - limit) if isinstance(limit, timedelta) else limit for limit in limits]
-        past = f"SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}"
-        total, count = 0, AT_ONCE
-        while count == AT_ONCE:
-            with journal.write(durable=False) as connection:
-                count = connection.execute(f"DELETE FROM {table} WHERE ({key}) IN ({past})", values).rowcount
-            total += count
-        return total
-
-    unpublished = "id NOT IN (SELECT id FROM published)"
-    # All but the newest version of each bar, once they are old enough.
-    replaced = (
-        f"computed_at < ? AND {unpublished} AND EXISTS (SELECT 1 FROM analyses b WHERE b.symbol = analyses.symbol "
-        "AND b.interval = analyses.interval AND b.bar_close = analyses.bar_close "
-        "AND (b.computed_at, b.seq) > (analyses.computed_at, analyses.seq))"
-    )
-    # The shorter limit is for hourly bars, of which there are 24 times as many.
-    bars, by_bar = "bar_close < CASE interval WHEN '1h' THEN ? ELSE ? END", "symbol, interval, bar_close"
-    dropped = {
-        "versions": drop("analyses", "seq", replaced, 2 * day),
-        "bars": drop("analyses", "seq", f"{bars} AND {unpublished}", 7 * day, 400 * day),
-        "publications": drop("publications", "seq", "published_at < ?", 7 * day),
-        "situations": drop("situations", by_bar, bars, 40 * day, 4_000 * day),
-        "documents": _drop_documents(journal, [epoch(now - days * day) for days in (2, 800, 30)]),
-        # Every copy has heard of these by now; one that is further behind is built anew.
-        "tombstones": drop("entries_dropped", "kind, key", "revision <= ?", heard_of),
-    }
-    packed = pack_superseded(journal)
-    with journal.write(durable=False) as connection:  # the word index keeps what was replaced until it is merged
-        journal.tidy_words(connection, "optimize")
-    journal.vacuum()
-    return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=journal.size_bytes())
 
 
 def _drop_documents(journal: Journal, limits: Sequence[float]) -> int:
