@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -174,7 +175,7 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
     primary = code & 0xFF if code is not None else None
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return corrupt(path, str(error))
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(
             f"No space is left for the journal {path}; nothing of this write was kept.",
             hint="Free some space, then run the command again.",
@@ -195,6 +196,13 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
     if "closed" in str(error):
         return StoreUnavailable(f"The journal {path} is closed.", hint="Open Khala again.")
     return StoreError(f"The journal {path} refused a query: {error}.", hint="Run `deeptrader doctor`.")
+
+
+def _is_full(path: Path) -> bool:
+    """Whether its disk has no room for a page: SQLite calls a log that it cannot enlarge an input or output error."""
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < 65_536
+    return False
 
 
 def corrupt(path: Path, finding: str) -> StoreCorrupt:
