@@ -158,14 +158,13 @@ class Runtime:
     @part
     def security(self) -> SecurityProvider:
         """Token security for this market."""
-        from .token_security import KhalaReports, build_security
+        from .token_security import build_security
 
         settings = self.settings
         if self.market.simulated and settings.market != "simulated":
             settings = settings.with_changes(market="simulated")  # made-up tokens are looked up nowhere
         # Kept in Khala, so that whoever checks a token, an agent or a cycle, has checked it for all.
-        kept = KhalaReports(lambda: self.khala)
-        return build_security(settings, market=self.market, clock=self.clock, store=kept)
+        return build_security(settings, market=self.market, clock=self.clock, khala=lambda: self.khala)
 
     @part
     def news(self) -> NewsSource | None:

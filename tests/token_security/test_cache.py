@@ -17,7 +17,7 @@ from doubles.security_server import (
 from deeptrader.core.errors import InvalidInput
 from deeptrader.core.token import Contract, Token
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.token_security.cache import CachedSecurity, KhalaReports, MemoryReports
+from deeptrader.toolkits.token_security.cache import CachedSecurity
 from deeptrader.toolkits.token_security.goplus import GoPlus
 from deeptrader.toolkits.token_security.protocol import CompositeSecurity
 from deeptrader.toolkits.token_security.second_opinions import HoneypotIs
@@ -143,7 +143,7 @@ def test_a_report_from_the_future_is_not_fresh_and_stands_in_no_newer_ones_way(
 ):
     server.goplus(goplus_answer(evm_payload(token_symbol="LINK"), LINK))
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
-        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        cached = CachedSecurity(composite, lambda: khala, clock=clock)
         ahead = cached.check(LINK_TOKEN)
         clock.set(clock.now() - timedelta(days=30))  # the clock had been ahead, and was corrected
         asked, corrected = server.count(), clock.now()
@@ -173,23 +173,12 @@ def test_danger_is_never_dropped_for_its_date(composite, server, clock, clean, h
     assert cached.check(harbour).verdict == "safe"  # only a newer finding takes its place
 
 
-def test_memory_keeps_the_most_recently_used(clock):
-    store = MemoryReports(limit=2)
-    simulated = SimulatedSecurity(clock=clock)
-    reports = {symbol: simulated.check(Token(symbol=symbol)) for symbol in ("A", "B", "C")}
-    store.put("A", reports["A"])
-    store.put("B", reports["B"])
-    assert store.get("A") == reports["A"]
-    store.put("C", reports["C"])
-    assert (store.get("A"), store.get("B"), store.get("C")) == (reports["A"], None, reports["C"])
-
-
 def test_khala_keeps_reports_across_processes_and_sees_a_changed_finding(composite, server, clock, clean, tmp_path):
     server.goplus(goplus_answer(evm_payload(token_symbol="LINK", token_name="Chainlink"), LINK))
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
-        first = CachedSecurity(composite, KhalaReports(khala), clock=clock).check(LINK_TOKEN)
+        first = CachedSecurity(composite, lambda: khala, clock=clock).check(LINK_TOKEN)
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
-        again = CachedSecurity(composite, KhalaReports(lambda: khala), clock=clock)
+        again = CachedSecurity(composite, lambda: khala, clock=clock)
         assert again.check(LINK_TOKEN) == first
         assert server.count() == 2
         server.goplus(goplus_answer(evm_payload(token_symbol="LINK", is_mintable="1"), LINK))
@@ -201,7 +190,7 @@ def test_khala_keeps_reports_across_processes_and_sees_a_changed_finding(composi
 def test_old_evidence_in_khala_is_not_lost_to_a_failed_look_up(composite, server, clock, clean, tmp_path):
     server.goplus(goplus_answer(evm_payload(token_symbol="LINK"), LINK))
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
-        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        cached = CachedSecurity(composite, lambda: khala, clock=clock)
         good = cached.check(LINK_TOKEN)
         clock.advance(timedelta(hours=25))
         server.goplus(goplus_error(4012))
@@ -220,7 +209,7 @@ def test_old_evidence_in_khala_is_not_lost_to_a_failed_look_up(composite, server
 
 def test_reports_about_bare_contracts_never_reach_khala_under_a_symbol(composite, clock, clean, tmp_path):
     with Khala.open(tmp_path / "khala", clock=clock) as khala:
-        cached = CachedSecurity(composite, KhalaReports(khala), clock=clock)
+        cached = CachedSecurity(composite, lambda: khala, clock=clock)
         impostor = Token(symbol="LINK-USD", contract=Contract(chain="1", address=EVM_ADDRESS))
         assert cached.check(impostor).verdict == "danger"
         assert khala.security("LINK-USD") is None

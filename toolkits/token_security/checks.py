@@ -74,7 +74,6 @@ CHECKS = {check.id: check for check in map(_check, _ROWS)}
 """By id. The ids are stable: reports and filters rest on them."""
 CHECK_IDS = tuple(CHECKS)
 _SHARES = {check.id for check in CHECKS.values() if "share" in {rule.grade for rule in check.rules.values()}}
-TITLES = {check.id: check.title for check in CHECKS.values()}
 
 
 def merge(sheets: Sequence[Sheet]) -> tuple[list[SecurityCheck], tuple[str, ...]]:
@@ -127,13 +126,7 @@ class Judgement(NamedTuple):
 
 
 def judge(checks: Iterable[SecurityCheck], profile: Profile, *, at: datetime) -> Judgement:
-    """Apply the rule to the checks of one token, one for each id; what nobody answered is filled in.
-
-    Args:
-        checks: what the sources found.
-        profile: which kind of token it is.
-        at: the time written on checks that are filled in (UTC).
-    """
+    """Apply the rule to the checks of one token, one for each id; what nobody answered is filled in, dated `at`."""
     found = {check.id: check for check in checks}
     complete = tuple(_filled(check, found.get(check.id), profile, at) for check in CHECKS.values())
     asked = [check for check in complete if check.state != "not_applicable"]

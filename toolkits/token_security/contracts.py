@@ -55,11 +55,7 @@ _BY_NAME = {name.casefold(): chain for chain in CHAINS for name in (*chain[:2], 
 
 
 def find_chain(name: str) -> Chain:
-    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana"); an unknown one is `InvalidInput`.
-
-    Args:
-        name: "1", "eth", "Ethereum", "bsc", "solana", ...
-    """
+    """The chain behind an id or a name ("1", "eth", "Ethereum", "bsc", "solana"); an unknown one is `InvalidInput`."""
     chain = _BY_NAME.get(name.strip().casefold())
     if chain is None:
         hint = f"Known: {', '.join(chain.aliases.split()[0] if chain.aliases else chain.platform for chain in CHAINS)}."
@@ -69,10 +65,6 @@ def find_chain(name: str) -> Chain:
 
 def checked_contract(chain: str, address: str) -> Contract:
     """A contract with GoPlus's chain id and the address in one spelling (EVM lower case, Solana as given).
-
-    Args:
-        chain: an id or a name; see `find_chain`.
-        address: as somebody wrote it.
 
     Raises:
         InvalidInput: unknown chain, or an address that cannot exist on it (wrong form, wrong chain, failed checksum).

@@ -8,7 +8,6 @@ with it. Coins and shares have the same rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -36,10 +35,6 @@ class Decision(Record):
         return self.outcome == "allowed"
 
     @property
-    def held(self) -> bool:
-        return self.outcome == "held"
-
-    @property
     def blocked(self) -> bool:
         return self.outcome == "blocked"
 
@@ -49,7 +44,6 @@ def may_recommend(
     settings: Settings | None = None,
     *,
     side: Side = "buy",
-    allowed: Iterable[str] | None = None,
     now: datetime | None = None,
 ) -> Decision:
     """Decide from the newest report about a token.
@@ -58,7 +52,6 @@ def may_recommend(
         report: None when nobody checked the token.
         settings: whose `security_allowed_verdicts` count; by default the environment's.
         side: what would be recommended.
-        allowed: verdicts that may pass, instead of the settings'. `danger` never passes.
         now: the present (UTC): a report that ran out by then, or is dated later, holds back. None: dates do not count.
     """
     verdict = report.verdict if report else None
@@ -70,10 +63,9 @@ def may_recommend(
     why = f"{said}: {'; '.join(report.reasons[:3]) or 'no reason is on record'}"
     if verdict == "danger":
         return Decision(outcome="blocked", verdict=verdict, reason=why)
-    passing = set((settings or load_settings()).security_allowed_verdicts if allowed is None else allowed)
     if late := _out_of_date(report, now):
         return Decision(outcome="held", verdict=verdict, reason=late)
-    if verdict not in passing:
+    if verdict not in (settings or load_settings()).security_allowed_verdicts:
         return Decision(outcome="held", verdict=verdict, reason=why)
     return Decision(outcome="allowed", verdict=verdict, reason=said)
 
@@ -106,23 +98,14 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
 
 
 def checks_of(report: SecurityReport, state: CheckState) -> list[SecurityCheck]:
-    """The checks in one state, heaviest first: what could turn a verdict before what costs a point.
-
-    Args:
-        report: whose checks.
-        state: pass, fail, unknown or not_applicable.
-    """
+    """The checks in one state, heaviest first: what could turn a verdict before what costs a point."""
     grades = ("scored", "guarded", "essential", "share", "fatal")
     weight = {c.id: max((grades.index(r.grade), r.weight) for r in _known(c).rules.values()) for c in report.checks}
     return sorted((c for c in report.checks if c.state == state), key=lambda check: weight[check.id], reverse=True)
 
 
 def told(check: SecurityCheck) -> str:
-    """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail.
-
-    Args:
-        check: one of a report.
-    """
+    """A check in words for people: the risk it names when it did not pass, otherwise what is so; with its detail."""
     name = _known(check).title if check.state == "pass" else _known(check).label
     return f"{name} ({clipped(check.detail, 80)})" if check.detail else name
 

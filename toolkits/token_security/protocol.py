@@ -26,7 +26,6 @@ from .markets import coin_evidence, share_evidence
 
 if TYPE_CHECKING:
     from ..market_data.protocol import MarketProvider
-    from .simulated import RecordedSecurity
 
 
 class SecurityProvider(Protocol):
@@ -176,7 +175,6 @@ class CompositeSecurity(Provider):
         sources: contract sources, the primary first. Empty: contracts cannot be checked here (offline).
         market: quotes for native coins, bars for equities.
         platforms: CoinGecko's list, for tokens the reviewed map does not have; None looks nothing up.
-        recorded: reports from files that go before everything else, for replay.
         book: the reviewed contracts and native coins.
     """
 
@@ -188,13 +186,12 @@ class CompositeSecurity(Provider):
         *,
         market: MarketProvider | None = None,
         platforms: PlatformList | None = None,
-        recorded: RecordedSecurity | None = None,
         book: ContractBook | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(settings, clock)
-        self._sources, self._market, self._platforms, self._recorded = tuple(sources), market, platforms, recorded
+        self._sources, self._market, self._platforms = tuple(sources), market, platforms
         self._book = book or ContractBook.shipped()
 
     def calls_made(self) -> int:
@@ -204,10 +201,6 @@ class CompositeSecurity(Provider):
 
     async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
         token, began = subject.token, self._book.native(subject.coin_id)
-        if token is not None and self._recorded is not None:
-            known = await self._recorded.acheck(token, now=at)
-            if known.verdict != "unknown":
-                return known
         if token is not None and token.kind == "equity":
             found = await share_evidence(self._market, token, at, self._settings)
             return self.report(subject, [found], "equity", at)
