@@ -111,6 +111,20 @@ def test_an_older_bar_never_replaces_a_newer_one(khala: Khala, publish: Callable
     assert khala.latest("BTC-USD").analysis == newer
 
 
+def test_a_market_that_went_and_came_back_is_published_again(
+    khala: Khala, publish: Callable[..., list[str]], clock: ManualClock
+) -> None:
+    """The price is what it was: the same findings again, under the id of the version before the last."""
+    for price in (100.0, 140.0, 100.0):
+        clock.advance(300)
+        publish(make_analysis(quote=make_quote(price=price), computed_at=clock.now()))
+        analysis = khala.latest("BTC-USD").analysis
+        assert analysis is not None
+        assert analysis.quote is not None
+        assert analysis.quote.price == price
+    assert khala.newest_bar() == BAR_CLOSE
+
+
 def test_what_was_changed_on_disk_is_refused(khala: Khala) -> None:
     [analysis_id] = khala.store([make_analysis(rsi=45)])
     with khala.journal.write() as connection:

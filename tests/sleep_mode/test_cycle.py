@@ -11,9 +11,10 @@ import pytest
 from doubles.cycles import START
 from doubles.moody_market import COUNT, MoodyMarket
 
-from deeptrader.core.errors import RateLimited, SourceUnreachable
+from deeptrader.core.clock import ReplayClock
+from deeptrader.core.errors import RateLimited, SettingsError, SourceUnreachable, VerificationFailed
 from deeptrader.core.token import Token
-from deeptrader.toolkits.khala import Freshness
+from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.market_data.protocol import Bars
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
@@ -22,6 +23,16 @@ from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
 @pytest.fixture
 def cycle(market, khala, settings, clock) -> SleepCycle:
     return SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
+
+
+KEPT = ("bars", "published", "publications", "situations", "rule_evidence")
+
+
+def contents(khala: Khala) -> dict[str, list[Any]]:
+    """Every row of the journal, by table."""
+    with khala.journal.read() as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in tables}
 
 
 def symbols(market: MoodyMarket) -> list[str]:
@@ -247,6 +258,35 @@ def test_a_replayed_moment_sees_nothing_later(cycle, khala, market):
         analysis = khala.history(symbol)[0]
         assert analysis.bar_close <= moment
         assert analysis.quote.as_of <= moment
+
+
+def test_a_replay_of_earlier_days_is_refused_and_changes_nothing(cycle, khala, settings, market, tmp_path):
+    cycle.run()
+    before = contents(khala)
+
+    with pytest.raises(SettingsError, match="nothing was changed"):
+        cycle.run(START - timedelta(days=30))
+
+    assert contents(khala) == before
+    cycle.refresh_tokens([market.universe(top=1).tokens[0]])
+    replay = SleepCycle(market=market, khala=khala, settings=settings, clock=ReplayClock(START - timedelta(days=1)))
+    with pytest.raises(SettingsError, match="another memory"):
+        replay.run()
+    assert contents(khala) == before
+
+
+def test_bars_of_a_version_that_is_refused_are_not_kept(cycle, khala, clock, mocker):
+    cycle.run()
+    before = contents(khala)
+    clock.advance(timedelta(days=1))
+    mocker.patch("deeptrader.toolkits.khala.analyses._object", side_effect=VerificationFailed("a reason"))
+
+    report = cycle.run()
+
+    assert report.count("refused") == COUNT
+    assert {name: rows for name, rows in contents(khala).items() if name in KEPT} == {
+        name: rows for name, rows in before.items() if name in KEPT
+    }
 
 
 def test_entries_and_exits_of_the_universe_are_journalled_with_their_dates(market, khala, settings, clock):

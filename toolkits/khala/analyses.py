@@ -21,14 +21,14 @@ from .entries import analysis_entry, fields_of, keep_documents, put_entries
 from .journal import Journal
 from .recall import Recaller
 from .records import Document, MarketAnalysis, PublishReport
-from .schema import Connection, bump, epoch, upsert
+from .schema import Connection, bump, epoch, moment, upsert
 from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
 """Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
 
 _STANDING = """
-    SELECT a.body, p.id, b.bar_close, b.computed_at FROM analyses a
+    SELECT a.body, p.id, a.bar_close, a.verified_at, b.bar_close, b.verified_at FROM analyses a
     LEFT JOIN published p ON p.symbol = a.symbol AND p.interval = a.interval
     LEFT JOIN analyses b ON b.id = p.id
     WHERE a.id = ?
@@ -55,7 +55,7 @@ class Analyses:
         rows = []
         for analysis in given:
             analysis_id, body = encode_analysis(analysis)
-            bar_close, computed = _moments(analysis)
+            bar_close, computed = epoch(analysis.bar_close), epoch(analysis.computed_at)
             rows.append((analysis_id, analysis.token.symbol, analysis.interval, bar_close, computed, computed, body))
         if not rows:
             return []
@@ -86,10 +86,10 @@ class Analyses:
         refused: dict[str, str] = {}
         with self.journal.write() as connection:
             for analysis_id in dict.fromkeys(analysis_ids):
-                body, previous, *before = connection.execute(_STANDING, (analysis_id,)).fetchone() or [None] * 4
+                body, previous, *moments = connection.execute(_STANDING, (analysis_id,)).fetchone() or [None] * 6
                 try:
                     analysis = self._read_back(analysis_id, plain(connection, body) if body else None)
-                    _object(analysis, before, now)
+                    _object(analysis, moments[:2], moments[2:], now)
                 except (StoreError, VerificationFailed) as error:
                     refused[analysis_id] = error.message
                     continue
@@ -144,6 +144,13 @@ class Analyses:
             raise VerificationFailed("what was written is not what was computed")
         return analysis
 
+    def newest_bar(self) -> datetime | None:
+        """When the newest bar that a published analysis rests on closed (UTC); None when nothing is published."""
+        query = "SELECT max(a.bar_close) FROM published p JOIN analyses a ON a.id = p.id"
+        with self.journal.read() as connection:
+            (newest,) = connection.execute(query).fetchone()
+        return moment(newest) if newest is not None else None
+
     def analysis(self, analysis_id: str) -> MarketAnalysis | None:
         """One stored version by its id, published or not; None when it is not (or no longer) there."""
         with self.journal.read() as connection:
@@ -192,8 +199,9 @@ def digest_of(past: MarketAnalysis, oversold: float, overbought: float) -> Docum
     )
 
 
-def _object(analysis: MarketAnalysis, before: list[Any], now: datetime) -> None:
-    """Raise VerificationFailed for what may not be shown, in the place of one with these moments."""
+def _object(analysis: MarketAnalysis, own: list[Any], before: list[Any], now: datetime) -> None:
+    """Raise VerificationFailed for what may not be shown. `own` is when its bar closed and when it was last found
+    (a market that went and came back gives an earlier version again), `before` the same of the one it replaces."""
     if analysis.bar_close > now or analysis.computed_at > now:
         raise VerificationFailed("it comes from the future")
     if analysis.next_bar_due <= analysis.bar_close:
@@ -202,9 +210,5 @@ def _object(analysis: MarketAnalysis, before: list[Any], now: datetime) -> None:
     if len(absent) == len(analysis.all_figures) and {"failed", "no_data"} & set(absent):
         raise VerificationFailed("none of its figures could be computed")
     # What a clock that ran ahead has published gives way to anything.
-    if before[0] is not None and max(before) <= epoch(now) and _moments(analysis) < before:
+    if before[0] is not None and max(before) <= epoch(now) and own < before:
         raise VerificationFailed("what is published is newer (replay earlier days into another memory)")
-
-
-def _moments(analysis: MarketAnalysis) -> list[float]:
-    return [epoch(analysis.bar_close), epoch(analysis.computed_at)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, ReplayClock, SystemClock, ensure_utc
 from ...core.errors import LeaseLost, SettingsError
+from ...core.formats import time_text
 from ...core.giving_way import giving_way
 from ...core.limits import Allowance, metered
 from ...core.settings import Settings, load_settings
@@ -112,7 +113,8 @@ class SleepCycle:
             stopped: why the cycle should end early, asked before each new piece of work.
 
         Raises:
-            SettingsError: the kill switch is on, or a cycle of this object is running already.
+            SettingsError: the kill switch is on, a cycle of this object is running already, or a replay is asked for a
+                moment before what memory knows.
             SourceError: the universe cannot be read and none is remembered.
             BudgetExceeded: not even the universe fits the budget.
             LeaseLost: the lease was lost before anything was written.
@@ -125,10 +127,21 @@ class SleepCycle:
         try:
             self._stop.clear()
             context = self._context(now, only=tuple(only), lease=lease, stopped=stopped)
+            if now is not None or isinstance(self.clock, ReplayClock):
+                self._require_no_later_memory(context.now)
             with context.fenced():
                 return self._run(context)
         finally:
             self._running.release()
+
+    def _require_no_later_memory(self, now: datetime) -> None:
+        """A replay goes forward: what memory knows from later days must not be overwritten, nor answer."""
+        newest = self.khala.newest_bar()
+        if newest is not None and now < newest:
+            raise SettingsError(
+                f"Memory knows the bar of {time_text(newest)}, which is after {time_text(now)}; nothing was changed.",
+                hint="Replay earlier days into another memory (--data-dir).",
+            )
 
     def refresh_tokens(
         self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None

@@ -130,7 +130,8 @@ class Refresher:
                 give_way()
                 refusals = context.khala.publish(ids).refused
                 give_way()
-                self._bars.put_many([ready.material.bars for ready, _ in good if ready.new])
+                shown = [ready for (ready, _), made_id in zip(good, ids, strict=True) if made_id not in refusals]
+                self._bars.put_many([ready.material.bars for ready in shown if ready.new])
         except LeaseLost:
             context.stopped_by = LEASE_LOST
             for ready, _ in good:
@@ -144,8 +145,8 @@ class Refresher:
             else:
                 context.outcome(ready.item, "published", analysis_id=analysis_id)
         with context.step("situations"):
-            for ready, analysis in good:
-                if ready.new:
+            for (ready, analysis), analysis_id in zip(good, ids, strict=True):
+                if ready.new and analysis_id not in refusals:
                     give_way()
                     remember = partial(remember_situations, context.khala, ready.material.bars, analysis)
                     context.guarded(f"situations of {analysis.token}", remember)
