@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from ...core.errors import LeaseLost
+from ...core.errors import DeepTraderError
 from ...core.formats import percent_text, price_text, stamp, time_text
 from ...core.market import Trigger, UtcDatetime
 from ...core.settings import Settings
@@ -283,14 +283,8 @@ class Teller:
             if not waiting or context.halted() is not None:
                 continue
             self.log.tried(waiting, channel.name)
-            problem = ""
-            try:
-                context.ask_source(partial(channel.send, waiting), what=f"The channel {channel.name}")
-            except LeaseLost:
-                raise
-            except Exception as error:  # noqa: BLE001 - typed and logged: one channel stops no other
-                problem = str(context.typed(error, channel.name))
-                context.problems.append(f"alerts: {problem}")
+            sent = context.tried(f"alerts on {channel.name}", partial(channel.send, waiting))
+            problem = str(sent) if isinstance(sent, DeepTraderError) else ""
             self.log.settled(waiting, channel.name, context.now, problem)
 
     def _brief(self, context: CycleContext, looks: Sequence[Look]) -> Iterator[Alert]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
-from ...core.errors import DeepTraderError, LeaseLost, SourceUnreachable, typed
+from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, SourceUnreachable, StoreError, typed
 from ...core.settings import Settings
 from ...core.token import Interval
 from ..in_time import OutOfTime, in_time
@@ -74,8 +75,8 @@ class CycleContext:
     recalls: dict[tuple[str, Interval], Recall] = field(default_factory=dict)
     outcomes: list[TokenOutcome] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    steps: dict[str, float] = field(default_factory=dict)
-    made: dict[str, int] = field(default_factory=dict)
+    steps: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    made: Counter[str] = field(default_factory=Counter)
     stopped_by: str | None = None
     out_of_budget: str | None = None
     """The first refusal of a request. It ends nothing: what costs no request still fits."""
@@ -117,7 +118,7 @@ class CycleContext:
                 return
             self.beat()
             self.patience -= waited
-            self.steps["giving_way"] = self.steps.get("giving_way", 0.0) + waited
+            self.steps["giving_way"] += waited
 
     def may_ask(self) -> bool:
         """Whether expensive work may be done now: nothing ends the cycle, and the team is at rest."""
@@ -125,26 +126,39 @@ class CycleContext:
             return False
         return (self.team is None or self.team(QUIET_WAIT_SECONDS)) and self.halted() is None
 
-    def ask_model[T](self, call: Callable[[], T], *, what: str = "The sleeping model") -> T:
-        """What a call of the sleeping model gives, within `sleep_model_seconds` and the cycle's deadline. While it is
-        waited for nothing renews the lease, and the answer of a call that was given up on is dropped.
+    def ask_source[T](self, call: Callable[[], T], *, what: str, seconds: float | None = None) -> T:
+        """What a call of a source gives, within `source_seconds` or those given. While it is waited for nothing renews
+        the lease, and the answer of a call that was given up on is dropped.
 
         Raises:
             SourceUnreachable: it took too long.
         """
-        answer = limited(call, seconds=min(self.settings.sleep_model_seconds, self.seconds_left()), what=what)
+        limit = self.settings.source_seconds if seconds is None else seconds
+        try:
+            answer = in_time(call, lambda: limit)
+        except OutOfTime as error:
+            raise SourceUnreachable(
+                f"{what} did not answer within {limit:.3g} s.", hint="It is asked again in a later cycle."
+            ) from error
         self.beat()
         return answer
 
-    def ask_source[T](self, call: Callable[[], T], *, what: str) -> T:
-        """What a call of a source gives, within `source_seconds`.
+    def ask_model[T](self, call: Callable[[], T]) -> T:
+        """`ask_source` of the sleeping model, within `sleep_model_seconds` and the cycle's deadline."""
+        seconds = min(self.settings.sleep_model_seconds, self.seconds_left())
+        return self.ask_source(call, what="The sleeping model", seconds=seconds)
 
-        Raises:
-            SourceUnreachable: it took too long.
-        """
-        answer = limited(call, seconds=self.settings.source_seconds, what=what)
-        self.beat()
-        return answer
+    def tried[T](self, what: str, call: Callable[[], T]) -> T | DeepTraderError:
+        """`ask_source`, or why it gave nothing: typed, and a problem of the cycle. What memory raises is raised."""
+        try:
+            return self.ask_source(call, what=what)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - typed and logged: it costs this question alone
+            typed_error = self.typed(error, what)
+            if not isinstance(typed_error, BudgetExceeded):  # the budget tells of itself
+                self.problems.append(f"{what}: {typed_error}")
+            return typed_error
 
     # The lease
 
@@ -168,12 +182,12 @@ class CycleContext:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Add the time of the block to a step's, without what it waited for the team."""
-        start, waited = time.perf_counter(), self.steps.get("giving_way", 0.0)
+        start, waited = time.perf_counter(), self.steps["giving_way"]
         try:
             yield
         finally:
-            took = time.perf_counter() - start - (self.steps.get("giving_way", 0.0) - waited)
-            self.steps[name] = self.steps.get(name, 0.0) + max(0.0, took)
+            took = time.perf_counter() - start - (self.steps["giving_way"] - waited)
+            self.steps[name] += max(0.0, took)
 
     def guarded[T](self, what: str, work: Callable[[], T]) -> T | None:
         """Do optional work. A failure becomes a problem in the report: what was published before stays good."""
@@ -214,25 +228,6 @@ class CycleContext:
         """Symbols of which this cycle has published a new version."""
         return tuple(dict.fromkeys(done.symbol for done in self.outcomes if done.outcome == "published"))
 
-    def served_before(self, item: PlanItem) -> str | None:
-        """Id of the analysis that was served for this token when the cycle began."""
-        recall = self.recalls.get((item.token.symbol, item.interval))
-        return recall.analysis.analysis_id if recall and recall.analysis else None
-
 
 Step = Callable[[CycleContext], object]
 """Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
-
-
-def limited[T](work: Callable[[], T], *, seconds: float, what: str) -> T:
-    """What `work` gives, in a thread that is left to itself when it takes longer than so many seconds.
-
-    Raises:
-        SourceUnreachable: it took too long.
-    """
-    try:
-        return in_time(work, lambda: seconds)
-    except OutOfTime as error:
-        raise SourceUnreachable(
-            f"{what} did not answer within {seconds:.3g} s.", hint="It is asked again in a later cycle."
-        ) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, StoreError, typed
+from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, typed
 from ...core.limits import Allowance, metered
 from ...core.market import Quote
 from ...core.settings import Settings
@@ -108,27 +108,18 @@ class MarketReader:
         for symbol in context.holdings.followed(self._settings):
             if symbol in listed:
                 continue
-            try:
-                yield context.ask_source(partial(self._market.find, symbol), what=symbol)
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - typed and logged: one symbol's alone
-                context.problems.append(f"watch list: {context.typed(error, symbol)}")
-                if symbol in known:
-                    yield known[symbol]
+            found = context.tried(f"watch list, {symbol}", partial(self._market.find, symbol))
+            token = known.get(symbol) if isinstance(found, DeepTraderError) else found
+            if token is not None:
+                yield token
 
     def quotes(self, context: CycleContext, tokens: Sequence[Token]) -> dict[str, Quote]:
         """Current quotes of these tokens; those without one are problems of the cycle."""
         if not tokens:
             return {}
         ask = partial(self._market.quotes, tokens, as_of=context.now)
-        try:
-            batch = context.ask_source(ask, what="The market's quotes")
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - typed and logged: bars are asked for all the same
-            error = context.typed(error, "The market's quotes")
-            context.problems.append(f"no quotes of {len(tokens)} tokens. {error}")
+        batch = context.tried(f"quotes of {len(tokens)} tokens", ask)
+        if isinstance(batch, DeepTraderError):  # bars are asked for all the same
             return {}
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
         return dict(batch.quotes)

@@ -169,10 +169,10 @@ class Judges:
             judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
         except DeepTraderError:
             self._failures = {context.cycle_id: self._failures.get(context.cycle_id, 0) + 1}
-            context.made["judgements_refused"] = context.made.get("judgements_refused", 0) + 1
+            context.made["judgements_refused"] += 1
             raise
         self._failures = {}
-        context.made["judgements"] = context.made.get("judgements", 0) + 1
+        context.made["judgements"] += 1
         self._reader.khala.put_documents([document_of(judgement, recall, key, context)])
         return True
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import BudgetExceeded, LeaseLost, StoreError, VerificationFailed
+from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, VerificationFailed
 from ...core.giving_way import give_way
 from ...core.market import Quote
 from ...core.security import SecurityReport
@@ -19,7 +19,6 @@ from ...core.token import Token
 from ..khala.records import MarketAnalysis
 from ..market_data.indicators import figure_history
 from ..market_data.protocol import Bars
-from ..token_security.protocol import SecurityProvider
 from .analyse import Material, build_analyses
 from .bar_store import BarStore
 from .context import LEASE_LOST, CycleContext
@@ -56,9 +55,12 @@ class Refresher:
         """Refresh the items in their order. Each ends in exactly one outcome of the cycle."""
         by_pair = {(item.token.symbol, item.interval): item for item in items}
         batch: list[_Ready] = []
-        begun, aside = time.perf_counter(), 0.0  # seconds spent computing and writing while fetches were under way
-        for done, fetched in enumerate(self._reader.many(context, [(i.token, i.interval) for i in items]), 1):
-            mark = time.perf_counter()
+        arriving = self._reader.many(context, [(item.token, item.interval) for item in items])
+        for done in count(1):
+            with context.step("fetch"):
+                fetched = next(arriving, None)
+            if fetched is None:
+                break
             give_way()
             item = by_pair[fetched.token.symbol, fetched.interval]
             if fetched.bars is None:
@@ -72,8 +74,6 @@ class Refresher:
             if len(batch) >= BATCH:
                 self._publish(context, batch)
                 batch = []
-            aside += time.perf_counter() - mark
-        context.steps["fetch"] = context.steps.get("fetch", 0.0) + time.perf_counter() - begun - aside
         self._publish(context, batch)
 
     # Security
@@ -88,26 +88,19 @@ class Refresher:
             return known
         with context.step("security"):
             try:
-                found = self._checked(context, context.security, token)
+                with context.budget.metering("security_calls", CALLS_PER_CHECK, context.security.calls_made):
+                    if not context.may_ask():
+                        return known
+                    check = partial(context.security.check, token, now=context.now)
+                    found = context.tried(f"security of {token.symbol}", check)
             except BudgetExceeded:
                 return known
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - typed and logged: it costs this check alone
-                context.problems.append(f"security of {token.symbol}: {context.typed(error, token.symbol)}")
+            if isinstance(found, DeepTraderError):
                 return known
-            if found is None or (found.verdict == "unknown" and known is not None and known.verdict != "unknown"):
+            if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
                 return known
             context.khala.set_security(token.symbol, found)
             return found
-
-    def _checked(self, context: CycleContext, provider: SecurityProvider, token: Token) -> SecurityReport | None:
-        """A new report within the budget and in quiet time; None when the team was at work."""
-        with context.budget.metering("security_calls", CALLS_PER_CHECK, provider.calls_made):
-            if not context.may_ask():
-                return None
-            check = partial(provider.check, token, now=context.now)
-            return context.ask_source(check, what=f"The security check of {token.symbol}")
 
     # Publication
 
@@ -137,10 +130,11 @@ class Refresher:
             for ready, _ in good:
                 context.outcome(ready.item, "deferred", reason=LEASE_LOST)
             return
+        served = {recall.analysis.analysis_id for recall in context.recalls.values() if recall.analysis}
         for (ready, _), analysis_id in zip(good, ids, strict=True):
             if analysis_id in refusals:
                 context.outcome(ready.item, "refused", reason=refusals[analysis_id])
-            elif context.served_before(ready.item) == analysis_id:
+            elif analysis_id in served:
                 context.outcome(ready.item, "unchanged", analysis_id=analysis_id)
             else:
                 context.outcome(ready.item, "published", analysis_id=analysis_id)
