@@ -7,8 +7,8 @@ A reply that fits no schema is an outcome with its reason; after three in a row 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +19,7 @@ from ...core.errors import DeepTraderError, MalformedResponse
 from ...core.prices import PriceList
 from ...core.text import estimate_tokens
 from ...prompts import load_prompt
-from ..khala.records import Document, Freshness, Recall
+from ..khala.records import Document, Freshness
 from .briefs import heading, order_for
 from .reader import Reader
 from .statements import Leaning, Statement
@@ -57,7 +57,7 @@ class _Pair(BaseModel):
 
 
 class _Suggested(BaseModel):
-    pairs: list[_Pair] = Field(default_factory=list, max_length=10)
+    pairs: list[_Pair] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +66,18 @@ class Judgement:
 
     symbol: str
     topic: str
-    leaning: Leaning
-    for_ids: tuple[str, ...]
-    against_ids: tuple[str, ...]
-    missing: tuple[str, ...]
     model: str
-    statements: tuple[Statement, ...] = ()
+    leaning: Leaning
+    chosen_for: tuple[Statement, ...]
+    chosen_against: tuple[Statement, ...]
+    missing: tuple[str, ...]
 
     @property
     def text(self) -> str:
         """The judgement as code writes it, in the words of the statements."""
-        by_id = {statement.id: statement.text for statement in self.statements}
         lines = [f"{self.model} reads {self.symbol} as {self.leaning} ({TOPICS[self.topic].label})."]
-        for lead, ids in (("For it", self.for_ids), ("Against it", self.against_ids)):
-            chosen = [by_id[identity] for identity in ids if identity in by_id]
-            if chosen:
-                lines.append(f"{lead}: {' '.join(chosen)}")
+        for lead, chosen in (("For it", self.chosen_for), ("Against it", self.chosen_against)):
+            lines += [f"{lead}: {' '.join(statement.text for statement in chosen)}"] if chosen else []
         lines += [f"It misses: {', '.join(self.missing)}."] if self.missing else []
         return "\n".join(lines)
 
@@ -109,14 +105,12 @@ def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: st
     if not choice.statements_for and choice.leaning != "neutral":
         raise MalformedResponse("The model gave a leaning and no statement for it.")
 
-    def ids(chosen: Sequence[int]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(statements[number - 1].id for number in chosen))[:MOST_CHOSEN]
+    def chosen(numbers: Sequence[int]) -> tuple[Statement, ...]:
+        return tuple(statements[number - 1] for number in dict.fromkeys(numbers))[:MOST_CHOSEN]
 
     missing = tuple(m for m in dict.fromkeys(choice.missing) if m != "nothing")
-    return Judgement(
-        symbol, topic, choice.leaning, ids(choice.statements_for), ids(choice.statements_against), missing, model,
-        tuple(statements),
-    )  # fmt: skip
+    sides = chosen(choice.statements_for), chosen(choice.statements_against)
+    return Judgement(symbol, topic, model, choice.leaning, *sides, missing)
 
 
 def _json_in(reply: str) -> str:
@@ -136,14 +130,10 @@ class Judges:
 
     def __init__(self, model: Any, reader: Reader, *, prices: PriceList) -> None:
         self._model = model
+        self._name = str(getattr(model, "id", model))
         self._reader = reader
         self._price = prices.find(getattr(model, "id", None), getattr(model, "provider", None))
         self._failures: dict[str, int] = {}
-
-    @property
-    def name(self) -> str:
-        """The model's own name."""
-        return str(getattr(self._model, "id", self._model))
 
     def prepare(self, context: CycleContext, pair: Foreseen) -> bool:
         """Judge one pair; True when a judgement of it now stands. Counted in the cycle's report as made or refused.
@@ -157,23 +147,43 @@ class Judges:
         if recall.analysis is None or not recall.servable or pair.topic not in TOPICS:
             return False
         key = f"{pair.symbol}/{pair.topic}"
-        if self._stands(key, recall):
+        kept = self._reader.khala.documents(KIND, key=key)
+        if any(d.rests_on == (recall.analysis.analysis_id,) and state is Freshness.FRESH for d, state, _ in kept):
             return True
         if self._failures.get(context.cycle_id, 0) >= MOST_FAILURES or not context.may_ask():
             return False
         shown = order_for(TOPICS[pair.topic], self._reader.statements(recall, TOPICS[pair.topic]))[:SHOWN]
-        prompt = self._text(recall, pair.topic, shown)
+        prompt = load_prompt(
+            "judgement",
+            question=TOPICS[pair.topic].label,
+            heading=heading(recall),
+            statements="\n".join(f"{number}. {statement.text}" for number, statement in enumerate(shown, 1)),
+            missing=", ".join(get_args(Missing)),
+        )
         self._pay(context, prompt)
         try:
             reply = context.ask_model(lambda: ask_for_json(self._model, prompt, Choice, REPLY_TOKENS))
-            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
+            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self._name)
         except DeepTraderError:
             self._failures = {context.cycle_id: self._failures.get(context.cycle_id, 0) + 1}
             context.made["judgements_refused"] += 1
             raise
         self._failures = {}
         context.made["judgements"] += 1
-        self._reader.khala.put_documents([document_of(judgement, recall, key, context)])
+        document = Document(
+            kind=KIND,
+            key=key,
+            title=f"Judgement of {pair.symbol}: {TOPICS[pair.topic].label}",
+            text=judgement.text,
+            symbols=(pair.symbol,),
+            rests_on=(recall.analysis.analysis_id,),
+            created_at=context.now,
+            dies_at=recall.analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes),
+            facts={name: value for statement in shown for name, value in statement.facts.items()},
+            fields={"leaning": judgement.leaning, "topic": pair.topic, "model": self._name},
+            author=self._name,
+        )
+        self._reader.khala.put_documents([document])
         return True
 
     def suggest(self, context: CycleContext) -> Sequence[tuple[str, str]]:
@@ -194,10 +204,10 @@ class Judges:
         self._pay(context, prompt)
         reply = context.ask_model(lambda: ask_for_json(self._model, prompt, _Suggested, REPLY_TOKENS))
         try:
-            pairs = json.loads(_json_in(reply)).get("pairs", [])
-            return tuple((p["token"], p["topic"]) for p in pairs if p["token"] in symbols and p["topic"] in topics)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            pairs = _Suggested.model_validate_json(_json_in(reply)).pairs
+        except ValidationError as error:
             raise MalformedResponse("The model's suggestions do not fit their form.") from error
+        return tuple((pair.token, pair.topic) for pair in pairs if pair.token in symbols and pair.topic in topics)
 
     def _pay(self, context: CycleContext, prompt: str) -> None:
         tokens = estimate_tokens(prompt)
@@ -205,55 +215,9 @@ class Judges:
         if self._price is not None:
             context.budget.spend("usd", self._price.cost(tokens, REPLY_TOKENS))
 
-    def _stands(self, key: str, recall: Recall) -> bool:
-        kept = self._reader.khala.documents(KIND, key=key)
-        return any(
-            document.rests_on == (recall.analysis.analysis_id,) and freshness is Freshness.FRESH
-            for document, freshness, _ in kept
-            if recall.analysis is not None
-        )
-
-    def _text(self, recall: Recall, topic: str, shown: Sequence[Statement]) -> str:
-        numbered = "\n".join(f"{number}. {statement.text}" for number, statement in enumerate(shown, 1))
-        return load_prompt(
-            "judgement",
-            question=TOPICS[topic].label,
-            heading=heading(recall),
-            statements=numbered,
-            missing=", ".join(get_args(Missing)),
-        )
-
-
-def document_of(judgement: Judgement, recall: Recall, key: str, context: CycleContext) -> Document:
-    """The judgement as a document in Khala: it rests on its analysis, and dies with it or when its next bar is due."""
-    analysis = recall.analysis
-    assert analysis is not None
-    facts = {name: value for s in judgement.statements for name, value in s.facts.items()}
-    return Document(
-        kind=KIND,
-        key=key,
-        title=f"Judgement of {judgement.symbol}: {TOPICS[judgement.topic].label}",
-        text=judgement.text,
-        symbols=(judgement.symbol,),
-        rests_on=(analysis.analysis_id,),
-        created_at=context.now,
-        dies_at=analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes),
-        facts=facts,
-        fields={"leaning": judgement.leaning, "topic": judgement.topic, "model": judgement.model},
-        author=judgement.model,
-    )
-
-
 def ask_for_json(model: Any, prompt: str, schema: type[BaseModel], most_tokens: int) -> str:
-    """What an agno model answers to a prompt, held to a JSON schema where its provider can do that.
-
-    Args:
-        model: an agno model; `max_tokens` is set on a copy where it has that.
-        schema: what the reply must look like.
-        most_tokens: of the reply.
-    """
-    from copy import copy
-
+    """What an agno model answers to a prompt, held to a JSON schema as its provider can be told of one: as a type, as a
+    JSON schema, or as plain JSON. `most_tokens` of the reply are set on a copy where the model has such a limit."""
     from agno.models.message import Message
 
     own = copy(model)
@@ -261,14 +225,13 @@ def ask_for_json(model: Any, prompt: str, schema: type[BaseModel], most_tokens: 
         if hasattr(own, name):
             setattr(own, name, most_tokens)
             break
-    answer = own.response(messages=[Message(role="user", content=prompt)], response_format=response_format(own, schema))
+    form: Any = {"type": "json_object"}
+    if getattr(own, "supports_native_structured_outputs", False):
+        form = schema
+    elif getattr(own, "supports_json_schema_outputs", False):
+        form = {
+            "type": "json_schema",
+            "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema()},
+        }
+    answer = own.response(messages=[Message(role="user", content=prompt)], response_format=form)
     return str(answer.content or "")
-
-
-def response_format(model: Any, schema: type[BaseModel]) -> Any:
-    """How a provider is told of a schema: as a type, as a JSON schema, or as plain JSON, as the model says it can."""
-    if getattr(model, "supports_native_structured_outputs", False):
-        return schema
-    if getattr(model, "supports_json_schema_outputs", False):
-        return {"type": "json_schema", "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema()}}
-    return {"type": "json_object"}
