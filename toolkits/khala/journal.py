@@ -220,6 +220,11 @@ class Journal:
         with self.translated(), self._borrowed() as connection:
             return connection.execute(query, values).fetchone()
 
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """All rows of a single query; inside this thread's `write` as it sees them."""
+        with self.read() as connection:
+            return connection.execute(query, values).fetchall()
+
     @contextmanager
     def _borrowed(self) -> Iterator[Any]:
         """A connection to read through, which goes back to those that are kept."""

@@ -173,9 +173,8 @@ class AlertLog:
 
     def looks(self) -> dict[str, Look]:
         """The last look at each token."""
-        with self._journal.read() as connection:
-            rows = connection.execute("SELECT body FROM looks").fetchall()
-        return {look.symbol: look for look in decode_all(Look, (row[0] for row in rows))}
+        rows = self._journal.rows("SELECT body FROM looks")
+        return {look.symbol: look for look in decode_all(Look, (body for (body,) in rows))}
 
     def add(self, alerts: Iterable[Alert], looks: Iterable[Look] = ()) -> int:
         """Keep what is new of these, and the looks they were found by in place of all earlier ones; returns how many
@@ -185,17 +184,14 @@ class AlertLog:
             connection.execute("DELETE FROM looks")
             rows = [(look.symbol, encode(look)) for look in looks]
             connection.executemany("INSERT INTO looks (symbol, body) VALUES (?, ?)", rows)
+            keep = "INSERT INTO alerts (key, found_at, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
             for a in alerts:
-                new += connection.execute(
-                    "INSERT INTO alerts (key, found_at, body) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                    (a.key, epoch(a.found_at), encode(a)),
-                ).rowcount
+                new += connection.execute(keep, (a.key, epoch(a.found_at), encode(a))).rowcount
             if new:
-                old = epoch(max(a.found_at for a in alerts) - KEPT)
-                connection.execute(
-                    "DELETE FROM alert_deliveries WHERE key IN (SELECT key FROM alerts WHERE found_at < ?)", (old,)
-                )
-                connection.execute("DELETE FROM alerts WHERE found_at < ?", (old,))
+                old = (epoch(max(a.found_at for a in alerts) - KEPT),)
+                of_old = "key IN (SELECT key FROM alerts WHERE found_at < ?)"
+                connection.execute(f"DELETE FROM alert_deliveries WHERE {of_old}", old)
+                connection.execute("DELETE FROM alerts WHERE found_at < ?", old)
         return new
 
     def newest(self, limit: int = 20) -> list[Alert]:
@@ -206,9 +202,7 @@ class AlertLog:
         """By alert, for each channel: how often it was tried, when it was sent (epoch seconds), what went wrong."""
         names = ("channel", "tries", "sent_at", "problem")
         query = f"SELECT {', '.join(names)} FROM alert_deliveries WHERE key = ? ORDER BY channel"
-        with self._journal.read() as connection:
-            rows = {key: connection.execute(query, (key,)).fetchall() for key in keys}
-        return {key: [dict(zip(names, row, strict=True)) for row in found] for key, found in rows.items()}
+        return {key: [dict(zip(names, row, strict=True)) for row in self._journal.rows(query, key)] for key in keys}
 
     def waiting(self, channel: str, now: datetime) -> list[Alert]:
         """What a channel has still to tell, oldest first."""
@@ -242,9 +236,7 @@ class AlertLog:
         return bool(self._alerts("WHERE key = ?", key))
 
     def _alerts(self, rest: str, *values: object) -> list[Alert]:
-        with self._journal.read() as connection:
-            rows = connection.execute(f"SELECT body FROM alerts {rest}", values).fetchall()
-        return decode_all(Alert, (row[0] for row in rows))
+        return decode_all(Alert, (body for (body,) in self._journal.rows(f"SELECT body FROM alerts {rest}", *values)))
 
 
 class Teller:

@@ -48,15 +48,13 @@ class BarStore:
         Raises:
             StoreCorrupt: the row does not decode.
         """
-        with self._journal.read() as connection:
-            row = connection.execute(
-                "SELECT fetched_at, head, body FROM bars WHERE symbol = ? AND interval = ?", (token.symbol, interval)
-            ).fetchone()
-        if row is None:
+        query = "SELECT fetched_at, head, body FROM bars WHERE symbol = ? AND interval = ?"
+        found = self._journal.rows(query, token.symbol, interval)
+        if not found:
             return None
+        [(fetched_at, head, body)] = found
         try:
-            head = json.loads(row[1])
-            frame = _decode(row[2])
+            head, frame = json.loads(head), _decode(body)
         except (ValueError, KeyError, zlib.error) as error:
             raise StoreCorrupt(
                 f"The stored {interval} bars of {token.symbol} do not decode.",
@@ -66,7 +64,7 @@ class BarStore:
             token=token,
             interval=interval,
             frame=frame,
-            fetched_at=datetime.fromtimestamp(row[0], UTC),
+            fetched_at=datetime.fromtimestamp(fetched_at, UTC),
             provider=head["provider"],
             source=head["source"],
             simulated=head["simulated"],
@@ -77,9 +75,7 @@ class BarStore:
 
     def fetched(self, interval: Interval) -> dict[str, float]:
         """By symbol, when the stored bars were fetched, in UTC epoch seconds: another number, other bars."""
-        query = "SELECT symbol, fetched_at FROM bars WHERE interval = ?"
-        with self._journal.read() as connection:
-            return dict(connection.execute(query, (interval,)).fetchall())
+        return dict(self._journal.rows("SELECT symbol, fetched_at FROM bars WHERE interval = ?", interval))
 
     def put_many(self, many: Sequence[Bars]) -> None:
         """Keep these, in one transaction. Bars that stand in for a failed fetch are not new and are not written."""

@@ -77,9 +77,7 @@ class BudgetBook:
 
     def used_today(self) -> dict[BudgetKind, float]:
         """What was spent since midnight UTC, by all processes, kinds without spending left out."""
-        with self._journal.read() as connection:
-            rows = connection.execute("SELECT kind, used FROM budget_days WHERE day = ?", (self._today(),)).fetchall()
-        return dict(rows)
+        return dict(self._journal.rows("SELECT kind, used FROM budget_days WHERE day = ?", self._today()))
 
     def charge(self, kind: BudgetKind, amount: float, *, limited: bool = True) -> None:
         """Book spending on today.

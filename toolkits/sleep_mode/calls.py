@@ -19,6 +19,7 @@ from ...core.errors import InvalidInput
 from ...core.market import Action, UtcDatetime
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all
+from ..khala.schema import upsert
 from ..market_data.evidence import HORIZONS, TOLD_AFTER, TokenEvidence, wilson
 
 if TYPE_CHECKING:
@@ -229,9 +230,8 @@ class CallLog:
         scores = f"SELECT call_id, body FROM call_scores WHERE call_id IN (SELECT call_id {newest})"
         if not self._there:
             return []
-        with self._journal.read() as connection:
-            found = connection.execute(query, (*asked.values(), limit)).fetchall()
-            followed = connection.execute(scores, (*asked.values(), limit)).fetchall()
+        found = self._journal.rows(query, *asked.values(), limit)
+        followed = self._journal.rows(scores, *asked.values(), limit)
         of: dict[str, dict[int, Score]] = {}
         for call_id, body in followed:
             of.setdefault(call_id, {}).update((score.bars, score) for score in decode_all(Score, [body]))
@@ -247,32 +247,24 @@ class CallLog:
 
     def evidence(self, symbol: str) -> TokenEvidence | None:
         """The evidence of the rules on a token, None where none was worked out."""
-        query = "SELECT body FROM rule_evidence WHERE symbol = ?"
-        if not self._there:
-            return None
-        with self._journal.read() as connection:
-            row = connection.execute(query, (symbol,)).fetchone()
-        return next(iter(decode_all(TokenEvidence, row or ())), None)
+        rows = self._journal.rows("SELECT body FROM rule_evidence WHERE symbol = ?", symbol) if self._there else []
+        return next(iter(decode_all(TokenEvidence, (body for (body,) in rows))), None)
 
     def weighed(self) -> dict[str, tuple[float, str]]:
         """By symbol, of which bars (when they were fetched) and under which settings evidence was worked out."""
-        with self._journal.read() as connection:
-            rows = connection.execute("SELECT symbol, fetched_at, made_under FROM rule_evidence").fetchall()
+        rows = self._journal.rows("SELECT symbol, fetched_at, made_under FROM rule_evidence")
         return {symbol: (fetched_at, made_under) for symbol, fetched_at, made_under in rows}
 
     def counts(self, made_under: str) -> dict[str, dict[str, Any]]:
         """By symbol, the counts after 7 bars of each rule, of evidence that was worked out under these settings."""
-        with self._journal.read() as connection:
-            rows = connection.execute("SELECT symbol, told FROM rule_evidence WHERE made_under = ?", (made_under,))
-            return {symbol: json.loads(told) for symbol, told in rows.fetchall()}
+        rows = self._journal.rows("SELECT symbol, told FROM rule_evidence WHERE made_under = ?", made_under)
+        return {symbol: json.loads(told) for symbol, told in rows}
 
     def put_evidence(self, many: Iterable[tuple[TokenEvidence, float, str, Mapping[str, Any]]]) -> None:
         """Replace the evidence of tokens: with when their bars were fetched, the settings, and the `counts`."""
         with self._journal.write(durable=False) as connection:
             connection.executemany(
-                "INSERT INTO rule_evidence (symbol, fetched_at, made_under, told, body) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (symbol) DO UPDATE SET fetched_at = excluded.fetched_at, "
-                "made_under = excluded.made_under, told = excluded.told, body = excluded.body",
+                upsert("rule_evidence", "symbol", "fetched_at, made_under, told, body"),
                 [
                     (e.symbol, at, under, json.dumps(told), e.model_dump_json(exclude_none=True))
                     for e, at, under, told in many

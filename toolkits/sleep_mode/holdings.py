@@ -17,6 +17,7 @@ from ...core.market import UtcDatetime
 from ...core.settings import Settings
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all, encode
+from ..khala.schema import upsert
 from .statements import Said, Statement, View, statement
 
 if TYPE_CHECKING:
@@ -102,11 +103,8 @@ class Holdings:
     def put(self, holdings: Iterable[Holding]) -> None:
         """Keep these, each in place of what was held of its token; all or none of them."""
         with self._journal.write() as connection:
-            connection.executemany(
-                "INSERT INTO holdings (symbol, body) VALUES (?, ?) "
-                "ON CONFLICT (symbol) DO UPDATE SET body = excluded.body",
-                [(holding.symbol, encode(holding)) for holding in holdings],
-            )
+            rows = [(holding.symbol, encode(holding)) for holding in holdings]
+            connection.executemany(upsert("holdings", "symbol", "body"), rows)
 
     def add(self, holding: Holding) -> None:
         """Add to what is held of the token."""
@@ -147,10 +145,7 @@ class Holdings:
         return tuple(dict.fromkeys([*self.all(), *settings.watchlist, *self.watched()]))
 
     def _column(self, query: str) -> list[str]:
-        if not self._there:
-            return []
-        with self._journal.read() as connection:
-            return [row[0] for row in connection.execute(query).fetchall()]
+        return [row[0] for row in self._journal.rows(query)] if self._there else []
 
 
 def positions(khala: Khala, held: Mapping[str, Holding]) -> dict[str, Position]:

@@ -215,6 +215,7 @@ class Judges:
         if self._price is not None:
             context.budget.spend("usd", self._price.cost(tokens, REPLY_TOKENS))
 
+
 def ask_for_json(model: Any, prompt: str, schema: type[BaseModel], most_tokens: int) -> str:
     """What an agno model answers to a prompt, held to a JSON schema as its provider can be told of one: as a type, as a
     JSON schema, or as plain JSON. `most_tokens` of the reply are set on a copy where the model has such a limit."""

@@ -125,7 +125,7 @@ class Lease:
         now, owner = self._clock.now(), uuid.uuid4().hex
         at = now.timestamp()
         with self._journal.write() as connection:
-            rows = self._rows(connection)
+            rows = self._rows()  # inside its transaction
             held = {name: row for name, row in rows.items() if self._alive(row, at)}
             if held and not (share and held.keys() <= set(self._names)):
                 return Claim("held", holder=_soonest(held))
@@ -148,26 +148,22 @@ class Lease:
         shards = frozenset(self._names.index(name) for name in taken)
         return Claim("granted", grant=Grant(self, owner, fence, begun=now, shards=shards))
 
-    def _rows(self, connection: Any) -> dict[str, Holder]:
+    def _rows(self) -> dict[str, Holder]:
         """What is written down of the lease by name; another number of shards is another way to hold it."""
-        rows = connection.execute(
-            f"SELECT name, {_BESIDES_THE_NAME} FROM leases WHERE name = ? OR name >= ? AND name < ?",
-            (self.name, f"{self.name} ", f"{self.name}!"),
-        ).fetchall()
+        query = f"SELECT name, {_BESIDES_THE_NAME} FROM leases WHERE name = ? OR name >= ? AND name < ?"
+        rows = self._journal.rows(query, self.name, f"{self.name} ", f"{self.name}!")
         return {row[0]: Holder(*row) for row in rows}
 
     def holder(self) -> Holder | None:
         """Who holds the lease now, of several the one whose time ends first; None when a shard of it is free."""
-        with self._journal.read() as connection:
-            rows = self._rows(connection)
+        rows = self._rows()
         held = {name: row for name, row in rows.items() if self._alive(row, self._clock.now().timestamp())}
         one_is_free = held.keys() < set(self._names)
         return _soonest(held) if held and not one_is_free else None
 
     def last_begun(self) -> datetime | None:
         """When the newest finished work began; None when there was none."""
-        with self._journal.read() as connection:
-            begun = [row.last_begun for row in self._rows(connection).values() if row.last_begun is not None]
+        begun = [row.last_begun for row in self._rows().values() if row.last_begun is not None]
         return datetime.fromtimestamp(max(begun), UTC) if begun else None
 
     def _alive(self, row: Holder, at: float) -> bool:

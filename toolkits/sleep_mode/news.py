@@ -70,20 +70,17 @@ class NewsShelf:
         """What is known about a token as of `now`."""
         if not self._there:
             return Told(now)
-        with self._journal.read() as connection:
-            items = connection.execute(
-                "SELECT body FROM news WHERE symbol = ? AND published_at > ? ORDER BY published_at DESC LIMIT ?",
-                (symbol, epoch(now - NEW), SHOWN),
-            ).fetchall()
-            body = connection.execute("SELECT body FROM fundamentals WHERE symbol = ?", (symbol,)).fetchone()
-        found = decode_all(Fundamentals, [body[0]] if body else [])
-        return Told(now, decode_all(NewsItem, (row[0] for row in items)), found[0] if found else None)
+        recent = "SELECT body FROM news WHERE symbol = ? AND published_at > ? ORDER BY published_at DESC LIMIT ?"
+        items = self._journal.rows(recent, symbol, epoch(now - NEW), SHOWN)
+        bodies = self._journal.rows("SELECT body FROM fundamentals WHERE symbol = ?", symbol)
+        found = decode_all(Fundamentals, (body for (body,) in bodies))
+        return Told(now, decode_all(NewsItem, (body for (body,) in items)), found[0] if found else None)
 
     def due(self, symbol: str, now: datetime, every: timedelta) -> bool:
         """Whether a source is to be asked about a token again."""
-        with self._journal.read() as connection:
-            row = connection.execute("SELECT asked_at, problem FROM news_asked WHERE symbol = ?", (symbol,)).fetchone()
-        return row is None or epoch(now) - row[0] >= (min(every, AGAIN_AFTER) if row[1] else every).total_seconds()
+        for at, problem in self._journal.rows("SELECT asked_at, problem FROM news_asked WHERE symbol = ?", symbol):
+            return epoch(now) - at >= (min(every, AGAIN_AFTER) if problem else every).total_seconds()
+        return True
 
     def put(
         self,

@@ -155,11 +155,9 @@ class CycleLog:
     def recent(self, limit: int = 20) -> list[CycleReport]:
         """The newest reports, newest first. One that cannot be read is left out and logged: what a past cycle did must
         not keep the next one from running."""
-        with self._journal.read() as connection:
-            query = "SELECT number, report FROM cycles ORDER BY number DESC LIMIT ?"
-            rows = connection.execute(query, (limit,)).fetchall()
+        query = "SELECT number, report FROM cycles ORDER BY number DESC LIMIT ?"
         found: list[CycleReport] = []
-        for number, stored in rows:
+        for number, stored in self._journal.rows(query, limit):
             try:
                 body = stored if isinstance(stored, str) else zlib.decompress(stored)
                 found.append(CycleReport.model_validate_json(body))
