@@ -84,7 +84,7 @@ def all_questions() -> list[Question]:
                 turn[kind] = TEMPLATES[kind].index(template) + 1
                 balance += (1 if draft.truth.yes else -1) if draft.truth.type == "bool" else 0
                 wanted = balance <= 0
-                used.add((_name(template), draft.tokens))
+                used.add((name_of(template), draft.tokens))
                 made.append(_question(f"{context.id}:{kind}:{number}", context, kind, template, draft))
         if (young := _draft(short_history, context, rng, used, wanted)) is not None:
             made.append(_question(f"{context.id}:unanswerable:young", context, "unanswerable", short_history, young))
@@ -129,7 +129,7 @@ def _draft(
     facts, spare = context.facts(context.moment), None
     for order in orders:
         draft = template(View(facts, order, rng))
-        if draft is None or (_name(template), draft.tokens) in used:
+        if draft is None or (name_of(template), draft.tokens) in used:
             continue
         if draft.truth.type != "bool" or draft.truth.yes == wanted:
             return draft
@@ -152,7 +152,7 @@ def _pair(context: Context, template: Template, rng: random.Random) -> Iterator[
             id=f"{name}:b",
             context=context,
             kind="stale",
-            template=_name(template),
+            template=name_of(template),
             text=second.text,
             tokens=second.tokens,
             truth=second.truth,
@@ -173,8 +173,8 @@ def _same_number(first: Draft, second: Draft) -> bool:
 
 def _question(id: str, context: Context, kind: str, template: Template, draft: Draft) -> Question:
     moment = context.moment
-    return Question(id, context, kind, _name(template), draft.text, draft.tokens, draft.truth, moment, moment)
+    return Question(id, context, kind, name_of(template), draft.text, draft.tokens, draft.truth, moment, moment)
 
 
-def _name(template: Template) -> str:
+def name_of(template: Template) -> str:
     return getattr(template, "__name__", "question")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .questions import KINDS, Question, all_questions
+from .reworded import reworded_questions
 from .scoring import score
 
 RESAMPLES = 10_000
@@ -35,7 +36,7 @@ def write_report(folder: Path) -> str:
 
 def load(folder: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
     """Answers and sleeps by arm. Answers are scored anew, so that one rule holds for all of them whenever they came."""
-    asked = {question.id: question for question in all_questions()}
+    asked = {question.id: question for question in (*all_questions(), *reworded_questions())}
     answers: dict[str, list[Row]] = {}
     sleeps: dict[str, list[Row]] = defaultdict(list)
     for path in sorted(folder.glob("*.jsonl")):

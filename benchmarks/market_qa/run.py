@@ -17,6 +17,7 @@ from .arms import RIVALS, Arm, Options, Reply
 from .model import SCRIPTED, build_model
 from .questions import KINDS, Question, all_questions, spread
 from .report import write_report
+from .reworded import reworded_questions
 from .scoring import score
 from .team_arms import OURS
 
@@ -42,7 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def make() -> Any:
             return build_model(model, base_url=options.base_url, api_key=options.api_key, seconds=options.seconds)
 
-        questions = [q for q in all_questions() if not options.kinds or q.kind in options.kinds]
+        questions = [
+            q
+            for q in (reworded_questions() if options.reworded else all_questions())
+            if q.kind in (options.kinds or KINDS) and options.market in (None, q.context.market)
+        ]
         asyncio.run(
             run(
                 options.arms,
@@ -173,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         "--arms", nargs="+", choices=list(ARMS), default=["lines", "tools", "tools-called", "raw", "team", "memory"]
     )
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
+    parser.add_argument("--market", choices=("recorded", "simulated"), help="only the moments of one market")
+    parser.add_argument("--reworded", action="store_true", help="forty questions in words nobody foresaw, instead")
     parser.add_argument("--limit", type=int, help="at most so many questions an arm, spread over kinds and moments")
     parser.add_argument("--out", default="market-qa", help="folder of results and report")
     parser.add_argument("--resume", action="store_true", help="ask only what is not yet in the results")
