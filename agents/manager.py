@@ -66,7 +66,8 @@ def deep_trader_manager(
     wiring = Wiring(khala, market, security, settings, activity, listeners)
     settings = wiring.settings
     leader = limited(resolve_model(model, settings))
-    if members is None:
+    alone = members is None
+    if alone:
         path = as_path(instructions)
         members = [
             market_analyst(
@@ -97,7 +98,7 @@ def deep_trader_manager(
             "post_hooks": [*(team_options.get("post_hooks") or ()), *wiring.bookkeeping, wiring.run_ended],
         }
     )
-    return _install(team, wiring, gate, push, answers, loss_today=loss_today)
+    return _install(team, wiring, gate, push, answers, alone=alone, loss_today=loss_today)
 
 
 def add_sleep_mode(
@@ -142,9 +143,11 @@ def _install(
     answers: Answers,
     *,
     foreign: bool = False,
+    alone: bool = False,
     loss_today: Callable[[], float] | None = None,
 ) -> Team:
-    """Push, tool, gate, guard and limits on a team. Members of a foreign one are left out where memory is certain."""
+    """Push, tool, gate, guard and limits on a team. Members of a foreign one are left out where memory is certain; our
+    analyst alone also where its work was just done in vain, since it could only do the same again."""
     before = SleepGate(wiring, mode=gate)
     own: list[Any] = []
     if not isinstance(team.tools, list) or not any(_offers_sleep_mode(tool) for tool in team.tools):
@@ -157,7 +160,9 @@ def _install(
         enabled=push,
         serve=gate == "serve",
         answers=one_of(Answers, answers, "answers mode"),
-        narrow=lambda reading: reading.covered and (reading.question.certain or not foreign),
+        narrow=lambda reading, in_vain: (
+            (reading.covered and (reading.question.certain or not foreign)) or (alone and in_vain)
+        ),
     )
     team.tools = with_tools(own, team.tools)
     team.members = with_members(team.members)

@@ -62,13 +62,13 @@ class Push(BaseGuardrail):
 
     Args:
         whose: `leader`; `agent`, which leaves memory out of a task when its team's gate is off; `member`, which does
-        the
-            same and works on delegated runs only.
+            the same and works on delegated runs only.
         own: our tools, which are not offered when memory covers the question.
         enabled: False: memory is read and noted, and nothing is written.
         serve: answer without the model where memory is certain.
         answers: how the guard holds what is answered.
-        narrow: whether a run may do without tools and members, by what was read.
+        narrow: whether a run may do without tools and members, by what was read, and by whether code has just tried in
+            vain to work out what memory holds nothing about.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Push(BaseGuardrail):
         enabled: bool = True,
         serve: bool = False,
         answers: str = "off",
-        narrow: Callable[[Reading], bool] = lambda reading: reading.covered,
+        narrow: Callable[[Reading, bool], bool] = lambda reading, in_vain: reading.covered,
     ) -> None:
         self._wiring = wiring
         self._whose = whose
@@ -117,25 +117,30 @@ class Push(BaseGuardrail):
         text = without_memory(text_of(run.asked))
         did: Did = "nothing_known"
         held: Reading | None = None
+        in_vain = False
         try:
             if text:
                 held = run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
                 if parent is None and self._enabled and self._refresh(held, notes):
                     run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
+                    in_vain = all(recall.analysis is None for recall in run.reading.recalls)
                 run.brief = run.reader.brief(run.reading) if self._enabled else None
         except DeepTraderError as error:
             log.warning("A run starts without memory: %s", error)
             did, notes["problem"] = "unavailable", str(error)
-        run_input.input_content = put(
-            run.asked, as_block(run.brief.text, run.brief.lead) if run.brief is not None else ""
-        )
         if run.reading is not None and run.pushed:
             did = "injected"
             notes["pushed"] = {"tokens": list(run.reading.symbols), "topic": run.reading.topic.name}
             run.serve = self._serve and run.reading.covered and run.reading.question.certain
-            if run.serve or self._narrow(run.reading):
+            if run.serve or self._narrow(run.reading, in_vain):
                 run.narrowed = True
                 _narrow_run(run_context, entity, self._own)
+        block = ""
+        if run.brief is not None:
+            # Who can still work it out is not told to answer that it is not there.
+            sure = run.narrowed or run.reading is None or not run.reading.delegate
+            block = as_block(run.brief.text, run.brief.lead if sure else "")
+        run_input.input_content = put(run.asked, block)
         if parent is None:
             _remember(run_context, run.reading)
             if self._enabled and text:

@@ -113,7 +113,12 @@ REWORDED: Mapping[str, tuple[tuple[str, Template, str, str], ...]] = {
     ),
     "change": (
         ("2007-12-31", t.change_day, "MSFT", "How was MSFT's last day, in percent? Minus if it fell."),
-        ("2003-03-12", t.change_month, "IBM", "What has IBM returned in 30 trading days, in percent? Minus if it fell."),
+        (
+            "2003-03-12",
+            t.change_month,
+            "IBM",
+            "What has IBM returned in 30 trading days, in percent? Minus if it fell.",
+        ),
         (
             "2010-05-07",
             t.rsi_direction,
@@ -140,7 +145,12 @@ REWORDED: Mapping[str, tuple[tuple[str, Template, str, str], ...]] = {
             "With 8,000 dollars in hand, what is the largest whole number of Google shares I could get at the last "
             "close?",
         ),
-        ("2011-08-08", stop_two, "MSFT", "My stop goes two ATRs under the last close of Microsoft: what price is that?"),
+        (
+            "2011-08-08",
+            stop_two,
+            "MSFT",
+            "My stop goes two ATRs under the last close of Microsoft: what price is that?",
+        ),
         (
             "2013-01-25",
             from_100,

@@ -100,6 +100,20 @@ def test_what_is_stale_is_worked_out_before_the_first_word(parts, khala, way):
     assert [ask.served for ask in asks] == ["scratch"], "it was not served from sleep"
 
 
+def test_a_token_that_nobody_knows_anything_of_is_answered_in_one_call(parts):
+    leader, foreign = ScriptedModel(["Not in memory."]), ScriptedModel(["Not in memory."])
+
+    deep_trader_manager(leader, **parts).run("Where did Amazon close?")
+    deep_trader_manager(foreign, members=[Agent(name="Web", model=foreign)], **parts).run("Where did Amazon close?")
+
+    nothing = "AMZN: memory holds nothing about it."
+    assert leader.requests[0].tools == ()
+    assert leader.requests[0].user.endswith(f"{POINTER}{nothing}")
+    assert foreign.requests[0].tools, "a member of the caller's own may know it"
+    assert nothing in foreign.requests[0].user
+    assert POINTER not in foreign.requests[0].user
+
+
 def test_nothing_is_worked_out_without_the_push_or_without_a_market(parts, khala):
     stale = make_analysis("SIM001-USD", bar_close=BAR_CLOSE - timedelta(days=2))
     publish(khala, stale)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import talib
 from doubles.analyses import NOW, make_analysis, make_settings
 from doubles.bars import LAST_CLOSE, random_bars
 
@@ -41,7 +42,10 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ("is btc overbought", "BTC-USD is not overbought: RSI(14) is 45.0, not above 70."),
         ("RSI of AAPL?", "The RSI(14) of AAPL is 28.5, which is oversold."),
         ("Is AAPL's RSI below 40?", "The RSI(14) of AAPL is 28.5, below 40."),
+        ("Is AAPL's RSI over 40?", "The RSI(14) of AAPL is 28.5, below 40, not above 40."),
         ("Is AAPL's RSI(2) below 10?", "Memory holds RSI(14), and no RSI(2)."),
+        ("what was one AAPL worth when the market shut", "AAPL closed at 400.00 USD."),
+        ("my cost in AAPL is 320 dollars", "AAPL is +25.0 % (up) from 320.00 USD: the last close is 400.00 USD."),
         (
             "what is the lower band of AAPL",
             "The lower Bollinger band of AAPL is 384.00 USD; the close 400.00 is above it.",
@@ -133,6 +137,10 @@ def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
     )
     volume = f"The volume of AAPL in the last bar is {frame['volume'].iloc[-1]:,.0f}, 1.10 times"
     assert reader.brief(reader.read("how many shares of AAPL were traded on the last day?")).lead.startswith(volume)
+
+    rsi = talib.RSI(frame["close"].to_numpy(), 7)[-1]
+    for asked in ("what is the RSI(7) of AAPL?", "the 7 day rsi of AAPL", "AAPL's RSI over 7 bars instead of 14"):
+        assert reader.brief(reader.read(asked)).lead == f"RSI(7) of AAPL is {rsi:.1f}."
 
     older = Bars(token, "1d", frame.iloc[:-1], NOW, provider="test", source="test")
     assert frame.index[-1] == LAST_CLOSE

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.sleep_mode.screens import (
+    COMPARED,
     RANKED,
     Screen,
     comparison_statements,
@@ -93,7 +94,7 @@ def test_a_percentage_is_a_fraction_and_is_told_in_percent() -> None:
 def test_named_tokens_are_compared_by_a_few_figures_when_none_was_asked_for() -> None:
     made = comparison_statements(MARKET[:2], SETTINGS, NOW)
     assert made[0].text == "AAA-USD has the lowest RSI(14) of the 2 tokens, 25.0; then BBB-USD 55.0."
-    assert len(made) == 3
+    assert len(made) == len(COMPARED)
     assert comparison_statements(MARKET[:1], SETTINGS, NOW) == ()
 
 

@@ -212,15 +212,15 @@ def compute(panel: Panel, at: Ints) -> Computed:
         return Computed(values, _absences(panel, at, values, lost), gaps)
 
 
-def rsi_state(panel: Panel) -> tuple[Floats, Floats]:
-    """Wilder's average gain and average loss (positive) of 14 bars, at every bar: arrays (bars, tokens)."""
+def rsi_state(panel: Panel, period: int = 14) -> tuple[Floats, Floats]:
+    """Wilder's average gain and average loss (positive) of so many bars, at every bar: arrays (bars, tokens)."""
     moves = np.diff(panel.close, axis=0, prepend=panel.close[:1])
-    return tuple(_smooth(np.maximum(side, 0), 1 / 14, 14, start=1) for side in (moves, -moves))  # type: ignore[return-value]
+    return tuple(_smooth(np.maximum(side, 0), 1 / period, period, start=1) for side in (moves, -moves))  # type: ignore[return-value]
 
 
-def wilder_state(panel: Panel) -> tuple[float, float, float]:
+def wilder_state(panel: Panel, period: int = 14) -> tuple[float, float, float]:
     """Average gain and loss of a panel of one token after its last bar, and its close."""
-    gain, loss = rsi_state(panel)
+    gain, loss = rsi_state(panel, period)
     return float(gain[-1, 0]), float(loss[-1, 0]), float(panel.close[-1, 0])
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from ...core.formats import percent_text, price_text, threshold_text
 from ..khala.records import MarketAnalysis
 from ..market_data.figures import SPECS, figure_label, figure_text
+from ..market_data.indicators import wilder_state
+from ..market_data.panel import build_panel
 from .statements import Statement, direction, fact_name, span_text, zone_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ PLAUSIBLE = 3.0
 """A number this many times the close, or such a part of it, was no price paid for the token."""
 LEVELS = ("bb_lower_20_2", "bb_middle_20_2", "bb_upper_20_2", "ema_20", "ema_50", "ema_200")
 """Figures that are prices which a close lies above or below."""
+RSI_WARM_UP = 7
+"""An RSI is told where the bars are this many times its period: as the catalogue asks for 100 bars of RSI(14)."""
 _ABOUT_PRICE = (None, "price", "change", "state", "exit", "holdings")
 """Topics beside which a price that is named was paid, and is compared with the last close."""
 _OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
@@ -34,13 +38,13 @@ _NUMBER = re.compile(
     r"(?P<at>\b(?:at|from)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
     r"(?!\s*[ap]\.?m\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
 )
-_PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b")
+_PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b|\b(\d+) (?:day|bar|period) rsi\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """Numbers that a question brings: prices and sums in USD, percentages as fractions, multiples of ATR(14), spans in
-    bars, and the period of an RSI that is not the one in memory."""
+    bars, and the period that an RSI is asked of."""
 
     prices: tuple[float, ...] = ()
     sums: tuple[float, ...] = ()
@@ -73,7 +77,7 @@ def numbers_in(lowered: str) -> Numbers:
         shares=tuple(found["shares"]),
         ranges=tuple(found["ranges"]),
         spans=tuple(int(span) for span in found["spans"]),
-        rsi_period=int(period[1]) if period and period[1] != "14" else None,
+        rsi_period=next(int(number) for number in period.groups() if number) if period else None,
     )
 
 
@@ -103,7 +107,13 @@ def asked_statement(
 
 def needs_bars(question: Question) -> bool:
     """True when the answer rests on stored bars, and not on the analysis alone."""
-    return question.topic == "volume" or bool(_spans(question))
+    return question.topic == "volume" or bool(_spans(question)) or _rsi_period(question) is not None
+
+
+def _rsi_period(question: Question) -> int | None:
+    """The period of an RSI that is not the one in memory: "RSI(7)", "7-day RSI"."""
+    spans = question.numbers.spans if question.figure == "rsi_14" else ()
+    return next((period for period in (question.numbers.rsi_period, *spans) if period not in (None, 14)), None)
 
 
 def _spans(question: Question) -> tuple[int, ...]:
@@ -197,8 +207,8 @@ class _Asked:
             side = f"; the close {price_text(self._close)} is {self._as_asked(_side(self._close, value))} it"
         if name == "rsi_14" and not self._question.limits and zone_of(self._analysis, self._settings) in ZONES:
             text = f"{text}, which is {zone_of(self._analysis, self._settings)}"
-        limits = () if unit else self._question.limits
-        told = "".join(f", {self._as_asked(_side(value, limit))} {threshold_text(limit)}" for limit in limits)
+        limits = {} if unit else self._question.limits
+        told = "".join(f", {self._against(value, limit, asked)}" for asked, limit in limits.items())
         return f"The {figure_label(name)} of {self._symbol} is {text}{unit}{told}{side}."
 
     def _against_average(self, distance: float) -> str:
@@ -211,6 +221,11 @@ class _Asked:
             f"{self._symbol} is not trading {_OPPOSITE[side]} {of}: the close {price_text(self._close)} is "
             f"{percent_text(abs(distance))} {side} EMA(200) {price_text(average)}."
         )
+
+    def _against(self, value: float, limit: float, asked: str) -> str:
+        """On which side of a limit a value lies, and that it is not the one that is asked about, where it is not."""
+        side, shown = _side(value, limit), threshold_text(limit)
+        return f"{side} {shown}" if side == asked else f"{side} {shown}, not {asked} {shown}"
 
     def _as_asked(self, side: str) -> str:
         """A side, and that it is not the other one where the question names that one alone."""
@@ -229,11 +244,11 @@ class _Asked:
         told = [self._since(price) for price in brought.prices if paid and self._plausible(price)]
         told += self._ranges(brought)
         if not (brought.ranges and brought.sums):
-            told += [self._bought(money) for money in brought.sums]
+            told += [self._bought(money) or self._since(money) for money in brought.sums]
         told += [self._moved_by(share) for share in brought.shares]
         told += [self._over(span) for span in _spans(self._question)]
-        if brought.rsi_period is not None:
-            told.append(f"Memory holds RSI(14), and no RSI({brought.rsi_period}).")
+        if (period := _rsi_period(self._question)) is not None:
+            told.append(self._rsi_over(period))
         return [text for text in told if text]
 
     def _plausible(self, price: float) -> bool:
@@ -253,6 +268,8 @@ class _Asked:
     def _bought(self, money: float) -> str:
         """How much of the token a sum buys."""
         count = money / self._close
+        if self._analysis.token.kind == "equity" and count < 1:
+            return ""  # it buys no share: rather what one was bought at
         self._rest_on(f"bought_for_{money:g}", count)
         return f"{self._count(count)} can be bought for {price_text(money)} USD at {self._at_close}."
 
@@ -321,6 +338,17 @@ class _Asked:
         change = float(closes.iloc[-1] / closes.iloc[-1 - span] - 1)
         self._rest_on(f"return_{span}", change)
         return self._changed(change, span)
+
+    def _rsi_over(self, period: int) -> str:
+        """Wilder's RSI of another period, from the stored bars."""
+        if self._bars is not None and self._bars_fit and 1 < period <= len(self._bars.frame) // RSI_WARM_UP:
+            panel = build_panel([self._bars.frame], self._bars.interval, [self._bars.token.kind])
+            gain, loss, _ = wilder_state(panel, period)
+            if gain + loss > 0:
+                rsi = 100 * gain / (gain + loss)
+                self._rest_on(f"rsi_{period}", rsi)
+                return f"RSI({period}) of {self._symbol} is {figure_text('rsi_14', rsi)}."
+        return f"Memory holds RSI(14), and no RSI({period})."
 
     def _changed(self, change: float, span: int) -> str:
         text = percent_text(change, signed=True)

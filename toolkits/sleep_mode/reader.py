@@ -211,7 +211,11 @@ class Reader:
         several = min(settings.brief_tokens + (count - 1) * settings.brief_tokens_more, most)
         closing = self._closing(reading)
         room = (budget or (several if count else most)) - sum(map(estimate_tokens, closing))
-        taken = fit_statements(self._across(reading), room // 2 if count else room)
+        if count and reading.question.screen is not None:
+            most_across = room // 2
+        else:  # ranked by several figures: these lines say what the tokens' own would
+            most_across = room - sum(estimate_tokens(heading(recall)) for recall in reading.recalls)
+        taken = fit_statements(self._across(reading), most_across)
         lines = [f"- {statement.text}" for statement in taken]
         room -= sum(map(estimate_tokens, lines))
         for head, made in self._about_each(reading):
@@ -233,7 +237,9 @@ class Reader:
         if question.not_held:
             return _not_held(question)
         if not reading.covered or not taken:
-            return ""
+            return " ".join(heading(recall) for recall in reading.recalls if not recall.servable)
+        if len(reading.recalls) > 1 and question.screen is None:
+            return ""  # they are put in order by several figures, and which one was meant is the reader's to see
         answered = question.topic is not None or question.figure is not None or taken[0].id == "asked"
         return taken[0].text if answered else ""
 

@@ -7,7 +7,7 @@ names neither a token nor the market is not answered with something wider.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
@@ -73,6 +73,8 @@ _SCREENED: dict[str, tuple[str, Order]] = {
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
 _MOVES = (None, "change", "compare", "price", "screen", "market", "state")
 """Topics beside which a word for a span of time ("today", "week") asks for the return over it."""
+_OF_MANY = ("screen", "market")
+"""Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -81,8 +83,8 @@ class Question:
     """What was read in a text.
 
     `topic` is a name from `TOPICS`, None when no word named one. `unknown` are words that look like tokens and are
-    none. `earlier` tells that the tokens come from what was talked about before. `numbers`, and `limits` of the figure,
-    are those that the question brings along.
+    none. `earlier` tells that the tokens come from what was talked about before. `numbers`, and `limits` of the figure
+    by the side that is asked about (`above`, `below`), are those that the question brings along.
     """
 
     text: str
@@ -96,7 +98,7 @@ class Question:
     earlier: bool = False
     interval: Interval = "1d"
     numbers: Numbers = field(default_factory=Numbers)
-    limits: tuple[float, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def certain(self) -> bool:
@@ -131,11 +133,13 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         topic = topic if topic in FROM_SOURCES else _topic(lowered, words, leave_out={"not_held"})
     if topic == "definition" and (figure is None or tokens):
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
+    if len(tokens) == 1 and topic in (*_OF_MANY, "compare"):
+        topic = _topic(lowered, words, leave_out={*_OF_MANY, "compare", "definition", "not_held"})
     if figure is not None and figure.startswith("return") and topic not in _MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
     if topic is None and figure is not None and tokens:
         topic = _home(figure)
-    if len(tokens) > 1 and topic in (None, "screen"):
+    if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
     taken_up = not tokens and not unknown and not about_market and bool(earlier) and _says_it(words)
     question = Question(
@@ -149,7 +153,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         earlier=taken_up,
         interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
         numbers=numbers_in(lowered),
-        limits=tuple(_limits(lowered, figure).values()) if figure is not None else (),
+        limits=_limits(lowered, figure) if figure is not None else {},
     )
     if question.about_market or len(question.tokens) > 1:
         return replace(question, screen=_screen(lowered, words, question, settings))

@@ -51,7 +51,7 @@ _ALL = (
         "state",
         "how a token stands",
         "how is, doing, state, overview, summary, outlook",
-        "rsi, holding, trend, bands, returns, price, signal, volatility, range",
+        "rsi, holding, returns, range, bands, trend, volatility, price, signal",
     ),
     _topic(
         "oversold",
