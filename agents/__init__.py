@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .analyst import market_analyst
     from .ask import Answer, Conversation, answer_question
     from .gate import GateMode, SleepGate
+    from .limits import MemoryOnlyModel
     from .manager import add_sleep_mode, deep_trader_manager
-    from .memory_model import MemoryOnlyModel
     from .risk import CheckedRecommendation, RiskRules, TradeRecommendation
 
 __all__ = [
@@ -44,8 +44,8 @@ __getattr__, __dir__ = on_first_use(
         "analyst": "market_analyst",
         "ask": "Answer Conversation answer_question",
         "gate": "GateMode SleepGate",
+        "limits": "MemoryOnlyModel",
         "manager": "add_sleep_mode deep_trader_manager",
-        "memory_model": "MemoryOnlyModel",
         "risk": "CheckedRecommendation RiskRules TradeRecommendation",
     },
     analyse_tokens="deeptrader.toolkits.sleep_mode.cycle",

@@ -1,6 +1,5 @@
 """MarketAnalyst: an agno Agent that reads memory first, works on what is missing, and keeps what it worked out."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ..core.formats import time_text
 from ..core.settings import Settings
 from ..core.text import clean_label, clip_sentences
 from ..core.token import Token, normalize_symbol
+from ..toolkits.aio import in_thread
 from ..toolkits.arguments import Names, Text, as_names, refuse_wrong_names
 from ..toolkits.models import resolve_model
 from .gate import once
@@ -135,10 +135,7 @@ class AnalystToolkit(Toolkit):
         """
         return _safely(lambda: self._analyse(as_names(tokens), question))
 
-    async def aanalyse_tokens(self, tokens: Names = [], question: Text = "") -> str:  # noqa: B006
-        return await asyncio.to_thread(self.analyse_tokens, tokens, question)
-
-    aanalyse_tokens.__doc__ = analyse_tokens.__doc__
+    aanalyse_tokens = in_thread(analyse_tokens)
 
     def search_memory(self, query: Text = "") -> str:
         """Search the team's notes, past analyses and situations by meaning.
@@ -148,10 +145,7 @@ class AnalystToolkit(Toolkit):
         """
         return _safely(lambda: self._search(query))
 
-    async def asearch_memory(self, query: Text = "") -> str:
-        return await asyncio.to_thread(self.search_memory, query)
-
-    asearch_memory.__doc__ = search_memory.__doc__
+    asearch_memory = in_thread(search_memory)
 
     def _analyse(self, names: list[str], question: str) -> str:
         if not 0 < len(names) <= MOST_AT_ONCE:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +27,7 @@ from ..toolkits.sleep_mode.toolkit import SLEEP_MODE
 from . import runs
 from .limits import limited
 from .push import Did, Push, as_block, log_ask, note_of, with_memory, without_memory
+from .runs import EXECUTION, TASK_ARGUMENT
 from .wiring import one_of
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ log = logging.getLogger(__name__)
 
 GateMode = Literal["inject", "serve", "strict", "off"]
 
-TASK_ARGUMENT = {"delegate_task_to_member": "task", "delegate_task_to_members": "task", "create_task": "description"}
-"""Delegation tools of agno and the argument in which the member's task stands."""
-EXECUTION = frozenset({"execute_task", "execute_tasks_parallel"})
-"""Tools that start a task written down before."""
 READING = frozenset({SLEEP_MODE, "analyse_tokens", "search_memory"})
 """Tools of ours whose reply stays the same within a run, so that it is given once."""
 REPEATED = "You made this very call before: its reply stands above. Answer from it."
@@ -76,7 +72,6 @@ class SleepGate:
         self.mode: GateMode = one_of(GateMode, mode, "gate mode")
         self._wiring = wiring
         self._member_push = Push(wiring, whose="member")
-        self._refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SleepGate:
@@ -137,12 +132,8 @@ class SleepGate:
         return with_memory(task, block)
 
     def _refuse(self, tool: str, func: Callable[..., Any], run_context: RunContext) -> None:
-        with self._lock:
-            self._refusals[run_context.run_id] += 1
-            refused = self._refusals[run_context.run_id]
-            if len(self._refusals) > runs.KEPT:
-                self._refusals = Counter({run_context.run_id: refused})
         self._note(run_context, "refused", tool, None)
+        refused = sum(note["did"] == "refused" for note in runs.notes_of(run_context)["gate"])
         if refused > MOST_REFUSALS:
             raise StopAgentRun(
                 f"Stopped: {refused} delegations were tried without reading memory first.",

@@ -27,8 +27,8 @@ from ..core.text import clean_label
 from ..toolkits.sleep_mode.calls import TEAM, CallLog, team_call
 from . import runs
 from .push import without_memory
-from .risk import CheckedRecommendation, RiskRules, TradeRecommendation, Violation
-from .runs import METADATA, Run
+from .risk import CheckedRecommendation, RiskRules, TradeRecommendation, Violation, checked
+from .runs import EXECUTION, METADATA, TASK_ARGUMENT, Run
 
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala
@@ -44,9 +44,8 @@ SMALL_COUNT = 12
 """Whole numbers up to here count things ("two tokens", "1.") more often than they are figures."""
 ROUNDED = 0.01
 """How far a whole number with zeros at its end may lie from the figure it rounds ("about 67,000"), as a share."""
-DELEGATIONS = frozenset(
-    {"delegate_task_to_member", "delegate_task_to_members", "execute_task", "execute_tasks_parallel"}
-)
+DELEGATIONS = (EXECUTION | set(TASK_ARGUMENT)) - {"create_task"}
+"""Tools whose reply is a member's answer."""
 _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-+−]?)(?P<money>[$€£]?)(?P<digits>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?P<decimals>\.\d+)?"
     r"(?P<scale>\s?%|\s?(?:[kKmM]|[bB]n?)\b)?(?!\w|\.\d|-(?:bar|minute|hour|day|week|month|year|period))"
@@ -144,17 +143,25 @@ def verdicts_in_front(text: str, khala: Khala, settings: Any) -> tuple[str, list
     return "\n\n".join(filter(None, (" ".join(front), text))), symbols
 
 
+def _weigh(
+    run: Run, text: str, messages: Iterable[Any], given: Iterable[str]
+) -> tuple[str | None, Sequence[re.Match[str]]]:
+    """What code says in place of an answer, None where it stands; and the numbers in it that were not given."""
+    if not text.strip():
+        return run.answer("empty"), ()
+    if is_echo(text, (message.get_content_string() for message in messages if message.role == "tool")):
+        return run.answer("echo"), ()
+    wrong = not_given(text, Given(given, _numbers(run)))
+    return (run.answer("replaced") if wrong and run.answers == "replace" else None), wrong
+
+
 def stream_suffix(run: Run, text: str, messages: Sequence[Any]) -> str:
     """What stands at the end of a stream whose text cannot be taken back."""
     if run.answers == "off" or run.structured:
         return ""
-    if not text.strip():
-        return run.answer("empty")
-    if is_echo(text, _tool_replies(messages)):
-        return run.answer("echo")
-    wrong = not_given(text, Given(_texts(messages), _numbers(run)))
-    if wrong and run.answers == "replace":
-        return run.answer("replaced")
+    instead, wrong = _weigh(run, text, messages, _texts(messages))
+    if instead is not None:
+        return instead
     said = [f"{MARK.strip('[]').capitalize()}: {', '.join(dict.fromkeys(m[0] for m in wrong))}."] if wrong else []
     whole = verdicts_in_front(text, run.reader.khala, run.settings)[0]
     if whole != text:
@@ -207,14 +214,9 @@ class Guard(BaseGuardrail):
     def _held(self, run: Run, run_output: Any, text: str, notes: dict[str, Any], schema: Any) -> str:
         text = text if text.strip() else run.text  # a stream in tasks mode keeps its last turn, which may be empty
         if run.answers != "off" and not run.computed:
-            if not text.strip():
-                text = run.answer("empty")
-            elif is_echo(text, _tool_replies(run_output.messages or ())):
-                text = run.answer("echo")
-            else:
-                wrong = not_given(text, Given(_given(run_output), _numbers(run)))
-                notes["not_in_memory"] = list(dict.fromkeys(match[0].strip() for match in wrong))
-                text = run.answer("replaced") if wrong and run.answers == "replace" else marked(text, wrong)
+            instead, wrong = _weigh(run, text, run_output.messages or (), _given(run_output))
+            notes["not_in_memory"] = list(dict.fromkeys(match[0].strip() for match in wrong))
+            text = marked(text, wrong) if instead is None else instead
         if isinstance(schema, type) and issubclass(schema, TradeRecommendation) and text:
             text = UNCHECKED + text  # agno hands on a text that did not parse, as if it were the answer
         text, notes["not_allowed"] = verdicts_in_front(text, self._wiring.khala, run.settings)
@@ -242,13 +244,12 @@ class Guard(BaseGuardrail):
 
     def _checked_dict(self, value: dict[str, Any], found: list[CheckedRecommendation]) -> dict[str, Any]:
         try:
-            checked = self._check(TradeRecommendation.model_validate({"confidence": 0.0} | value))
+            found.append(self._check(TradeRecommendation.model_validate({"confidence": 0.0} | value)))
         except ValidationError as error:
             problem = f"It cannot be read: {clean_label(str(error.errors()[0]['msg']), limit=200)}."
             violation = Violation(rule="unchecked", detail=problem)
             return value | {"status": "held", "violations": [violation.model_dump()]}
-        found.append(checked)
-        return value | checked.model_dump(mode="json")
+        return value | found[-1].model_dump(mode="json")
 
     def _checked_text(self, text: str, found: list[CheckedRecommendation]) -> str:
         fenced = _FENCE.match(text.strip())
@@ -256,8 +257,8 @@ class Guard(BaseGuardrail):
             body = json.loads(fenced[1] if fenced else text)
         except ValueError:
             return text
-        checked = self._checked(body, found)
-        return text if checked == body else json.dumps(checked)
+        after = self._checked(body, found)
+        return text if after == body else json.dumps(after)
 
     def _check(self, proposal: TradeRecommendation) -> CheckedRecommendation:
         try:
@@ -265,14 +266,8 @@ class Guard(BaseGuardrail):
         except Exception as error:
             # Whatever it is: agno logs what a post-hook raises, and lets the output pass as it is.
             log.exception("A recommendation could not be checked.")
-            fields = {name: getattr(proposal, name) for name in TradeRecommendation.model_fields}
             detail = f"It could not be checked: {clean_label(str(error), limit=200)}"
-            return CheckedRecommendation(
-                **fields,
-                status="held",
-                violations=[Violation(rule="unchecked", detail=detail)],
-                checked_at=SystemClock().now(),
-            )
+            return checked(proposal, [Violation(rule="unchecked", detail=detail)], at=SystemClock().now())
 
     def _note(
         self,
@@ -355,10 +350,6 @@ def _given(run_output: Any) -> Iterator[str]:
 
 def _texts(messages: Iterable[Any]) -> Iterator[str]:
     return (message.get_content_string() for message in messages if message.role != "assistant")
-
-
-def _tool_replies(messages: Iterable[Any]) -> list[str]:
-    return [message.get_content_string() for message in messages if message.role == "tool"]
 
 
 def _put_back(run: Run, run_output: Any, before: Any) -> None:

@@ -1,5 +1,5 @@
 """Limits on every call of a model in a run of ours: seconds, turns and length; and an answer by code when one is
-crossed.
+crossed, or when no model is set at all.
 
 `limited(model)` is a second face of the same model object: a subclass over the very same attributes, so counters,
 clients and whatever a caller holds stay shared, and the caller's own object keeps its class. Outside a run of ours it
@@ -44,10 +44,9 @@ MOST_REPEATS = 2
 """A model that was told this often that it asks the same again is not going to stop by itself."""
 LEEWAY = 2
 """A text this many times as long as allowed is cut off: tokens are only estimated here."""
-TASK_TOOLS = frozenset(
-    ("create_task", "execute_task", "execute_tasks_parallel", "update_task_status", "list_tasks", "add_task_note")
-) | {"mark_all_complete"}
+TASK_TOOLS = runs.EXECUTION | {"create_task", "update_task_status", "list_tasks", "add_task_note", "mark_all_complete"}
 """What agno offers every leader in tasks mode. A narrowed run does without, and needs no second turn."""
+PROVIDER = "DeepTrader"
 END = object()
 
 
@@ -128,6 +127,34 @@ class Limited(Model):
                 await close()
         for last in turn.last_words():
             yield last
+
+
+class MemoryOnlyModel(Model):
+    """Stands in for a language model when none is set, and answers each run of an agent or team that reads memory with
+    what code composes from it. No network is touched, no key needed; sessions, streams and REST stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(id="memory-only", name="MemoryOnly", provider=PROVIDER)
+
+    def invoke(self, *_: Any, run_response: Any = None, **__: Any) -> ModelResponse:
+        run = runs.find(getattr(run_response, "run_id", None))
+        alone = "Memory can only be asked by an agent that reads it."
+        return _reply(run.answer("served") if run is not None else alone)
+
+    async def ainvoke(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        return await asyncio.to_thread(self.invoke, *args, **kwargs)
+
+    def invoke_stream(self, *args: Any, **kwargs: Any) -> Iterator[ModelResponse]:
+        yield self.invoke(*args, **kwargs)
+
+    async def ainvoke_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ModelResponse]:
+        yield await self.ainvoke(*args, **kwargs)
+
+    def _parse_provider_response(self, response: Any, **_: Any) -> ModelResponse:
+        return response
+
+    def _parse_provider_response_delta(self, response: Any) -> ModelResponse:
+        return response
 
 
 class Turn:

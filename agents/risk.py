@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -83,6 +83,20 @@ class CheckedRecommendation(TradeRecommendation):
     checked_at: UtcDatetime
 
 
+def checked(
+    proposal: TradeRecommendation, violations: list[Violation], notes: Sequence[str] = (), *, at: datetime
+) -> CheckedRecommendation:
+    """The proposal with what it breaks, and the verdict that follows; checked at a moment (UTC)."""
+    blocked = any(violation.blocks for violation in violations)
+    return CheckedRecommendation(
+        **{name: getattr(proposal, name) for name in TradeRecommendation.model_fields},
+        status="blocked" if blocked else "held" if violations else "cleared",
+        violations=violations,
+        notes=list(notes),
+        checked_at=at,
+    )
+
+
 @dataclass(frozen=True)
 class RiskRules:
     """Checks recommendations against memory and limits.
@@ -105,16 +119,7 @@ class RiskRules:
             StoreError: memory cannot be read.
         """
         notes: list[str] = []
-        violations = list(self._violations(proposal, notes))
-        blocked = any(violation.blocks for violation in violations)
-        fields = {name: getattr(proposal, name) for name in TradeRecommendation.model_fields}
-        return CheckedRecommendation(
-            **fields,
-            status="blocked" if blocked else "held" if violations else "cleared",
-            violations=violations,
-            notes=notes,
-            checked_at=self.khala.clock.now(),
-        )
+        return checked(proposal, list(self._violations(proposal, notes)), notes, at=self.khala.clock.now())
 
     def _violations(self, proposal: TradeRecommendation, notes: list[str]) -> Iterator[Violation]:
         recall = self._recall(proposal.token)

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,10 @@ log = logging.getLogger(__name__)
 
 METADATA = "deeptrader"
 """Where on a run (`run_output.metadata`, `session_state`) the project's notes stand."""
-KEPT = 1_000
+TASK_ARGUMENT = {"delegate_task_to_member": "task", "delegate_task_to_members": "task", "create_task": "description"}
+"""Delegation tools of agno and the argument in which the member's task stands."""
+EXECUTION = frozenset({"execute_task", "execute_tasks_parallel"})
+"""Tools that start a task written down before."""
 
 Why = Literal["served", "failed", "late", "loop", "long", "empty", "echo", "replaced"]
 
@@ -110,7 +112,7 @@ class Run:
         return again
 
 
-_runs: OrderedDict[str, Run] = OrderedDict()
+_runs: dict[str, Run] = {}
 _lock = threading.Lock()
 
 
@@ -122,8 +124,6 @@ def begin(run_context: RunContext, reader: Reader, settings: Settings, *, parent
         before = _runs.pop(run.id, None)
         run.asked = before.asked if before is not None else None  # agno tries a failed run again with what we wrote
         _runs[run.id] = run
-        while len(_runs) > KEPT:
-            _runs.popitem(last=False)
     # agno calls no post-hook when a run fails or is abandoned; its context goes away all the same.
     weakref.finalize(run_context, end, run.id)
     return run

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any
 
-from ..agents.memory_model import PROVIDER, MemoryOnlyModel
+from ..agents.limits import PROVIDER, MemoryOnlyModel
 from ..core.clock import ReplayClock
 from ..core.errors import ModelNotConfigured
 from ..core.prices import PriceList

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from markdown_it import MarkdownIt
 
-from ..agents.memory_model import PROVIDER
+from ..agents.limits import PROVIDER
 from ..agents.push import without_memory
 from ..agents.runs import METADATA, SAID
 from ..core.prices import PriceList
