@@ -39,7 +39,7 @@ from deeptrader.toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from deeptrader.toolkits.sleep_mode import planner
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetKind
-from deeptrader.toolkits.sleep_mode.demand import Demand
+from deeptrader.toolkits.sleep_mode.foresight import Demand
 
 QUESTIONS_PER_LOOK = 8.0
 ZIPF = 1.0

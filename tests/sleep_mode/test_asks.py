@@ -21,7 +21,7 @@ from deeptrader.core.errors import StoreBusy
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode import asks as module
 from deeptrader.toolkits.sleep_mode.asks import MARKET, Ask, AskHook, AskLog, AskSource, Served, ask_of, merged, tell
-from deeptrader.toolkits.sleep_mode.demand import Demand
+from deeptrader.toolkits.sleep_mode.foresight import Demand
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BTC, ETH, SOL = (make_token(f"{name}-USD") for name in ("BTC", "ETH", "SOL"))
@@ -217,8 +217,8 @@ def test_what_follows_what_is_counted_within_a_session(asks: AskLog):
         asks.note(ask(f"{session}2", session=session, topic="risk"))
     asks.note(ask("d", "ETH-USD", session="a", topic="entry"))
     follows = Demand(asks).follows()
-    assert [(f.topic, f.same_token, f.share) for f in follows["state"]] == [("risk", True, pytest.approx(1.0))]
-    assert [(f.topic, f.same_token) for f in follows["risk"]] == [("entry", False)]
+    assert follows["state"] == [("risk", True, pytest.approx(1.0))]
+    assert [follow[:2] for follow in follows["risk"]] == [("entry", False)]
 
 
 def test_what_was_just_talked_about_comes_newest_first(asks: AskLog, clock: ManualClock):

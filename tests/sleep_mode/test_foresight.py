@@ -16,7 +16,7 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.asks import MARKET, Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
-from deeptrader.toolkits.sleep_mode.foresight import STANDS, Foreseen, Foresight, Preparer
+from deeptrader.toolkits.sleep_mode.foresight import STANDS, Foreseen, Foresight
 from deeptrader.toolkits.sleep_mode.report import TokenOutcome
 
 TOKENS = [make_token(symbol) for symbol in ("BTC-USD", "ETH-USD", "SOL-USD")]
@@ -42,6 +42,29 @@ def asks(khala: Khala, clock: ManualClock) -> AskLog:
 @pytest.fixture
 def foresight(khala: Khala, asks: AskLog) -> Foresight:
     return Foresight(khala, asks)
+
+
+class ScriptedJudges:
+    """Judges pairs of one token and fails on those of another, in the place of a sleeping model."""
+
+    def __init__(self, stands: str = "", fails: str = "", *, suggest: Exception | None = None) -> None:
+        self.done: list[tuple[str, str]] = []
+        self._stands, self._fails, self._suggest = stands, fails, suggest
+
+    def prepare(self, _context: CycleContext, pair: Foreseen) -> bool:
+        self.done.append((pair.symbol, pair.topic))
+        if pair.symbol == self._fails:
+            raise KeyError("a bug")
+        return pair.symbol == self._stands
+
+    def suggest(self, _context: CycleContext) -> tuple[tuple[str, str], ...]:
+        if self._suggest is not None:
+            raise self._suggest
+        return ()
+
+
+def judged(khala: Khala, asks: AskLog, judges: ScriptedJudges, at_least: float = 0.0) -> Foresight:
+    return Foresight(khala, asks, judges=judges, break_even=lambda: at_least)  # type: ignore[arg-type]
 
 
 def cycle(khala: Khala, *published: str, **parts: Any) -> CycleContext:
@@ -150,42 +173,34 @@ def test_a_changed_signal_of_a_published_token_is_noticed(khala: Khala, foresigh
     assert why["change"].startswith(("zone changed from neutral to oversold", "signal changed"))
 
 
-def test_preparers_are_asked_for_the_likeliest_pairs_first_and_only_where_it_may_pay(khala: Khala, asks: AskLog):
-    done: list[tuple[str, str]] = []
-
-    def judge(_context: CycleContext, pair: Foreseen) -> bool:
-        done.append((pair.symbol, pair.topic))
-        return pair.symbol == "BTC-USD"
-
-    def broken(_context: CycleContext, _pair: Foreseen) -> bool:
-        raise KeyError("a bug")
-
-    note(asks, "ETH-USD", "entry", times=6)
+def test_the_likeliest_pairs_are_judged_first_and_only_where_it_may_pay(khala: Khala, asks: AskLog):
+    note(asks, "ETH-USD", "entry", times=12)
     note(asks, "BTC-USD", "risk", times=20)
-    preparers = [Preparer("broken", broken, lambda: 3.0), Preparer("judgement", judge, lambda: 1.0)]
-    foresight = Foresight(khala, asks, preparers=preparers)
+    judges = ScriptedJudges(stands="BTC-USD", fails="ETH-USD")
+    foresight = judged(khala, asks, judges, at_least=1.0)
     context = cycle(khala, "BTC-USD")
     foresight.foresee(context)
     standing = {(pair.symbol, pair.topic): pair for pair in foresight.standing()}
-    assert done[0] == ("BTC-USD", "risk")
-    assert all(standing[pair].uses >= 1.0 for pair in done)
-    assert len(done) < len(standing)
+    assert judges.done[0] == ("BTC-USD", "risk")
+    assert all(standing[pair].uses >= 1.0 for pair in judges.done)
+    assert len(judges.done) < len(standing)
     assert "judgement" in standing["BTC-USD", "risk"].prepared
-    assert [p for p in context.problems if p.startswith("broken of BTC-USD: An unforeseen KeyError")]
+    assert "judgement" not in standing["ETH-USD", "entry"].prepared
+    assert [p for p in context.problems if p.startswith("judgement of ETH-USD: An unforeseen KeyError")]
 
 
 def test_nothing_is_done_where_nothing_moved_and_nothing_was_asked(khala: Khala, asks: AskLog, clock: ManualClock):
-    done: list[str] = []
-    foresight = Foresight(khala, asks, preparers=[Preparer("x", lambda _c, pair: bool(done.append(pair.symbol)))])
+    judges = ScriptedJudges()
+    foresight = judged(khala, asks, judges)
     foresight.foresee(cycle(khala, "BTC-USD"))
-    first = len(done)
+    first = len(judges.done)
     assert first > 0
     quiet = cycle(khala)
     foresight.foresee(quiet)
-    assert (len(done), quiet.made) == (first, {})
+    assert (len(judges.done), quiet.made) == (first, {})
     note(asks, "BTC-USD", "risk")
     foresight.foresee(cycle(khala))
-    assert len(done) > first
+    assert len(judges.done) > first
 
 
 def test_an_idle_pass_has_no_say_on_other_tokens(khala: Khala, asks: AskLog, foresight: Foresight):
@@ -198,10 +213,7 @@ def test_an_idle_pass_has_no_say_on_other_tokens(khala: Khala, asks: AskLog, for
 
 
 def test_suggestions_that_fail_are_a_problem_and_the_rest_is_foreseen(khala: Khala, asks: AskLog):
-    def suggest(_context: CycleContext):
-        raise ValueError("not JSON")
-
-    foresight = Foresight(khala, asks, suggest=suggest)
+    foresight = judged(khala, asks, ScriptedJudges(suggest=ValueError("not JSON")))
     context = cycle(khala, "BTC-USD")
     foresight.foresee(context)
     assert foresight.standing()

@@ -17,7 +17,7 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Freshness, Recall, StaleCode, StaleReason
 from deeptrader.toolkits.sleep_mode.asks import Ask, AskLog
 from deeptrader.toolkits.sleep_mode.budgets import Budget, BudgetBook, Limit
-from deeptrader.toolkits.sleep_mode.demand import Demand
+from deeptrader.toolkits.sleep_mode.foresight import Demand
 from deeptrader.toolkits.sleep_mode.planner import Plan, SleepPlanner, hours_until_due, is_shock
 
 

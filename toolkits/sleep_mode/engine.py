@@ -15,9 +15,9 @@ from .activity import QuietTime
 from .alerts import Teller
 from .asks import AskHook, AskLog, Listener
 from .budgets import BudgetBook, limits_of
-from .context import CycleContext, Step
+from .context import Step
 from .cycle import SleepCycle
-from .foresight import Foreseen, Foresight, Preparer
+from .foresight import Foresight
 from .guard import Controls, CycleGuard
 from .judgements import Judges
 from .lease import Lease
@@ -70,12 +70,10 @@ class Engine:
     @cached_property
     def foresight(self) -> Foresight:
         """What will be asked next, and what is prepared for it; a sleeping model judges, and suggests pairs."""
-        foresight = Foresight(self.runtime.khala, self.asks, preparers=[Preparer("situations", self._has_situations)])
+        judges = None
         if self.sleep_model is not None:
             judges = Judges(self.sleep_model, Reader(self.runtime.khala), prices=self._prices)
-            foresight.preparers.append(Preparer("judgement", judges.prepare, self._break_even))
-            foresight.suggest = judges.suggest
-        return foresight
+        return Foresight(self.runtime.khala, self.asks, judges=judges, break_even=self._break_even)
 
     def _break_even(self) -> float:
         measured = self.ledger.break_even()
@@ -145,9 +143,6 @@ class Engine:
     def talked_about(self) -> Sequence[str]:
         """Symbols that the team just talked about, the newest first: what an idle pass works on."""
         return self.asks.talked_about(within=TALKED_ABOUT_WITHIN)
-
-    def _has_situations(self, _context: CycleContext, pair: Foreseen) -> bool:
-        return self.runtime.khala.situations_until(pair.symbol) is not None
 
     def run_once(self) -> CycleReport:
         """One cycle now, under the store's lease.

@@ -1,5 +1,6 @@
 """What will be asked next, as (token, topic) pairs, and what is prepared for it that is slow or costs money.
 
+Demand is read off the log of asks: how often each token is asked about, in which topics, and what is asked after what.
 The expected asks of a pair are the rate of its token times the share of its topic, over the time a prediction stands;
 what often follows an ask of the last minutes, what changed since the last cycle, and what a sleeping model suggests add
 to it. A pair stands until its time is over; nothing is composed for it, since composing takes microseconds.
@@ -21,14 +22,26 @@ from typing import TYPE_CHECKING, Any
 from ...core.giving_way import give_way
 from ...core.token import Token
 from ..khala.records import Recall
-from .asks import MARKET, AskLog
+from .asks import MARKET, Ask, AskLog
 from .context import CycleContext
-from .demand import Demand, Follow
 from .statements import turns
+from .topics import TOPICS
 
 if TYPE_CHECKING:
     from ..khala import Khala
+    from .judgements import Judges
 
+PRIOR_PER_HOUR = 0.05
+"""Asks per hour of a token before anything at all was asked: once in twenty hours."""
+PRIOR_HOURS = 6.0
+"""Hours of pretended observation behind it; larger values trust a single ask less."""
+HALF_LIFE_HOURS = 24.0
+TAU = HALF_LIFE_HOURS / math.log(2)
+"""Hours in which the weight of an ask falls to 1/e."""
+SHARE_PRIOR = 4.0
+"""Asks' worth of belief that a token is asked the same topics as all the others."""
+REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
+"""Older asks weigh less than a hundredth."""
 STANDS = timedelta(hours=6)
 """How long a prediction stands before it is judged."""
 HOURS = STANDS.total_seconds() / 3_600
@@ -54,8 +67,6 @@ PRIOR_SHARES: Mapping[str, float] = {
 }
 """How asks divide over topics while nothing is known. A belief too."""
 KEEP = 20_000
-RECENT = 500
-"""Asks looked at to tell what was asked before from what is only usual."""
 NEVER = datetime.fromtimestamp(0, UTC)
 
 _MIGRATIONS = (
@@ -118,36 +129,111 @@ class ForesightScore:
         return asdict(self) | span | {"recall": self.recall, "precision": self.precision, "by_topic": topics}
 
 
-@dataclass(frozen=True)
-class Preparer:
-    """Prepares one thing for a pair; `work` returns whether it now stands. Expensive ones name how many expected asks
-    they need at least (the ledger's break-even)."""
+class Demand:
+    """Reads demand off the log. An ask fades with age; the newest weigh most."""
 
-    name: str
-    work: Callable[[CycleContext, Foreseen], bool]
-    at_least: Callable[[], float] = lambda: 0.0
+    def __init__(self, asks: AskLog) -> None:
+        self._asks = asks
+        self._kept: tuple[object, list[Ask]] = (None, [])
+
+    def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
+        """Asks per hour about each token, by symbol, and about the market as a whole, under `MARKET`.
+
+        The mean of a Gamma distribution: fading asks over fading hours of observation, shrunk towards the mean of the
+        tokens of the same kind. What nobody asked about yet has a small rate, never zero.
+        """
+        hours = PRIOR_HOURS + self._hours()
+        own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), 0.0)
+        for (symbol, _topic), weight in self.weights().items():
+            if symbol in own:
+                own[symbol] += weight
+        rates: dict[str, float] = {}
+        for kind in {token.kind for token in tokens} | {MARKET}:
+            pool = [token.symbol for token in tokens if token.kind == kind] or [MARKET]
+            mean = (PRIOR_PER_HOUR * PRIOR_HOURS + sum(own[symbol] for symbol in pool) / len(pool)) / hours
+            rates |= {symbol: (mean * PRIOR_HOURS + own[symbol]) / hours for symbol in pool}
+        return rates
+
+    def shares(self, symbols: Iterable[str], prior: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """How the asks about each token (`MARKET` too) divide over topics, leaning on all tokens where it was asked
+        little, and those on `prior` while little was asked at all. Those of the market lean on themselves alone."""
+        overall = {topic: SHARE_PRIOR * share for topic, share in prior.items()}
+        own: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
+        for (symbol, topic), weight in self.weights().items():
+            if symbol != MARKET:
+                overall[topic] = overall.get(topic, 0.0) + weight
+            if symbol in own:
+                own[symbol][topic] = weight
+        total = sum(overall.values()) or 1.0
+        found = {}
+        for symbol, mine in own.items():
+            lean = {} if symbol == MARKET else {topic: SHARE_PRIOR * w / total for topic, w in overall.items()}
+            asked = sum(mine.values()) + SHARE_PRIOR
+            found[symbol] = {topic: (mine.get(topic, 0.0) + lean.get(topic, 0.0)) / asked for topic in lean | mine}
+        return found
+
+    def follows(self) -> dict[str, list[tuple[str, bool, float]]]:
+        """For each topic what is asked after it in the same session, most frequent first: topic, whether about the
+        same token, and its share of all that was asked after it."""
+        counts: dict[str, dict[tuple[str, bool], float]] = {}
+        last: dict[str, Ask] = {}
+        now = self._asks.clock.now()
+        for ask in self._window():
+            before = last.get(ask.session) if ask.session else None
+            last[ask.session] = ask
+            if before is not None:
+                place = (ask.topic, bool(set(before.tokens) & set(ask.tokens)))
+                row = counts.setdefault(before.topic, {})
+                row[place] = row.get(place, 0.0) + _weight(ask, now)
+        return {
+            topic: [(*place, weight / sum(row.values())) for place, weight in sorted(row.items(), key=lambda p: -p[1])]
+            for topic, row in counts.items()
+        }
+
+    def _window(self) -> list[Ask]:
+        """Asks that still weigh something, oldest first; read anew only when there are others."""
+        version = self._asks.version()
+        if self._kept[0] != version:
+            asks = self._asks.since(self._asks.clock.now() - REMEMBERED)
+            self._kept = (version, [ask for ask in asks if ask.topic in TOPICS])  # some were topics once
+        return self._kept[1]
+
+    def weights(self) -> dict[tuple[str, str], float]:
+        """How much the asks of each pair weigh now."""
+        now = self._asks.clock.now()
+        weights: dict[tuple[str, str], float] = {}
+        for ask in self._window():
+            for pair in ask.pairs:
+                weights[pair] = weights.get(pair, 0.0) + _weight(ask, now)
+        return weights
+
+    def _hours(self) -> float:
+        """Fading hours of observation: grows to tau and stays there."""
+        window = self._window()
+        elapsed = (self._asks.clock.now() - window[0].at).total_seconds() / 3_600 if window else 0.0
+        return TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
+
+
+def _weight(ask: Ask, now: datetime) -> float:
+    return math.exp(-max(0.0, (now - ask.at).total_seconds()) / 3_600 / TAU)
 
 
 class Foresight:
     """Foresees asks, has things prepared for them, and keeps score. `foresee` is a step of the cycle.
 
     Args:
-        preparers: asked for each pair, in this order, the likeliest pair first.
-        suggest: more pairs, from a sleeping model, say; they count until it has been seen how often they come true.
+        judges: a sleeping model's: it suggests pairs, which count until it has been seen how often they come true, and
+            judges the likely ones.
+        break_even: how many asks must be expected of a pair before it is judged.
     """
 
     def __init__(
-        self,
-        khala: Khala,
-        asks: AskLog,
-        *,
-        preparers: Sequence[Preparer] = (),
-        suggest: Callable[[CycleContext], Iterable[tuple[str, str]]] | None = None,
+        self, khala: Khala, asks: AskLog, *, judges: Judges | None = None, break_even: Callable[[], float] = lambda: 0.0
     ) -> None:
         self.asks = asks
         self.demand = Demand(asks)
-        self.preparers: list[Preparer] = list(preparers)
-        self.suggest = suggest
+        self._judges = judges
+        self._break_even = break_even
         self._khala = khala
         self._journal = khala.journal
         self._seen, self._chosen_at = (-1, -1), NEVER
@@ -180,7 +266,7 @@ class Foresight:
             suggested: pairs that a model expects.
         """
         rates = self.demand.rates(tokens)
-        asked = {pair for ask in self.asks.recent(RECENT) for pair in ask.pairs}
+        asked = self.demand.weights()
         expected: dict[tuple[str, str], tuple[float, str]] = {
             (symbol, topic): (rates[symbol] * share * HOURS, "asked before" if (symbol, topic) in asked else "usual")
             for symbol, shares in self.demand.shares(rates, PRIOR_SHARES).items()
@@ -201,12 +287,12 @@ class Foresight:
         """Asks expected after those of the last minutes, and why."""
         found: dict[tuple[str, str], tuple[float, str]] = {}
         recent = self.asks.since(self.asks.clock.now() - FOLLOW_WITHIN)
-        follows: Mapping[str, Sequence[Follow]] = self.demand.follows() if recent else {}
+        follows = self.demand.follows() if recent else {}
         for ask in recent:
-            for follow in follows.get(ask.topic, ()):
-                for symbol in ask.tokens if follow.same_token else ():
-                    uses = found.get((symbol, follow.topic), (0.0, ""))[0] + FOLLOW_CHANCE * follow.share
-                    found[symbol, follow.topic] = (uses, f"follows {ask.topic}, just asked")
+            for topic, same_token, share in follows.get(ask.topic, ()):
+                for symbol in ask.tokens if same_token else ():
+                    uses = found.get((symbol, topic), (0.0, ""))[0] + FOLLOW_CHANCE * share
+                    found[symbol, topic] = (uses, f"follows {ask.topic}, just asked")
         return found
 
     # The step of a cycle
@@ -218,8 +304,8 @@ class Foresight:
         if quiet and timedelta(0) <= now - self._chosen_at < STANDS / 6:
             return
         self._seen, self._chosen_at = version, now
-        suggest = self.suggest
-        suggested = context.guarded("suggestions", lambda: list(suggest(context))) if suggest is not None else ()
+        judges = self._judges
+        suggested = context.guarded("suggestions", lambda: judges.suggest(context)) if judges is not None else ()
         known = self._khala.latest_many(self._khala.symbols())
         present = set(context.only) or set(self._khala.universe()) or set(known)
         tokens = [recall.analysis.token for recall in known.values() if recall.analysis and recall.symbol in present]
@@ -244,11 +330,13 @@ class Foresight:
         prepared = ["bars"] if recall.usable else []
         if recall.analysis.security is not None and context.now < recall.analysis.security.expires_at:
             prepared.append("security")
-        for preparer in self.preparers:
-            if context.halted() is None and pair.uses >= preparer.at_least():
-                if context.guarded(f"{preparer.name} of {pair.symbol}", partial(preparer.work, context, pair)):
-                    prepared.append(preparer.name)
-                context.beat()
+        if self._khala.situations_until(pair.symbol) is not None:
+            prepared.append("situations")
+        if self._judges is not None and context.halted() is None and pair.uses >= self._break_even():
+            judge = partial(self._judges.prepare, context, pair)
+            if context.guarded(f"judgement of {pair.symbol}", judge):
+                prepared.append("judgement")
+            context.beat()
         return tuple(prepared)
 
     def _keep(self, found: Sequence[Foreseen], standing: Mapping[tuple[str, str], Foreseen]) -> None:
