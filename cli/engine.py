@@ -92,12 +92,12 @@ def ledger(
         window = timedelta(days=days)
         if plot is not None:
             ledger.plot(str(plot), window)
-        score = runtime.engine.foresight.score(window)
+        summary, score = ledger.summary(window), runtime.engine.foresight.score(window)
         if json:
-            document = {"schema_version": 2, "ledger": ledger.as_json(window), "foresight": score.as_dict()}
+            document = {"schema_version": 2, "ledger": summary.model_dump(mode="json"), "foresight": score.as_dict()}
             print_json(document | ({"plot": str(plot)} if plot else {}))
             return
-        _print_ledger(ledger.summary(window), days)
+        _print_ledger(summary, days)
         _print_foresight(score)
         if plot is not None:
             console.print(f"Plot: {plot}", markup=False)

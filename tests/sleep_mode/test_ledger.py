@@ -175,7 +175,7 @@ def test_the_ledger_stays_small(ledger: Ledger, clock: ManualClock, monkeypatch:
 def test_the_json_form_is_plain_and_complete(ledger: Ledger, asks: AskLog):
     ledger.record_cycle(make_report(NOON))
     asks.note(ask("sleep", tokens=(8, 10)))
-    body = json.loads(json.dumps(ledger.as_json()))
+    body = json.loads(ledger.summary().model_dump_json())
     assert body["net_tokens"] == FIVE_LINES - 8
     assert body["tokens"][0]["pays"] is True
     assert body["cycles"]["published"] == 1

@@ -171,8 +171,8 @@ class AskLog:
         stored = self._select("WHERE ask_id = ?", (ask_id,))
         return merged(stored[0], waiting) if stored and waiting else waiting or (stored[0] if stored else None)
 
-    def flush(self) -> int:
-        """Write what waits in memory; returns how many asks that were.
+    def flush(self) -> None:
+        """Write what waits in memory.
 
         Raises:
             StoreError: the journal cannot be written; nothing is lost.
@@ -180,19 +180,17 @@ class AskLog:
         with self._writing:
             with self._lock:
                 batch, self._waiting = self._waiting, {}
-            if not batch:
-                return 0
             try:
-                self._write(batch.values())
+                if batch:
+                    self._write(batch.values())
             except StoreReadOnly:  # nothing is kept where nothing may be written
-                return 0
+                return
             except BaseException:
                 with self._lock:
                     for ask_id, ask in self._waiting.items():
                         batch[ask_id] = merged(batch[ask_id], ask) if ask_id in batch else ask
                     self._waiting = batch
                 raise
-            return len(batch)
 
     def close(self) -> None:
         """Write what waits in memory."""
@@ -272,6 +270,8 @@ def merged(before: Ask, later: Ask) -> Ask:
         served = later.served
     elif later.served != before.served and later.tokens and before.served not in _FINAL:
         served = "partly"
+    names = ("tokens_in", "tokens_out", "seconds", "model", "session")
+    learned = {name: value for name in names if (value := getattr(later, name)) not in (None, "")}
     ages = [age for age in (before.age_seconds, later.age_seconds) if age is not None]
     return replace(
         before,
@@ -279,12 +279,8 @@ def merged(before: Ask, later: Ask) -> Ask:
         topic=later.topic if better and later.source != "team" else before.topic,
         tokens=tuple(dict.fromkeys(before.tokens + later.tokens)),
         served=served,
-        tokens_in=later.tokens_in if later.tokens_in is not None else before.tokens_in,
-        tokens_out=later.tokens_out if later.tokens_out is not None else before.tokens_out,
-        seconds=later.seconds if later.seconds is not None else before.seconds,
-        model=later.model or before.model,
-        session=later.session or before.session,
         age_seconds=max(ages, default=None),
+        **learned,
     )
 
 

@@ -6,6 +6,7 @@ memory refused, what came out empty, and what nobody asked for is no saving. Wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field, computed_field
 
 from ...core.clock import Clock, SystemClock
+from ...core.files import save_plot
 from ...core.market import UtcDatetime
 from ...core.prices import PriceList
 from ...core.token import Record
@@ -66,6 +68,11 @@ _MIGRATIONS = (
     """,
     "DROP TABLE IF EXISTS ledger_answers;",  # answers are asks, and those are kept in one log
 )
+
+
+_COLOURS = ("#2a9d8f", "#e9c46a", "#e76f51", "#adb5bd", "#8d99ae", "#6d597a")
+"""Of the ways to be served, in a plot."""
+_GREY = "#6c757d"
 
 
 def rival_of(topic: str, rivals: Mapping[str, Mapping[str, float]] = RIVALS) -> tuple[str, float]:
@@ -249,7 +256,7 @@ class Ledger:
         """Everything that happened within `window` before now."""
         until = self.clock.now()
         since = until - window
-        cycles, asks = self.cycles(window), self.answers(window)
+        cycles, asks = self._cycles_since(since), self._asks.since(since)
         began = min(
             [datetime.fromtimestamp(row.at, UTC) for row in cycles[:1]] + [ask.at for ask in asks[:1]] or [until]
         )
@@ -262,17 +269,9 @@ class Ledger:
             tokens=tuple(self._worth(since)),
         )
 
-    def as_json(self, window: timedelta = timedelta(days=7)) -> dict[str, Any]:
-        """`summary` as plain values."""
-        return self.summary(window).model_dump(mode="json")
-
     def cycles(self, window: timedelta = timedelta(days=7)) -> list[CycleRow]:
         """Cycles within the window, oldest first, one row of numbers each."""
         return self._cycles_since(self.clock.now() - window)
-
-    def answers(self, window: timedelta = timedelta(days=7)) -> list[Ask]:
-        """Asks within the window, oldest first."""
-        return self._asks.since(self.clock.now() - window)
 
     def break_even(self, window: timedelta = timedelta(days=7)) -> float | None:
         """Asks that one refresh must serve to earn back what sleep spends on it; over all tokens.
@@ -280,7 +279,8 @@ class Ledger:
         None while it is not measured: before sleep has spent model tokens, or before an ask was answered from it.
         Infinity when an answer from sleep takes no less than the rival.
         """
-        return _break_even(_tokens_per_refresh(self.cycles(window)), self._savings(self.answers(window)))
+        since = self.clock.now() - window
+        return _break_even(_tokens_per_refresh(self._cycles_since(since)), self._savings(self._asks.since(since)))
 
     def plot(self, path: str, window: timedelta = timedelta(days=7)) -> None:
         """Draw the window to a PNG; folders that do not exist are made.
@@ -288,9 +288,34 @@ class Ledger:
         Raises:
             StoreUnavailable: the file cannot be written.
         """
-        from .ledger_plot import draw  # matplotlib is heavy
+        from matplotlib.figure import Figure  # heavy
 
-        draw(self.summary(window), self.cycles(window), self.answers(window), path)
+        summary, cycles = self.summary(window), self.cycles(window)
+        figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
+        figure.suptitle(f"Sleep ledger, {summary.since:%Y-%m-%d %H:%M} to {summary.until:%Y-%m-%d %H:%M} UTC")
+        slept, asked, worth = figure.subplots(1, 3)
+        slept.set_title("Seconds of each cycle (x: failed)")
+        for failed, style in ((False, "."), (True, "x")):
+            rows = [row for row in cycles if bool(row.error) == failed]
+            times = [datetime.fromtimestamp(row.at, UTC) for row in rows]
+            slept.plot(times, [row.seconds for row in rows], style, color=_GREY)
+        asked.set_title("Asks per day, by how they were served")
+        counts = Counter((ask.at.date(), ask.served) for ask in self._asks.since(self.clock.now() - window))
+        days = sorted({day for day, _ in counts})
+        base = [0] * len(days)
+        for way, colour in zip(_WAYS, _COLOURS, strict=True):
+            heights = [counts[day, way] for day in days]
+            if any(heights):
+                asked.bar(days, heights, 0.6, bottom=base, color=colour, label=way)
+                asked.legend()
+                base = [low + height for low, height in zip(base, heights, strict=True)]
+        for axes in (slept, asked):
+            axes.tick_params(axis="x", rotation=30)
+        worth.set_title("Model tokens, saved against the rival")
+        tokens = [summary.cycles.model_tokens, summary.savings.tokens]
+        worth.bar(["slept", "saved"], tokens, color=[_GREY, _COLOURS[0]])
+        worth.axhline(0, color="black", linewidth=0.6)
+        save_plot(figure, path)
 
     # Adding up
 
