@@ -54,7 +54,7 @@ def test_screens_and_scenarios_use_the_same_thresholds(khala: Khala) -> None:
     reader = Reader(khala)
     assert "1 of 2 fresh tokens is oversold (RSI(14) below 40)" in reader.brief(reader.read("which are oversold?")).text
     recalls = list(khala.latest_many(khala.symbols()).values())
-    texts = {s.name: scenario_document(s, recalls, SETTINGS, NOW).text for s in standing(SETTINGS)}
+    texts = {s.name: scenario_document(s, recalls, NOW, khala).text for s in standing(SETTINGS)}
     assert "BTC-USD 38.0" in texts["oversold"]
     assert "ETH-USD 62.0" in texts["overbought"]
 

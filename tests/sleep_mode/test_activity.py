@@ -130,7 +130,7 @@ def test_quiet_time_is_waited_for_only_so_long(clock: ManualClock):
 
 def test_the_pause_between_two_runs_of_a_chat_is_not_taken_for_rest(clock: ManualClock):
     activity = Activity(clock=clock)
-    quiet = QuietTime(activity, settle_seconds=2)
+    quiet = QuietTime(activity)
     with activity.running("a"):
         assert not quiet.now()
     clock.advance(1)

@@ -33,6 +33,9 @@ CLOCK_SKEW_SECONDS = 60.0
 """A mark of another process may be this far ahead of the clock here and still mean now."""
 LOCK_TRIES = 3
 """A look by another process holds the lock for some microseconds."""
+SETTLE_SECONDS = 2.0
+"""How long it must have been quiet, so that the pause between two runs of one chat is not taken for rest."""
+POLL_SECONDS = 0.25
 
 Waiter = Callable[[threading.Event, float], object]
 """Waits until the event is set or the seconds are over. Tests pass one that moves a clock instead."""
@@ -46,18 +49,11 @@ def wait_on(event: threading.Event, seconds: float) -> None:
 class Activity:
     """Counts runs between their first and their last hook. Safe across threads; one object for all agents' copies.
 
-    Args:
-        clock: real time.
-        run_limit_seconds: a run that gave no sign for this long is taken for dead.
-        mark: tells other processes on the same store, and says when they are answering.
+    `mark` tells other processes on the same store, and says when they are answering.
     """
 
     def __init__(
-        self,
-        *,
-        clock: Clock | None = None,
-        run_limit_seconds: float = RUN_LIMIT_SECONDS,
-        mark: BusyMark | None = None,
+        self, *, clock: Clock | None = None, run_limit_seconds: float = RUN_LIMIT_SECONDS, mark: BusyMark | None = None
     ) -> None:
         self._clock = clock or SystemClock()
         self._limit = run_limit_seconds
@@ -236,25 +232,15 @@ class QuietTime:
 
     Args:
         activity: the tracker that the agents' hooks feed.
-        settle_seconds: how long it must have been quiet, so that the pause between two runs of one chat is not taken
-            for rest.
-        poll_seconds: how often it looks.
+        waiter: how it waits between two looks; tests move a clock instead.
         timer: seconds that pass while it waits.
     """
 
     def __init__(
-        self,
-        activity: Activity,
-        *,
-        settle_seconds: float = 2.0,
-        poll_seconds: float = 0.25,
-        waiter: Waiter = wait_on,
-        timer: Callable[[], float] = time.monotonic,
+        self, activity: Activity, *, waiter: Waiter = wait_on, timer: Callable[[], float] = time.monotonic
     ) -> None:
         self.activity = activity
         self._timer = timer
-        self._settle = settle_seconds
-        self._poll = poll_seconds
         self._waiter = waiter
         self._given_up = threading.Event()
         self.unmet = False
@@ -266,8 +252,8 @@ class QuietTime:
             if left <= 0 or self._given_up.is_set():
                 self.unmet = True
                 return False
-            self._waiter(self._given_up, min(self._poll, left))
-            left -= self._poll
+            self._waiter(self._given_up, min(POLL_SECONDS, left))
+            left -= POLL_SECONDS
         self.unmet = False
         return True
 
@@ -279,14 +265,14 @@ class QuietTime:
         begun = self._timer()
         waited = 0.0
         while waited < patience_seconds and self.activity.busy_here and not self._given_up.is_set():
-            self._waiter(self.activity.idle, min(self._poll, patience_seconds - waited))
+            self._waiter(self.activity.idle, min(POLL_SECONDS, patience_seconds - waited))
             waited = self._timer() - begun
         return waited
 
     def now(self) -> bool:
         """Whether it is quiet at this moment."""
         idle = self.activity.idle_seconds
-        return idle is not None and idle >= self._settle
+        return idle is not None and idle >= SETTLE_SECONDS
 
     def give_up(self) -> None:
         """Stop waiting, now and from now on: the process is shutting down."""

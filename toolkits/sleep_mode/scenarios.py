@@ -61,28 +61,22 @@ def standing(settings: Settings) -> tuple[Scenario, ...]:
 
 def write_scenarios(context: CycleContext) -> int:
     """A step of a cycle: work every standing scenario through when anything was published; returns how many."""
-    khala, settings, now = context.khala, context.settings, context.now
-    if not context.published() and _all_stand(khala, settings):
+    khala = context.khala
+    wanted = standing(context.settings)
+    fresh = {document.key for document, freshness, _ in khala.documents(KIND) if freshness is Freshness.FRESH}
+    if not context.published() and {scenario.name for scenario in wanted} <= fresh:
         return 0
     recalls = list(khala.latest_many(khala.symbols()).values())
     if not any(recall.servable for recall in recalls):
         return 0
-    documents = [scenario_document(s, recalls, settings, now, khala) for s in standing(settings)]
-    khala.put_documents(documents)
-    context.made["scenarios"] = len(documents)
-    return len(documents)
+    khala.put_documents([scenario_document(scenario, recalls, context.now, khala) for scenario in wanted])
+    context.made["scenarios"] = len(wanted)
+    return len(wanted)
 
 
-def _all_stand(khala: Khala, settings: Settings) -> bool:
-    fresh = {document.key for document, freshness, _ in khala.documents(KIND) if freshness is Freshness.FRESH}
-    return {scenario.name for scenario in standing(settings)} <= fresh
-
-
-def scenario_document(
-    scenario: Scenario, recalls: Sequence[Recall], settings: Settings, now: datetime, khala: Khala | None = None
-) -> Document:
+def scenario_document(scenario: Scenario, recalls: Sequence[Recall], now: datetime, khala: Khala) -> Document:
     """One scenario worked through over what memory holds now."""
-    log = CallLog(khala.journal) if khala is not None else None
+    log, settings = CallLog(khala.journal), khala.settings
     if scenario.called is None:
         result = run_screen(scenario.screen, recalls, settings, now)
         lead = screen_statement(result, settings)
@@ -92,15 +86,20 @@ def scenario_document(
         rows = sorted(result.rows, key=lambda a: edges[a.token.symbol], reverse=True)
         result = replace(result, rows=tuple(rows))
         lead = _called(scenario.called, result)
+    judged = {
+        document.symbols: document.text.splitlines()[0]
+        for document, freshness, _ in reversed(khala.documents(JUDGEMENT))  # the newest of a token counts
+        if freshness is Freshness.FRESH
+    }
     simulated = any(a.provenance.simulated for a in result.rows)
     lines = ["SIMULATED DATA."] * simulated + [lead.text]
     facts = dict(lead.facts)
     for analysis in result.rows:
-        evidence = log.evidence(analysis.token.symbol) if log is not None else None
-        made = statements_of(analysis, settings, evidence=evidence)
+        made = statements_of(analysis, settings, evidence=log.evidence(analysis.token.symbol))
         lines += _for_and_against(analysis, made)
         lines += [f"  {statement.text}" for statement in made if statement.id == "stances"]
-        lines += _judged(analysis, khala)
+        if judgement := judged.get((analysis.token.symbol,)):
+            lines.append(f"  Judged: {judgement}")
         facts |= {name: value for statement in made for name, value in statement.facts.items()}
     dies_at = _dies_at(result, settings, now)
     considered = sorted({recall.symbol for recall in recalls} - set(result.left_out))
@@ -124,10 +123,10 @@ def scenario_document(
     )
 
 
-def _edges(log: CallLog | None, recalls: Sequence[Recall], action: Literal["buy", "sell"]) -> dict[str, float]:
+def _edges(log: CallLog, recalls: Sequence[Recall], action: Literal["buy", "sell"]) -> dict[str, float]:
     """By symbol, how good the evidence is of the best rule that made this call at the bar of the analysis."""
     bars = {recall.symbol: recall.analysis.bar_close for recall in recalls if recall.analysis is not None}
-    if log is None or not bars:
+    if not bars:
         return {}
     edges: dict[str, float] = {}
     for one in log.calls(action=action, since=min(bars.values())):
@@ -154,17 +153,6 @@ def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> lis
         told = [statement.text for statement in made if statement.leaning == leaning][:TOLD]
         lines.append(f"  {lead}: {' '.join(told) or 'nothing.'}")
     return lines
-
-
-def _judged(analysis: MarketAnalysis, khala: Khala | None) -> list[str]:
-    if khala is None:
-        return []
-    found = [
-        document
-        for document, freshness, _ in khala.documents(JUDGEMENT)
-        if document.symbols == (analysis.token.symbol,) and freshness is Freshness.FRESH
-    ]
-    return [f"  Judged: {found[0].text.splitlines()[0]}"] if found else []
 
 
 def _dies_at(result: ScreenResult, settings: Settings, now: datetime) -> datetime:
