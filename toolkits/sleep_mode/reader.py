@@ -176,6 +176,8 @@ class Reader:
         if screen is not None:
             screen = replace(screen, symbols=tuple(token.symbol for token in question.tokens))
             question = replace(question, screen=screen, about_market=True)
+        if question.topic == "holdings" and not question.tokens:
+            question = replace(question, about_market=True, screen=None)
         if question.topic in FROM_SOURCES:
             there = any(self._told(token.symbol, question.topic) for token in question.tokens)
             question = replace(question, not_held="" if there else question.not_held or TOPICS[question.topic].label)
