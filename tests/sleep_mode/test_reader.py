@@ -105,7 +105,7 @@ def test_a_subject_that_cannot_be_read_is_not_answered_with_something_wider(read
         return
     answer = reader.answer(reader.read(question))
     assert answer.served == "none"
-    assert answer.sources == ()
+    assert answer.statements == ()
     assert len(answer.suggestions) == 3
 
 

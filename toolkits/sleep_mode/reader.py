@@ -118,6 +118,7 @@ class MemoryAnswer:
 
     text: str
     served: Literal["memory", "partly", "none"]
+    statements: tuple[Statement, ...] = ()
     symbols: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     suggestions: tuple[str, ...] = ()
@@ -376,7 +377,7 @@ class Reader:
         sources = tuple(Source.of(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
         served = "memory" if reading.covered and not reading.question.not_held else "partly"
         suggestions = self._suggestions(reading) if reading.question.topic is None else ()
-        return MemoryAnswer("\n".join(lines), served, reading.symbols, sources, suggestions)
+        return MemoryAnswer("\n".join(lines), served, tuple(taken), reading.symbols, sources, suggestions)
 
     def _nothing(self, reading: Reading) -> MemoryAnswer:
         question = reading.question
@@ -392,7 +393,7 @@ class Reader:
             told = "Memory is empty: no sleep cycle has run yet."
         else:
             told = "I could not tell which token in memory this is about."
-        return MemoryAnswer(told, "none", reading.symbols, suggestions=self._suggestions(reading))
+        return MemoryAnswer(told, "none", symbols=reading.symbols, suggestions=self._suggestions(reading))
 
     def _suggestions(self, reading: Reading) -> tuple[str, ...]:
         """Three questions that memory can answer now, about the tokens named or the first ones it knows."""
