@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from deeptrader.core.clock import ManualClock
@@ -26,6 +27,9 @@ class MoodyMarket(SimulatedMarket):
         self.universe_error: Exception | None = None
         self.asked: list[str] = []
         self.price_factor: dict[str, float] = {}
+        """By symbol: what its quotes are multiplied by."""
+        self.chart_factor: dict[str, float] = {}
+        """By symbol: what the forming bar is multiplied by."""
 
     def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
         if self.universe_error is not None:
@@ -46,4 +50,6 @@ class MoodyMarket(SimulatedMarket):
         self.asked.append(token.symbol)
         if token.symbol in self.broken:
             raise self.broken[token.symbol]
-        return super().bars(token, interval=interval, limit=limit, as_of=as_of)
+        bars = super().bars(token, interval=interval, limit=limit, as_of=as_of)
+        forming = bars.forming
+        return replace(bars, forming=None if forming is None else forming * self.chart_factor.get(token.symbol, 1.0))

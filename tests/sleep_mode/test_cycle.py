@@ -98,7 +98,7 @@ def test_a_price_move_alone_costs_no_bar_request_and_gives_a_new_version(cycle, 
     cycle.run()
     before = khala.latest(mover).analysis
     market.asked.clear()
-    market.price_factor[mover] = 1.5
+    market.price_factor[mover] = 1.08
     clock.advance(60)
 
     report = cycle.run()
@@ -106,26 +106,59 @@ def test_a_price_move_alone_costs_no_bar_request_and_gives_a_new_version(cycle, 
     after = khala.latest(mover).analysis
     assert mover in {o.symbol for o in report.outcomes if o.outcome == "published"}
     assert mover not in market.asked
-    assert after.quote.price == pytest.approx(before.quote.price * 1.5, rel=0.1)
+    assert after.quote.price == pytest.approx(before.quote.price * 1.08, rel=0.02)
     assert after.bar_close == before.bar_close
     # The price has passed levels that the bar's close had not: the new version says which, and may be served.
     assert any(trigger.crossed for trigger in after.triggers)
     assert khala.latest(mover).servable
 
 
-def test_a_quote_of_another_token_is_refused_and_the_good_version_stays(cycle, market, khala, clock):
+@pytest.mark.parametrize("factor", [50.0, 2.0, 1.4, 0.6])
+def test_a_price_that_the_chart_does_not_confirm_is_not_used_and_the_good_version_stays(
+    cycle, market, khala, clock, factor
+):
     victim = symbols(market)[1]
     cycle.run()
-    before = khala.latest(victim).analysis
-    market.price_factor[victim] = 50.0
+    before = khala.latest(victim)
+    market.asked.clear()
+    market.price_factor[victim] = factor
     clock.advance(60)
 
     report = cycle.run()
 
-    refused = [o for o in report.outcomes if o.outcome == "refused"]
-    assert [o.symbol for o in refused] == [victim]
-    assert "may belong to another token" in refused[0].reason
-    assert khala.latest(victim).analysis == before
+    assert market.asked == [victim]
+    assert any(problem.startswith(f"{victim}: the price ") for problem in report.problems)
+    after = khala.latest(victim)
+    assert (after.freshness, after.analysis, after.observed) == (Freshness.FRESH, before.analysis, before.observed)
+
+
+def test_a_price_far_away_costs_one_request_once_the_chart_confirms_it(cycle, market, khala, clock):
+    mover = symbols(market)[1]
+    cycle.run()
+    market.asked.clear()
+    market.price_factor[mover] = market.chart_factor[mover] = 0.6
+    for _ in range(3):
+        clock.advance(60)
+        report = cycle.run()
+        assert not report.problems
+
+    assert market.asked == [mover]
+    after = khala.latest(mover).analysis
+    assert after is not None
+    assert after.quote is not None
+    assert after.quote.price == pytest.approx(0.6 * after.price, rel=0.15)
+    assert khala.latest(mover).servable
+
+
+def test_a_price_far_away_is_not_used_while_nothing_can_confirm_it(cycle, market, khala, clock):
+    mover = symbols(market)[1]
+    cycle.run()
+    market.price_factor[mover] = 0.6
+    market.broken[mover] = SourceUnreachable("no route to the source")
+    clock.advance(60)
+
+    assert any("no route" in problem for problem in cycle.run().problems)
+    assert khala.latest(mover).servable
 
 
 def test_when_the_universe_cannot_be_read_the_last_one_stands_in(cycle, market, clock):

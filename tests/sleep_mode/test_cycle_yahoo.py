@@ -152,3 +152,38 @@ def test_a_bar_that_is_late_is_asked_for_ever_more_rarely(tmp_path):
             server.clock.advance(3_600)
             cycle.run()
             assert khala.latest("BTC-USD").usable
+
+
+@pytest.mark.parametrize("kind", ["crypto", "equity"])
+@pytest.mark.parametrize("factor", [1.4, 0.6, 2.0, 1.25])
+def test_a_screen_that_is_far_off_is_held_against_the_chart(tmp_path, kind, factor):
+    """Forty percent off was seen in the wild. What is off in the first cycle is no fact either."""
+    with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
+        symbol = server.list_coins(2)[1] if kind == "crypto" else "AAPL"
+        if kind == "equity":
+            server.list("AAPL", "Apple Inc.", kind="equity")
+            server.list("MSFT", "Microsoft Corporation", kind="equity")
+        listing = server.listings[symbol]
+        off = {"regularMarketPrice": listing.price * factor, "marketCap": listing.price * factor * listing.supply}
+        settings = load_settings(data_dir=tmp_path, top=2, intervals=("1d",), universe=kind)
+        market = server.market(tmp_path, settings={"universe": kind})
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)
+            listing.row |= off
+            assert cycle.run().failures() == {"implausible_prices": 1}
+            assert khala.latest(symbol).freshness is Freshness.MISS
+            listing.row.clear()
+            server.clock.advance(300)
+            cycle.run()
+            good = khala.latest(symbol)
+            listing.row |= off
+            server.clock.advance(300)
+
+            report = cycle.run()
+
+            assert any(problem.startswith(f"{symbol}: the price") for problem in report.problems)
+            assert good.freshness is Freshness.FRESH
+            assert (khala.latest(symbol).freshness, khala.latest(symbol).analysis) == (Freshness.FRESH, good.analysis)
+            listing.row.clear()
+            server.clock.advance(300)
+            assert not cycle.run().problems

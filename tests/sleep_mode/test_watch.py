@@ -71,6 +71,16 @@ def test_a_shock_wakes_once_until_there_is_a_new_analysis(desk: Any):
     assert str(desk.watch()).startswith("ETH-USD moved -")
 
 
+def test_a_price_that_ran_away_wakes_once_and_is_not_taken_for_seen(desk: Any):
+    """The cycle holds it against the chart first."""
+    desk.market.prices["ETH-USD"] = 60.0
+    desk.clock.advance(60)
+    assert desk.watch() == "ETH-USD moved -40% since its last close"
+    assert desk.khala.latest("ETH-USD").price == 100.0
+    assert desk.khala.latest("BTC-USD").observed.as_of == desk.clock.now()
+    assert desk.watch() is None
+
+
 def test_several_shocks_are_told_by_the_largest(desk: Any):
     desk.market.prices |= {"BTC-USD": 92.0, "ETH-USD": 110.0, "SOL-USD": 106.0}
     desk.clock.advance(60)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,11 +29,16 @@ OUTSIDE = 0.005
 """How far a close or an open may lie outside its bar's range: sources round. Further is no bar."""
 SPIKE = 5.0
 """A price this many times its neighbours on both sides, or so many times below them, belongs to something else."""
-QUOTE_APART = 1.5
-"""Quote and newest bar further apart than this ratio are not the price of one thing."""
+QUOTE_APART = 1.1
+"""A quote so many times above the high or below the low of the bar in which it was seen is not that bar's price."""
+UNSEEN_APART = 1.5
+"""As far a quote may be from the last close, in either direction, while the bar in which it was seen is not there."""
 TURNOVER = 3.0
 """A real move of the size of a split trades so many times the usual shares and value; a split does not."""
-_SPLITS = (2, 3, 4, 5)
+TURNOVER_3_FOR_2 = 2.0
+"""The same for moves by a third to two thirds: NVIDIA's of 2002 and 2008 traded 2.4 times the usual value."""
+_SPLITS = (1.5, 2, 3, 4, 5)
+_ADJACENT = timedelta(days=5)
 _NEAR = 0.12
 _USUAL = 20
 _SPLIT_DAYS = 5
@@ -64,8 +69,8 @@ def check_bars(
       bar's and the quote does not confirm it.
     - `unadjusted_split`: prices jump between two bars by a declared split's ratio; or, with no split declared, as far
       as a split or another unit would move them, while no more shares or no more value is traded than usual.
-    - `quote_apart`: the newest bar (the forming one, if there is one) and the quote are not the price of one thing. One
-      of the two may not have seen a split; which one is not known.
+    - `quote_apart`: bars and quote are not the price of one thing (`check_quote`). One of the two may not have seen a
+      split; which one is not known.
 
     Args:
         frame: closed bars, index `bar_close`; rows of NaN are gaps.
@@ -88,7 +93,7 @@ def check_bars(
     before, after = np.roll(close, 1), np.roll(close, -1)
     before[0], after[-1] = after[0], before[-1]  # an end is judged by the one neighbour it has
     alone = (close > SPIKE * np.maximum(before, after)) | (SPIKE * close < np.minimum(before, after))
-    if quote is not None and _apart(quote.price, close[-1]) < QUOTE_APART:
+    if quote is not None and _apart(quote.price, close[-1]) < UNSEEN_APART:
         alone[-1] = False
     wick = (high > SPIKE * np.maximum(top, before)) | (SPIKE * low < np.minimum(bottom, before))
     for row in np.flatnonzero(alone | wick):
@@ -99,14 +104,37 @@ def check_bars(
 
     found += _split_problems(closes, o, close, volume, splits or {}, {problem.at for problem in found})
     if quote is not None and not found:
-        newest = float(forming.at["close"]) if forming is not None else float(close[-1])
-        ratio = _apart(quote.price, newest)
-        if ratio > QUOTE_APART:
-            recent = any(abs((closes[-1] - at).days) <= _SPLIT_DAYS for at in splits or {})
-            why = "; one of them has not seen a split" if recent or _like_a_split(ratio) else ""
-            text = f"the bars say {newest:g}, the quote {quote.price:g}: they are not one price{why}"
-            found.append(Problem("quote_apart", closes[-1], text))
+        found += check_quote(known, quote, splits, forming=forming)
     return tuple(sorted(found, key=lambda problem: problem.at))
+
+
+def check_quote(
+    frame: pd.DataFrame,
+    quote: Quote,
+    splits: Mapping[datetime, float] | None = None,
+    *,
+    forming: pd.Series | None = None,
+) -> tuple[Problem, ...]:
+    """What is implausible about a quote beside bars: it must lie within the bar in which it was seen, or close to it.
+
+    Args:
+        frame: closed bars, index `bar_close`, the last of them with a price.
+        quote: a price, and when the market showed it.
+        splits: see `check_bars`; they explain it.
+        forming: the bar that has not closed.
+    """
+    last = frame.index[-1].to_pydatetime()  # type: ignore[attr-defined]
+    unseen = forming is None and quote.as_of > last
+    bar: Any = frame.iloc[-1] if forming is None or quote.as_of <= last else forming
+    newest = float(bar["close"])
+    low, high = (newest, newest) if unseen else (float(bar["low"]), float(bar["high"]))
+    if max(low / quote.price, quote.price / high) <= (UNSEEN_APART if unseen else QUOTE_APART):
+        return ()
+    recent = any(abs((last - at).days) <= _SPLIT_DAYS for at in splits or {})
+    split = recent or _like_a_split(_apart(quote.price, newest))
+    why = "; one of them has not seen a split" if split else ""
+    text = f"the bars say {newest:g}, the quote {quote.price:g}: they are not one price{why}"
+    return (Problem("quote_apart", last, text),)
 
 
 def require_plausible(name: str, problems: tuple[Problem, ...]) -> None:
@@ -165,8 +193,11 @@ def _split_problems(
             for at, stated in splits.items()
             if abs((closes[row] - at).days) <= 1 and abs(np.log(ratio / stated)) < min(_NEAR, abs(np.log(stated)) / 2)
         ]
-        usual = [np.median(series[max(row - _USUAL, 0) : row]) * TURNOVER for series in (worth, shares)]
+        small = _apart(float(ratio), 1.0) < _SPLITS[0] * (1 + _NEAR)
+        limit = TURNOVER_3_FOR_2 if small else TURNOVER
+        usual = [np.median(series[max(row - _USUAL, 0) : row]) * limit for series in (worth, shares)]
         busy = worth[row] > usual[0] > 0 and shares[row] > usual[1] > 0
+        busy |= small and closes[row] - closes[row - 1] > _ADJACENT  # much can happen in bars that are missing
         if declared or (not busy and all(_like_a_split(_apart(float(step), 1.0)) for step in (ratio, gap[row - 1]))):
             said = f"a split of {declared[0]:g} for 1" if declared else "as many times as a split would"
             text = f"from {close[row - 1]:g} to {close[row]:g}, {said}: the bars before it are not adjusted"

@@ -148,7 +148,7 @@ class SleepCycle:
     ) -> list[TokenOutcome]:
         """Bring these tokens up to date, whatever the plan would say; see `analyse_tokens`."""
         context = self._context(None)
-        quotes = self._reader.quotes(context, tokens)
+        quotes = self._reader.confirmed(context, tokens, self._reader.quotes(context, tokens))
         self.khala.observe(quotes.values())
         self._recall(context, tokens, intervals)
         by_symbol = {token.symbol: token for token in tokens}

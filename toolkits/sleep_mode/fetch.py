@@ -17,8 +17,9 @@ from ...core.limits import Allowance, metered
 from ...core.market import Quote
 from ...core.settings import Settings
 from ...core.token import Interval, Token
+from ..khala.records import Recall
 from ..market_data.calendar import expected_bar_close
-from ..market_data.plausibility import read_again
+from ..market_data.plausibility import QUOTE_APART, check_quote, read_again
 from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, Universe
 from .bar_store import BarStore
 from .context import CycleContext
@@ -85,7 +86,8 @@ class MarketReader:
         known = {token.symbol: token for token in khala.symbols()}
         if context.only:
             tokens = tuple(known[symbol] for symbol in context.only if symbol in known)
-            return Universe(as_of=context.now, tokens=tokens, quotes=self.quotes(context, tokens))
+            quotes = self.confirmed(context, tokens, self.quotes(context, tokens))
+            return Universe(as_of=context.now, tokens=tokens, quotes=quotes)
         try:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
             universe = context.ask_source(ask, what="The market's universe")
@@ -100,6 +102,7 @@ class MarketReader:
             context.problems.append(f"universe: {error} The {len(tokens)} tokens of the last cycle stand in.")
         tokens += tuple(self._watched(context, {token.symbol for token in tokens}, known))
         quotes |= self.quotes(context, [token for token in tokens if token.symbol not in quotes])
+        quotes = self.confirmed(context, tokens, quotes)
         return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)  # type: ignore[arg-type]
 
     def _watched(self, context: CycleContext, listed: set[str], known: Mapping[str, Token]) -> Iterator[Token]:
@@ -124,10 +127,29 @@ class MarketReader:
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
         return dict(batch.quotes)
 
+    def confirmed(
+        self, context: CycleContext, tokens: Sequence[Token], quotes: Mapping[str, Quote]
+    ) -> dict[str, Quote]:
+        """The quotes without those that run away from what memory knows and that the token's own bars, asked for anew,
+        do not confirm. Each of those is a problem of the cycle, and what was seen before stands."""
+        interval: Interval = "1d" if "1d" in self._market.intervals else self._market.intervals[0]
+        recalls = context.khala.latest_many([t for t in tokens if t.symbol in quotes]) if self.networked else {}
+        doubtful = [t for t in tokens if t.symbol in recalls and runs_away(quotes[t.symbol], recalls[t.symbol])]
+        sure = dict(quotes)
+        for fetched in self.many(context, [(token, interval) for token in doubtful], anew=True):
+            symbol, bars, why = fetched.token.symbol, fetched.bars, str(fetched.error or "Nothing confirms it.")
+            if bars is not None and fetched.new and len(frame := bars.frame.dropna(subset=["close"])):
+                found = check_quote(frame, quotes[symbol], forming=bars.forming)
+                if not found:
+                    continue
+                why = f"{found[0].text}."
+            context.problems.append(f"{symbol}: the price {sure.pop(symbol).price:g} is not used. {why}")
+        return sure
+
     # Bars
 
-    def many(self, context: CycleContext, wanted: Sequence[Pair]) -> Iterator[Fetched]:
-        """Yield one outcome per wanted pair, as they arrive.
+    def many(self, context: CycleContext, wanted: Sequence[Pair], *, anew: bool = False) -> Iterator[Fetched]:
+        """Yield one outcome per wanted pair, as they arrive. Kept bars will do, unless they are to be read `anew`.
 
         Before each new request it is asked whether the cycle is halted; once it is, what is under way is finished and
         the rest is yielded as `BudgetExceeded` errors with that reason. One request is reserved for each fetch; what a
@@ -140,7 +162,7 @@ class MarketReader:
         while queue or running:
             while queue and len(running) < width:
                 token, interval = pair = queue.popleft()
-                ready = self._without_asking(context, token, interval, hung >= 2 * width)
+                ready = self._without_asking(context, token, interval, hung >= 2 * width, anew)
                 if ready is not None:
                     yield ready
                     continue
@@ -163,7 +185,9 @@ class MarketReader:
                     hung += 1
                     yield Fetched(token, interval, error=_hangs(token.symbol, limit))
 
-    def _without_asking(self, context: CycleContext, token: Token, interval: Interval, hangs: bool) -> Fetched | None:
+    def _without_asking(
+        self, context: CycleContext, token: Token, interval: Interval, hangs: bool, anew: bool
+    ) -> Fetched | None:
         """What can be said of a pair without a request; None: one is paid for, and may be sent."""
         reason = context.halted()
         if reason is not None:
@@ -172,7 +196,7 @@ class MarketReader:
         waits = later is not None and context.clock.now() < later.until <= context.clock.now() + 24 * LONGEST_PAUSE
         if waits and later is not None and later.error is not None:
             return Fetched(token, interval, error=later.error, later=True)
-        kept = self.kept(token, interval, context.now, complete=not waits)
+        kept = None if anew else self.kept(token, interval, context.now, complete=not waits)
         if kept is not None:
             return Fetched(token, interval, bars=kept)
         if hangs:
@@ -229,6 +253,14 @@ class MarketReader:
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
+
+
+def runs_away(quote: Quote, recall: Recall) -> bool:
+    """True when a quote is so far from the last close, and from the price that memory was last made at, that it counts
+    only once the token's own bars confirm it: one field of a screen has been seen 40 % off."""
+    known = recall.analysis
+    then = [] if known is None else [known.price, known.reference_price]
+    return bool(then) and all(max(quote.price / p, p / quote.price) > QUOTE_APART for p in then)
 
 
 def _in_background(work: Callable[[], Fetched]) -> Future[Fetched]:

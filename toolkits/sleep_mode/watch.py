@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ...core.market import Quote
 from ...core.token import Token
 from ..khala import Khala
 from ..market_data.protocol import MarketProvider
 from .budgets import BudgetBook
-from .fetch import LOCAL_MARKETS
+from .fetch import LOCAL_MARKETS, runs_away
 from .planner import bands_moved, is_shock
 
 
@@ -40,23 +40,29 @@ class PriceWatch:
         tokens = [token for token in self._khala.symbols() if token.symbol in present]
         if not tokens:
             return None
-        self._khala.observe(self._quotes(tokens))
-        found = sorted(self._reasons(tokens), key=lambda reason: -reason[0])
+        quotes, before = self._quotes(tokens), self._khala.latest_many(tokens)
+        networked = self._market.id not in LOCAL_MARKETS
+        away = {q.symbol: q.price for q in quotes if networked and runs_away(q, before[q.symbol])}
+        self._khala.observe(quote for quote in quotes if quote.symbol not in away)  # a cycle confirms the others
+        found = sorted(self._reasons(tokens, away), key=lambda reason: -reason[0])
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return found[0][1] + more if found else None
 
-    def _quotes(self, tokens: Sequence[Token]) -> Iterable[Quote]:
+    def _quotes(self, tokens: Sequence[Token]) -> list[Quote]:
         if self._budgets is None:
-            return self._market.quotes(tokens).quotes.values()
+            return list(self._market.quotes(tokens).quotes.values())
         with self._budgets.open().metering("requests", 1, self._market.requests_made):
-            return self._market.quotes(tokens).quotes.values()
+            return list(self._market.quotes(tokens).quotes.values())
 
-    def _reasons(self, tokens: Sequence[Token]) -> Iterator[tuple[float, str]]:
+    def _reasons(self, tokens: Sequence[Token], away: Mapping[str, float]) -> Iterator[tuple[float, str]]:
         settings, now = self._khala.settings, self._khala.clock.now()
         for symbol, recall in self._khala.latest_many(tokens).items():
             if recall.analysis is None or self._woken.get(symbol) == recall.analysis.analysis_id:
                 continue
-            if is_shock(recall, settings, now):
+            if symbol in away:
+                change = away[symbol] / recall.analysis.price - 1
+                yield float("inf"), f"{symbol} moved {change:+.0%} since its last close"
+            elif is_shock(recall, settings, now):
                 moved = bands_moved(recall, settings.price_band_atr)
                 yield abs(moved), f"{symbol} moved {moved:+.1f} bands"
             elif any(reason.code == "security_changed" for reason in recall.reasons):
