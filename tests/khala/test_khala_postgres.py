@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -16,6 +17,7 @@ from doubles.embedders import HashEmbedder
 from doubles.journals import everything
 from doubles.postgres import PASSWORD, PostgresServer, postgres_server
 from pydantic import SecretStr
+from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import (
@@ -231,3 +233,18 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SettingsError) as caught:
         Khala.open(tmp_path, settings=make_settings(journal_url=SecretStr("postgresql://localhost/x")))
     assert "deeptrader[postgres]" in caught.value.hint
+
+
+def test_a_server_that_stands_still_is_given_up_on(open_journal: Open, mocker: MockerFixture) -> None:
+    journal = open_journal()
+    mocker.patch("deeptrader.toolkits.khala.postgres.SILENCE_SECONDS", 0.5)
+    with journal.read() as connection:
+        (backend,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable, match="cannot be reached"), journal.translated():
+                connection.execute("SELECT 1")
+        finally:
+            os.kill(backend, signal.SIGCONT)
+    add_one(journal)
+    assert count(journal) == 1

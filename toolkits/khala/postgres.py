@@ -36,6 +36,8 @@ from .schema import Connection, Migration
 CONNECT_SECONDS = 10
 STANDSTILL_SECONDS = 60
 """How long a transaction may stand still, or one of its statements take, before the server ends it."""
+SILENCE_SECONDS = STANDSTILL_SECONDS + 15
+"""How long an answer is waited for: a server that was stopped, or a machine that hangs, ends no statement."""
 _CONNECTING: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
 _SESSION = {
     "application_name": "deeptrader",
@@ -245,6 +247,14 @@ class _Session(psycopg.Connection[Any]):
         waiting = select.poll()
         waiting.register(self.fileno(), select.POLLIN)
         return not waiting.poll(0)
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """As in psycopg, but never without end; a line that fell silent is cut."""
+        try:
+            return super().wait(gen, interval, SILENCE_SECONDS if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()
+            raise
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         return super().execute(_marked(query) if params else query.encode(), params or None, **options)
