@@ -1,51 +1,17 @@
-"""What README and documentation say is so: snippets run, commands and options exist, generated parts are up to date."""
+"""What README and documentation say is so: commands and options exist, generated parts are up to date."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from doubles.openai_server import openai_server
+from doubles.pages import ROOT, blocks
 
 from deeptrader.cli.main import COMMANDS, build
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-
-
-def blocks(language: str) -> list[Any]:
-    """Fenced blocks of a language, each with the page it is on; those that show an example are run as examples."""
-    fence = re.compile(rf"^```{language}\b[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return [
-        pytest.param(text, id=f"{page.name}-{number}")
-        for page in PAGES
-        for number, text in enumerate(fence.findall(page.read_text(encoding="utf-8")), 1)
-        if "--8<--" not in text
-    ]
-
-
-@pytest.mark.parametrize("snippet", blocks("python"))
-def test_a_snippet_runs_as_pasted(snippet, tmp_path):
-    """With a model's server on the loopback in place of OpenAI's, and the recorded market in place of Yahoo."""
-    with openai_server() as server:
-        given = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": server.url, "HOME": str(tmp_path), "COLUMNS": "200"}
-        given |= {"DEEPTRADER_DATA_DIR": str(tmp_path / "memory"), "DEEPTRADER_MARKET": "recorded"}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("DEEPTRADER_")}
-
-        done = subprocess.run(
-            [sys.executable, "-c", snippet], cwd=tmp_path, env=kept | given, capture_output=True, text=True, timeout=300
-        )
-
-    assert done.returncode == 0, done.stderr
-    if "print_response" in snippet:
-        assert "one two three" in done.stdout
-        assert server.seen[0][0] == "Bearer key"
 
 
 @pytest.mark.parametrize("text", [*blocks("sh"), *blocks("")])
