@@ -78,20 +78,21 @@ def heading(recall: Recall) -> str:
     analysis = recall.analysis
     if analysis is None:
         return f"{recall.symbol}: memory holds nothing about it."
-    name = f" ({quote_name(analysis)})" if analysis.token.name and analysis.token.name != recall.symbol else ""
-    simulated = "SIMULATED DATA. " if analysis.provenance.simulated else ""
-    interval = "hourly" if analysis.interval == "1h" else "daily"
-    head = f"{simulated}{recall.symbol}{name}, {interval} bar closed {time_text(analysis.bar_close)}"
+    head = _whose(analysis)
     if not recall.servable:
         why = "; ".join(dict.fromkeys(reason.detail for reason in recall.reasons)) or recall.freshness.value
         return f"{head}: out of date, not to be used ({why})."
     return f"{head}:"
 
 
-def quote_name(analysis: MarketAnalysis) -> str:
-    """A token's name as data: quoted and escaped when anything in it is not plain."""
+def _whose(analysis: MarketAnalysis) -> str:
+    """Token, bar, and that it is simulated. A name is data: quoted and escaped when anything in it is not plain."""
     quoted = quote_untrusted(analysis.token.name)
-    return quoted[1:-1] if "\\" not in quoted else quoted
+    plain = quoted[1:-1] if "\\" not in quoted else quoted
+    name = f" ({plain})" if analysis.token.name and analysis.token.name != analysis.token.symbol else ""
+    simulated = "SIMULATED DATA. " if analysis.provenance.simulated else ""
+    interval = "hourly" if analysis.interval == "1h" else "daily"
+    return f"{simulated}{analysis.token.symbol}{name}, {interval} bar closed {time_text(analysis.bar_close)}"
 
 
 def market_statements(recalls: Sequence[Recall], settings: Settings, now: datetime) -> tuple[Statement, ...]:
@@ -116,8 +117,4 @@ def _in_danger(recall: Recall) -> bool:
 
 def report_text(analysis: MarketAnalysis, settings: Settings) -> str:
     """Every statement about an analysis as one text, the most telling first: what is shown, stored and searched."""
-    interval = "hourly" if analysis.interval == "1h" else "daily"
-    simulated = "SIMULATED DATA. " if analysis.provenance.simulated else ""
-    name = f" ({quote_name(analysis)})" if analysis.token.name and analysis.token.name != analysis.token.symbol else ""
-    head = f"{simulated}{analysis.token.symbol}{name}, {interval} bar closed {time_text(analysis.bar_close)}."
-    return " ".join([head, *(s.text for s in statements_of(analysis, settings))])
+    return " ".join([f"{_whose(analysis)}.", *(s.text for s in statements_of(analysis, settings))])

@@ -27,7 +27,7 @@ _MIGRATIONS = (
     CREATE TABLE controls (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         killed INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0,
-        reason TEXT NOT NULL DEFAULT '', changed_at REAL, wanted_at REAL
+        reason TEXT NOT NULL DEFAULT '', changed_at REAL
     );
     INSERT INTO controls (one) VALUES (1);
     """,

@@ -115,20 +115,14 @@ def belongs(analysis: MarketAnalysis, screen: Screen, settings: Settings) -> boo
     return screen.verdict is None or _verdict_fits(analysis, screen.verdict, settings)
 
 
-def passes_security(analysis: MarketAnalysis, settings: Settings) -> bool:
-    """Whether the security policy lets this token be recommended for buying."""
-    return may_recommend(analysis.security, settings).allowed
-
-
-def verdict_of(analysis: MarketAnalysis) -> Verdict | Literal["not checked"]:
-    """The verdict in the analysis; "not checked" where there is none."""
+def _verdict_of(analysis: MarketAnalysis) -> Verdict | Literal["not checked"]:
     return analysis.security.verdict if analysis.security is not None else "not checked"
 
 
 def _verdict_fits(analysis: MarketAnalysis, wanted: Passing, settings: Settings) -> bool:
-    verdict = verdict_of(analysis)
+    verdict = _verdict_of(analysis)
     if wanted == "passes":
-        return passes_security(analysis, settings)
+        return may_recommend(analysis.security, settings).allowed
     if wanted == "safe":
         return verdict in ("safe", "not_applicable")
     return verdict == wanted or (wanted == "unknown" and verdict == "not checked")
@@ -139,25 +133,19 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
     screen, figure = result.screen, result.screen.figure
     named = result.rows or ((result.nearest,) if result.nearest else ())
     values = {fact_name(a, figure): value for a in named if (value := a.value(figure)) is not None}
-    label = figure_label(figure)
     told = [_told(a, figure, settings) for a in named]
     of = f"{result.considered} fresh token{'s' * (result.considered != 1)}"
     if screen.symbols:  # those that were named are named again
         left = [symbol for symbol in screen.symbols if symbol not in result.left_out]
-        of = (
-            f"{', '.join(left)}"
-            if not result.rows
-            else f"the {len(left)} tokens"
-            if len(left) > 1
-            else "those named that are fresh"
-        )
+        several = f"the {len(left)} tokens" if len(left) > 1 else "those named that are fresh"
+        of = several if result.rows else ", ".join(left)
     if not named:
-        condition = screen_label(screen, settings, False) if screen.conditional else f"has {label}"
+        condition = screen_label(screen, settings, False) if screen.conditional else f"has {figure_label(figure)}"
         text = f"None of {of} {condition}."
     elif not screen.conditional:
         first, *others = told
         symbol, value = first.split(" ", 1)
-        text = f"{symbol} has the {screen.order} {label} of {of}, {value}"
+        text = f"{symbol} has the {screen.order} {figure_label(figure)} of {of}, {value}"
         text += f"; then {', '.join(others)}." if others else "."
     elif result.rows:
         more = f" ({len(result.rows)} shown, {screen.order} first)" * (result.matched > len(result.rows))
@@ -210,16 +198,11 @@ def comparison_statements(recalls: Sequence[Recall], settings: Settings, now: da
 def _told(analysis: MarketAnalysis, figure: str, settings: Settings) -> str:
     value = analysis.value(figure)
     text = f"{analysis.token.symbol} {figure_text(figure, value)}" if value is not None else analysis.token.symbol
-    return (
-        text if passes_security(analysis, settings) else f"{text} (security: {verdict_of(analysis).replace('_', ' ')})"
-    )
+    passes = may_recommend(analysis.security, settings).allowed
+    return text if passes else f"{text} (security: {_verdict_of(analysis).replace('_', ' ')})"
 
 
 def _limit_text(figure: str, limit: float) -> str:
     spec = figure_spec(figure)
-    assert spec is not None  # a screen knows its figure
-    return (
-        f"{threshold_text(round(100 * limit, 6))} %"
-        if spec.form in ("percent", "signed_percent")
-        else threshold_text(limit)
-    )
+    percent = spec is not None and spec.form in ("percent", "signed_percent")
+    return f"{threshold_text(round(100 * limit, 6))} %" if percent else threshold_text(limit)

@@ -155,16 +155,14 @@ def _bands(v: View) -> Said | None:
         return None
     names = ("bb_lower_20_2", "bb_upper_20_2", "bb_percent_b_20_2")
     low, high = v.text("bb_lower_20_2"), v.text("bb_upper_20_2")
-    if v.close < lower:
-        away = f"{percent_text(1 - v.close / lower)} below the lower Bollinger band {low} (upper band {high})"
-        text = f"The close of {v.symbol} is {away}."
-        return Said(text, names, "bullish", 0.8)
-    if v.close > upper:
-        away = f"{percent_text(v.close / upper - 1)} above the upper Bollinger band {high} (lower band {low})"
-        text = f"The close of {v.symbol} is {away}."
-        return Said(text, names, "bearish", 0.8)
-    text = f"{v.symbol} closed between its Bollinger bands: above the lower band {low} and below the upper band {high}."
-    return Said(text, names, "neutral", 0.4)
+    if lower <= v.close <= upper:
+        between = f"above the lower band {low} and below the upper band {high}"
+        return Said(f"{v.symbol} closed between its Bollinger bands: {between}.", names, "neutral", 0.4)
+    below = v.close < lower
+    away = percent_text(abs(v.close / (lower if below else upper) - 1))
+    side = f"below the lower Bollinger band {low} (upper band {high})"
+    side = side if below else f"above the upper Bollinger band {high} (lower band {low})"
+    return Said(f"The close of {v.symbol} is {away} {side}.", names, "bullish" if below else "bearish", 0.8)
 
 
 @statement("trend")

@@ -59,7 +59,7 @@ class SleepModeToolkit(Toolkit):
         self._settings = settings
         self._listeners = tuple(listeners)
         self._reader = reader
-        tools = {"tools": [self.sleep_mode], "async_tools": [(in_thread(self.sleep_mode), SLEEP_MODE)]}
+        tools: dict[str, Any] = {"tools": [self.sleep_mode], "async_tools": [(in_thread(self.sleep_mode), SLEEP_MODE)]}
         super().__init__(**{"name": SLEEP_MODE} | tools | toolkit_options)
         refuse_wrong_names(self)
 
