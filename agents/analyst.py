@@ -8,7 +8,7 @@ from agno.agent import Agent
 from agno.models.base import Model
 from agno.tools import Toolkit
 
-from ..core.errors import DeepTraderError, InvalidInput, UnknownToken
+from ..core.errors import DeepTraderError, InvalidInput, UnknownToken, one_of
 from ..core.formats import time_text
 from ..core.settings import Settings
 from ..core.text import clean_label, clip_sentences
@@ -20,7 +20,7 @@ from .gate import once
 from .guard import Answers, Guard
 from .limits import limited
 from .push import Push
-from .wiring import Wiring, one_of, with_instructions, with_tools
+from .wiring import Wiring, with_instructions, with_tools
 
 if TYPE_CHECKING:
     from ..toolkits.khala import Khala

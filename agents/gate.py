@@ -22,13 +22,12 @@ from agno.exceptions import RetryAgentRun, StopAgentRun
 from agno.run import RunContext
 from agno.tools.function import FunctionCall
 
-from ..core.errors import DeepTraderError
+from ..core.errors import DeepTraderError, one_of
 from ..toolkits.sleep_mode.toolkit import SLEEP_MODE
 from . import runs
 from .limits import limited
 from .push import Did, Push, as_block, log_ask, note_of, with_memory, without_memory
 from .runs import EXECUTION, TASK_ARGUMENT
-from .wiring import one_of
 
 if TYPE_CHECKING:
     from ..toolkits.sleep_mode.reader import Reading

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agno.team import Team
 
+from ..core.errors import one_of
 from ..core.settings import Settings
 from ..toolkits.models import resolve_model
 from ..toolkits.sleep_mode.toolkit import SLEEP_MODE, SleepModeToolkit
@@ -15,7 +16,7 @@ from .gate import GateMode, SleepGate
 from .guard import Answers, Guard
 from .limits import limited
 from .push import Push
-from .wiring import Wiring, as_path, one_of, with_instructions, with_members, with_tools
+from .wiring import Wiring, as_path, with_instructions, with_members, with_tools
 
 if TYPE_CHECKING:
     from agno.models.base import Model

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InvalidInput
 from ..core.settings import Settings, load_settings
 from ..instructions import instructions_callable
 from .runs import METADATA, covered
@@ -186,18 +185,6 @@ def as_path(value: Any) -> Path | None:
         if path.suffix == ".md" or path.is_dir():
             return path
     return None
-
-
-def one_of(choices: Any, value: str, what: str) -> Any:
-    """The value, if it is one of a `Literal`'s.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    known = get_args(choices)
-    if value not in known:
-        raise InvalidInput(f"There is no {what} {value!r}.", hint=f"Use one of {', '.join(known)}.")
-    return value
 
 
 def _per_run(theirs: Callable[..., Any], joined: Callable[[Any, Any], Any]) -> Callable[..., Any]:

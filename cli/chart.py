@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import InvalidInput, StoreUnavailable, TooFewBars
+from ..core.errors import InvalidInput, TooFewBars
+from ..core.files import save_plot
 from ..core.formats import price_text
 from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
-from ..toolkits.market_data.protocol import Bars
 from ..toolkits.market_data.signals import reverts
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.bar_store import BarStore
@@ -23,33 +23,24 @@ UP, DOWN, BAND, LINE = "#26805f", "#b9413c", "#5b7fb4", "#33404f"
 
 
 def draw_chart(runtime: Runtime, recall: Recall, path: Path) -> Path:
-    """Draw the last `SHOWN_BARS` bars up to the analysis' own bar; returns the path written.
+    """Draw the last `SHOWN_BARS` bars up to the analysis' own bar, with its figures; returns the path written.
 
     Raises:
         InvalidInput: the file name does not end in .png.
         TooFewBars: fewer than two bars are kept.
         StoreUnavailable: the file cannot be written.
     """
+    from matplotlib.figure import Figure  # half a second
+
+    from ..toolkits.market_data.indicators import figure_history
+
     if path.suffix.lower() != ".png":
         raise InvalidInput(f"{path} is not a PNG file name.", hint="Let it end in .png.")
-    analysis = recall.analysis
+    analysis, settings = recall.analysis, runtime.settings
     assert analysis is not None
     bars = BarStore(runtime.khala.journal).get(analysis.token, analysis.interval)
     if bars is None:
         bars = runtime.market.bars(analysis.token, interval=analysis.interval, as_of=analysis.bar_close)
-    try:
-        return render_chart(bars, analysis, path, state=recall.freshness.value, settings=runtime.settings)
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be written: {error.strerror}.", hint="Choose another file.") from error
-
-
-def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str, settings: Settings) -> Path:
-    """Draw bars with the figures of their analysis. `state` is the freshness word shown in the title."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from ..toolkits.market_data.indicators import figure_history
-
     frame = bars.frame.loc[bars.frame.index <= analysis.bar_close]
     if len(frame) < 2:
         raise TooFewBars(f"{analysis.token.symbol} has too few bars for a chart.", hint="Let a sleep cycle run first.")
@@ -57,17 +48,15 @@ def render_chart(bars: Bars, analysis: MarketAnalysis, path: Path, *, state: str
     shown = frame.iloc[-SHOWN_BARS:]
 
     figure = Figure(figsize=(11, 7), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     prices, volume, momentum = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1, 2))
     _candles(prices, shown)
     _bands(prices, history)
     _signals(prices, shown, history, settings)
     _volume(volume, shown)
     _rsi(momentum, history, settings)
-    _titles(prices, analysis, state)
+    _titles(prices, analysis, recall.freshness.value)
     _dates(momentum, shown)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": "deeptrader"})
+    save_plot(figure, path)
     return path
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from ..core.errors import InvalidInput, StoreUnavailable
+from ..core.errors import StoreUnavailable
 from ..toolkits.runtime import Runtime
 from .knowledge import ranked_recalls
 from .options import AsOf, parse_moment, remember_market, settings_for
@@ -56,13 +56,11 @@ SHOWS = {
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for memory and chart.")] = Path("deeptrader-demo"),
     market: Annotated[
-        str, typer.Option("--market", help="recorded (real bars) or simulated (50 tokens).")
+        Literal["recorded", "simulated"], typer.Option("--market", help="recorded: real bars; simulated: 50 tokens.")
     ] = "recorded",
     as_of: AsOf = None,
 ) -> None:
     """Sleep once over recorded bars, then answer questions from memory: no key, no network."""
-    if market not in SHOWS:
-        raise InvalidInput(f"{market!r} is not a demo market.", hint="Choose recorded or simulated.")
     moment = parse_moment(as_of or (RECORDED_MOMENT if market == "recorded" else None))
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -21,9 +21,6 @@ from ..core.settings import settings_file, unknown_variables
 from ..toolkits.runtime import Runtime
 from .options import DataDir, Json, Market, has_memory, settings_for
 from .output import console, print_json
-
-if TYPE_CHECKING:
-    from ..toolkits.models import ModelProbe
 
 State = Literal["ok", "warning", "failed"]
 _STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
@@ -49,7 +46,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check installation, settings, memory, embedder and model, and say what to do about what is wrong."""
-    checks = [_python(), _packages()]
+    checks = [Check("python", "ok", f"{platform.python_version()} at {sys.executable}"), _packages()]
     try:
         settings = settings_for(data_dir, market)
         if settings.extra_indicators:
@@ -100,10 +97,6 @@ def _guarded(name: str, probe: Callable[[Runtime], Check], runtime: Runtime) -> 
         return probe(runtime)
     except DeepTraderError as error:
         return Check(name, "failed", error.message, error.hint)
-
-
-def _python() -> Check:
-    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def _packages() -> Check:
@@ -229,23 +222,18 @@ def _model_online(runtime: Runtime) -> Check:
     if not probe.reachable:
         told = f"{settings.model} did not answer: {probe.problem}"
         return Check("model", "failed", told, "Check its key, its name and its server.")
-    return Check("model", "ok" if probe.tools else "warning", f"{settings.model}: {_able(probe)}", _model_advice(probe))
-
-
-def _able(probe: ModelProbe) -> str:
-    parts = [f"{'calls' if probe.tools else 'does not call'} tools"]
-    parts.append(f"{'keeps' if probe.json_schema else 'does not keep'} to a JSON schema")
-    if probe.tokens_per_second:
-        parts.append(f"about {probe.tokens_per_second:.0f} tokens a second")
-    if probe.context:
-        parts.append(f"context of {probe.context:,} tokens")
-    return ", ".join([*parts, *([probe.problem] if probe.problem else [])])
-
-
-def _model_advice(probe: ModelProbe) -> str:
-    return (
-        "" if probe.tools else "What memory covers is answered without tools; delegating needs a model that calls them."
-    )
+    able = [
+        f"{'calls' if probe.tools else 'does not call'} tools",
+        f"{'keeps' if probe.json_schema else 'does not keep'} to a JSON schema",
+        f"about {probe.tokens_per_second:.0f} tokens a second" if probe.tokens_per_second else "",
+        f"context of {probe.context:,} tokens" if probe.context else "",
+        probe.problem,
+    ]
+    told = f"{settings.model}: {', '.join(filter(None, able))}"
+    if probe.tools:
+        return Check("model", "ok", told)
+    advice = "What memory covers is answered without tools; delegating needs a model that calls them."
+    return Check("model", "warning", told, advice)
 
 
 def _port(_runtime: Runtime) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -20,7 +20,9 @@ from .output import DASH, console, plain_table, print_json
 
 
 def holdings(
-    action: Annotated[str, typer.Argument(help="list, add, remove or import.")] = "list",
+    action: Annotated[
+        Literal["list", "add", "remove", "import"], typer.Argument(help="list, add, remove or import.")
+    ] = "list",
     what: Annotated[str | None, typer.Argument(help="Token; for an import the CSV file.")] = None,
     quantity: Annotated[float | None, typer.Argument(help="Units of the token.")] = None,
     at: Annotated[float | None, typer.Option("--at", help="What one unit cost, USD.")] = None,
@@ -95,7 +97,7 @@ def _symbol(runtime: Runtime, name: str, known: Container[str]) -> str:
 
 
 def watch(
-    action: Annotated[str, typer.Argument(help="list, add or remove.")] = "list",
+    action: Annotated[Literal["list", "add", "remove"], typer.Argument(help="list, add or remove.")] = "list",
     tokens: Annotated[list[str] | None, typer.Argument(help="Symbols, tickers or names.")] = None,
     market: Market = None,
     data_dir: DataDir = None,

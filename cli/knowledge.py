@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from ..core.errors import InvalidInput, UnknownToken
+from ..core.errors import InvalidInput, UnknownToken, one_of
 from ..core.formats import age_text, percent_text, time_text
 from ..core.market import Action
 from ..core.security import Verdict
@@ -18,7 +18,8 @@ from ..core.token import Interval, Token, TokenKind
 from ..toolkits.khala.records import Freshness, Recall, SimilarSituations
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.report import CycleLog
-from .options import AsOf, DataDir, IntervalOption, Json, Market, parse_interval, runtime_for
+from ..toolkits.sleep_mode.screens import Passing, Screen, run_screen, screen_statement
+from .options import AsOf, DataDir, IntervalOption, Json, Market, runtime_for
 from .output import (
     console,
     figures_table,
@@ -43,7 +44,7 @@ def status(
 ) -> None:
     """What is known, how fresh it is, what is missing, and when sleep last ran."""
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
-        recalls = ranked_recalls(runtime, parse_interval(interval))
+        recalls = ranked_recalls(runtime, interval)
         document = status_document(runtime, recalls, interval)
         if json:
             print_json(document | ({"recalls": recalls} if full else {}))
@@ -132,7 +133,7 @@ def show(
 
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         known = find_token(runtime, token)
-        recall = runtime.khala.latest(known, interval=parse_interval(interval))
+        recall = runtime.khala.latest(known, interval=interval)
         if recall.analysis is None:
             raise UnknownToken(
                 f"Khala has no {interval} analysis of {known.symbol}.",
@@ -210,7 +211,7 @@ def _print_similar(similar: SimilarSituations) -> None:
 def search(
     text: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
     limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 5,
-    signal: Annotated[str | None, typer.Option(help="buy, sell or hold.")] = None,
+    signal: Annotated[Action | None, typer.Option(help="buy, sell or hold.")] = None,
     security: Annotated[list[str] | None, typer.Option(help="Verdict that may appear; repeatable.")] = None,
     rsi_below: Annotated[float | None, typer.Option(min=0, max=100)] = None,
     rsi_above: Annotated[float | None, typer.Option(min=0, max=100)] = None,
@@ -222,9 +223,8 @@ def search(
     """Search memory by meaning, with filters for states."""
     if not text.strip():
         raise InvalidInput("There is nothing to look for.", hint="Say it in your own words.")
-    _one_of("--signal", [signal] if signal else [], get_args(Action))
-    _one_of("--security", security or [], get_args(Verdict))
-    conditions = {"signal": signal, "security": tuple(security or ()), "rsi_below": rsi_below, "rsi_above": rsi_above}
+    verdicts = tuple(one_of(Verdict, verdict, "verdict") for verdict in security or ())
+    conditions = {"signal": signal, "security": verdicts, "rsi_below": rsi_below, "rsi_above": rsi_above}
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         hits = runtime.khala.search(text, where={k: v for k, v in conditions.items() if v}, limit=limit)
         if json:
@@ -249,9 +249,9 @@ def screen(
     highest: Annotated[bool, typer.Option("--highest/--lowest", help="Which end comes first.")] = False,
     below: Annotated[float | None, typer.Option(help="Keep tokens below this (a percentage as a fraction).")] = None,
     above: Annotated[float | None, typer.Option(help="Keep tokens above this.")] = None,
-    security: Annotated[str | None, typer.Option(help="passes, safe, caution, danger or unknown.")] = None,
-    signal: Annotated[str | None, typer.Option(help="buy, sell or hold.")] = None,
-    kind: Annotated[str | None, typer.Option(help="crypto or equity.")] = None,
+    security: Annotated[Passing | None, typer.Option(help="passes, safe, caution, danger or unknown.")] = None,
+    signal: Annotated[Action | None, typer.Option(help="buy, sell or hold.")] = None,
+    kind: Annotated[TokenKind | None, typer.Option(help="crypto or equity.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 10,
     market: Market = None,
     as_of: AsOf = None,
@@ -259,16 +259,8 @@ def screen(
     json: Json = False,
 ) -> None:
     """Find and rank tokens in memory by any figure, within conditions."""
-    from ..toolkits.sleep_mode.screens import Passing, Screen, run_screen, screen_statement
-
-    for option, given, allowed in (
-        ("--security", security, get_args(Passing)),
-        ("--signal", signal, get_args(Action)),
-        ("--kind", kind, get_args(TokenKind)),
-    ):
-        _one_of(option, [given] if given else [], allowed)
-    wanted: dict[str, Any] = {"below": below, "above": above, "verdict": security, "signal": signal, "kind": kind}
-    asked = Screen(figure, "highest" if highest else "lowest", limit=limit, **wanted)
+    order = "highest" if highest else "lowest"
+    asked = Screen(figure, order, below=below, above=above, verdict=security, signal=signal, kind=kind, limit=limit)
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         recalls = ranked_recalls(runtime)
         if not recalls and not json:
@@ -288,13 +280,6 @@ def screen(
             console.print(memory_table(rows, title="", simulated=runtime.market.simulated))
         if result.left_out:
             console.print(Text(f"Left out, not fresh: {', '.join(result.left_out)}.", style="dim"))
-
-
-def _one_of(option: str, given: Sequence[str], allowed: Sequence[str]) -> None:
-    """Raises InvalidInput: a word that no record has would find nothing, whatever is in memory."""
-    for word in given:
-        if word not in allowed:
-            raise InvalidInput(f"{option} {word!r} is not known.", hint=f"One of: {', '.join(allowed)}.")
 
 
 def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Token:

@@ -118,7 +118,8 @@ def _run(command: Callable[[], object], *, json: bool) -> object:
     except typer.Exit as stop:
         return stop.exit_code
     except WrongUse as error:
-        _say(InvalidInput(error.format_message(), hint="See --help."), json)  # type: ignore[attr-defined]
+        message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
+        _say(InvalidInput(message, hint="See --help."), json)
         return 2
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")

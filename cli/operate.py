@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..core.errors import StoreCorrupt
+from ..core.errors import StoreCorrupt, one_of
 from ..core.formats import price_text, time_text
-from ..core.token import INTERVALS
-from .options import AsOf, DataDir, Json, Market, has_memory, parse_interval, runtime_for, settings_for
+from ..core.token import INTERVALS, Interval
+from .options import AsOf, DataDir, Json, Market, has_memory, runtime_for, settings_for
 from .output import DASH, console, freshness_text, plain_table, print_json
 
 
@@ -31,14 +31,14 @@ def record(
 
     with runtime_for(data_dir, market, None, top=top) as runtime:
         source = runtime.market
+        wanted = [one_of(Interval, name, "interval") for name in interval or INTERVALS]
         tokens = [source.find(symbol) for symbol in token] if token else None
-        intervals = tuple(parse_interval(text) for text in interval) if interval else INTERVALS
         report = record_market(
             source,
             folder,
             tokens=tokens,
             top=None if tokens else runtime.settings.top,
-            intervals=tuple(i for i in intervals if i in source.intervals),
+            intervals=tuple(i for i in wanted if i in source.intervals),
             limit=limit,
         )
     if json:

@@ -12,7 +12,7 @@ import typer
 
 from ..core.errors import InvalidInput, StoreUnavailable
 from ..core.settings import MarketId, Settings, load_settings
-from ..core.token import INTERVALS, Interval
+from ..core.token import Interval
 from ..toolkits.khala.khala import JOURNAL_FILE
 from ..toolkits.runtime import Runtime
 
@@ -20,7 +20,7 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the memory.", rich_help_panel="Where and when")
 ]
 Market = Annotated[
-    str | None,
+    MarketId | None,
     typer.Option(
         "--market",
         help="yahoo, recorded or simulated. Default: the setting, else the market last slept on here.",
@@ -33,7 +33,7 @@ AsOf = Annotated[
         "--as-of", help="Work as of this moment (ISO 8601, UTC if no zone is given).", rich_help_panel="Where and when"
     ),
 ]
-IntervalOption = Annotated[str, typer.Option("--interval", help="1d or 1h.")]
+IntervalOption = Annotated[Interval, typer.Option("--interval", help="1d or 1h.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _LAST_MARKET = "last-market"
@@ -125,10 +125,3 @@ def require_memory(settings: Settings) -> None:
         f"There is no memory of the {settings.market} market in {settings.store_dir}.{elsewhere}",
         hint="Run `deeptrader sleep --once` to make one, or `deeptrader demo` to see it work offline.",
     )
-
-
-def parse_interval(text: str) -> Interval:
-    """Raises InvalidInput for anything but 1d and 1h."""
-    if text not in INTERVALS:
-        raise InvalidInput(f"{text!r} is not an interval.", hint="Choose 1d or 1h.")
-    return text  # type: ignore[return-value]

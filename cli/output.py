@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.formats import age_text, percent_text, price_text, time_text
-from ..core.market import Quote
 from ..core.text import clean_label
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall
 from ..toolkits.market_data.figures import figure_row, figure_text
@@ -98,8 +97,8 @@ def _memory_row(recall: Recall) -> tuple[Text, ...]:
     return (
         Text(analysis.token.symbol, style="bold"),
         Text(price_text(recall.price or analysis.price)),
-        Text(_figure(analysis, "rsi_14")),
-        Text(_percent(analysis.value("bb_percent_b_20_2"))),
+        Text(DASH if (rsi := analysis.value("rsi_14")) is None else figure_text("rsi_14", rsi)),
+        Text(DASH if (band := analysis.value("bb_percent_b_20_2")) is None else percent_text(band)),
         Text(signal or DASH, style=_SIGNAL_STYLE.get(signal or "", "")),
         security_text(analysis),
         Text(stamp(analysis.bar_close)),
@@ -153,10 +152,8 @@ def sources_table(sources: Iterable[Source]) -> Table:
 
 def price_now(recall: Recall, now: datetime) -> str:
     """`430.47 USD, seen 4 min ago`, or that no price was seen."""
-    quote: Quote | None = recall.observed
-    if quote is None:
-        return "no price was observed"
-    return f"{price_text(quote.price)} USD, seen {age_text(quote.as_of, now)} ago"
+    quote = recall.observed
+    return f"{price_text(quote.price)} USD, seen {age_text(quote.as_of, now)} ago" if quote else "no price was observed"
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -166,12 +163,3 @@ def print_error(message: str, hint: str = "") -> None:
     if hint:
         line.append(" " + clean_label(hint, limit=300), style="dim")
     errors.print(line, soft_wrap=True)
-
-
-def _figure(analysis: MarketAnalysis, name: str) -> str:
-    value = analysis.value(name)
-    return figure_text(name, value) if value is not None else DASH
-
-
-def _percent(value: float | None) -> str:
-    return percent_text(value) if value is not None else DASH

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress
@@ -20,10 +20,11 @@ from ..toolkits.sleep_mode.calls import TEAM, CallLog, Grouped, ScoredCall, Tall
 from .options import AsOf, DataDir, Json, Market, parse_moment, runtime_for, settings_for
 from .output import DASH, console, errors, plain_table, print_json
 
-_WAYS: dict[str, Grouped] = {"maker": "by", "token": "symbol", "agent": "agent", "model": "model"}
+Way = Literal["maker", "token", "agent", "model"]
+_WAYS: dict[Way, Grouped] = {"maker": "by", "token": "symbol", "agent": "agent", "model": "model"}
 
 Bars = Annotated[int, typer.Option("--bars", help="Look so many bars after each call: 1, 7 or 30.")]
-By = Annotated[str, typer.Option("--by", help="Group by maker (a rule or the team), token, agent or model.")]
+By = Annotated[Way, typer.Option("--by", help="Group by maker (a rule or the team), token, agent or model.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw the results, added up, to this PNG.")]
 
 
@@ -63,7 +64,7 @@ def replay(
     first, last = parse_moment(since), parse_moment(until)
     if first is None or last is None or first >= last:
         raise InvalidInput("--from must lie before --to.", hint="Write --from 2012-01-01 --to 2013-01-01.")
-    tallies((), bars=bars, by=_way(by))  # wrong ones are told before minutes of work
+    tallies((), bars=bars, by=_WAYS[by])  # wrong ones are told before minutes of work
     settings = settings_for(None, "recorded")
     with tempfile.TemporaryDirectory(prefix="deeptrader-replay-") as folder, Progress(console=errors) as display:
         task = display.add_task("Replaying", total=None, visible=not json)
@@ -88,16 +89,10 @@ def replay(
             console.print(Text(f"problem: {problem}", style="yellow"))
 
 
-def _way(by: str) -> Grouped:
-    if by not in _WAYS:
-        raise InvalidInput(f"Calls cannot be grouped by {by!r}.", hint=f"Choose one of {', '.join(_WAYS)}.")
-    return _WAYS[by]
-
-
 def _show(
     calls: Sequence[ScoredCall],
     settings: Settings,
-    by: str,
+    by: Way,
     bars: int,
     plot: Path | None,
     json: bool,
@@ -105,7 +100,7 @@ def _show(
     head: str,
 ) -> None:
     cost = settings.round_trip_cost
-    found = tallies(calls, bars=bars, cost=cost, by=_way(by))
+    found = tallies(calls, bars=bars, cost=cost, by=_WAYS[by])
     if plot is not None:
         from ..toolkits.sleep_mode.replayed import draw
 

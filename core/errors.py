@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any, get_args
 
 log = logging.getLogger(__name__)
 
@@ -187,3 +188,11 @@ def typed(error: Exception, what: str) -> DeepTraderError:
         return error
     log.error("%s failed unexpectedly.", what, exc_info=error)
     return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+
+
+def one_of(choices: Any, value: str, what: str) -> Any:
+    """The value, if it is one of a `Literal`'s; else raises InvalidInput, which says what there is."""
+    known = get_args(choices)
+    if value not in known:
+        raise InvalidInput(f"There is no {what} {value!r}.", hint=f"Use one of {', '.join(known)}.")
+    return value

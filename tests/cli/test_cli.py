@@ -307,7 +307,7 @@ def test_the_kill_switch_stops_cycles_until_it_is_released(capsys, tmp_path):
     ("arguments", "said"),
     [
         (("show", "NOPE-USD"), "NOPE-USD"),
-        (("show", "AAPL", "--interval", "5m"), "1d or 1h"),
+        (("show", "AAPL", "--interval", "5m"), "'1d', '1h'"),
         (("sleep", "--once", "--top", "-3"), "--top"),
         (("sleep", "--once", "--as-of", "yesterday"), "not a date"),
         (("sleep", "--once", "--every", "5m"), "Only one of"),
@@ -537,7 +537,7 @@ def test_a_variable_that_is_no_setting_is_pointed_out(capsys, slept, monkeypatch
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(("--security", "bogus"), "One of: safe"), (("--signal", "short"), "One of: buy, sell, hold"), ((), "")],
+    [(("--security", "bogus"), "Use one of safe"), (("--signal", "short"), "one of 'buy', 'sell', 'hold'"), ((), "")],
 )
 def test_a_search_that_can_find_nothing_is_refused(capsys, slept, options, said):
     text = "oversold" if options else "  "
