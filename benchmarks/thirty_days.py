@@ -106,7 +106,7 @@ def simulate(folder: Path, *, days: int, tokens: int, every: float) -> list[Day]
         return report
 
     engine.cycle.run = timed  # type: ignore[method-assign]
-    scheduler = engine.scheduler(every=every, watch=False, jitter=0.0, poll=every, waiter=waiter)
+    scheduler = engine.scheduler(every=every, jitter=0.0, poll=every, waiter=waiter)
     rows = []
     for day in range(1, days + 1):
         took.clear()

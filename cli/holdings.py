@@ -12,7 +12,7 @@ from rich.text import Text
 from ..core.errors import InvalidInput
 from ..core.formats import percent_text, price_text, quantity_text
 from ..toolkits.runtime import Runtime
-from ..toolkits.sleep_mode.channels import line_of
+from ..toolkits.sleep_mode.alerts import line_of
 from ..toolkits.sleep_mode.holdings import Holding, Holdings, Position, positions, read_csv
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for

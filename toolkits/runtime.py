@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .market_data.protocol import MarketProvider
     from .market_data.recorded import RecordedMarket
     from .sleep_mode.activity import Activity
-    from .sleep_mode.cycle import SleepCycle
     from .sleep_mode.engine import Engine
     from .token_security.protocol import SecurityProvider
 
@@ -189,19 +188,6 @@ class Runtime:
         from .sleep_mode.activity import activity_of
 
         return activity_of(self.khala)
-
-    def cycle(self, **parts: Any) -> SleepCycle:
-        """A sleep cycle over this runtime's market and memory; `parts` override or add to what it is built from."""
-        from .sleep_mode.cycle import SleepCycle
-
-        defaults = {
-            "market": self.market,
-            "khala": self.khala,
-            "security": self.security,
-            "settings": self.settings,
-            "clock": self.clock,
-        }
-        return SleepCycle(**(defaults | parts))
 
     def close(self) -> None:
         """Write what waits in memory and close the store, as far as they were opened here."""

@@ -57,7 +57,7 @@ def main(folder: str, url: str, tokens: int, still_after: int) -> None:
     with Runtime(settings) as runtime:
         if still_after:
             runtime.engine.cycle.on_progress = stand_still
-        with runtime.engine.scheduler(every=86_400, jitter=0, poll=0.2, watch=False, recorder=Teller()):
+        with runtime.engine.scheduler(every=86_400, jitter=0, poll=0.2, recorder=Teller()):
             for _ in sys.stdin:
                 pass
 

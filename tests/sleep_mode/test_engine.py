@@ -42,7 +42,7 @@ def test_the_scheduler_keeps_memory_fresh_through_the_closing_of_a_bar(engine: E
     def waiter(event: threading.Event, seconds: float) -> None:
         clock.advance(seconds)
 
-    scheduler = engine.scheduler(watch=False, jitter=0.0, waiter=waiter, poll=60)
+    scheduler = engine.scheduler(jitter=0.0, waiter=waiter, poll=60)
     stale_hours = 0
     for minute in range(1, 30):
         scheduler.run_until(START + timedelta(minutes=minute))

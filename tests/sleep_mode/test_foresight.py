@@ -74,7 +74,6 @@ def cycle(khala: Khala, *published: str, **parts: Any) -> CycleContext:
         now=clock.now(),
         settings=khala.settings,
         clock=clock,
-        wall=clock,
         market=None,  # type: ignore[arg-type]
         khala=khala,
         security=None,

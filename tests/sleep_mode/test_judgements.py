@@ -42,7 +42,6 @@ def context(khala: Khala) -> CycleContext:
         now=NOW,
         settings=SETTINGS,
         clock=clock,
-        wall=clock,
         market=SimulatedMarket(2, clock=clock),
         khala=khala,
         security=None,

@@ -173,30 +173,6 @@ def test_a_tick_right_after_an_early_cycle_is_taken_as_done(cycle: ScriptedCycle
     assert minutes(cycle) == [4.8, 10]
 
 
-def test_the_watch_is_asked_between_ticks_and_its_reason_wakes(cycle: ScriptedCycle):
-    looks = iter([None, "ETH-USD moved +3.2 bands", None, None, None, None, None, None])
-    sleeper = scheduler(cycle, watch=lambda: next(looks))
-    sleeper.run_until(at(4.9))
-    assert minutes(cycle) == [2, 4.03]
-
-
-def test_a_watch_that_fails_does_not_end_the_scheduler(cycle: ScriptedCycle):
-    def look() -> str:
-        raise SourceUnreachable("no connection")
-
-    scheduler(cycle, watch=look).run_until(at(11))
-    assert minutes(cycle) == [2, 5, 10]
-
-
-def test_a_bug_in_the_watch_does_not_end_the_scheduler_either(cycle: ScriptedCycle, monkeypatch):
-    def look() -> str:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(module, "PATIENCE", 1_000)
-    scheduler(cycle, watch=look).run_until(at(11))
-    assert minutes(cycle) == [2, 5, 10]
-
-
 # Pause, kill, failure
 
 

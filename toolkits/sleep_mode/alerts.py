@@ -7,13 +7,19 @@ it is sent: a process that is killed in between sends it again, and never loses 
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from ...core.errors import DeepTraderError
+import httpx
+
+from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable
 from ...core.formats import percent_text, price_text, stamp, time_text
 from ...core.market import Trigger, UtcDatetime
 from ...core.settings import Settings
@@ -21,7 +27,6 @@ from ...core.token import Record
 from ..khala.codec import decode_all, encode
 from ..khala.records import Recall
 from ..khala.schema import epoch
-from .channels import Channel
 from .holdings import Holding
 from .news import EARNINGS_NEAR, Told
 from .planner import bands_moved, is_shock
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from ..khala.journal import Journal
     from .context import CycleContext
 
+log = logging.getLogger(__name__)
+
 AlertKind = Literal["stop", "level", "move", "invalidated", "verdict", "signal", "earnings", "brief"]
 MOST_TRIES = 5
 """So often one channel is tried for one alert, once a cycle."""
@@ -40,6 +47,7 @@ TOLD_WITHIN = timedelta(hours=24)
 """Older alerts are told no more, whatever kept them: quiet hours, a dead channel, a channel that is new."""
 KEPT = timedelta(days=90)
 INVALIDATING = frozenset({"price_moved", "security_changed"})
+WEBHOOK_SECONDS = 10.0
 BRIEF_TOKENS = 300
 """Model tokens of the brief of a day for each token, and for the market."""
 
@@ -237,6 +245,79 @@ class AlertLog:
 
     def _alerts(self, rest: str, *values: object) -> list[Alert]:
         return decode_all(Alert, (body for (body,) in self._journal.rows(f"SELECT body FROM alerts {rest}", *values)))
+
+
+def line_of(alert: Alert) -> str:
+    """An alert as it is told: when it was found, what and why, since when; a brief in full."""
+    since = f" Last seen otherwise at {time_text(alert.since)}." if alert.since else ""
+    body = f"\n\n{alert.body}" if alert.body else ""
+    return f"{time_text(alert.found_at)} {alert.kind}: {alert.text}{since}{body}"
+
+
+class Channel:
+    """One place where alerts are told: `log`, `file:PATH`, `https://...` for a webhook, or an Apprise URL such as
+    `mailto://...` (https://github.com/caronc/apprise). URLs hold secrets: only `name` is shown or kept."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        kind, _, rest = url.partition(":")
+        self._kind = kind.lower()
+        self._path = Path(rest).expanduser()
+        if self._kind in ("log", "file"):
+            self.name = url
+        else:
+            host = urlsplit(url).hostname if self._kind in ("http", "https") else None
+            self.name = ":".join(filter(None, (self._kind, host, hashlib.sha256(url.encode()).hexdigest()[:8])))
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Tell these in one message.
+
+        Raises:
+            SourceUnreachable: whoever should take them did not.
+            SettingsError: the file cannot be written, or Apprise is missing or does not know the URL.
+        """
+        match self._kind:
+            case "log":
+                for alert in alerts:
+                    log.warning("%s", line_of(alert))
+            case "file":
+                self._append(alerts)
+            case "http" | "https":
+                self._post(alerts)
+            case _:
+                self._notify(alerts)
+
+    def _append(self, alerts: Sequence[Alert]) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line_of(alert)}\n" for alert in alerts)
+        except OSError as error:
+            raise SettingsError(f"Alerts cannot be written to {self._path}: {error.strerror}.") from error
+
+    def _post(self, alerts: Sequence[Alert]) -> None:
+        document = {"schema_version": 1, "alerts": [alert.model_dump(mode="json") for alert in alerts]}
+        try:
+            status = httpx.post(self._url, json=document, timeout=WEBHOOK_SECONDS).status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(type(error).__name__) from error
+        if status >= 300:
+            raise self._unreachable(f"HTTP {status}")
+
+    def _notify(self, alerts: Sequence[Alert]) -> None:
+        try:
+            import apprise  # an extra
+        except ImportError as error:
+            raise SettingsError(
+                f"The channel {self.name} needs Apprise.", hint='Install it: pip install "deeptrader[alerts]".'
+            ) from error
+        sender = apprise.Apprise()
+        if not sender.add(self._url):
+            raise SettingsError(f"Apprise does not know the URL of the channel {self.name}.", hint="Correct it.")
+        if not sender.notify(title=f"DeepTrader: {alerts[0].text}"[:120], body="\n".join(map(line_of, alerts))):
+            raise self._unreachable("not delivered")
+
+    def _unreachable(self, why: str) -> SourceUnreachable:
+        return SourceUnreachable(f"The channel {self.name} failed: {why}.", hint="It is tried again in the next cycle.")
 
 
 class Teller:

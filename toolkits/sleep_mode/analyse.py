@@ -53,7 +53,12 @@ def build_analyses(
     for interval in dict.fromkeys(material.bars.interval for material in many):
         places = [place for place, material in enumerate(many) if material.bars.interval == interval]
         try:
-            figures = _figures([many[place].bars for place in places], settings)
+            figures = compute_many(
+                [many[place].bars.frame for place in places],
+                interval=many[places[0]].bars.interval,
+                extra=settings.extra_indicators,
+                kinds=[many[place].bars.token.kind for place in places],
+            )
         except Exception as error:  # noqa: BLE001 - one frame that is no bars fails the whole call: each by itself
             if len(places) > 1:
                 for place in places:
@@ -68,15 +73,6 @@ def build_analyses(
             except Exception as error:  # noqa: BLE001 - typed and logged, and one token's alone
                 found[place] = typed(error, f"The analysis of {many[place].bars.token}")
     return [found[place] for place in range(len(many))]
-
-
-def _figures(many: Sequence[Bars], settings: Settings) -> list[dict[str, Figure]]:
-    return compute_many(
-        [bars.frame for bars in many],
-        interval=many[0].interval,
-        extra=settings.extra_indicators,
-        kinds=[bars.token.kind for bars in many],
-    )
 
 
 def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..khala.journal import Journal
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+HEAD = ("provider", "source", "simulated", "adjusted", "settled")
 _MIGRATIONS = (
     """
     CREATE TABLE bars (
@@ -60,18 +61,9 @@ class BarStore:
                 f"The stored {interval} bars of {token.symbol} do not decode.",
                 hint="Run `deeptrader repair`; the next cycle fetches them again.",
             ) from error
-        return Bars(
-            token=token,
-            interval=interval,
-            frame=frame,
-            fetched_at=datetime.fromtimestamp(fetched_at, UTC),
-            provider=head["provider"],
-            source=head["source"],
-            simulated=head["simulated"],
-            adjusted=head["adjusted"],
-            settled=head.get("settled", True),
-            revised=datetime.fromisoformat(head["revised"]) if head.get("revised") else None,
-        )
+        head["revised"] = datetime.fromisoformat(head["revised"]) if head.get("revised") else None
+        fetched = datetime.fromtimestamp(fetched_at, UTC)
+        return Bars(token=token, interval=interval, frame=frame, fetched_at=fetched, **head)
 
     def fetched(self, interval: Interval) -> dict[str, float]:
         """By symbol, when the stored bars were fetched, in UTC epoch seconds: another number, other bars."""
@@ -87,14 +79,7 @@ class BarStore:
 
     @staticmethod
     def _row(bars: Bars) -> tuple[str, str, float, float, str, bytes]:
-        head = {
-            "provider": bars.provider,
-            "source": bars.source,
-            "simulated": bars.simulated,
-            "adjusted": bars.adjusted,
-            "settled": bars.settled,
-            "revised": bars.revised and bars.revised.isoformat(),
-        }
+        head = {name: getattr(bars, name) for name in HEAD} | {"revised": bars.revised and bars.revised.isoformat()}
         times = bars.frame.index[-1].timestamp(), bars.fetched_at.timestamp()
         return (bars.token.symbol, bars.interval, *times, json.dumps(head), _encode(bars))
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ...core.clock import Clock
+from ...core.clock import Clock, ReplayClock, SystemClock
 from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, SourceUnreachable, StoreError, typed
 from ...core.settings import Settings
 from ...core.token import Interval
@@ -53,15 +53,13 @@ class Progress:
 class CycleContext:
     """Filled while the cycle goes on, then turned into its report.
 
-    `now` is the market's present, in which the cycle works; `clock` measures its deadline and `wall` dates its report
-    (in a replay the market's present stands still, and work is done in real time). `stopped` tells why the cycle should
-    end, or None. `only` are the symbols of an idle pass; empty: all. `recalls` are what memory knew when it began.
+    `now` is the market's present, in which the cycle works; `clock` measures its deadline. `stopped` tells why it
+    should end, or None. `only` are the symbols of an idle pass; empty: all. `recalls` are what memory knew at first.
     """
 
     now: datetime
     settings: Settings
     clock: Clock
-    wall: Clock
     market: MarketProvider
     khala: Khala
     security: SecurityProvider | None
@@ -83,6 +81,8 @@ class CycleContext:
     patience: float = GIVE_WAY_SECONDS
 
     def __post_init__(self) -> None:
+        # In a replay the market's present stands still, and work is done in real time.
+        self.wall: Clock = SystemClock() if isinstance(self.clock, ReplayClock) else self.clock
         self.began_at = self.wall.now()
         self._began = self.clock.monotonic()
 

@@ -174,7 +174,6 @@ class SleepCycle:
             now=ensure_utc(now) if now else self.clock.now(),
             settings=self.settings,
             clock=self.clock,
-            wall=SystemClock() if isinstance(self.clock, ReplayClock) else self.clock,
             market=self.market,
             khala=self.khala,
             security=self._security,

@@ -28,7 +28,6 @@ from .reader import Reader
 from .report import CycleReport
 from .scenarios import write_scenarios
 from .scheduler import SleepScheduler
-from .watch import PriceWatch
 from .weighing import weigh_rules
 
 if TYPE_CHECKING:
@@ -117,8 +116,18 @@ class Engine:
     @cached_property
     def cycle(self) -> SleepCycle:
         """The cycle with everything that decides and prepares. `after` of it are the steps after publication."""
-        planner = SleepPlanner(self.settings, self.foresight.rates)
-        return self.runtime.cycle(planner=planner, budgets=self.budgets.open, after=self.steps(), team=self.quiet)
+        parts = self.runtime
+        return SleepCycle(
+            market=parts.market,
+            khala=parts.khala,
+            security=parts.security,
+            planner=SleepPlanner(self.settings, self.foresight.rates),
+            budgets=self.budgets.open,
+            after=self.steps(),
+            team=self.quiet,
+            settings=self.settings,
+            clock=parts.clock,
+        )
 
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
@@ -139,10 +148,6 @@ class Engine:
     def listeners(self) -> Sequence[Listener]:
         """Who is told of each ask."""
         return (self.asks.note,)
-
-    def talked_about(self) -> Sequence[str]:
-        """Symbols that the team just talked about, the newest first: what an idle pass works on."""
-        return self.asks.talked_about(within=TALKED_ABOUT_WITHIN)
 
     def run_once(self) -> CycleReport:
         """One cycle now, under the store's lease.
@@ -166,16 +171,14 @@ class Engine:
         """What the next cycle would do, and why."""
         return self.cycle.preview()
 
-    def scheduler(self, *, every: float | None = None, watch: bool = True, **options: Any) -> SleepScheduler:
-        """A scheduler over this engine's cycle; `watch` looks at prices between ticks and wakes it early."""
-        look = PriceWatch(self.runtime.market, self.runtime.khala, budgets=self.budgets) if watch else None
+    def scheduler(self, *, every: float | None = None, **options: Any) -> SleepScheduler:
+        """A scheduler over this engine's cycle; `options` override or add to what it is built from."""
         parts: dict[str, Any] = {
             "lease": self.lease,
             "controls": self.controls,
             "recorder": self.ledger,
             "quiet": self.quiet,
-            "talked_about": self.talked_about,
-            "watch": look,
+            "talked_about": lambda: self.asks.talked_about(within=TALKED_ABOUT_WITHIN),
             "tidy": self.runtime.khala.compact,
             "clock": self.clock,
         }

@@ -26,7 +26,7 @@ from .context import CycleContext
 
 log = logging.getLogger(__name__)
 
-LOCAL_MARKETS = frozenset({"recorded", "simulated"})
+_LOCAL_MARKETS = frozenset({"recorded", "simulated"})
 """These providers read files or compute: asking them is no network request."""
 LONGEST_PAUSE = timedelta(hours=1)
 """A source whose newest bar is late is asked for it again after one period, then after twice as long, up to this."""
@@ -69,7 +69,7 @@ class MarketReader:
     @property
     def networked(self) -> bool:
         """Whether asking the market costs network requests."""
-        return self._market.id not in LOCAL_MARKETS
+        return self._market.id not in _LOCAL_MARKETS
 
     # Universe and quotes
 

@@ -14,11 +14,9 @@ import logging
 import os
 import platform
 import socket
-import threading
 import uuid
 import zlib
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -172,29 +170,23 @@ class Lease:
         believed = row.owner is not None and at < row.until and row.beat <= at + self.seconds
         return believed and not is_gone(row.pid, row.process)
 
-    # What a grant does with the row
-
     def _renew(self, grant: Grant) -> bool:
         at = self._clock.now().timestamp()
+        renew = "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE owner = ?"
         with self._journal.write(durable=False) as connection:
-            changed = connection.execute(
-                "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE owner = ?",
-                (at, at + self.seconds, grant.owner),
-            ).rowcount
-        return changed == len(grant.shards)
+            return connection.execute(renew, (at, at + self.seconds, grant.owner)).rowcount == len(grant.shards)
 
-    def _held_by(self, grant: Grant, connection: Any) -> bool:
-        with self._journal.read() if connection is None else nullcontext(connection) as asked:
-            row = asked.execute("SELECT count(*) FROM leases WHERE owner = ?", (grant.owner,)).fetchone()
-        return row[0] == len(grant.shards)
+    def _held_by(self, grant: Grant) -> bool:
+        [(held,)] = self._journal.rows("SELECT count(*) FROM leases WHERE owner = ?", grant.owner)
+        return held == len(grant.shards)
 
-    def _release(self, grant: Grant, *, finished: bool) -> None:
+    def _release(self, grant: Grant) -> None:
+        free = "owner = NULL, host = NULL, pid = NULL, process = NULL, acquired_at = NULL, expires_at = NULL"
+        begun = "last_begun = CASE WHEN ? THEN ? ELSE last_begun END"
         with self._journal.write() as connection:
             connection.execute(
-                "UPDATE leases SET owner = NULL, host = NULL, pid = NULL, process = NULL, acquired_at = NULL, "
-                "heartbeat_at = NULL, expires_at = NULL, last_begun = CASE WHEN ? THEN ? ELSE last_begun END "
-                "WHERE owner = ?",
-                (finished, grant.begun.timestamp(), grant.owner),
+                f"UPDATE leases SET {free}, heartbeat_at = NULL, {begun} WHERE owner = ?",
+                (grant.finished, grant.begun.timestamp(), grant.owner),
             )
 
 
@@ -212,14 +204,10 @@ class Grant:
         self.finished = True
         self.on_beat: Callable[[], object] = lambda: None
         self._lease = lease
-        self._lost = threading.Event()
+        self.lost = False
+        """True once somebody else took the lease, or it could not be renewed in time."""
         self._ended = False
         self._renewed = begun
-
-    @property
-    def lost(self) -> bool:
-        """True once somebody else took the lease, or it could not be renewed in time."""
-        return self._lost.is_set()
 
     def beat(self) -> None:
         """There was progress: renew the lease if it is time to. One that ran out is renewed if nobody took it."""
@@ -241,10 +229,10 @@ class Grant:
         """Whether a token is in the shards that are held."""
         return zlib.crc32(symbol.encode()) % self._lease.shards in self.shards
 
-    def check(self, connection: Any = None) -> None:
-        """Raises LeaseLost unless the lease is still ours. Asked inside a write transaction, on its `connection`, which
-        nobody can take the lease in the middle of."""
-        if not self.lost and not self._lease._held_by(self, connection):
+    def check(self, _connection: Any = None) -> None:
+        """Raises LeaseLost unless the lease is still ours. Asked inside a write transaction, which nobody can take the
+        lease in the middle of."""
+        if not self.lost and not self._lease._held_by(self):
             self._lose()
         if self.lost:
             raise LeaseLost(
@@ -257,11 +245,11 @@ class Grant:
     def __exit__(self, *_exc: object) -> None:
         self._ended = True
         if not self.lost:
-            self._lease._release(self, finished=self.finished)
+            self._lease._release(self)
 
     def _lose(self) -> None:
-        if not self._lost.is_set():
-            self._lost.set()
+        if not self.lost:
+            self.lost = True
             log.error("The %s lease was lost; what runs under it stops.", self._lease.name)
 
 

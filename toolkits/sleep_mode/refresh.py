@@ -22,7 +22,7 @@ from ..market_data.protocol import Bars
 from .analyse import Material, build_analyses
 from .bar_store import BarStore
 from .context import LEASE_LOST, CycleContext
-from .fetch import Fetched, MarketReader
+from .fetch import MarketReader
 from .planner import PlanItem
 
 if TYPE_CHECKING:
@@ -63,9 +63,12 @@ class Refresher:
                 break
             give_way()
             item = by_pair[fetched.token.symbol, fetched.interval]
-            if fetched.bars is None:
-                _failed(context, item, fetched)
-            else:
+            if fetched.error is not None:
+                refused = isinstance(fetched.error, BudgetExceeded)
+                if refused and context.out_of_budget is None:
+                    context.out_of_budget = fetched.error.message
+                context.outcome(item, "deferred" if refused or fetched.later else "failed", error=fetched.error)
+            elif fetched.bars is not None:
                 security = self._security(context, item.token)
                 absent = "no_provider" if context.security is None else "not_checked"
                 material = Material(fetched.bars, quotes.get(item.token.symbol), security, absent)
@@ -144,14 +147,6 @@ class Refresher:
                     give_way()
                     remember = partial(remember_situations, context.khala, ready.material.bars, analysis)
                     context.guarded(f"situations of {analysis.token}", remember)
-
-
-def _failed(context: CycleContext, item: PlanItem, fetched: Fetched) -> None:
-    assert fetched.error is not None
-    refused = isinstance(fetched.error, BudgetExceeded)
-    if refused and context.out_of_budget is None:
-        context.out_of_budget = fetched.error.message
-    context.outcome(item, "deferred" if refused or fetched.later else "failed", error=fetched.error)
 
 
 def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> int:

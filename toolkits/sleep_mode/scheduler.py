@@ -1,8 +1,8 @@
-"""When to sleep: on ticks aligned to the clock, early when the market moves, when the team rests, later when all fails.
+"""When to sleep: on ticks aligned to the clock, early when asked to, when the team rests, later when all fails.
 
 The loop is our own, one thread and one event, since what makes it more than a timer is what timers do not have: the
-lease across processes, ticks that another process has done already, waking on events, quiet time, the kill switch, and
-a clock and a wait that a simulation can replace. The same loop serves the command line (`run_forever`), a program
+lease across processes, ticks that another process has done already, waking, quiet time, the kill switch, and a clock
+and a wait that a simulation can replace. The same loop serves the command line (`run_forever`), a program
 (`start` and `stop`) and AgentOS (`lifespan`); it runs in a thread of its own, so that no event loop waits.
 """
 
@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
-from ...core.errors import DeepTraderError, SourceError
+from ...core.errors import DeepTraderError
 from .activity import QuietTime, Waiter, wait_on
 from .guard import Attempt, Controls, CycleGuard, CycleRecorder
 from .lease import Holder, Lease
@@ -38,7 +38,6 @@ FIRST_TIDY = timedelta(hours=1)
 TIDY_EVERY = timedelta(days=1)
 MIN_GAP_SECONDS = 30.0
 """Two cycles begin at least this far apart, whatever wakes them."""
-WATCH_EVERY = timedelta(seconds=60)
 PATIENCE = 3
 """Barren cycles in a row from which on the pause between two attempts doubles."""
 LONGEST_PAUSE_SECONDS = 3_600.0
@@ -76,7 +75,6 @@ class SleepScheduler:
             soon as it is quiet.
         talked_about: symbols the team just talked about; once it has been quiet for `idle_after_seconds` of the
             settings an idle pass runs over them, and ends when the team goes to work again.
-        watch: a light look between ticks; returns a reason to wake or None. See `PriceWatch`.
         tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
         poll: seconds within which a switch set by another process is noticed.
         run_at_start: do the current tick at once instead of waiting for the next one.
@@ -95,7 +93,6 @@ class SleepScheduler:
         recorder: CycleRecorder | None = None,
         quiet: QuietTime | None = None,
         talked_about: Callable[[], Sequence[str]] | None = None,
-        watch: Callable[[], str | None] | None = None,
         tidy: Callable[[], object] | None = None,
         poll: float = 5.0,
         run_at_start: bool = True,
@@ -120,7 +117,6 @@ class SleepScheduler:
         self._quiet = quiet
         self._talked_about = talked_about or tuple
         self._rested_since = quiet.activity.idle_since if quiet is not None else None
-        self._watch = watch or (lambda: None)
         self._tidy = tidy
         self._poll = poll
         self._failures = 0
@@ -135,7 +131,6 @@ class SleepScheduler:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._state: SchedulerState = "stopped"
-        self._next_look = self._clock.now()
         self._next_tidy = self._clock.now() + FIRST_TIDY
         self._wake: tuple[str, datetime] | None = None
         self._last_error: str | None = None
@@ -250,7 +245,6 @@ class SleepScheduler:
             self._quiet.begin()
         now = self._clock.now()
         self._due = now if self._run_at_start else self._after(now)
-        self._next_look = now + WATCH_EVERY
 
     def _ask_to_stop(self) -> None:
         self._stop.set()
@@ -284,7 +278,6 @@ class SleepScheduler:
         now = self._clock.now()
         if self._due - now > timedelta(seconds=2 * self._every + self._jitter):
             self._due = self._after(now)  # the clock was set back: do not wait until it has caught up
-        self._next_look = min(self._next_look, now + WATCH_EVERY)
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
@@ -318,9 +311,6 @@ class SleepScheduler:
             return "quiet time", now
         if self._rested():
             return IDLE, now
-        if now >= self._next_look:
-            self._next_look = now + WATCH_EVERY
-            self._look()
         with self._lock:
             return self._wake
 
@@ -335,16 +325,6 @@ class SleepScheduler:
         if self._rested_since is not None and since - self._rested_since < 1.0:
             return False
         return rested >= self.guard.cycle.settings.idle_after_seconds
-
-    def _look(self) -> None:
-        try:
-            reason = self._watch()
-        except DeepTraderError as error:
-            level = logging.WARNING if isinstance(error, SourceError) else logging.INFO
-            log.log(level, "No look between two cycles: %s", error)
-        else:
-            if reason is not None:
-                self.wake(reason)
 
     def _run(self, since: datetime) -> float:
         begun = self._clock.now()
