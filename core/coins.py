@@ -28,19 +28,27 @@ _QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
 _REMARK = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 _NOT_ALNUM = re.compile(r"[\W_]+")
 _STABLE_WORDS = re.compile(
-    r"stable\s?coin|\bdollar\b|\busd[a-z0-9]{0,3}\b|\b[a-z]{0,4}usd\b|\beur[a-z]?\b|\beuro\b|\bgbp\b|\bjpy\b",
+    r"stable\s?coin|\bdollar\b|\busd[a-z0-9]{0,3}\b|\b[a-z]*usd\b|\b[a-z]{0,2}eur[a-z]?\b|\beuro\b|\bgbp\b|\bjpy\b"
+    r"|\bpeso\b|\brupiah\b|\b(?:bi)?lira\b|\byen\b|\byuan\b|\bfranc\b|\bfrankencoin\b|\binternet money\b",
     re.IGNORECASE,
 )
 _WRAPPED_WORDS = re.compile(
-    r"\bwrapped\b|\bbridged\b|\bstaked\b|\brestaked\b|\bliquid staking\b|\bpegged\b|\bbep-?2\b"
-    r"|\bw?(?:st|re|ez|rs|cb)eth\b|\btokeni[sz]ed\b|\bgold\b|\bsilver\b|\bxstocks?\b|\bliquidity provider\b|\blp\b"
-    r"|\bheloc\b|\btreasur(?:y|ies)\b|\bt-?bills?\b|\bvault\b|\baave (?:ethereum|v\d)\b|\bderivative\b",
+    r"\bwrapped\b|\bbridged\b|\bstaked\b|\brestaked\b|\bliquid staking\b|\bpegged\b|\bbep-?2\b|\(wormhole\)"
+    r"|\bw?(?:st|re|ez|rs|cb)eth\b|\btokeni[sz]ed\b|\bgold\b|\bsilver\b|\bxstocks?\b|\bliquidity provider\b|\blps?\b"
+    r"|\bheloc\b|\btreasur(?:y|ies)\b|\bt-?bills?\b|\bvault\b|\baave (?:ethereum|v\d)\b|\bderivative\b|\bmirrored\b"
+    r"|\bvouchers?\b|\bvote.escrowed\b|\bhyperliquidity\b|\bfunds?\b|\bgovernment\b|\bsecurities\b|\bclo\b|\bdinari\b"
+    r"|\bleveraged?\b|\b\d+x (?:long|short)\b|\b(?:pulse|metaverse) index\b|\binterest token\b|\bmidas m\w+",
     re.IGNORECASE,
 )
-_STABLE_TICKER = re.compile(r"^(?:[A-Z]{0,4}USD[A-Z0-9]{0,2}|EUR[A-Z]|[A-Z]{1,2}DAI)$")
+_AFFIXED = re.compile(r"(?<!\w)[a-z]{1,8}([A-Z][A-Z0-9]{1,9})(?!\w)")
+_STABLE_TICKER = re.compile(
+    r"^(?:[A-Z]{0,6}USD[A-Z0-9]{0,2}|EUR[A-Z]|[A-Z]{1,2}DAI|[A-Z]{0,2}(?:CHF|CNH|SGD|BRL|MXN|IDR)T?|TRYB|GYEN|BRZ"
+    r"|MIM|DOLA|BOLD|(?:WST)?USR)$"
+)
 _WRAPPED_TICKER = re.compile(
-    r"^(?:[A-Z0-9]{1,6}(?:BTC|ETH)|W(?:SOL|BNB|TRX|AVAX|POL|MATIC|DOGE|XRP|HBAR|EOS)|(?:JITO|M|BN|B|BB|J|JUP|S|ST)SOL"
-    r"|A(?:ETH|POL|ARB|OPT|BAS|AVA)[A-Z]{3,}|V(?:BNB|USDT|USDC|CAKE))$"
+    r"^(?:[A-Z0-9]{1,6}(?:BTC|O?ETHB?)|W(?:SOL|BNB|TRX|AVAX|POL|MATIC|DOGE|XRP|HBAR|EOS)|(?:JITO|M|BN|B|BB|J|JUP|S|ST)SOL"
+    r"|A(?:ETH|POL|ARB|OPT|BAS|AVA)[A-Z]{3,}|V(?:BNB|USDT|USDC|CAKE)|(?:BTC|ETH|BNB|SOL|XRP|ADA|DOT|LTC)(?:UP|DOWN|BULL"
+    r"|BEAR|[2-5][LS])|[PY]T-.+|.+-(?:LP|V[23])|XAU[A-Z0-9]*|[CG]OHM|ETHX|INF|HLP|BUIDL|OUSG|USYC|YLDS|USTB|BENJI|BCAP)$"
 )
 
 
@@ -187,10 +195,25 @@ def look_like_wrapped_or_stable(name: str, symbol: str) -> tuple[Literal["stable
         return "wrapped", f"looks wrapped: {match.group(0)!r} in its name"
     if _WRAPPED_TICKER.match(ticker):
         return "wrapped", f"looks wrapped: ticker {ticker}"
+    if (match := _AFFIXED.search(plain)) and coins_for_ticker(match[1]):
+        return "wrapped", f"looks wrapped: {match.group(0)!r} is a form of {match[1]}"
+    if of := _form_of(plain, ticker):
+        return "wrapped", f"looks wrapped: a form of {of}"
     if match := _STABLE_WORDS.search(plain):
         return "stablecoin", f"looks like a stablecoin: {match.group(0)!r} in its name"
     if _STABLE_TICKER.match(ticker):
         return "stablecoin", f"looks like a stablecoin: ticker {ticker}"
+    return None
+
+
+def _form_of(name: str, ticker: str) -> str | None:
+    """The reviewed ticker that another one begins or ends with, where the name speaks of that coin: VDOT, "Voucher DOT"."""
+    for coin in reviewed_coins():
+        longer = len(coin.ticker) > 2 and len(ticker) > len(coin.ticker)
+        if longer and (ticker.startswith(coin.ticker) or ticker.endswith(coin.ticker)):
+            spoken = rf"(?<!\w)(?:{re.escape(coin.ticker)}x?|{re.escape(coin.name)}x?)(?!\w)"
+            if re.search(spoken, name):
+                return coin.ticker
     return None
 
 

@@ -186,6 +186,29 @@ def test_large_newcomers_are_known_by_symbol_and_name(symbol, name):
         ("PUFETH-USD", "pufETH", "wrapped"),
         ("TSLAX12345-USD", "Tesla xStock", "wrapped"),
         ("BUIDL-USD", "Something Treasury Fund", "wrapped"),
+        ("KHYPE-USD", "kHYPE", "wrapped"),
+        ("CBXRP-USD", "cbXRP", "wrapped"),
+        ("STATOM-USD", "stATOM", "wrapped"),
+        ("SLISBNB-USD", "slisBNB", "wrapped"),
+        ("FRAGSOL-USD", "fragSOL", "wrapped"),
+        ("SYRUPUSDC-USD", "syrupUSDC", "wrapped"),
+        ("USOL-USD", "Unit Solana", "wrapped"),
+        ("VDOT-USD", "Bifrost Voucher DOT", "wrapped"),
+        ("AMAPT-USD", "Amnis Aptos Coin", "wrapped"),
+        ("BNBX-USD", "Stader BNBx", "wrapped"),
+        ("ETHX-USD", "Stader ETHx", "wrapped"),
+        ("OUSG-USD", "OUSG", "wrapped"),
+        ("JAAA-USD", "Janus Henderson Anemoy AAA CLO Fund", "wrapped"),
+        ("BENJI-USD", "Franklin OnChain U.S. Government Money Fund", "wrapped"),
+        ("NVDAON-USD", "NVIDIA (Ondo Tokenized Stock)", "wrapped"),
+        ("PAXG-USD", "PAX Gold", "wrapped"),
+        ("PT-SUSDE-USD", "PT Ethena sUSDE", "wrapped"),
+        ("BTC3L-USD", "BTC3L", "wrapped"),
+        ("ETH2X-USD", "ETH 2x Flexible Leverage Index", "wrapped"),
+        ("UST-USD", "TerraUSD", "stablecoin"),
+        ("XSGD-USD", "XSGD", "stablecoin"),
+        ("AGEUR-USD", "agEUR", "stablecoin"),
+        ("IDRT-USD", "Rupiah Token", "stablecoin"),
         ("GHO-USD", "GHO", "stablecoin"),
     ],
 )
@@ -195,6 +218,30 @@ def test_what_wraps_stakes_bridges_or_tokenises_another_is_told(symbol, name, ca
     assert (coin.category if coin else guess and guess[0]) == category
     if category == "wrapped":
         assert guess is not None  # as its kind is, whether or not it is on the list
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("LISTA-USD", "Lista DAO"),
+        ("SWELL-USD", "Swell Network"),
+        ("SOLV-USD", "Solv Protocol"),
+        ("ETHW-USD", "EthereumPoW"),
+        ("BABYDOGE-USD", "Baby Doge Coin"),
+        ("W-USD", "Wormhole"),
+        ("DYDX-USD", "dYdX"),
+        ("RLC-USD", "iExec RLC"),
+        ("USUAL-USD", "Usual"),
+        ("RESOLV-USD", "Resolv"),
+        ("FF-USD", "Falcon Finance"),
+        ("SUSHI-USD", "Sushi"),
+        ("A-USD", "Vaulta"),
+        ("LPT-USD", "Livepeer"),
+        ("FLOCK-USD", "FLock.io"),
+    ],
+)
+def test_coins_of_their_own_are_not_taken_for_forms_of_others(symbol, name):
+    assert look_like_wrapped_or_stable(f"{name} USD", symbol) is None
 
 
 def test_an_old_list_says_so():
