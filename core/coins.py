@@ -207,7 +207,7 @@ def look_like_wrapped_or_stable(name: str, symbol: str) -> tuple[Literal["stable
 
 
 def _form_of(name: str, ticker: str) -> str | None:
-    """The reviewed ticker that another one begins or ends with, where the name speaks of that coin: VDOT, "Voucher DOT"."""
+    """The reviewed ticker that another begins or ends with, where the name speaks of that coin: VDOT, "Voucher DOT"."""
     for coin in reviewed_coins():
         longer = len(coin.ticker) > 2 and len(ticker) > len(coin.ticker)
         if longer and (ticker.startswith(coin.ticker) or ticker.endswith(coin.ticker)):

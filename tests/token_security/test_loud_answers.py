@@ -39,6 +39,8 @@ def checked(server, settings, clock, harbour, harbour_dog):
     return check
 
 
+SOLD = {"buyTax": 0, "sellTax": 0, "transferTax": 0}
+CALM = {"holders": "1000", "successful": "1000", "failed": "0", "siphoned": "0", "averageTax": 0, "highTaxWallets": "0"}
 HOLDERS = {"holders": "1000", "successful": "50", "failed": "950", "siphoned": "0"}
 
 
@@ -83,6 +85,15 @@ def test_clean_tokens_are_safe_with_nothing_left_to_say(checked, source):
         ("honeypot.is", {"holderAnalysis": HOLDERS | {"failed": "0", "siphoned": "600"}}, "danger", "trapped_holders"),
         ("honeypot.is", {"holderAnalysis": HOLDERS | {"failed": "0", "averageTax": 60}}, "danger", "sell_tax"),
         ("honeypot.is", {"holderAnalysis": "none"}, "unknown", "trapped_holders"),
+        ("honeypot.is", {"holderAnalysis": CALM | {"highestTax": 100}}, "caution", "source_warnings"),
+        (
+            "honeypot.is",
+            {"holderAnalysis": CALM | {"taxDistribution": [{"tax": 99, "count": 600}, {"tax": 0, "count": 400}]}},
+            "danger",
+            "trapped_holders",
+        ),
+        ("honeypot.is", {"simulationResult": SOLD | {"maxSell": {"token": 1}}}, "safe", "anti_whale"),
+        ("rugcheck", {"transferFee": {"pct": 0, "maxAmount": 0, "authority": MINT}}, "caution", "tax_modifiable"),
         ("honeypot.is", {"summary": {"risk": "honeypot", "riskLevel": 100}}, "danger", "source_verdict"),
         ("honeypot.is", {"summary": {"risk": "Very High"}}, "danger", "source_verdict"),
         ("honeypot.is", {"summary": {"risk": "low", "riskLevel": "100"}}, "danger", "source_verdict"),
@@ -153,13 +164,24 @@ def test_a_field_without_content_says_nothing(checked, value):
 
 
 @pytest.mark.parametrize(
-    ("source", "path"), [("honeypot.is", "honeypotResult"), ("honeypot.is", "summary"), ("rugcheck", "token")]
+    ("source", "path"),
+    [
+        ("honeypot.is", "honeypotResult"),
+        ("honeypot.is", "summary"),
+        ("honeypot.is", "contractCode"),
+        ("rugcheck", "token"),
+        ("rugcheck", "tokenMeta"),
+        ("rugcheck", "transferFee"),
+        ("solana", "mintable"),
+        ("solana", "transfer_hook_upgradable"),
+    ],
 )
 def test_fields_within_an_object_are_looked_at_too(checked, source, path):
-    clean = {"honeypot.is": honeypot_payload(), "rugcheck": rugcheck_payload()}[source][path]
+    payloads = {"honeypot.is": honeypot_payload(), "rugcheck": rugcheck_payload(), "solana": solana_payload()}
+    clean = payloads[source][path]
     report = checked(source, {path: clean | {"brandNewTrap": "1"}})
     assert report.verdict == "caution"
-    assert f"{path}.brandNewTrap" in " ".join(report.reasons)
+    assert f"{path}.brandNewTrap".replace("_", "\\u005f") in " ".join(report.reasons)
 
 
 @pytest.mark.parametrize(

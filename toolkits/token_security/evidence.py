@@ -152,7 +152,10 @@ def fields(source: str) -> dict[str, Any]:
     """What `data/fields.json` says about a source's answers on a family of chains ("goplus evm")."""
     tables = json.loads(files(__package__).joinpath("data", "fields.json").read_bytes())
     data = tables.get(source, {"reads": [], "covers": [], "known": {"": []}})
-    data["known"][""] += [path.partition(".")[0] for _, _, path, _ in data["reads"]]
+    for _, _, path, _ in data["reads"]:
+        data["known"][""].append(path.partition(".")[0])
+        if "." in path:
+            data["known"].setdefault(f"{path.rpartition('.')[0]}.", []).append(path.rpartition(".")[2])
     data["covers"] += [check_id for check_id, kind, _, _ in data["reads"] if not kind.endswith("?")]
     return data
 
@@ -239,14 +242,14 @@ class Sheet:
         sure = bool(shares) and (whole or known > CONCENTRATED)
         self.at_most("holder_concentration", known if sure else None, CONCENTRATED, "the largest ten hold")
 
-    def remarks(self, known: Mapping[str, Any], parts: Mapping[str, Answer], said: Sequence[Statement] = ()) -> None:
+    def remarks(self, known: Mapping[str, Any], said: Answer, statements: Sequence[Statement] = ()) -> None:
         """Write down what a source says beyond its table: in words of its own, and in fields that are not known here.
 
-        Such a field, in one of the `parts` of the answer, is named and lowers certainty; one that says more than "0"
-        weighs more.
+        Such a field, in the answer or in an object of it that the table reads, is named and lowers certainty; one that
+        says more than "0" weighs more.
         """
         told: dict[int | None, list[str]] = {1: [], 2: [], 0: [], None: []}
-        for words, loud in said:
+        for words, loud in statements:
             told[loud].append(quote_untrusted(str(words), limit=60))
         self.unless("source_warnings", bool(told[1]), f"{self.source} says {', '.join(told[1])}")
         if "source_verdict" in known["covers"]:
@@ -255,9 +258,9 @@ class Sheet:
             self.unknown("source_verdict", why=f"{self.source} says {told[None][0]} in a way that is not known here")
         strange = {
             quote_untrusted(f"{path}{key}", limit=40): flag(value) is False or number(value) == 0
-            for path, part in parts.items()
-            for key, value in part.items()
-            if key not in known["known"][path] and value not in (None, "", [], {})
+            for path, names in known["known"].items()
+            for key, value in (said.part(path[:-1]) if path else said).items()
+            if key not in names and value not in (None, "", [], {})
         }
         names = sorted(strange, key=strange.__getitem__)  # what says more than "0" first
         shown = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)

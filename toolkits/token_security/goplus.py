@@ -118,7 +118,7 @@ def read_evm(said: Answer, sheet: Sheet) -> Labels:
     _identity(said, sheet)
     words = [said.get(field) for field in ("other_potential_risks", "note")]
     warnings = [(warning, 1) for warning in words if warning not in (None, "", "0", 0, [], {})]
-    sheet.remarks(known, {"": said, "fake_token.": said.part("fake_token")}, warnings)
+    sheet.remarks(known, said, warnings)
     return said.text("token_symbol"), said.text("token_name")
 
 
@@ -143,7 +143,7 @@ def read_solana(said: Answer, sheet: Sheet) -> Labels:
     sheet.unless("listed", None if pools is None else not pools, "no pool with a main coin was found")
     sheet.age(pool.number("open_time") for pool in pools or ())
     _solana_identity(said, sheet)
-    sheet.remarks(known, {"": said})
+    sheet.remarks(known, said)
     return said.part("metadata").text("symbol"), said.part("metadata").text("name")
 
 

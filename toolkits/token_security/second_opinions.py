@@ -13,11 +13,14 @@ from typing import Any
 from ...core.errors import MalformedResponse, TokenNotFound
 from ...core.token import Contract
 from . import evidence as ev
+from .checks import HALF
 from .evidence import Answer, Labels, Sheet, Statement, either, fields, text
 from .protocol import ContractSource
 
 TRAPPED_LIMIT = 0.1
 """So many of its holders may have failed to sell: contracts and lockers among them never do."""
+NOBODY = "1" * 32
+"""Solana's system program: who may do what nobody may."""
 _LEVELS = ("info good none very_low low", "medium warn warning", "high very_high critical danger honeypot")
 _LOUDNESS = {word: loud for loud, words in enumerate(_LEVELS) for word in words.split()}
 
@@ -53,30 +56,33 @@ def _inspect(answer: Any) -> None:
 def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     """Write honeypot.is's findings onto the sheet; returns the names the contract gives itself."""
     known = fields("honeypot.is evm")
-    parts = {f"{key}.": said.part(key) for key in ("honeypotResult", "simulationResult", "summary", "holderAnalysis")}
-    trap, _, summary, holders = parts.values()
+    parts = ("honeypotResult", "simulationResult", "summary", "holderAnalysis")
+    trap, simulation, summary, holders = map(said.part, parts)
     sheet.read(said, known)
     simulated, trapped = said.flag("simulationSuccess") and not said.get("simulationError"), trap.flag("isHoneypot")
     # Where nothing was simulated nothing was found, but a trap that was found is one.
     sheet.unless("honeypot", trapped if trapped or simulated else None, "a simulated sale fails")
     if not simulated:
         sheet.unknown("buy_tax", "sell_tax", "transfer_tax")
-    paid, sold = holders.percent("averageTax"), said.part("simulationResult").percent("sellTax") or 0.0
+    paid, sold = holders.percent("averageTax"), simulation.percent("sellTax") or 0.0
     if paid and paid > (sold if simulated else 0.0):  # what holders paid on average is more than the simulation's
         sheet.at_most("sell_tax", paid, ev.TAX_LIMIT, "tax paid by its holders")
     if "holderAnalysis" in said:
         _trapped(holders, sheet)
+    if limits := [name for name in ("maxBuy", "maxSell") if simulation.get(name)]:
+        sheet.put("anti_whale", "fail", f"{' and '.join(limits)} limit a trade", True)
     pair = said.part("pair")
     sheet.liquidity([pair.number("liquidity")] if pair.given else None)
     sheet.age([pair.number("createdAtTimestamp")])
     words: list[Statement] = [(summary.get("risk"), _loud(summary.get("risk"))), *_scored(summary, "riskLevel", 20, 60)]
+    words += _scored(holders, "highestTax", 100 * ev.TAX_LIMIT, math.inf)
     if not trapped and (reason := trap.text("honeypotReason")):
         words.append((reason, 1))
     for listed in (said.get("flags"), summary.get("flags")):
         for row in listed if isinstance(listed, list) else [listed] if listed else ():
             found = Answer(row)
             words.append((found.get("flag") or found.get("description") or row, _loud(found.get("severity"), 1)))
-    sheet.remarks(known, {"": said} | parts, words)
+    sheet.remarks(known, said, words)
     return said.part("token").text("symbol"), said.part("token").text("name")
 
 
@@ -87,6 +93,8 @@ def _trapped(holders: Answer, sheet: Sheet) -> None:
     whole = holders.number("holders") or stuck + (sold or 0.0)
     if "failed" not in holders and sold is not None:
         stuck = max(stuck, whole - sold)
+    taxed = [row.number("count") for row in holders.rows("taxDistribution") or () if (row.percent("tax") or 0) >= HALF]
+    stuck = max(stuck, sum(count or 0.0 for count in taxed))
     share = min(stuck / whole, 1.0) if whole else None
     unsure = None in bad and (share or 0.0) <= TRAPPED_LIMIT
     sheet.at_most("trapped_holders", None if unsure else share, TRAPPED_LIMIT, "of its holders could not sell:")
@@ -117,6 +125,9 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
         told = [place.get(field) for place in (mint, said) if field in place]  # it may be told in both places
         held = [False if holder is None else bool(text(holder)) or None for holder in told]  # null: it was given up
         sheet.unless(check_id, either(*held) if field in mint or any(held) else None, meaning)
+    if "transferFee" in said:
+        keeper = text(said.part("transferFee").get("authority")) or NOBODY
+        sheet.unless("tax_modifiable", keeper != NOBODY, "the transfer fee can be changed")
     holders = said.rows("topHolders") or []
     shares: list[float | None] = []
     for holder in holders:
@@ -163,6 +174,5 @@ def _own_words(said: Answer, sheet: Sheet) -> None:
         sheet.put("true_token", "fail", "RugCheck takes it for a copy of another token", False)
     elif None in names:
         sheet.unknown("true_token", why="a statement about its identity cannot be read")
-    parts = {"": said, "token.": said.part("token")}
     words += _scored(said, "score_normalised", 30, 60) + _scored(said, "score", 1_000, math.inf)
-    sheet.remarks(fields("rugcheck solana"), parts, words)
+    sheet.remarks(fields("rugcheck solana"), said, words)
