@@ -50,7 +50,7 @@ class Numbers:
     sums: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
     ranges: tuple[float, ...] = ()
-    spans: tuple[int, ...] = ()
+    spans: tuple[float, ...] = ()
     rsi_period: int | None = None
 
 
@@ -71,14 +71,8 @@ def numbers_in(lowered: str) -> Numbers:
         elif match["money"] or unit:
             found["sums"].append(value)
     period = _PERIOD.search(lowered)
-    return Numbers(
-        prices=tuple(found["prices"]),
-        sums=tuple(found["sums"]),
-        shares=tuple(found["shares"]),
-        ranges=tuple(found["ranges"]),
-        spans=tuple(int(span) for span in found["spans"]),
-        rsi_period=next(int(number) for number in period.groups() if number) if period else None,
-    )
+    asked = next(int(number) for number in period.groups() if number) if period else None
+    return Numbers(**{name: tuple(values) for name, values in found.items()}, rsi_period=asked)
 
 
 def _written_as_price(match: re.Match[str]) -> bool:
@@ -113,14 +107,14 @@ def needs_bars(question: Question) -> bool:
 def _rsi_period(question: Question) -> int | None:
     """The period of an RSI that is not the one in memory: "RSI(7)", "7-day RSI"."""
     spans = question.numbers.spans if question.figure == "rsi_14" else ()
-    return next((period for period in (question.numbers.rsi_period, *spans) if period not in (None, 14)), None)
+    return next((int(one) for one in (question.numbers.rsi_period, *spans) if one not in (None, 14)), None)
 
 
 def _spans(question: Question) -> tuple[int, ...]:
     """Numbers of bars over which a change is asked that no figure of the catalogue covers."""
     if question.figure is not None and not question.figure.startswith("return_"):
         return ()  # "200-day average": the span belongs to the figure
-    return tuple(span for span in question.numbers.spans if f"return_{span}" not in SPECS)
+    return tuple(int(span) for span in question.numbers.spans if f"return_{span:g}" not in SPECS)
 
 
 class _Asked:
@@ -201,15 +195,14 @@ class _Asked:
             return self._against_average(value)
         if name not in (*LEVELS, "rsi_14", "atr_14"):
             return ""  # a statement of the catalogue says it, and more
-        unit = " USD" if SPECS[name].unit == "price" else ""
-        side = ""
-        if name in LEVELS:
-            side = f"; the close {price_text(self._close)} is {self._as_asked(_side(self._close, value))} it"
-        if name == "rsi_14" and not self._question.limits and zone_of(self._analysis, self._settings) in ZONES:
-            text = f"{text}, which is {zone_of(self._analysis, self._settings)}"
-        limits = {} if unit else self._question.limits
-        told = "".join(f", {self._against(value, limit, asked)}" for asked, limit in limits.items())
-        return f"The {figure_label(name)} of {self._symbol} is {text}{unit}{told}{side}."
+        if name == "rsi_14":
+            zone = zone_of(self._analysis, self._settings)
+            sides = [f", {self._against(value, limit, asked)}" for asked, limit in self._question.limits.items()]
+            more = "".join(sides) or (f", which is {zone}" if zone in ZONES else "")
+        else:
+            side = self._as_asked(_side(self._close, value))
+            more = f" USD; the close {price_text(self._close)} is {side} it" if name in LEVELS else " USD"
+        return f"The {figure_label(name)} of {self._symbol} is {text}{more}."
 
     def _against_average(self, distance: float) -> str:
         """That it is not on the side the question names; else a statement of the catalogue says it."""

@@ -141,7 +141,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         topic = _home(figure)
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
-    taken_up = not tokens and not unknown and not about_market and bool(earlier) and _says_it(words)
+    taken_up = not tokens and not unknown and not about_market and bool(earlier) and _all_known(words)
     question = Question(
         text,
         topic,
@@ -236,14 +236,9 @@ def _names_market_alone(words: Sequence[str]) -> bool:
 
 
 def _all_known(words: Sequence[str]) -> bool:
+    """Whether a text is made of the catalogues' words and everyday ones alone, so that it has no subject of its own."""
     known = vocabulary()
-    return all(word in known or word.removesuffix("s") in known or word.isdigit() for word in words)
-
-
-def _says_it(words: Sequence[str]) -> bool:
-    """A question that takes up what was talked about: all of its words are known, so it has no subject of its own."""
-    known = vocabulary()
-    return all(word in known or not word.isalpha() for word in words)
+    return all(word in known or word.removesuffix("s") in known or not word.isalpha() for word in words)
 
 
 def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:

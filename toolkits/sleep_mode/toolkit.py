@@ -59,8 +59,9 @@ class SleepModeToolkit(Toolkit):
         self._settings = settings
         self._listeners = tuple(listeners)
         self._reader = reader
-        tools: dict[str, Any] = {"tools": [self.sleep_mode], "async_tools": [(in_thread(self.sleep_mode), SLEEP_MODE)]}
-        super().__init__(**{"name": SLEEP_MODE} | tools | toolkit_options)
+        options: dict[str, Any] = {"name": SLEEP_MODE, "tools": [self.sleep_mode]}
+        options["async_tools"] = [(in_thread(self.sleep_mode), SLEEP_MODE)]
+        super().__init__(**(options | toolkit_options))
         refuse_wrong_names(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SleepModeToolkit":
