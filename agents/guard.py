@@ -15,6 +15,7 @@ import logging
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
@@ -173,6 +174,7 @@ _PRICED = ("entry", "stop", "target", "position_percent", "confidence")
 """The numbers of a recommendation that are kept with it."""
 
 
+@dataclass(eq=False)
 class Guard(BaseGuardrail):
     """agno post-hook of a manager, an analyst, or any team with sleep mode. As a guardrail it is never put off.
 
@@ -180,9 +182,8 @@ class Guard(BaseGuardrail):
         loss_today: see `RiskRules`.
     """
 
-    def __init__(self, wiring: Wiring, *, loss_today: Callable[[], float] | None = None) -> None:
-        self._wiring = wiring
-        self._loss_today = loss_today
+    wiring: Wiring
+    loss_today: Callable[[], float] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Guard:
         return self
@@ -219,7 +220,7 @@ class Guard(BaseGuardrail):
             text = marked(text, wrong) if instead is None else instead
         if isinstance(schema, type) and issubclass(schema, TradeRecommendation) and text:
             text = UNCHECKED + text  # agno hands on a text that did not parse, as if it were the answer
-        text, notes["not_allowed"] = verdicts_in_front(text, self._wiring.khala, run.settings)
+        text, notes["not_allowed"] = verdicts_in_front(text, self.wiring.khala, run.settings)
         return text
 
     def _checked(self, value: Any, found: list[CheckedRecommendation]) -> Any:
@@ -262,7 +263,7 @@ class Guard(BaseGuardrail):
 
     def _check(self, proposal: TradeRecommendation) -> CheckedRecommendation:
         try:
-            return RiskRules(self._wiring.khala, self._wiring.settings, self._loss_today).check(proposal)
+            return RiskRules(self.wiring.khala, self.wiring.settings, self.loss_today).check(proposal)
         except Exception as error:
             # Whatever it is: agno logs what a post-hook raises, and lets the output pass as it is.
             log.exception("A recommendation could not be checked.")
@@ -299,7 +300,7 @@ class Guard(BaseGuardrail):
 
     def _keep(self, run: Run, run_output: Any, recommended: list[CheckedRecommendation]) -> None:
         """Keep what was recommended as calls, to be scored later; what is blocked is no recommendation."""
-        khala = self._wiring.khala
+        khala = self.wiring.khala
         who = {
             "agent": getattr(run_output, "team_name", None) or getattr(run_output, "agent_name", None) or "",
             "model": run_output.model or "",

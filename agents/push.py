@@ -17,7 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.guardrails.base import BaseGuardrail
@@ -55,6 +55,7 @@ _BLOCK = re.compile(rf"\s*<{TAG}\b.*?(?:</{TAG}>|\Z)\s*", re.DOTALL | re.IGNOREC
 _TAG = re.compile(rf"</?\s*{TAG}", re.IGNORECASE)
 
 
+@dataclass(eq=False)
 class Push(BaseGuardrail):
     """agno pre-hook of a team's leader, of an agent, or of a member that is not ours.
 
@@ -71,24 +72,14 @@ class Push(BaseGuardrail):
             vain to work out what memory holds nothing about.
     """
 
-    def __init__(
-        self,
-        wiring: Wiring,
-        *,
-        whose: Literal["leader", "agent", "member"],
-        own: Sequence[Any] = (),
-        enabled: bool = True,
-        serve: bool = False,
-        answers: str = "off",
-        narrow: Callable[[Reading, bool], bool] = lambda reading, in_vain: reading.covered,
-    ) -> None:
-        self._wiring = wiring
-        self._whose = whose
-        self._own = tuple(own)
-        self._enabled = enabled
-        self._serve = serve
-        self._answers = answers
-        self._narrow = narrow
+    wiring: Wiring
+    _: KW_ONLY
+    whose: Literal["leader", "agent", "member"]
+    own: Sequence[Any] = ()
+    enabled: bool = True
+    serve: bool = False
+    answers: str = "off"
+    narrow: Callable[[Reading, bool], bool] = lambda reading, in_vain: reading.covered
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Push:
         return self  # AgentOS copies hooks for each request
@@ -98,21 +89,21 @@ class Push(BaseGuardrail):
     ) -> None:
         """Before the first word. What goes wrong here never breaks a run: it starts without memory, and says so."""
         parent = runs.parent_notes(run_context)
-        if parent is None and self._whose == "member":
+        if parent is None and self.whose == "member":
             return
         started, entity = time.perf_counter(), team if team is not None else agent
-        wiring = self._wiring
+        wiring = self.wiring
         run = runs.begin(
             run_context, wiring.reader, wiring.settings, parent=runs.find(parent["run_id"]) if parent else None
         )
-        run.answers, run.structured = self._answers, run_context.output_schema is not None
+        run.answers, run.structured = self.answers, run_context.output_schema is not None
         run.has_fallback = getattr(entity, "fallback_config", None) is not None
         if run.asked is None:
             run.asked = run_input.input_content
         notes = runs.notes_of(run_context)
         if parent is not None:
             notes["delegated"] = True
-            if parent.get("gate_mode") == "off" and self._whose != "leader":
+            if parent.get("gate_mode") == "off" and self.whose != "leader":
                 return
         text = without_memory(text_of(run.asked))
         did: Did = "nothing_known"
@@ -121,20 +112,20 @@ class Push(BaseGuardrail):
         try:
             if text:
                 held = run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
-                if parent is None and self._enabled and self._refresh(held, notes):
+                if parent is None and self.enabled and self._refresh(held, notes):
                     run.reading = run.reader.read(text=text, earlier=_earlier(run_context))
                     in_vain = all(recall.analysis is None for recall in run.reading.recalls)
-                run.brief = run.reader.brief(run.reading) if self._enabled else None
+                run.brief = run.reader.brief(run.reading) if self.enabled else None
         except DeepTraderError as error:
             log.warning("A run starts without memory: %s", error)
             did, notes["problem"] = "unavailable", str(error)
         if run.reading is not None and run.pushed:
             did = "injected"
             notes["pushed"] = {"tokens": list(run.reading.symbols), "topic": run.reading.topic.name}
-            run.serve = self._serve and run.reading.covered and run.reading.question.certain
-            if run.serve or self._narrow(run.reading, in_vain):
+            run.serve = self.serve and run.reading.covered and run.reading.question.certain
+            if run.serve or self.narrow(run.reading, in_vain):
                 run.narrowed = True
-                _narrow_run(run_context, entity, self._own)
+                _narrow_run(run_context, entity, self.own)
         block = ""
         if run.brief is not None:
             # Who can still work it out is not told to answer that it is not there.
@@ -143,7 +134,7 @@ class Push(BaseGuardrail):
         run_input.input_content = put(run.asked, block)
         if parent is None:
             _remember(run_context, run.reading)
-            if self._enabled and text:
+            if self.enabled and text:
                 notes["push"] = note_of(run.reading, "served" if run.serve else did, "push")
             if held is not None:
                 worked_out = run.reading is not None and run.reading is not held and run.reading.covered
@@ -162,10 +153,10 @@ class Push(BaseGuardrail):
         small one makes none of them. It is code's work, and what cannot be had stays stale and is said to be.
         """
         stale = [token for token in reading.question.tokens if token.symbol in reading.delegate]
-        if not 0 < len(stale) <= MOST_REFRESHED or not self._wiring.may_refresh:
+        if not 0 < len(stale) <= MOST_REFRESHED or not self.wiring.may_refresh:
             return False
         try:
-            self._wiring.refresh(stale)
+            self.wiring.refresh(stale)
         except DeepTraderError as error:
             log.warning("What is stale could not be refreshed: %s", error)
             return False

@@ -18,7 +18,7 @@ from .runs import METADATA, covered
 if TYPE_CHECKING:
     from agno.run import RunContext
 
-    from ..core.token import Interval, Token
+    from ..core.token import Token
     from ..toolkits.khala import Khala
     from ..toolkits.market_data.protocol import MarketProvider
     from ..toolkits.runtime import Runtime
@@ -82,7 +82,7 @@ class Wiring:
         """Whether there is a market to ask: one that was passed, or that of the memory which settings describe."""
         return self.given_market is not None or self.given_khala is None
 
-    def refresh(self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None) -> list[TokenOutcome]:
+    def refresh(self, tokens: Sequence[Token]) -> list[TokenOutcome]:
         """The analyst's work on named tokens, now: what is stale or missing is refreshed, stored and published."""
         from ..toolkits.sleep_mode.cycle import analyse_tokens
 
@@ -93,7 +93,6 @@ class Wiring:
             security=self.security,
             settings=self.settings,
             clock=self.khala.clock,
-            intervals=intervals,
         )
 
     @cached_property

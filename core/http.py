@@ -124,7 +124,7 @@ class HttpSource:
             raise MalformedResponse(f"{self.name} refused the request (HTTP {status}).", hint=hint)
 
 
-def typed(error: Exception, source: str, secrets: tuple[str, ...] = ()) -> SourceError:
+def source_error(error: Exception, source: str, secrets: tuple[str, ...] = ()) -> SourceError:
     """What a source raised as the error of a source, also when nobody foresaw it, without any of the `secrets`."""
     if not isinstance(error, SourceError):
         return MalformedResponse(f"{source} answered with something that cannot be read ({type(error).__name__}).")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import AmbiguousToken, BudgetExceeded, SourceError, TokenNotFound, UserError
-from ...core.http import HttpSource, run_sync, typed
+from ...core.http import HttpSource, run_sync, source_error
 from ...core.security import SecurityReport, Verdict
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
@@ -83,7 +83,7 @@ class Provider:
         except (BudgetExceeded, UserError):
             raise
         except Exception as error:  # noqa: BLE001 - one token's trouble is that token's outcome, whatever it is
-            return self.unknown(subject, typed(error, self.id).message, at, failed=True)
+            return self.unknown(subject, source_error(error, self.id).message, at, failed=True)
 
     async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
         raise NotImplementedError
@@ -161,7 +161,7 @@ class ContractSource:
         except BudgetExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a foreign answer does to its reader is this token's outcome
-            problem = typed(error, self.name, self.http.secrets)
+            problem = source_error(error, self.name, self.http.secrets)
         lost.again = not isinstance(problem, TokenNotFound)
         lost.withdrawn = self.withdraws and not lost.again
         lost.unknown(*self.covers(contract), why=f"{self.id}: {problem.message}")
