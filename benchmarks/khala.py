@@ -169,7 +169,7 @@ def searching(khala: Khala) -> Iterator[Row]:
     vector = embed_query(khala.embedder, text)
     yield Row(
         "filtered nearest neighbours over current analyses, Chroma",
-        per_call(lambda: index.nearest("current", vector, condition, 5), calls=20),
+        per_call(lambda: index.nearest(vector, condition, 5), calls=20),
         "ms",
         5,
     )
@@ -194,7 +194,7 @@ def recall_at_5(khala: Khala) -> float:
     for vector in vectors[:: max(1, len(vectors) // 40)]:
         cosine = vectors @ vector
         worst = np.sort(cosine)[-5:].min()
-        hits += sum(cosine[row[id_]] >= worst - 1e-4 for id_, _ in index.nearest("current", vector, where, 5))
+        hits += sum(cosine[row[id_]] >= worst - 1e-4 for id_, _ in index.nearest(vector, where, 5))
         asked += min(5, len(entries))
     return hits / asked
 
@@ -209,7 +209,7 @@ def finding(khala: Khala) -> Iterator[Row]:
     yield Row("first hit right when a question names a token, meaning and words", right / len(asked), "share")
     index, condition = khala._index, as_filter(where)
     right = sum(
-        index.nearest("current", embed_query(khala.embedder, text), condition, 1)[0][0] == f"analysis:{symbol}:1d"
+        index.nearest(embed_query(khala.embedder, text), condition, 1)[0][0] == f"analysis:{symbol}:1d"
         for text, symbol in asked
     )
     yield Row("the same by meaning alone", right / len(asked), "share")
@@ -304,7 +304,7 @@ def fill(khala: Khala, settings: Settings, clock: ManualClock) -> None:
     khala.put_documents(
         [
             Document(
-                kind="digest" if n % 3 else "scenario",
+                kind="judgement" if n % 3 else "scenario",
                 key=f"text {n}",
                 title=f"Day {n}",
                 text=" ".join(chance.choices(WORDS, k=30)),

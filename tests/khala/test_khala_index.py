@@ -22,7 +22,6 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
 from deeptrader.toolkits.khala.chroma import Server
-from deeptrader.toolkits.khala.entries import PLACES
 from deeptrader.toolkits.khala.index import REBUILD_AFTER, ChromaIndex
 
 
@@ -41,11 +40,9 @@ def index_of(khala: Khala) -> ChromaIndex:
 
 
 def in_chroma(khala: Khala) -> dict[str, dict[str, Any]]:
-    """Everything the published copies hold, by id, without the metadata that are absent."""
-    found: dict[str, dict[str, Any]] = {}
-    for place in PLACES:
-        held = index_of(khala)._live(place).get(include=["metadatas"])
-        found |= dict(zip(held["ids"], held["metadatas"], strict=True))
+    """Everything the published copy holds, by id, without the metadata that are absent."""
+    held = index_of(khala)._live().get(include=["metadatas"])
+    found: dict[str, dict[str, Any]] = dict(zip(held["ids"], held["metadatas"], strict=True))
     for about in found.values():
         del about["text_hash"]
     return found
@@ -177,10 +174,10 @@ def test_a_text_that_stayed_the_same_is_not_embedded_again(khala: Khala) -> None
 def test_a_row_that_went_missing_is_noticed_and_mended(khala: Khala) -> None:
     fill(khala)
     khala.index()
-    index_of(khala)._live("current").delete(ids=["analysis:T1-USD:1d"])
-    assert "11 rows instead of 12" in khala.check().summary
+    index_of(khala)._live().delete(ids=["analysis:T1-USD:1d"])
+    assert "15 rows instead of 16" in khala.check().summary
     khala.publish(khala.store([make_analysis("T2-USD", rsi=50.0, computed_at=NOW)]))
-    assert khala.index().mended == ("current: it holds 11 rows instead of 12",)
+    assert khala.index().mended == ("it holds 15 rows instead of 16",)
     assert in_chroma(khala) == in_journal(khala)
 
 
@@ -246,7 +243,7 @@ def test_one_process_indexes_at_a_time_and_no_wait_is_endless(
 def test_repair_brings_back_what_the_journal_says(khala: Khala) -> None:
     fill(khala)
     khala.index()
-    index_of(khala)._live("current").update(ids=["analysis:T3-USD:1d"], metadatas=[{"rsi_14": 99.0}])
+    index_of(khala)._live().update(ids=["analysis:T3-USD:1d"], metadatas=[{"rsi_14": 99.0}])
     with khala.journal.write() as connection:
         connection.execute("UPDATE entries SET text = 'nonsense' WHERE key = 'T4-USD:1d'")
         connection.execute(
@@ -255,7 +252,7 @@ def test_repair_brings_back_what_the_journal_says(khala: Khala) -> None:
         )
     report = khala.repair()
     assert report.changed == 2
-    assert report.rows == {"current": 12, "archive": 4}
+    assert report.rows == {"analysis": 12, "scenario": 3, "memory": 1}
     assert in_chroma(khala) == in_journal(khala)
     assert khala.check().problems == ()
     assert [hit.symbols for hit in khala.search("T4", limit=1)] == [("T4-USD",)]
@@ -277,7 +274,7 @@ def damaged(khala: Khala, open_khala: Callable[..., Khala]) -> Callable[[Callabl
 
 
 def copies(folder: Path) -> list[Path]:
-    return list(folder.glob("current-*"))
+    return list(folder.glob("copy-*"))
 
 
 def make_sparse(path: Path) -> None:
@@ -291,7 +288,7 @@ def scribble(path: Path) -> None:
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "its files are gone": shutil.rmtree,
     "out of proportion": make_sparse,
-    "current": scribble,
+    "file is not a database": scribble,
 }
 
 
@@ -314,7 +311,6 @@ def test_damage_is_noticed_reported_and_mended_while_reading_goes_on(
     khala.publish(khala.store([make_analysis("T1-USD", rsi=14.0, computed_at=NOW)]))
     report = khala.index()
     assert len(report.mended) == 1
-    assert report.mended[0].startswith("current")
     assert name in report.mended[0]
     assert in_chroma(khala) == in_journal(khala)
     assert khala.check().problems == ()
@@ -328,20 +324,20 @@ def test_a_copy_is_shown_only_when_it_is_whole_and_what_was_cut_short_goes(khala
     khala.publish(khala.store([make_analysis("N1-USD")]))
 
     def killed() -> None:
-        assert index.state("current").name == whole.name
+        assert index.state().name == whole.name
         [other] = set(copies(folder_of(khala))) - {whole}
-        shutil.copytree(other, other.with_name("current-cut"))  # a killed process clears nothing away
+        shutil.copytree(other, other.with_name("copy-cut"))  # a killed process clears nothing away
         raise KeyboardInterrupt
 
     index._breathe = killed
     with pytest.raises(KeyboardInterrupt):
         khala.index()
-    assert {path.name for path in copies(folder_of(khala))} == {whole.name, "current-cut"}
+    assert {path.name for path in copies(folder_of(khala))} == {whole.name, "copy-cut"}
     assert khala.search("oversold", where={"kinds": ("analysis",)}, limit=1)[0].found_by == "chroma"
     index._breathe = lambda: None
     assert khala.index().mended == ()
     assert in_chroma(khala) == in_journal(khala)
-    assert not (folder_of(khala) / "current-cut").exists()
+    assert not (folder_of(khala) / "copy-cut").exists()
 
 
 def test_published_copies_do_not_pile_up(khala: Khala) -> None:
@@ -365,11 +361,11 @@ def test_an_index_that_fails_in_mid_life_is_set_aside_and_mended(khala: Khala) -
 
     khala.search("oversold")
     index = index_of(khala)
-    index._open["current"] = (index.state("current").name, Sick(), Sick())
+    index._open = (index.state().name, Sick(), Sick())
     hits = khala.search("oversold", where={"kinds": ("analysis",)}, limit=3)
     assert {hit.found_by for hit in hits} <= {"words"}
     assert any("Error finding id" in problem for problem in khala.status().index_problems)
-    assert khala.index().mended == ("current: Error finding id",)
+    assert khala.index().mended == ("Error finding id",)
     assert khala.search("oversold", limit=1)[0].found_by == "chroma"
 
 
@@ -377,10 +373,10 @@ def test_a_copy_that_took_in_many_changes_is_built_anew(khala: Khala) -> None:
     fill(khala)
     khala.index()
     with khala.journal.write() as connection:
-        connection.execute("UPDATE index_copies SET writes = ? WHERE name LIKE 'current%'", (REBUILD_AFTER + 1,))
+        connection.execute("UPDATE index_copies SET writes = ?", (REBUILD_AFTER + 1,))
     assert khala.index().mended == ()  # nothing has changed
     khala.publish(khala.store([make_analysis("T1-USD", rsi=14.0, computed_at=NOW)]))
-    assert khala.index().mended == ("current: it had taken in many changes",)
+    assert khala.index().mended == ("it had taken in many changes",)
     assert in_chroma(khala) == in_journal(khala)
 
 
@@ -390,7 +386,7 @@ def test_a_copy_that_is_ahead_of_its_journal_is_built_anew(khala: Khala) -> None
     khala.index()
     with khala.journal.write() as connection:
         connection.execute("UPDATE counters SET value = 1 WHERE name = 'entries'")
-    assert "current: it belongs to another state of the journal" in khala.index().mended
+    assert "it belongs to another state of the journal" in khala.index().mended
 
 
 def test_a_missing_index_is_simply_built(khala: Khala) -> None:
@@ -403,7 +399,7 @@ def test_an_empty_memory_has_nothing_to_index_and_finds_nothing(khala: Khala) ->
     assert khala.index().written == 0
     assert khala.search("anything") == []
     assert khala.check().problems == ()
-    assert khala.repair().rows == {"current": 0, "archive": 0}
+    assert khala.repair().rows == {}
 
 
 @pytest.fixture
@@ -465,7 +461,7 @@ def test_a_chroma_server_serves_several_processes(server: str, open_khala: Calla
     first.forget(first.memories()[0].memory_id)
     assert second.index().removed == 1
     assert in_chroma(second) == in_journal(second)
-    assert first.repair().rows == {"current": 12, "archive": 3}
+    assert first.repair().rows == {"analysis": 12, "scenario": 3}
     assert second.search("oversold", limit=1)[0].found_by == "chroma"
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
 from deeptrader.toolkits.khala import Freshness, Journal, Khala, SearchFilter, SearchHit
-from deeptrader.toolkits.khala.entries import PLACES, as_filter
+from deeptrader.toolkits.khala.entries import as_filter
 
 EMBEDDER = HashEmbedder()
 
@@ -78,7 +78,7 @@ CONDITIONS: dict[str, Any] = {
 def found_in_chroma(market: Khala, text: str, where: SearchFilter) -> set[str]:
     """What Chroma itself finds, before anything is asked again of the journal."""
     index, vector = market._index, EMBEDDER.embed([text])[0]
-    return {id_ for place in PLACES for id_, _ in index.nearest(place, vector, where, 100)}
+    return {id_ for id_, _ in index.nearest(vector, where, 100)}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,27 +201,6 @@ def test_a_document_of_the_same_key_replaces_the_one_before(khala: Khala) -> Non
     assert hit.document.text == "Buy pears."
     khala.compact(NOW + timedelta(days=31))
     assert khala.search("pears") == []
-
-
-def test_the_day_that_something_turned_is_kept_as_a_digest(khala: Khala, clock: ManualClock) -> None:
-    states = [(45, 0.5), (46, 0.5), (25, -0.1), (24, -0.1), (50, 0.5)]
-    for day, (rsi, percent_b) in enumerate(states):
-        analysis = make_analysis(bar_close=BAR_CLOSE + timedelta(days=day), rsi=rsi, percent_b=percent_b)
-        clock.set(analysis.computed_at + timedelta(seconds=1))
-        khala.publish(khala.store([analysis]))
-    digests = [document.key for document, _, _ in khala.documents("digest")]
-    assert sorted(digests) == ["BTC-USD:1d:20260302", "BTC-USD:1d:20260304"]
-    [hit] = khala.search("when was bitcoin oversold", where={"kinds": ("digest",), "rsi_below": 30})
-    assert hit.key == "BTC-USD:1d:20260304"
-    assert hit.freshness is None
-    assert hit.document is not None
-    assert hit.document.facts["rsi_14"] == 25
-
-
-def test_another_version_of_the_same_bar_is_no_past(khala: Khala) -> None:
-    khala.publish(khala.store([make_analysis(security="safe")]))
-    khala.publish(khala.store([make_analysis(security="danger", computed_at=NOW)]))
-    assert khala.documents("digest") == []
 
 
 def test_a_note_that_is_not_indexed_yet_is_found_by_its_words_first(khala: Khala) -> None:

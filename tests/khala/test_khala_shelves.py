@@ -77,13 +77,13 @@ def test_documents_come_newest_first_by_kind_and_key(khala: Khala) -> None:
         [
             make_document("one", created_at=NOW),
             make_document("two", created_at=NOW + HOUR),
-            make_document("one", kind="digest", created_at=NOW),
+            make_document("one", kind="judgement", created_at=NOW),
         ]
     )
     assert [document.key for document, _, _ in khala.documents("scenario")] == ["two", "one"]
     assert [document.key for document, _, _ in khala.documents("scenario", key="one")] == ["one"]
     assert khala.documents("scenario", key="three") == []
-    assert len(khala.documents("digest")) == 1
+    assert len(khala.documents("judgement")) == 1
 
 
 def test_a_document_survives_the_round_trip(khala: Khala) -> None:

@@ -1,9 +1,4 @@
-"""Versions of analyses, the pointers to the published ones, and digests of the days on which something turned.
-
-A digest lets the past be searched without keeping all of it: when the pointer of a daily analysis moves on to a later
-bar, the bar it leaves becomes one if its state (signal, security, RSI and band against their limits) differs from that
-of the digest before. A quiet month is one digest.
-"""
+"""Versions of analyses, and the pointers to the published ones."""
 
 from __future__ import annotations
 
@@ -13,15 +8,14 @@ from functools import partial
 from typing import Any
 
 from ...core.clock import Clock
-from ...core.errors import StoreCorrupt, StoreError, VerificationFailed
-from ...core.settings import Settings
+from ...core.errors import StoreError, VerificationFailed
 from ...core.token import Interval, Token
 from .codec import decode, decode_all, encode, encode_analysis, plain
-from .entries import analysis_entry, fields_of, keep_documents, put_entries
+from .entries import analysis_entry, put_entries
 from .journal import Journal
 from .recall import Recaller
-from .records import Document, MarketAnalysis, PublishReport
-from .schema import Connection, bump, epoch, moment, upsert
+from .records import MarketAnalysis, PublishReport
+from .schema import bump, epoch, moment, upsert
 from .shelves import interval_of, limit_of, symbol_of
 
 REMEMBERED = 5_000
@@ -41,7 +35,6 @@ class Analyses:
 
     journal: Journal
     clock: Clock
-    settings: Settings
     _recaller: Recaller
     _written: dict[str, tuple[MarketAnalysis, str]]
 
@@ -103,8 +96,6 @@ class Analyses:
                         "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
                         (analysis_id, previous, epoch(now)),
                     )
-                    if previous is not None and analysis.interval == "1d":
-                        self._keep_digest(connection, previous, analysis)
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
                 bump(connection, "recall", "names")
@@ -112,25 +103,6 @@ class Analyses:
             self._written.pop(analysis_id, None)
         self._recaller.remember(published)
         return PublishReport(published=tuple(published), refused=refused, at=now)
-
-    def _keep_digest(self, connection: Connection, previous_id: str, newer: MarketAnalysis) -> None:
-        """Digest the version that `newer` replaces, if it says something new."""
-        row = connection.execute("SELECT body, bar_close FROM analyses WHERE id = ?", (previous_id,)).fetchone()
-        if row is None or row[1] >= epoch(newer.bar_close):
-            return
-        try:
-            past = decode(MarketAnalysis, plain(connection, row[0]))
-        except StoreCorrupt:
-            return  # unreadable, so there is nothing to digest; the new version replaces it all the same
-        digest = digest_of(past, self.settings.rsi_oversold, self.settings.rsi_overbought)
-        prefix = f"{past.token.symbol}:{past.interval}:"
-        last = connection.execute(
-            "SELECT body FROM documents WHERE kind = 'digest' AND key >= ? AND key < ? ORDER BY key DESC LIMIT 1",
-            (prefix, prefix[:-1] + ";"),
-        ).fetchone()
-        if last is not None and decode(Document, last[0]).facts.get("state") == digest.facts["state"]:
-            return
-        keep_documents(connection, [digest])
 
     def _read_back(self, analysis_id: str, body: str | None) -> MarketAnalysis:
         """The analysis in a stored body; raises when it is not what was computed, or cannot be read."""
@@ -175,28 +147,6 @@ class Analyses:
                 (symbol_of(token), interval_of(interval), *span, limit_of(limit)),
             ).fetchall()
             return decode_all(MarketAnalysis, (row[0] for row in rows), plain=partial(plain, connection))
-
-
-def digest_of(past: MarketAnalysis, oversold: float, overbought: float) -> Document:
-    """A day of a token: its report, with the figures and states it can be searched by."""
-
-    def side(name: str, low: float, high: float) -> str | None:
-        value = past.value(name)
-        return None if value is None else "low" if value < low else "high" if value > high else "between"
-
-    verdict = past.security.verdict if past.security else None
-    state = [past.signal.action, verdict, side("rsi_14", oversold, overbought), side("bb_percent_b_20_2", 0.0, 1.0)]
-    return Document(
-        kind="digest",
-        key=f"{past.token.symbol}:{past.interval}:{past.bar_close:%Y%m%d}",
-        title=f"{past.token.symbol} on the bar of {past.bar_close:%Y-%m-%d}",
-        text=past.report,
-        symbols=(past.token.symbol,),
-        created_at=past.computed_at,
-        facts={"state": state, "bar_close": past.bar_close.isoformat(), "price": past.price}
-        | {"rsi_14": past.value("rsi_14")},
-        fields={name: value for name, value in fields_of(past).items() if value is not None},
-    )
 
 
 def _object(analysis: MarketAnalysis, own: list[Any], before: list[Any], now: datetime) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import batched, chain
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,13 +23,6 @@ from .codec import decode_all, encode, plain
 from .journal import Journal
 from .records import RSI, Document, HitKind, MarketAnalysis, Memory, SearchFilter
 from .schema import Connection, bump, counter, epoch, upsert
-
-Place = Literal["current", "archive"]
-PLACES: dict[Place, tuple[HitKind, ...]] = {
-    "current": ("analysis",),
-    "archive": ("scenario", "judgement", "digest", "memory"),
-}
-"""Which kinds of entry each copy in Chroma holds: a filter over published analyses must not wade through the past."""
 
 FIELDS = ("symbols", "interval", "token_kind", "signal", "security", "bar_close", *SPECS, "tags", "importance")
 """What filters look at. Every entry has all of them, None where it has none; numbers are floats."""
@@ -75,20 +68,16 @@ def analysis_entry(analysis: MarketAnalysis) -> Entry:
         key=f"{token.symbol}:{analysis.interval}",
         as_of=epoch(analysis.bar_close),
         text=" ".join([*words, analysis.report])[:TEXT_LIMIT],
-        fields=fields_of(analysis) | {"symbols": [token.symbol]},
+        fields={
+            "symbols": [token.symbol],
+            "interval": analysis.interval,
+            "token_kind": token.kind,
+            "signal": analysis.signal.action,
+            "security": analysis.security.verdict if analysis.security else None,
+            "bar_close": epoch(analysis.bar_close),
+            **{name: analysis.value(name) for name in SPECS},
+        },
     )
-
-
-def fields_of(analysis: MarketAnalysis) -> dict[str, Any]:
-    """What filters may ask of an analysis."""
-    return {
-        "interval": analysis.interval,
-        "token_kind": analysis.token.kind,
-        "signal": analysis.signal.action,
-        "security": analysis.security.verdict if analysis.security else None,
-        "bar_close": epoch(analysis.bar_close),
-        **{name: analysis.value(name) for name in SPECS},
-    }
 
 
 def document_entry(document: Document) -> Entry:
@@ -242,25 +231,20 @@ class EntryTable:
         with self._journal.read() as connection:
             return dict(connection.execute("SELECT kind, count(*) FROM entries GROUP BY kind").fetchall())
 
-    def changes(self, after: int, number: int, kinds: Sequence[str], limit: int) -> list[Entry]:
+    def changes(self, after: int, number: int, limit: int) -> list[Entry]:
         """The next entries changed after a revision (and an entry's number within it), the oldest change first."""
-        return self._select(
-            f"FROM entries e WHERE (e.revision, e.number) > (?, ?) AND e.kind IN ({_marks(kinds)}) "
-            "ORDER BY e.revision, e.number LIMIT ?",
-            (after, number, *kinds, limit),
-        )
+        query = "FROM entries e WHERE (e.revision, e.number) > (?, ?) ORDER BY e.revision, e.number LIMIT ?"
+        return self._select(query, (after, number, limit))
 
-    def behind(self, after: int, number: int, kinds: Sequence[str]) -> int:
+    def behind(self, after: int, number: int) -> int:
         """How many entries changed after that."""
-        query = f"SELECT count(*) FROM entries WHERE (revision, number) > (?, ?) AND kind IN ({_marks(kinds)})"
-        with self._journal.read() as connection:
-            return connection.execute(query, (after, number, *kinds)).fetchone()[0]
+        return self._journal.row("SELECT count(*) FROM entries WHERE (revision, number) > (?, ?)", after, number)[0]
 
-    def dropped(self, after: int, kinds: Sequence[str]) -> list[str]:
+    def dropped(self, after: int) -> list[str]:
         """Ids of entries removed after a revision."""
-        query = f"SELECT kind, key FROM entries_dropped WHERE revision > ? AND kind IN ({_marks(kinds)})"
+        query = "SELECT kind || ':' || key FROM entries_dropped WHERE revision > ?"
         with self._journal.read() as connection:
-            return [f"{kind}:{key}" for kind, key in connection.execute(query, (after, *kinds)).fetchall()]
+            return [row[0] for row in connection.execute(query, (after,))]
 
     def newest(self, where: SearchFilter, limit: int) -> list[str]:
         """Ids of entries that meet a filter, newest first."""

@@ -1,4 +1,4 @@
-"""The copies of the journal's entries in Chroma: texts embedded by us, every figure and state as metadata.
+"""The copy of the journal's entries in Chroma: texts embedded by us, every figure and state as metadata.
 
 What measuring Chroma taught, and what is done about it:
 
@@ -27,6 +27,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreU
 from ...core.giving_way import give_way
 from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, duplicate, inside, outside
 from .embedder import Embedder, embed_texts
-from .entries import LAST, PLACES, REMEMBERED_REVISIONS, Entry, EntryTable, Place
+from .entries import LAST, REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
 from .journal import Journal
 from .records import IndexReport, SearchFilter
@@ -54,6 +55,7 @@ LOCK_SECONDS = 5.0
 RETRY_SECONDS = 60.0
 """How long a server, or a copy, that failed is left alone by searches."""
 TEXT_HASH = "text_hash"
+NOT_BUILT, MANY_CHANGES = "it was not built yet", "it had taken in many changes"
 
 
 class _Damaged(Exception):
@@ -76,7 +78,7 @@ def yield_to_others() -> None:
 
 
 class ChromaIndex:
-    """Two collections (published analyses; everything else), each in folders of its own or on one Chroma server."""
+    """All entries in one collection, each copy of it in a folder of its own or on one Chroma server."""
 
     def __init__(
         self,
@@ -89,7 +91,8 @@ class ChromaIndex:
         clock: Clock,
     ) -> None:
         self.embedder = embedder
-        self.problems: dict[Place, str] = {}
+        self.problem: str | None = None
+        """Why the published copy could not be searched the last time."""
         self._folder = folder
         self._table = table
         self._journal = journal
@@ -97,70 +100,61 @@ class ChromaIndex:
         self._breathe = yield_to_others
         self._timer = clock.monotonic
         self._retry_at = 0.0
-        self._locks: dict[Place, threading.RLock] = {place: threading.RLock() for place in PLACES}
-        self._open: dict[Place, tuple[str, Any, Any]] = {}
-        self._private: dict[Place, TemporaryDirectory[str]] = {}
+        self._lock = threading.RLock()
+        self._open: tuple[str, Any, Any] | None = None
+        self._private: TemporaryDirectory[str] | None = None
         self._writing = threading.RLock()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
-    def nearest(
-        self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
-    ) -> list[tuple[str, float]]:
+    def nearest(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, float]]:
         """(id, cosine) of the entries nearest to a vector among those that meet a filter; none without a copy.
 
         Raises:
             StoreError: Chroma failed, or did so a moment ago. The next `update` builds a damaged copy anew.
         """
-        with self._locks[place]:
-            if place in self.problems and self._timer() < self._retry_at:
-                raise StoreError(f"The search index ({place}) failed: {self.problems[place]}.", hint=_GOES_ON)
-            live = self.state(place).name
+        with self._lock:
+            if self.problem and self._timer() < self._retry_at:
+                raise StoreError(f"The search index failed: {self.problem}.", hint=_GOES_ON)
+            live = self.state().name
             try:
-                found = self._query(place, vector, where, limit)
+                found = self._query(vector, where, limit)
             except StoreError:
-                if self.state(place).name == live:
+                if self.state().name == live:
                     raise
-                found = self._query(place, vector, where, limit)  # it was replaced under our eyes
-            self.problems.pop(place, None)
+                found = self._query(vector, where, limit)  # it was replaced under our eyes
+            self.problem = None
         return found
 
-    def _query(
-        self, place: Place, vector: NDArray[np.float32], where: SearchFilter, limit: int
-    ) -> list[tuple[str, float]]:
-        with self._failures(place):
-            collection = self._live(place)
+    def _query(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, float]]:
+        with self._failures():
+            collection = self._live()
             if collection is None:
                 return []
-            if set(PLACES[place]) <= set(where.kinds):  # all it holds
-                where = where.model_copy(update={"kinds": ()})
             asked = {"query_embeddings": [vector.tolist()], "n_results": limit, "include": ["distances"]}
             found = collection.query(where=chroma_where(where), **asked)
             return [(id_, round(1 - far, 4)) for id_, far in zip(found["ids"][0], found["distances"][0], strict=True)]
 
-    def behind(self, place: Place) -> int:
+    def behind(self) -> int:
         """Entries that the published copy does not have in their present form."""
-        state = self.state(place)
-        return self._table.behind(state.revision, state.number, PLACES[place])
+        state = self.state()
+        return self._table.behind(state.revision, state.number)
 
     def has(self, entry: Entry) -> bool:
         """Whether the published copy has an entry in its present form."""
-        state = self.state(next(place for place, kinds in PLACES.items() if entry.kind in kinds))
+        state = self.state()
         return (entry.revision, entry.number) <= (state.revision, state.number)
 
-    def state(self, place: Place) -> CopyState:
-        """How a copy stands; an empty state when there is none."""
-        with self._journal.read() as connection:
-            row = connection.execute(
-                "SELECT live, revision, number, writes FROM index_copies WHERE name = ?", (self._name(place),)
-            ).fetchone()
-        return CopyState(*row) if row else CopyState()
+    def state(self) -> CopyState:
+        """How the published copy stands; an empty state when there is none."""
+        query = "SELECT name, revision, number, writes FROM index_copies WHERE place = ?"
+        return CopyState(*(self._journal.row(query, self._place()) or ()))
 
     def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
         """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are.
 
         Raises:
-            EmbedderMismatch: the copies hold vectors of another one.
+            EmbedderMismatch: the copy holds vectors of another one.
         """
         with self._journal.read() as connection:
             rows = connection.execute("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')")
@@ -179,9 +173,12 @@ class ChromaIndex:
 
     def close(self) -> None:
         """Close what is open for searching."""
-        for place, lock in self._locks.items():
-            with lock:
-                self._forget(place)
+        with self._lock:
+            if self._open is not None:
+                self._open[1].close()
+            if self._private is not None:
+                self._private.cleanup()
+            self._open = self._private = None
 
     # -- bringing up to date --------------------------------------------------------------------------------------
 
@@ -195,84 +192,88 @@ class ChromaIndex:
         """
         self.check_embedder()
         with self._writing, self._own() as own:
-            if not own:
-                return IndexReport(owner=False, remaining=sum(map(self.behind, PLACES)))
+            if not own or not proceed():
+                return IndexReport(owner=own, remaining=self.behind())
             counts = {"embedded": 0, "written": 0, "removed": 0}
-            mended: list[str] = []
-            for place in PLACES:
-                if not proceed():
-                    break
-                try:
-                    with self._failures(place):
-                        reason = NOT_BUILT if rebuild else self._follow(place, proceed, counts)
-                except StoreError as error:
-                    if type(error) is not StoreError:
-                        raise  # the journal's
-                    reason = self.problems[place]
-                if reason is not None:
-                    mended += [f"{place}: {reason}"] if reason != NOT_BUILT else []
-                    with self._failures(place):
-                        self._copy(place, CopyState(), (), lambda: True, counts)
-                self.problems.pop(place, None)
-            return IndexReport(owner=True, remaining=sum(map(self.behind, PLACES)), mended=tuple(mended), **counts)
+            try:
+                with self._failures():
+                    reason = NOT_BUILT if rebuild else self._follow(proceed, counts)
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise  # the journal's
+                reason = self.problem
+            if reason is not None:
+                with self._failures(), self._lock:
+                    known = self._live() if reason == MANY_CHANGES else None
+                with self._failures():
+                    self._copy(CopyState(), (), lambda: True, counts, known)
+            self.problem = None
+            mended = (reason,) if reason not in (None, NOT_BUILT) else ()
+            return IndexReport(owner=True, remaining=self.behind(), mended=mended, **counts)
 
-    def damage(self, place: Place) -> str | None:
+    def damage(self) -> str | None:
         """What is wrong with the published copy, None when nothing is, or when there is none yet.
 
         Sizes are looked at before Chroma opens it.
         """
-        if not self.state(place).name:
+        if not self.state().name:
             return None
-        with self._locks[place]:
+        with self._lock:
             try:
-                with self._failures(place):
-                    rows = None if self.behind(place) else self.rows(place)
-                    return self.problems.get(place) or inside(self._live(place), rows)
+                with self._failures():
+                    rows = None if self.behind() else self._rows()
+                    return self.problem or inside(self._live(), rows)
             except StoreError as error:
-                return self.problems.get(place, error.message)
+                return self.problem or error.message
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _follow(self, place: Place, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
+    def _follow(self, proceed: Callable[[], bool], counts: dict[str, int]) -> str | None:
         """Publish a copy that has taken in what changed; or the reason why it must be built anew."""
-        state, revision = self.state(place), self._table.revision()
+        state, revision = self.state(), self._table.revision()
         if not state.name:
             return NOT_BUILT
-        finding = self.problems.get(place) or self._unfit(place, state.name)
+        finding = self.problem or self._unfit(state.name)
         if finding is not None:
             return finding
         if not 0 <= revision - state.revision <= REMEMBERED_REVISIONS:
             return "it belongs to another state of the journal"
-        gone = self._table.dropped(state.revision, PLACES[place])
-        if not gone and not self.behind(place):
+        gone = self._table.dropped(state.revision)
+        if not gone and not self.behind():
             return None
-        if state.writes > max(REBUILD_AFTER, self.rows(place) // 2):
-            return "it had taken in many changes"
-        return self._copy(place, state, gone, proceed, counts)
+        if state.writes > max(REBUILD_AFTER, self._rows() // 2):
+            return MANY_CHANGES
+        return self._copy(state, gone, proceed, counts)
 
     def _copy(
-        self, place: Place, state: CopyState, gone: Sequence[str], proceed: Callable[[], bool], counts: dict[str, int]
+        self,
+        state: CopyState,
+        gone: Sequence[str],
+        proceed: Callable[[], bool],
+        counts: dict[str, int],
+        known: Any = None,
     ) -> str | None:
         """Write what changed after `state` into a new copy of it (of nothing, when it has no name) and publish that.
 
+        A text that `known`, or else the copy, has a vector of already is not embedded again.
         Returns what the new copy lacks (it is not published then); one that was begun anew lacks nothing.
         """
         target, position, before = self._table.revision(), (state.revision, state.number), counts["written"]
-        with self._draft(place, state.name) as (name, collection):
-            for at in range(0, len(gone), BATCH):
-                collection.delete(ids=gone[at : at + BATCH])
+        with self._draft(state.name) as (name, collection):
+            for part in batched(gone, BATCH):
+                collection.delete(ids=list(part))
                 self._breathe()
-            while entries := self._table.changes(*position, PLACES[place], BATCH):
+            while entries := self._table.changes(*position, BATCH):
                 if not proceed():
                     break
-                self._write(collection, entries, counts)
+                self._write(collection, entries, counts, known or collection)
                 position = entries[-1].revision, entries[-1].number
             else:
                 position = target, LAST
             if not state.name:
                 collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
             elif position == (target, LAST):
-                lacks = inside(collection, self.rows(place) if self._table.revision() == target else None)
+                lacks = inside(collection, self._rows() if self._table.revision() == target else None)
                 if lacks is not None:
                     return lacks
         # What was changed or removed since it began comes again the next time.
@@ -281,18 +282,17 @@ class ChromaIndex:
         counts["removed"] += len(gone)
         with self._journal.write() as connection:
             connection.execute(
-                upsert("index_copies", "name", "work, live, revision, number, writes"),
-                (self._name(place), name, name, *position, writes),
+                upsert("index_copies", "place", "name, revision, number, writes"),
+                (self._place(), name, *position, writes),
             )
         # The one that was published before stays for those who are just opening it.
-        self._remove_all_but(place, {name, state.name})
+        self._remove_all_but({name, state.name})
         return None
 
-    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int]) -> None:
-        """Upsert entries; a text that the copy has a vector of already is not embedded again."""
+    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], known: Any) -> None:
         hashes = {entry.id: hashlib.sha256(entry.text.encode()).hexdigest()[:16] for entry in entries}
         vectors: dict[str, Any] = {}
-        held = collection.get(ids=list(hashes), include=["embeddings", "metadatas"])
+        held = known.get(ids=list(hashes), include=["embeddings", "metadatas"])
         for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
             if about.get(TEXT_HASH) == hashes[id_]:
                 vectors[id_] = vector
@@ -313,26 +313,26 @@ class ChromaIndex:
         counts["written"] += len(entries)
         self._breathe()
 
-    def _remove_all_but(self, place: Place, names: set[str]) -> None:
-        if self._server is not None:
-            with self._client() as client:
-                for collection in client.list_collections():
-                    own = collection.name.startswith(f"khala-{self._store_id()}-{place}-")
-                    if own and collection.name.rpartition(f"{self._store_id()}-")[2] not in names:
-                        client.delete_collection(collection.name)
+    def _remove_all_but(self, names: set[str]) -> None:
+        if self._server is None:
+            for path in self._folder.glob("*-*"):
+                if path.name not in names:
+                    shutil.rmtree(path, ignore_errors=True)
             return
-        for path in self._folder.glob(f"{place}-*"):
-            if path.name not in names:
-                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+        kept = set(map(self._collection, names))
+        with self._client() as client:
+            for collection in client.list_collections():
+                if collection.name.startswith(self._collection("")) and collection.name not in kept:
+                    client.delete_collection(collection.name)
 
-    def _unfit(self, place: Place, name: str) -> str | None:
+    def _unfit(self, name: str) -> str | None:
         """What is to be seen of a copy from outside: gone, or out of proportion."""
-        return outside(self._folder / name, self.rows(place)) if self._server is None else None
+        return outside(self._folder / name, self._rows()) if self._server is None else None
 
     @contextmanager
-    def _draft(self, place: Place, source: str) -> Iterator[tuple[str, Any]]:
+    def _draft(self, source: str) -> Iterator[tuple[str, Any]]:
         """Name and collection of a new copy of `source`, or of an empty one; a server writes into `source` itself."""
-        name = source if source and self._server is not None else f"{place}-{uuid.uuid4().hex[:12]}"
+        name = source if source and self._server is not None else f"copy-{uuid.uuid4().hex[:12]}"
         folder = self._folder / name
         try:
             if source and self._server is None:
@@ -348,33 +348,23 @@ class ChromaIndex:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _live(self, place: Place) -> Any:
+    def _live(self) -> Any:
         """The published collection, opened when it is a new one; None when there is none yet."""
-        name = self.state(place).name
+        name = self.state().name
         if not name:
             return None
-        held = self._open.get(place)
-        if held is None or held[0] != name or place in self.problems:
-            self._forget(place)
-            finding = self._unfit(place, name)
+        if self._open is None or self._open[0] != name or self.problem:
+            self.close()
+            finding = self._unfit(name)
             if finding is not None:
                 raise _Damaged(finding)
             folder = self._folder / name
             if self._journal.read_only and self._server is None:  # Chroma writes when it opens, so it gets its own
-                self._private[place] = TemporaryDirectory(prefix="deeptrader-")
-                folder = duplicate(folder, Path(self._private[place].name) / "copy")
+                self._private = TemporaryDirectory(prefix="deeptrader-")
+                folder = duplicate(folder, Path(self._private.name) / "copy")
             client = connect(folder, self._server)
-            held = (name, client, client.get_collection(self._collection(name), embedding_function=None))
-            self._open[place] = held
-        return held[2]
-
-    def _forget(self, place: Place) -> None:
-        held = self._open.pop(place, None)
-        if held is not None:
-            held[1].close()
-        private = self._private.pop(place, None)
-        if private is not None:
-            private.cleanup()
+            self._open = name, client, client.get_collection(self._collection(name), embedding_function=None)
+        return self._open[2]
 
     @contextmanager
     def _client(self, name: str = "") -> Iterator[Any]:
@@ -397,15 +387,14 @@ class ChromaIndex:
             return self._store_id()
         return row[0]
 
-    def _name(self, place: Place) -> str:
+    def _place(self) -> str:
+        """Whose copy it is, where several have one of the same journal."""
         if self._server is not None:
-            return f"{place}@{self._server.name}"
-        return f"{place}@{socket.gethostname()}{self._folder.absolute()}" if self._journal.shared else place
+            return self._server.name
+        return f"{socket.gethostname()}{self._folder.absolute()}" if self._journal.shared else "here"
 
-    def rows(self, place: Place) -> int:
-        """How many entries there are for a copy to hold."""
-        counts = self._table.counts()
-        return sum(counts.get(kind, 0) for kind in PLACES[place])
+    def _rows(self) -> int:
+        return sum(self._table.counts().values())
 
     @contextmanager
     def _own(self) -> Iterator[bool]:
@@ -428,18 +417,16 @@ class ChromaIndex:
             os.close(handle)
 
     @contextmanager
-    def _failures(self, place: Place) -> Iterator[None]:
+    def _failures(self) -> Iterator[None]:
         """Chroma raises its own errors, SQLite's, httpx's and panics of its Rust core: all become one `StoreError`."""
         try:
             yield
         except (DeepTraderError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # a panic of its Rust core is no Exception
-            problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            self.problems[place] = problem
+            self.problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             self._retry_at = self._timer() + RETRY_SECONDS
-            raise StoreError(f"The search index ({place}) failed: {problem}.", hint=_GOES_ON) from error
+            raise StoreError(f"The search index failed: {self.problem}.", hint=_GOES_ON) from error
 
 
-NOT_BUILT = "it was not built yet"
 _GOES_ON = "Reading goes on without it; `deeptrader repair` builds it anew from the journal."

@@ -244,9 +244,7 @@ class Khala(Analyses, Shelves, Upkeep):
             found_documents = self._documents(entry.kind, entry.key)
             if not found_documents:
                 return None
-            [document] = found_documents
-            freshness = None if document.kind == "digest" else self._judged(document)[0]
-            hit |= {"document": document, "freshness": freshness}
+            hit |= {"document": found_documents[0], "freshness": self._judged(found_documents[0])[0]}
         return SearchHit(**hit)
 
     def similar(

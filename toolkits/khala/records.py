@@ -237,11 +237,11 @@ class Recall(Record):
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
 
 
-DocumentKind = Literal["scenario", "judgement", "digest"]
+DocumentKind = Literal["scenario", "judgement"]
 
 
 class Document(Record):
-    """A prepared text beside the analyses: a cross-token scenario, a sleeping model's judgement, a digest of the past.
+    """A prepared text beside the analyses: a cross-token scenario, or a sleeping model's judgement.
 
     `key` is stable across cycles (a newer document of the same kind and key replaces the older one when recalled).
     `rests_on` are analysis ids; when one of their tokens is no longer fresh, the document is not either.
@@ -305,7 +305,6 @@ class SearchHit(Record):
     """One found record. `similarity` is cosine, 1 is equal. Analyses and documents come with their freshness.
 
     `found_by` says how: "chroma" (by meaning), "words" (only by its words), "newest" (no text was given).
-    A digest is about the past it is dated with and has no freshness.
     """
 
     kind: HitKind
@@ -367,7 +366,7 @@ class PublishReport(Record):
 class IndexReport(Record):
     """What bringing the search index up to the journal did.
 
-    `mended` says which copies were built anew and why. With `owner` False another process was at it, and nothing was
+    `mended` says why the copy was built anew, if it was. With `owner` False another process was at it, and nothing was
     done. `remaining` counts entries still to be written (the budget ran out).
     """
 
@@ -380,7 +379,7 @@ class IndexReport(Record):
 
 
 class RepairReport(Record):
-    """What a repair did: entries derived anew, texts embedded, rows in the index by collection.
+    """What a repair did: entries derived anew, texts embedded, rows in the index by kind.
 
     `salvaged` counts the rows saved out of a damaged journal by table (empty: it was whole), `was` what was wrong.
     """

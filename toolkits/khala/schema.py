@@ -103,14 +103,14 @@ _MEMORY = """
     CREATE TABLE pack_dictionaries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 """
 _ENTRIES = """
-    -- What can be searched: one row for each published analysis, prepared text, digest and note, with its words and the
+    -- What can be searched: one row for each published analysis, prepared text and note, with its words and the
     -- fields that filters look at. `revision` grows with every change, so that a copy in Chroma reads on from where it
-    -- stopped. Vectors are in Chroma alone. Anticipated texts are no more.
+    -- stopped. Vectors are in Chroma alone. Anticipated texts and digests of past days are no more.
     DROP TABLE IF EXISTS index_state;
     DROP TABLE IF EXISTS entries_words;
     DROP TABLE IF EXISTS entries;
     DROP TABLE IF EXISTS entries_dropped;
-    DELETE FROM documents WHERE kind = 'anticipated';
+    DELETE FROM documents WHERE kind IN ('anticipated', 'digest');
     DELETE FROM facts WHERE name IN ('embedder', 'dimension');
     CREATE TABLE entries (
         number INTEGER PRIMARY KEY,
@@ -127,10 +127,15 @@ _ENTRIES = """
         kind TEXT, key TEXT, revision INTEGER NOT NULL, PRIMARY KEY (kind, key)
     ) WITHOUT ROWID;
     CREATE INDEX entries_dropped_by_revision ON entries_dropped (revision);
-    -- The copies in Chroma: the one that is worked on, the published one that is searched, and how far each has come.
+"""
+_ONE_COPY = """
+    DELETE FROM documents WHERE kind = 'digest';
+    DELETE FROM entries WHERE kind = 'digest';
+    DROP TABLE IF EXISTS index_copies;
+    -- The published copy in Chroma that is searched (for each machine or server that has one), and how far it has come.
     CREATE TABLE index_copies (
-        name TEXT PRIMARY KEY, work TEXT NOT NULL, live TEXT NOT NULL, revision INTEGER NOT NULL,
-        number INTEGER NOT NULL, writes INTEGER NOT NULL
+        place TEXT PRIMARY KEY, name TEXT NOT NULL, revision INTEGER NOT NULL, number INTEGER NOT NULL,
+        writes INTEGER NOT NULL
     ) WITHOUT ROWID;
 """
 _SQLITE_WORDS = """
@@ -178,6 +183,7 @@ MIGRATIONS = (
     (f"{_MEMORY} CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';", _MEMORY),
     *("",) * 4,  # steps before 0.1.0, whose memories are version 5
     (_ENTRIES + _SQLITE_WORDS, _ENTRIES + _POSTGRES_WORDS),
+    _ONE_COPY,
 )
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 from ...core.errors import EmbedderMismatch, SourceError, StoreError
 from .embedder import embed_query
-from .entries import PLACES, Entry, EntryTable
+from .entries import Entry, EntryTable
 from .index import ChromaIndex
 from .records import SearchFilter
 
@@ -90,12 +90,7 @@ def _by_meaning(index: ChromaIndex, text: str, where: SearchFilter, limit: int) 
     try:
         vector = embed_query(index.embedder, text)
         index.check_embedder(len(vector))
-        return {
-            id_: cosine
-            for place, kinds in PLACES.items()
-            if not where.kinds or set(kinds) & set(where.kinds)
-            for id_, cosine in index.nearest(place, vector, where, limit)
-        }
+        return dict(index.nearest(vector, where, limit))
     except EmbedderMismatch:
         raise
     except (SourceError, StoreError) as error:

@@ -94,11 +94,11 @@ class KhalaMemoryToolkit(Toolkit):
         rsi_above: Number | None = None,
         limit: Number = 5,
     ) -> str:
-        """Search memory: analyses, scenarios, digests of the past, notes. States are conditions, not words.
+        """Search memory: analyses, scenarios, judgements, notes. States are conditions, not words.
 
         Args:
             query (str): What to look for. Empty: the newest that meet the conditions.
-            kinds (list[str]): Any of analysis, scenario, judgement, digest, memory.
+            kinds (list[str]): Any of analysis, scenario, judgement, memory.
             tokens (list[str]): Only about these.
             signal (str): buy, sell or hold.
             security (list[str]): Verdicts that may appear: safe, caution, danger, unknown, not_applicable.

@@ -1,14 +1,13 @@
 """Keeping memory in shape: look for damage, build anew, and let go of the old.
 
 Kept for ever: what is published, every universe event, every security finding and every note. Thinned: versions of an
-analysis, after some days to the last one of each closed bar, later to none (the digest of a day on which a state turned
-stays longer); what is no longer published is packed. Let go of: prepared texts that died, and logs past their time.
+analysis, after some days to the last one of each closed bar, later to none; what is no longer published is packed. Let
+go of: prepared texts that died, and logs past their time.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCor
 from ...core.settings import Settings
 from .chroma import Server
 from .codec import decode, pack_superseded, plain
-from .entries import PLACES, REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
+from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
 from .files import restore, salvage
 from .journal import JOURNAL_FILE, Fence, Journal
 from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
@@ -50,7 +49,7 @@ class Upkeep:
 
     @property
     def _index(self) -> ChromaIndex:
-        """The copies in Chroma and the embedder, built on first use: their modules are slow to import."""
+        """The copy in Chroma and the embedder, built on first use: their modules are slow to import."""
         from .embedder import resolve_embedder
         from .index import ChromaIndex
 
@@ -93,7 +92,7 @@ class Upkeep:
             EmbedderMismatch: the vectors are another embedder's and `reembed` was not asked for.
         """
         self.journal.require_writable()
-        was = tuple(f"{place}: {damage}" for place in PLACES if (damage := self._index.damage(place)))
+        damage = self._index.damage()
         if reembed:
             from .embedder import embed_texts  # imports numpy
 
@@ -108,19 +107,19 @@ class Upkeep:
                 "Another process is at work on the search index of this memory.",
                 hint="Wait for it, then repair again.",
             )
-        rows = {place: self._index.rows(place) for place in PLACES}
+        rows, was = self._entries.counts(), (damage,) if damage else ()
         total = sum(rows.values())
         return RepairReport(entries=total, changed=changed, embedded=report.embedded, rows=rows, was=was)
 
     def check(self) -> HealthReport:
-        """Look at everything: the whole journal file, every published record, both published copies in Chroma."""
+        """Look at everything: the whole journal file, every published record, the published copy in Chroma."""
         problems = [f"The journal is damaged: {problem}." for problem in self.journal.problems()]
         if not problems:
             problems = [f"The published analysis {problem}." for problem in _unreadable(self.journal)]
         try:
             self._index.check_embedder()
-            found = [(place, self._index.damage(place)) for place in PLACES]
-            damaged = [f"The search index ({place}) is damaged: {damage}." for place, damage in found if damage]
+            damage = self._index.damage()
+            damaged = [f"The search index is damaged: {damage}."] if damage else []
         except EmbedderMismatch as error:
             damaged = [str(error)]
         held = dict(self.status())
@@ -135,14 +134,14 @@ class Upkeep:
             }
             newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
         index = self._index
-        by_chroma = all(index.state(place).name and place not in index.problems for place in PLACES)
+        by_chroma = index.state().name and not index.problem
         return StoreStatus(
             counts=counts | {"searchable": sum(self._entries.counts().values())},
             size_bytes=self.journal.size_bytes(),
             newest_publication=moment(newest) if newest is not None else None,
             search_by="chroma" if by_chroma else "words",
-            index_behind=sum(index.behind(place) for place in PLACES),
-            index_problems=tuple(f"{place}: {problem}" for place, problem in index.problems.items()),
+            index_behind=index.behind(),
+            index_problems=(index.problem,) if index.problem else (),
             embedder=index.embedder.id,
         )
 
@@ -177,7 +176,7 @@ class Upkeep:
             "bars": drop("analyses", "seq", f"{bars} AND {unpublished}", 7 * day, 400 * day),
             "publications": drop("publications", "seq", "published_at < ?", 7 * day),
             "situations": drop("situations", by_bar, bars, 40 * day, 4_000 * day),
-            "documents": _drop_documents(self.journal, [epoch(now - days * day) for days in (2, 800, 30)]),
+            "documents": self._drop_documents(epoch(now - 2 * day), epoch(now - 30 * day)),
             # Every copy has heard of these by now; one that is further behind is built anew.
             "tombstones": drop("entries_dropped", "kind, key", "revision <= ?", heard_of),
         }
@@ -186,6 +185,15 @@ class Upkeep:
             self.journal.tidy_words(connection, "optimize")  # it keeps what was replaced until it is merged
         self.journal.vacuum()
         return CompactReport(dropped=dropped, packed=packed, size_before=before, size_after=self.journal.size_bytes())
+
+    def _drop_documents(self, died: float, written: float) -> int:
+        """Drop texts that died, or were written, before a moment."""
+        with self.journal.write(durable=False) as connection:
+            query = "SELECT kind, key FROM documents WHERE dies_at < ? OR created_at < ?"
+            rows = connection.execute(query, (died, written)).fetchall()
+            connection.executemany("DELETE FROM documents WHERE kind = ? AND key = ?", rows)
+            drop_entries(connection, rows)
+        return len(rows)
 
     def backup(self, target: Path | str) -> Path:
         """A whole copy of the journal in a new file, while others read and write. Chroma is built from it again.
@@ -221,16 +229,3 @@ def _unreadable(journal: Journal) -> list[str]:
             except (StoreCorrupt, SchemaMismatch) as error:
                 problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
     return problems
-
-
-def _drop_documents(journal: Journal, limits: Sequence[float]) -> int:
-    """Drop texts that died before the first limit, digests from before the second, others from before the third."""
-    with journal.write(durable=False) as connection:
-        rows = connection.execute(
-            "SELECT kind, key FROM documents "
-            "WHERE dies_at < ? OR created_at < CASE kind WHEN 'digest' THEN ? ELSE ? END",
-            limits,
-        ).fetchall()
-        connection.executemany("DELETE FROM documents WHERE kind = ? AND key = ?", rows)
-        drop_entries(connection, rows)
-    return len(rows)
