@@ -54,6 +54,18 @@ def as_count(name: str, value: Any, most: int) -> int:
     return count
 
 
+def as_number(name: str, value: Any) -> float:
+    """A number, out of whatever was sent.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} must be a number, not {clean_label(str(value), limit=24)!r}.") from error
+
+
 def as_moment(text: str, *, whole_day: timedelta = timedelta(0)) -> datetime | None:
     """A moment (UTC) from an ISO day or time, which is in UTC where it names no timezone; None for an empty text.
 

@@ -137,6 +137,11 @@ class MarketAnalysis(Record):
         return self.quote.price if self.quote else self.price
 
     @property
+    def security_verdict(self) -> str:
+        """The verdict of its security report, or why there is none."""
+        return self.security.verdict if self.security else self.security_absent
+
+    @property
     def all_figures(self) -> dict[str, Figure]:
         """Every figure by name: those of the catalogue in its order, then the others."""
         every = {RSI: self.rsi, **{name: getattr(self.bollinger, field) for field, name in BANDS.items()}}
