@@ -312,7 +312,7 @@ def test_bars_of_a_version_that_is_refused_are_not_kept(cycle, khala, clock, moc
     cycle.run()
     before = contents(khala)
     clock.advance(timedelta(days=1))
-    mocker.patch("deeptrader.toolkits.khala.analyses._object", side_effect=VerificationFailed("a reason"))
+    mocker.patch("deeptrader.toolkits.khala.shelves._object", side_effect=VerificationFailed("a reason"))
 
     report = cycle.run()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -103,18 +102,8 @@ def _migrated(kind: type[Record], body: Any, version: Any) -> dict[str, Any]:
             hint="Update DeepTrader.",
         )
     if kind is MarketAnalysis:
-        for step in _ANALYSIS_STEPS[version:]:
-            body = step(body)
+        body = _analysis_from_1(body)
     return body | {"schema_version": SCHEMA_VERSION}
-
-
-def _analysis_from_0(body: dict[str, Any]) -> dict[str, Any]:
-    """Version 0 had no `next_bar_due`: the end of the bar after, by the interval alone.
-
-    Too early for a market with closed sessions, which only makes an old record stale sooner.
-    """
-    step = timedelta(hours=1) if body.get("interval") == "1h" else timedelta(days=1)
-    return {"next_bar_due": (datetime.fromisoformat(body["bar_close"]) + step).isoformat()} | body
 
 
 def _analysis_from_1(body: dict[str, Any]) -> dict[str, Any]:
@@ -128,10 +117,6 @@ def _analysis_from_1(body: dict[str, Any]) -> dict[str, Any]:
 
     bands = {field: take(name) for field, name in BANDS.items()}
     return body | {"rsi": take(RSI), "bollinger": bands, "figures": figures}
-
-
-_ANALYSIS_STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_analysis_from_0, _analysis_from_1)
-"""By version: what makes a body of it one of the next."""
 
 
 def plain(connection: Connection, body: str | bytes) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,11 +102,10 @@ def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
     Raises:
         SettingsError: nothing answers to the name, or the object cannot embed.
     """
-    if given is None:
-        given = default
+    given = default if given is None else given
+    if given == "wordllama":
+        return WordLlamaEmbedder()
     if isinstance(given, str):
-        if given == "wordllama":
-            return WordLlamaEmbedder()
         given = _imported(given)
     agno = callable(getattr(given, "get_embedding", None))
     if not agno and callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
@@ -140,39 +138,29 @@ def embed_texts(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]
     """
     if not texts:
         return np.zeros((0, embedder.dimension), dtype=np.float32)
-    with _failures(embedder):
-        return _unit(np.asarray(embedder.embed(texts), dtype=np.float32), len(texts), embedder)
+    return _unit(embedder, embedder.embed, texts)
 
 
 def embed_query(embedder: Embedder, text: str) -> NDArray[np.float32]:
     """The unit vector of a question, shape (dimension,)."""
     ask = getattr(embedder, "embed_query", None)
-    if ask is None:
-        return embed_texts(embedder, [text])[0]
-    with _failures(embedder):
-        return _unit(np.asarray(ask(text), dtype=np.float32).reshape(1, -1), 1, embedder)[0]
+    return _unit(embedder, (lambda texts: [ask(texts[0])]) if ask else embedder.embed, [text])[0]
 
 
-def _unit(vectors: NDArray[np.float32], count: int, embedder: Embedder) -> NDArray[np.float32]:
-    if vectors.shape != (count, embedder.dimension):
-        raise SourceUnreachable(
-            f"The embedder {embedder.id} gave vectors of shape {vectors.shape}, not {(count, embedder.dimension)}.",
-            hint="Check its settings.",
-        )
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    known = np.isfinite(lengths) & (lengths > 0)
-    return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
-
-
-@contextmanager
-def _failures(embedder: Embedder) -> Iterator[None]:
-    """Turn whatever an embedder raises into our own error: it may be a network client we know nothing of."""
+def _unit(embedder: Embedder, embed: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> NDArray[np.float32]:
     try:
-        yield
+        vectors = np.asarray(embed(texts), dtype=np.float32)
     except DeepTraderError:
         raise
-    except Exception as error:
+    except Exception as error:  # it may be a network client we know nothing of
         raise SourceUnreachable(
             f"The embedder {embedder.id} failed ({type(error).__name__}: {error}).",
             hint="Search by words goes on; set DEEPTRADER_EMBEDDER=wordllama to work offline.",
         ) from error
+    wanted = len(texts), embedder.dimension
+    if vectors.shape != wanted:
+        said = f"The embedder {embedder.id} gave vectors of shape {vectors.shape}, not {wanted}."
+        raise SourceUnreachable(said, hint="Check its settings.")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = np.isfinite(lengths) & (lengths > 0)
+    return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)

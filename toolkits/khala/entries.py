@@ -115,10 +115,8 @@ def put_entries(connection: Connection, entries: Iterable[Entry]) -> int:
         fields = {name: _plain(entry.fields.get(name)) for name in FIELDS}
         rows.append((entry.kind, entry.key, entry.as_of, entry.text, json.dumps(fields), revision))
     changed = connection.executemany(
-        "INSERT INTO entries (kind, key, as_of, text, fields, revision) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (kind, key) DO UPDATE SET as_of = excluded.as_of, text = excluded.text, "
-        "fields = excluded.fields, revision = excluded.revision "
-        "WHERE (entries.as_of, entries.text, entries.fields) != (excluded.as_of, excluded.text, excluded.fields)",
+        upsert("entries", "kind, key", "as_of, text, fields, revision")
+        + " WHERE (entries.as_of, entries.text, entries.fields) != (excluded.as_of, excluded.text, excluded.fields)",
         rows,
     ).rowcount
     if changed > 0:
@@ -224,8 +222,7 @@ class EntryTable:
 
     def counts(self) -> dict[str, int]:
         """How many entries there are of each kind."""
-        with self._journal.read() as connection:
-            return dict(connection.execute("SELECT kind, count(*) FROM entries GROUP BY kind").fetchall())
+        return dict(self._journal.rows("SELECT kind, count(*) FROM entries GROUP BY kind"))
 
     def changes(self, after: int, number: int, limit: int) -> list[Entry]:
         """The next entries changed after a revision (and an entry's number within it), the oldest change first."""
@@ -239,9 +236,8 @@ class EntryTable:
     def newest(self, where: SearchFilter, limit: int) -> list[str]:
         """Ids of entries that meet a filter, newest first."""
         condition, values = _sql(where)
-        return self._ids(
-            f"FROM entries e WHERE {condition} ORDER BY e.as_of DESC, e.kind, e.key LIMIT ?", (*values, limit)
-        )
+        newest = f"FROM entries e WHERE {condition} ORDER BY e.as_of DESC, e.kind, e.key LIMIT ?"
+        return self._ids(newest, (*values, limit))
 
     def by_words(self, query: str, where: SearchFilter, limit: int) -> list[str]:
         """Ids of entries that meet a filter by BM25 over their words, best first."""
@@ -264,13 +260,11 @@ class EntryTable:
         return {entry.id: entry for source, asked in _asked(ids) for entry in self._select(source, asked)}
 
     def _ids(self, query: str, values: Sequence[Any]) -> list[str]:
-        with self._journal.read() as connection:
-            return [row[0] for row in connection.execute(f"SELECT e.kind || ':' || e.key {query}", values)]
+        return [id_ for (id_,) in self._journal.rows(f"SELECT e.kind || ':' || e.key {query}", *values)]
 
     def _select(self, query: str, values: Sequence[Any]) -> list[Entry]:
         columns = "e.kind, e.key, e.as_of, e.text, e.fields, e.revision, e.number"
-        with self._journal.read() as connection:
-            rows = connection.execute(f"SELECT {columns} {query}", values).fetchall()
+        rows = self._journal.rows(f"SELECT {columns} {query}", *values)
         return [Entry(kind, key, at, text, json.loads(fields), *rest) for kind, key, at, text, fields, *rest in rows]
 
 

@@ -169,29 +169,27 @@ def _set_aside(path: Path, now: datetime) -> Path | None:
     return aside
 
 
+_UNAVAILABLE = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_IOERR,
+)
+
+
 def translate(error: sqlite3.Error, path: Path) -> StoreError:
     """The typed error for what SQLite said about the file at `path`."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None
+    primary = getattr(error, "sqlite_errorcode", -1) & 0xFF
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return corrupt(path, str(error))
     if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _is_full(path)):
-        return StoreFull(
-            f"No space is left for the journal {path}; nothing of this write was kept.",
-            hint="Free some space, then run the command again.",
-        )
+        said, hint = f"No space is left for the journal {path}; nothing of this write was kept.", "Free some space."
+        return StoreFull(said, hint=hint)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(
-            f"Another process kept the journal {path} locked for too long.",
-            hint="Wait for it to finish, or stop it.",
-        )
-    if primary in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_IOERR,
-    ):
+        said, hint = f"Another process kept the journal {path} locked for too long.", "Wait for it, or stop it."
+        return StoreBusy(said, hint=hint)
+    if primary in _UNAVAILABLE:
         return unavailable(path, error)
     if "closed" in str(error):
         return StoreUnavailable(f"The journal {path} is closed.", hint="Open Khala again.")

@@ -146,9 +146,7 @@ class ChromaIndex:
         Raises:
             EmbedderMismatch: the copy holds vectors of another one.
         """
-        with self._journal.read() as connection:
-            rows = connection.execute("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')")
-            facts = dict(rows.fetchall())
+        facts = dict(self._journal.rows("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')"))
         held, own = facts.get("embedder", self.embedder.id), self.embedder.id
         if held != own:
             said = f"This memory was embedded by {held}, but the embedder now is {own}."
@@ -319,12 +317,9 @@ class ChromaIndex:
         return f"khala-{self._store_id()}-{name}" if self._server is not None else "khala"
 
     def _store_id(self) -> str:
-        with self._journal.read() as connection:
-            row = connection.execute("SELECT value FROM facts WHERE name = 'store_id'").fetchone()
-        if row is None:
+        while (row := self._journal.row("SELECT value FROM facts WHERE name = 'store_id'")) is None:
             with self._journal.write() as connection:
                 note(connection, ("store_id", uuid.uuid4().hex[:12]))
-            return self._store_id()
         return row[0]
 
     def _place(self) -> str:

@@ -13,7 +13,6 @@ from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import SettingsError, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
-from .analyses import Analyses
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
 from .files import unavailable
 from .freshness import judge_document
@@ -66,7 +65,7 @@ def _on_postgres(url: SecretStr, path: Path) -> Journal:
     return PostgresJournal(url.get_secret_value(), path)
 
 
-class Khala(Analyses, Shelves, Upkeep):
+class Khala(Shelves, Upkeep):
     """The memory in one folder. Open with `Khala.open`; thread-safe; several processes may share a folder.
 
     Every method raises a `StoreError` when the journal cannot be read or written, and `InvalidInput` for an argument

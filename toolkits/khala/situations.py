@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ...core.token import Interval
 from .journal import Journal
 from .records import MarketAnalysis, SimilarSituation, SimilarSituations
-from .schema import bump, counter, epoch, moment
+from .schema import bump, counter, epoch, moment, upsert
 
 SITUATION_FIGURES = (
     "rsi_14", "bb_percent_b_20_2", "bb_bandwidth_20_2", "macd_histogram_12_26_9", "atr_14", "adx_14",
@@ -96,10 +96,8 @@ class SituationTable:
             return 0
         with self._journal.write(durable=False) as connection:
             changed = connection.executemany(
-                "INSERT INTO situations (symbol, interval, bar_close, price, figures) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (symbol, interval, bar_close) DO UPDATE SET price = excluded.price, "
-                "figures = excluded.figures "
-                "WHERE situations.price != excluded.price OR situations.figures != excluded.figures",
+                upsert("situations", "symbol, interval, bar_close", "price, figures")
+                + " WHERE situations.price != excluded.price OR situations.figures != excluded.figures",
                 values,
             ).rowcount
             if changed:
@@ -109,8 +107,7 @@ class SituationTable:
     def until(self, symbol: str, interval: Interval) -> datetime | None:
         """The newest bar of a token that has a situation, None without any."""
         query = "SELECT max(bar_close) FROM situations WHERE symbol = ? AND interval = ?"
-        with self._journal.read() as connection:
-            (newest,) = connection.execute(query, (symbol, interval)).fetchone()
+        (newest,) = self._journal.row(query, symbol, interval)
         return moment(newest) if newest is not None else None
 
     def similar(

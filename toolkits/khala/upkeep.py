@@ -126,12 +126,8 @@ class Upkeep:
 
     def status(self) -> StoreStatus:
         """What memory holds and how it is searched at the moment, cheap enough to show every second."""
-        with self.journal.read() as connection:
-            counts = {
-                name: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for name, table in _COUNTED.items()
-            }
-            newest = connection.execute("SELECT max(published_at) FROM published").fetchone()[0]
+        counts = {name: self.journal.row(f"SELECT count(*) FROM {table}")[0] for name, table in _COUNTED.items()}
+        (newest,) = self.journal.row("SELECT max(published_at) FROM published")
         index = self._index
         by_chroma = index.state().name and not index.problem
         return StoreStatus(
