@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ...core.clock import ensure_utc
@@ -24,7 +25,6 @@ from ...core.token import Interval, TokenKind
 from .protocol import INTERVAL_LENGTH
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 ZONE = "America/New_York"
@@ -34,6 +34,12 @@ SESSIONS_FILE = "data/sessions.json"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_HOUR = INTERVAL_LENGTH["1h"] // _MICROSECOND
+_AROUND_THE_CLOCK = {
+    interval: range(-800_000 * 24 * _HOUR, 3_000_000 * 24 * _HOUR, length // _MICROSECOND)
+    for interval, length in INTERVAL_LENGTH.items()
+}
+"""Every close of a market that never rests, in microseconds since 1970, for as long as there are dates."""
 _NO_GRACE = timedelta(0)
 
 
@@ -51,11 +57,8 @@ def expected_bar_close(kind: TokenKind, interval: Interval, now: datetime, *, gr
         ValueError: `now` has no timezone.
     """
     moment = _micros(ensure_utc(now) - grace)
-    if kind == "crypto":
-        length = _length(interval)
-        return _datetime(moment // length * length)
-    closes = _equity_closes(interval, moment)
-    return _datetime(closes[bisect_right(closes, moment) - 1])
+    closes = _closes(kind, interval, moment)
+    return _datetime(closes[_place(closes, moment) - 1])
 
 
 def next_bar_close(kind: TokenKind, interval: Interval, after: datetime) -> datetime:
@@ -71,11 +74,8 @@ def next_bar_close(kind: TokenKind, interval: Interval, after: datetime) -> date
         ValueError: `after` has no timezone.
     """
     moment = _micros(ensure_utc(after))
-    if kind == "crypto":
-        length = _length(interval)
-        return _datetime((moment // length + 1) * length)
-    closes = _equity_closes(interval, moment)
-    return _datetime(closes[bisect_right(closes, moment)])
+    closes = _closes(kind, interval, moment)
+    return _datetime(closes[_place(closes, moment)])
 
 
 def bar_closes(kind: TokenKind, interval: Interval, after: datetime, until: datetime) -> pd.DatetimeIndex:
@@ -93,14 +93,9 @@ def bar_closes(kind: TokenKind, interval: Interval, after: datetime, until: date
         InvalidInput: an equity outside the calendar (1990 to 2050).
         ValueError: a moment has no timezone.
     """
-    import numpy as np
-
     first, last = _micros(ensure_utc(after)), _micros(ensure_utc(until))
-    if kind == "crypto":
-        length = _length(interval)
-        return _index(np.arange((first // length + 1) * length, last + 1, length, dtype=np.int64))
-    closes = _equity_closes(interval, first, last)
-    return _index(np.array(closes[bisect_right(closes, first) : bisect_right(closes, last)], dtype=np.int64))
+    closes = _closes(kind, interval, first, last)
+    return _index(closes[_place(closes, first) : _place(closes, last)])
 
 
 def closes_of_bars_from(kind: TokenKind, interval: Interval, starts: pd.DatetimeIndex) -> pd.DatetimeIndex:
@@ -118,12 +113,11 @@ def closes_of_bars_from(kind: TokenKind, interval: Interval, starts: pd.Datetime
         raise ValueError("bar starts without a timezone; times in DeepTrader are UTC")
     moments = starts.tz_convert("UTC").as_unit("us").asi8
     if not len(moments):
-        return _index(np.array([], dtype=np.int64))
-    if kind == "crypto":
-        length = _length(interval)
-        return _index((moments // length + 1) * length)
-    closes = np.array(_equity_closes(interval, int(moments.min()), int(moments.max())), dtype=np.int64)
-    return _index(closes[np.searchsorted(closes, moments, side="right")])
+        return _index(moments)
+    first, last = int(moments.min()), int(moments.max())
+    closes = _closes(kind, interval, first, last)
+    within = np.array(closes[_place(closes, first) : _place(closes, last) + 1], dtype=np.int64)
+    return _index(within[np.searchsorted(within, moments, side="right")])
 
 
 def bar_open(kind: TokenKind, interval: Interval, close: datetime) -> datetime:
@@ -133,17 +127,15 @@ def bar_open(kind: TokenKind, interval: Interval, close: datetime) -> datetime:
         InvalidInput: no bar of that kind closes at that moment.
     """
     moment = _micros(ensure_utc(close))
+    closes = _closes(kind, interval, moment)
+    place = _place(closes, moment) - 1
+    if closes[place] != moment:
+        raise InvalidInput(f"No {interval} {kind} bar closes at {ensure_utc(close).isoformat()}.")
     if kind == "crypto":
-        length = _length(interval)
-        if moment % length == 0:
-            return _datetime(moment - length)
-    else:
-        closes, sessions = _equity_closes(interval, moment), _sessions()
-        position, at = bisect_right(closes, moment) - 1, bisect_right(sessions.closes, moment - 1)
-        if closes[position] == moment:
-            began = sessions.opens[at]
-            return _datetime(began if interval == "1d" else max(closes[position - 1], began))
-    raise InvalidInput(f"No {interval} {kind} bar closes at {ensure_utc(close).isoformat()}.")
+        return _datetime(closes[place - 1])
+    sessions = _sessions()
+    bell = sessions.opens[bisect_right(sessions.closes, moment - 1)]
+    return _datetime(bell if interval == "1d" else max(closes[place - 1], bell))
 
 
 class _Sessions(NamedTuple):
@@ -157,26 +149,24 @@ class _Sessions(NamedTuple):
 @cache
 def _sessions() -> _Sessions:
     table = json.loads(resources.files(__package__).joinpath(SESSIONS_FILE).read_text("utf-8"))
-    closed, other, zone = set(table["closed"]), table["other_hours"], ZoneInfo(ZONE)
-    hours = {span: [_minutes(text) for text in span] for span in {tuple(table["usual"]), *map(tuple, other.values())}}
-    usual = tuple(table["usual"])
-    laid = _Sessions([], [], [])
-    minute, hour = _length("1h") // 60, _length("1h")
+    closed, laid = set(table["closed"]), _Sessions([], [], [])
     for number in range((date(LAST_YEAR + 1, 1, 1) - date(FIRST_YEAR, 1, 1)).days):
         day = date(FIRST_YEAR, 1, 1) + timedelta(days=number)
-        text = day.isoformat()
-        if day.weekday() > 4 or text in closed:
+        if day.weekday() > 4 or day.isoformat() in closed:
             continue
-        noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone)  # clocks change at night
-        midnight = _micros(noon) - 12 * hour
-        start, end = (midnight + minutes * minute for minutes in hours[tuple(other.get(text, usual))])
+        noon = datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(ZONE))  # clocks change at night
+        hours = table["other_hours"].get(day.isoformat(), table["usual"])
+        start, end = (_micros(noon) + (_minutes(text) - 12 * 60) * _HOUR // 60 for text in hours)
         laid.opens.append(start)
         laid.closes.append(end)
-        laid.hourly.extend([*range(start + hour, end, hour), end])
+        laid.hourly.extend([*range(start + _HOUR, end, _HOUR), end])
     return laid
 
 
-def _equity_closes(interval: Interval, first: int, last: int | None = None) -> list[int]:
+def _closes(kind: TokenKind, interval: Interval, first: int, last: int | None = None) -> Sequence[int]:
+    """Every close of a kind of bar, in order; the moments from `first` to `last` lie among them."""
+    if kind == "crypto":
+        return _AROUND_THE_CLOCK[interval]
     closes = _sessions().closes if interval == "1d" else _sessions().hourly
     if not closes[0] <= first <= (first if last is None else last) < closes[-1]:
         outside = first if first < closes[0] else last or first
@@ -185,13 +175,16 @@ def _equity_closes(interval: Interval, first: int, last: int | None = None) -> l
     return closes
 
 
-def _minutes(text: str) -> int:
-    return int(text[:2]) * 60 + int(text[3:])
+def _place(closes: Sequence[int], moment: int) -> int:
+    """How many closes there are up to a moment."""
+    if isinstance(closes, range):
+        return (moment - closes.start) // closes.step + 1
+    return bisect_right(closes, moment)
 
 
 @cache
-def _length(interval: Interval) -> int:
-    return INTERVAL_LENGTH[interval] // _MICROSECOND
+def _minutes(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])
 
 
 def _micros(moment: datetime) -> int:
@@ -202,7 +195,9 @@ def _datetime(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def _index(micros: np.ndarray) -> pd.DatetimeIndex:
+def _index(micros: Any) -> pd.DatetimeIndex:
+    import numpy as np
     import pandas as pd
 
-    return pd.DatetimeIndex(micros.view("datetime64[us]"), name="bar_close").tz_localize("UTC")
+    moments = np.array(micros, dtype=np.int64).view("datetime64[us]")
+    return pd.DatetimeIndex(moments, name="bar_close").tz_localize("UTC")
