@@ -17,19 +17,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from ...core.clock import Clock, SystemClock
+from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import (
     DeepTraderError,
     InvalidInput,
@@ -90,6 +90,14 @@ class Manifest(Record):
     units: dict[Symbol, float] = Field(default_factory=dict)
     files: tuple[RecordedFile, ...]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        known = {token.symbol for token in self.tokens}
+        stray = [entry.symbol for entry in self.files if entry.symbol not in known]
+        if stray or not self.files:
+            raise ValueError(f"{stray[0]} has bars but is not among the tokens" if stray else "it lists no files")
+        return self
+
 
 # Reading
 
@@ -103,23 +111,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InvalidInput(f"{folder} holds no recorded market: {MANIFEST} is missing.", hint=_HINT) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint=_HINT) from error
-    except UnicodeDecodeError as error:
-        raise MalformedResponse(f"{path} is damaged: it is not UTF-8 text.", hint=_HINT) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the text"
         raise MalformedResponse(f"{path} is damaged: {where}: {first['msg']}.", hint=_HINT) from error
-    known = {token.symbol for token in manifest.tokens}
-    stray = [entry.symbol for entry in manifest.files if entry.symbol not in known]
-    if stray or not manifest.files:
-        problem = f"{stray[0]} has bars but is not among the tokens" if stray else "it lists no files"
-        raise MalformedResponse(f"{path} is damaged: {problem}.", hint=_HINT)
-    return manifest
 
 
 def read_bars(folder: Path, entry: RecordedFile, token: Token) -> pd.DataFrame:
@@ -146,7 +146,6 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     Raises:
         MalformedResponse: as `read_bars`.
     """
-    import numpy as np
     import pandas as pd
 
     path = folder / entry.file
@@ -157,32 +156,27 @@ def read_rows(folder: Path, entry: RecordedFile) -> pd.DataFrame:
     if hashlib.sha256(packed).hexdigest() != entry.sha256:
         raise MalformedResponse(f"{path} is not the file that was recorded: its SHA-256 differs.", hint=_HINT)
     try:
-        table = pd.read_csv(io.BytesIO(gzip.decompress(packed)), dtype=str, keep_default_na=False)
-    except (ValueError, EOFError, OSError, zlib.error) as error:  # pandas' ParserError is a ValueError
-        raise MalformedResponse(f"{path} does not parse: {str(error).strip()}.", hint=_HINT) from error
-    header = ["bar_close", *COLUMNS]
-    if list(table.columns) not in (header, [*header, "adj_close"]) or table.empty:
-        raise MalformedResponse(f"{path}, line 1: expected the columns {','.join(header)}[,adj_close].", hint=_HINT)
-    closes = pd.to_datetime(table["bar_close"], format="ISO8601", utc=True, errors="coerce")
-    index = pd.DatetimeIndex(closes, name="bar_close").as_unit("us")
-    try:  # to the last digit, which pandas' own parser does not promise
-        numbers = {name: table[name].to_numpy(dtype=object).astype(float) for name in table.columns[1:]}
-    except ValueError:
-        numbers = {name: np.asarray(pd.to_numeric(table[name], errors="coerce"), float) for name in table.columns[1:]}
-    rows = pd.DataFrame(numbers, index=index)
-    values = rows.to_numpy()
-    faults: dict[str, Any] = {
-        "not a moment in time": np.asarray(index.isna()),
-        "not a number": ~np.isfinite(values).all(axis=1),
-        "a price is not positive": (rows.drop(columns="volume").to_numpy() <= 0).any(axis=1),
-        "the volume is negative": rows["volume"].to_numpy() < 0,
-        "not later than the line before": np.append(False, ~(np.diff(index.asi8) > 0)),
-    }
-    found = [(int(bad.argmax()) + 2, what) for what, bad in faults.items() if bad.any()]
-    if found:
-        line, what = min(found, key=lambda item: item[0])
-        raise MalformedResponse(f"{path}, line {line}: {what}.", hint=_HINT)
-    return rows
+        header, *lines = gzip.decompress(packed).decode().splitlines()
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise MalformedResponse(f"{path} does not parse: {error}.", hint=_HINT) from error
+    usual = ",".join(["bar_close", *COLUMNS])
+    if header not in (usual, f"{usual},adj_close") or not lines:
+        raise MalformedResponse(f"{path}, line 1: expected the columns {usual}[,adj_close].", hint=_HINT)
+    _, *columns = header.split(",")
+    closes: list[datetime] = []
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, 2):
+        moment, *cells = line.split(",")
+        try:
+            close, row = ensure_utc(datetime.fromisoformat(moment)), [float(cell) for cell in cells]
+        except ValueError as error:
+            raise MalformedResponse(f"{path}, line {number}: {error}.", hint=_HINT) from error
+        sound = len(row) == len(columns) and all(map(isfinite, row)) and min(*row[:4], *row[5:]) > 0 <= row[4]
+        if not sound or (closes and close <= closes[-1]):
+            raise MalformedResponse(f"{path}, line {number}: no bar, or not later than the line before.", hint=_HINT)
+        closes.append(close)
+        rows.append(row)
+    return pd.DataFrame(rows, index=pd.DatetimeIndex(closes, name="bar_close").as_unit("us"), columns=columns)
 
 
 def adjust(rows: pd.DataFrame, splits: Sequence[Split]) -> pd.DataFrame:
@@ -317,13 +311,8 @@ def record(
     before = read_manifest(folder) if (folder / MANIFEST).exists() else None
     if before is not None and before.simulated != market.simulated:
         raise InvalidInput(f"{folder} holds a recording of another market.", hint="Record into another folder.")
-    moment = (clock or SystemClock()).now()
     universe = market.universe(top=top) if top is not None else None
     chosen = list(universe.tokens) if universe is not None else list(tokens or ())
-    units = dict(before.units) if before else {}
-    for quote in universe.quotes.values() if universe is not None else ():
-        if quote.market_cap:
-            units[quote.symbol] = quote.market_cap / quote.price
     files = {(entry.symbol, entry.interval): entry for entry in (before.files if before else ())}
     outcomes: list[RecordOutcome] = []
     sources: list[str] = [before.source] if before else []
@@ -342,13 +331,16 @@ def record(
         if any(outcome.status == "recorded" for outcome in outcomes):
             held = {symbol for symbol, _ in files}
             every = {token.symbol: token for token in (*(before.tokens if before else ()), *chosen)}
+            units = dict(before.units) if before else {}
+            for quote in universe.quotes.values() if universe is not None else ():
+                units |= {quote.symbol: quote.market_cap / quote.price} if quote.market_cap else {}
+            about = before.model_dump(include={"name", "licence"}) if before else {"name": f"recorded from {market.id}"}
             manifest = Manifest(
-                name=before.name if before else f"recorded from {market.id}",
+                **about,
                 provider=market.id,
                 source="; ".join(dict.fromkeys(source for source in sources if source)),
-                licence=before.licence if before else "",
                 simulated=market.simulated,
-                recorded_at=moment,
+                recorded_at=(clock or SystemClock()).now(),
                 tokens=tuple(token for symbol, token in every.items() if symbol in held),
                 units={symbol: value for symbol, value in units.items() if symbol in held},
                 files=tuple(files[key] for key in sorted(files)),
