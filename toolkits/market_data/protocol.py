@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from ...core.clock import ensure_utc
 from ...core.errors import InvalidInput, SourceError
 from ...core.market import Quote
 from ...core.token import Interval, Token
@@ -87,6 +88,18 @@ def require_positive(name: str, value: int) -> None:
     """Refuse a count below one, with the argument's name in the message."""
     if value < 1:
         raise InvalidInput(f"{name} must be at least 1, got {value}.")
+
+
+def moment_of(as_of: datetime | None, present: datetime) -> datetime:
+    """The moment that is asked about (UTC), never later than the present.
+
+    Raises:
+        InvalidInput: it has no timezone, or none in UTC.
+    """
+    try:
+        return present if as_of is None else min(ensure_utc(as_of), present)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{as_of} is not a moment in UTC: {error}.") from error
 
 
 class MarketProvider(Protocol):

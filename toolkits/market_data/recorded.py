@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from importlib import resources
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core.clock import Clock, ensure_utc
+from ...core.clock import Clock
 from ...core.errors import (
     ImplausiblePrices,
-    InvalidInput,
     MalformedResponse,
     SourceError,
     TokenNotFound,
@@ -24,8 +24,8 @@ from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from .panel import moments, rows_until
 from .plausibility import check_bars, require_plausible
-from .protocol import Bars, QuoteBatch, Universe, require_positive
-from .recording import Manifest, RecordedFile, Split, adjust, read_bars, read_manifest
+from .protocol import Bars, QuoteBatch, Universe, moment_of, require_positive
+from .recording import Manifest, RecordedFile, adjust, read_bars, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,10 @@ class RecordedMarket:
         self.folder = shipped_recording() if folder is None else Path(folder)
         self.manifest: Manifest = read_manifest(self.folder)
         self._clock = clock
+        self.first_bar = min(entry.first_bar for entry in self.manifest.files)
+        """Close of the oldest recorded bar."""
+        self.last_bar = max(entry.last_bar for entry in self.manifest.files)
+        """Close of the newest recorded bar."""
         self._tokens = {token.symbol: token for token in self.manifest.tokens}
         self._files: dict[tuple[str, Interval], RecordedFile] = {
             (entry.symbol, entry.interval): entry for entry in self.manifest.files
@@ -78,16 +82,6 @@ class RecordedMarket:
         """Intervals that at least one token was recorded on."""
         recorded = {interval for _, interval in self._files}
         return tuple(interval for interval in INTERVALS if interval in recorded)
-
-    @property
-    def first_bar(self) -> datetime:
-        """Close of the oldest recorded bar."""
-        return min(entry.first_bar for entry in self.manifest.files)
-
-    @property
-    def last_bar(self) -> datetime:
-        """Close of the newest recorded bar."""
-        return max(entry.last_bar for entry in self.manifest.files)
 
     def requests_made(self) -> int:
         """0: it touches no network."""
@@ -122,7 +116,7 @@ class RecordedMarket:
             SourceError: every file with bars by then is damaged; fewer only put their tokens into `excluded`.
         """
         require_positive("top", top)
-        moment = self._moment(as_of)
+        moment = moment_of(as_of, self.present())
         quotes: dict[str, Quote] = {}
         excluded: dict[str, str] = {}
         traded: dict[str, float] = {}
@@ -160,7 +154,7 @@ class RecordedMarket:
     def quotes(self, tokens: Sequence[Token], *, as_of: datetime | None = None) -> QuoteBatch:
         """Close of the newest closed bar of each token. Unknown ones fail with `TokenNotFound`, unlisted ones with
         `TooFewBars`."""
-        moment = self._moment(as_of)
+        moment = moment_of(as_of, self.present())
         quotes: dict[str, Quote] = {}
         failures: dict[str, SourceError] = {}
         for asked in tokens:
@@ -190,7 +184,7 @@ class RecordedMarket:
             raise TokenNotFound(
                 f"{known} has no {interval} bars in the recording.", hint=f"It holds {', '.join(self.intervals)}."
             )
-        moment = self._moment(as_of)
+        moment = moment_of(as_of, self.present())
         past = self._past(known, interval, moment, limit)
         if past.empty:
             raise TooFewBars(f"{known} has no bar by {moment.isoformat()}.", hint=self._coverage())
@@ -205,17 +199,8 @@ class RecordedMarket:
             adjusted=entry.adjusted,
         )
 
-    def _moment(self, as_of: datetime | None) -> datetime:
-        present = self.present()
-        if as_of is None:
-            return present
-        try:
-            return min(ensure_utc(as_of), present)
-        except (ValueError, OverflowError) as error:
-            raise InvalidInput(f"{as_of} is not a moment in UTC: {error}.") from error
-
     def _fetched_at(self) -> datetime:
-        return self._clock.now() if self._clock else self.present()
+        return self._clock.now() if self._clock else self.last_bar
 
     def _known(self, token: Token) -> Token:
         known = self._tokens.get(token.symbol)
@@ -240,20 +225,16 @@ class RecordedMarket:
     def _newest(self, token: Token, moment: datetime) -> pd.DataFrame | None:
         """Closed bars by `moment` on the interval whose last bar is the newest and has a price."""
         pasts = [
-            past.dropna(subset=["close"])
-            for interval in self.intervals
-            if (token.symbol, interval) in self._files
-            for past in [self._past(token, interval, moment, 4 * RANKING_BARS)]
+            self._past(token, entry.interval, moment, 4 * RANKING_BARS).dropna(subset=["close"])
+            for entry in self._files_of(token)
         ]
         return max((past for past in pasts if not past.empty), key=lambda past: past.index[-1], default=None)
 
     def _quote(self, token: Token, past: pd.DataFrame) -> Quote:
-        closes = past["close"]
-        price = float(closes.iloc[-1])
-        units = self.manifest.units.get(token.symbol)
-        for split in self._splits(token) if units is not None else ():
-            if units is not None and past.index[-1] < split.at:
-                units /= split.ratio  # there were fewer shares then
+        closes, units = past["close"], self.manifest.units.get(token.symbol)
+        price, splits = float(closes.iloc[-1]), {split for entry in self._files_of(token) for split in entry.splits}
+        if units is not None:  # there were fewer shares before a split
+            units /= prod(split.ratio for split in splits if past.index[-1] < split.at)
         return Quote(
             symbol=token.symbol,
             price=price,
@@ -265,10 +246,8 @@ class RecordedMarket:
             source=f"{self.id}: {self.manifest.name}",
         )
 
-    def _splits(self, token: Token) -> tuple[Split, ...]:
-        return next(
-            (entry.splits for entry in self.manifest.files if entry.symbol == token.symbol and entry.splits), ()
-        )
+    def _files_of(self, token: Token) -> list[RecordedFile]:
+        return [entry for (symbol, _), entry in self._files.items() if symbol == token.symbol]
 
     def _coverage(self) -> str:
         return f"The recording runs from {self.first_bar:%Y-%m-%d} to {self.last_bar:%Y-%m-%d}."

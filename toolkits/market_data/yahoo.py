@@ -51,7 +51,7 @@ from .calendar import expected_bar_close, next_bar_close
 from .coingecko import CoinGecko
 from .panel import rows_until
 from .plausibility import check_bars, require_plausible
-from .protocol import Bars, QuoteBatch, Universe, require_positive
+from .protocol import Bars, QuoteBatch, Universe, moment_of, require_positive
 from .yahoo_charts import chart_from, first_bar_start, to_bars
 from .yahoo_client import YahooSource
 
@@ -208,7 +208,7 @@ class YahooMarket(YahooSource):
             raise InvalidInput(f"Yahoo has no {limit!r} bars of {interval!r}.", hint=f"Intervals: {INTERVALS}.")
         now = self._clock.now()
         key: tuple[str, Interval] = (token.symbol, interval)
-        moment = min(ensure_utc(as_of), now) if as_of else now
+        moment = moment_of(as_of, now)
         params = {
             "period1": int(first_bar_start(token.kind, interval, moment, limit).timestamp()),
             "period2": int(now.timestamp()) + 86_400,
