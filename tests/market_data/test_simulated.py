@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput, TokenNotFound, TooFewBars, UnknownToken
 from deeptrader.core.token import Token
-from deeptrader.toolkits.market_data import SimulatedMarket, simulation
+from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data import simulated as arithmetic
 
 NOW = datetime(2026, 3, 2, 12, 34, 56, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(2001, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
@@ -233,10 +234,10 @@ def test_asking_for_the_future_gets_the_present():
 
 def test_no_two_streams_share_their_numbers():
     tokens = np.arange(1, 40)
-    seen = [simulation.bits(7, tokens, stream, np.arange(50)).ravel() for stream in range(12)]
+    seen = [arithmetic.bits(7, tokens, stream, np.arange(50)).ravel() for stream in range(12)]
     everything = np.concatenate(seen)
     assert len(np.unique(everything)) == len(everything)
-    numbers = simulation.uniform(everything)
+    numbers = arithmetic.uniform(everything)
     assert numbers.min() > 0
     assert numbers.max() < 1
     assert abs(numbers.mean() - 0.5) < 0.01
