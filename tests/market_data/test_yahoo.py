@@ -71,15 +71,9 @@ def test_values_arrive_unchanged(server, market):
         assert row.tolist() == pytest.approx(sent[(close - timedelta(days=1)).timestamp()])
 
 
-def test_the_forming_bar_is_kept_apart(server, market):
-    daily = market.bars(market.find("BTC-USD"))
+def test_the_forming_bar_is_not_delivered(server, market):
     hourly = market.bars(market.find("BTC-USD"), interval="1h")
 
-    assert daily.forming is not None
-    assert daily.forming.name == datetime(2025, 6, 3, tzinfo=UTC)
-    assert daily.forming["close"] == pytest.approx(1000.0)
-    assert hourly.forming is not None
-    assert hourly.forming.name == datetime(2025, 6, 2, 16, tzinfo=UTC)
     assert hourly.frame.index[-1] == datetime(2025, 6, 2, 15, tzinfo=UTC)
     assert hourly.frame.index.is_unique
 
@@ -89,8 +83,6 @@ def test_equity_bars_close_with_the_session(server, market):
     hourly = market.bars(market.find("AAPL"), interval="1h")
 
     assert daily.frame.index[-1] == datetime(2025, 5, 30, 20, tzinfo=UTC)  # Friday: it is Monday 11:30 in New York
-    assert daily.forming is not None
-    assert daily.forming.name == datetime(2025, 6, 2, 20, tzinfo=UTC)
     assert daily.gaps == 0
     assert datetime(2024, 11, 29, 18, tzinfo=UTC) in daily.frame.index  # early close at 13:00
     assert datetime(2024, 11, 28, 21, tzinfo=UTC) not in daily.frame.index  # Thanksgiving
@@ -128,7 +120,6 @@ def test_real_bars_with_yahoos_own_null_days(server, market):
     assert len(bars.frame) == (bars.frame.index[-1] - bars.frame.index[0]).days + 1
     kept = [row[1:5] for row in rows if None not in row and row[0] < bars.frame.index[-1].timestamp()]
     assert bars.frame.dropna()[["open", "high", "low", "close"]].to_numpy() == pytest.approx(np.array(kept))
-    assert bars.forming is None
 
 
 _COLUMNS = ("Open", "High", "Low", "Close", "Volume")
@@ -141,17 +132,15 @@ def test_as_of_shows_nothing_later(market):
 
     assert bars.frame.index[-1] == datetime(2025, 3, 14, tzinfo=UTC)
     assert len(bars.frame) == 50
-    assert bars.forming is None
 
 
-def test_a_bar_that_closed_since_as_of_is_not_given_as_forming(server, market):
+def test_a_bar_that_closed_since_as_of_is_not_given(server, market):
     moment = server.clock.now().replace(minute=59)  # 15:59
     server.clock.set(moment + timedelta(minutes=4))
 
     bars = market.bars(market.find("BTC-USD"), interval="1h", as_of=moment)
 
     assert bars.frame.index[-1] == datetime(2025, 6, 2, 15, tzinfo=UTC)
-    assert bars.forming is None
 
 
 # Each failure in its type

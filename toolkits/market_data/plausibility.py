@@ -95,6 +95,8 @@ def check_bars(
     alone = (close > SPIKE * np.maximum(before, after)) | (SPIKE * close < np.minimum(before, after))
     if quote is not None and _apart(quote.price, close[-1]) < UNSEEN_APART:
         alone[-1] = False
+    if len(close) > 2:  # beside a bar that stands alone among three, an end is not the odd one
+        alone[[0, -1]] &= ~alone[[1, -2]]
     wick = (high > SPIKE * np.maximum(top, before)) | (SPIKE * low < np.minimum(bottom, before))
     for row in np.flatnonzero(alone | wick):
         text = (

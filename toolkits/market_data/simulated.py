@@ -66,8 +66,7 @@ class SimulatedMarket:
     Two markets with the same seed agree on every bar and every quote, whatever their size, and whenever and in
     whatever order they are asked (the module says how). There are calm and wild stretches, jumps, a common market
     factor, bars the feed lost (rows of NaN) and halts (flat bars without volume; a halted quote keeps the moment of
-    its last trade). Daily bars are made of the hourly ones. The bar being formed is delivered too, and quotes follow
-    it continuously.
+    its last trade). Daily bars are made of the hourly ones, and quotes move inside them.
 
     Args:
         count: how many tokens.
@@ -132,7 +131,7 @@ class SimulatedMarket:
         return QuoteBatch(quotes=self._quotes(known, moment) if len(known) else {}, failures=failures)
 
     def bars(self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
-        """The last `limit` bars closed by `as_of`, oldest first, and the one being formed.
+        """The last `limit` bars closed by `as_of`, oldest first.
 
         Raises:
             InvalidInput: `limit` is below 1, or `as_of` has no timezone.
@@ -145,7 +144,7 @@ class SimulatedMarket:
             raise self._unknown(token.symbol)
         numbers = np.array([number], dtype=np.int64)
         moment = self._moment(as_of)
-        hour, fraction = _hour(moment)
+        hour, _ = _hour(moment)
         step, stream = (HOURS, _LOST_DAY) if interval == "1d" else (1, _LOST_HOUR)
         end = hour // step  # the bar being formed, counted since 1970
         limit = min(limit, end - _FIRST_DAY * HOURS // step)
@@ -170,7 +169,6 @@ class SimulatedMarket:
             provider=self.id,
             source=SOURCE,
             simulated=True,
-            forming=self._forming(numbers, days, hour, fraction, end * step, (end + 1) * step),
         )
 
     def _moment(self, as_of: datetime | None) -> datetime:
@@ -190,7 +188,7 @@ class SimulatedMarket:
         """Quotes by symbol in the order of the numbers, or the largest `top` by market cap."""
         hour, fraction = _hour(moment)
         days = _simulate(self.seed, numbers, hour // HOURS - 1, 2)
-        price = np.exp(_inside_hour(self.seed, numbers, hour, fraction, days)[0])
+        price = np.exp(_inside_hour(self.seed, numbers, hour, fraction, days))
         caps = price * _supply(self.seed, numbers)
         midnight = np.exp(days.close[:, 0, -1])
         volume = days.volume[:, 0].sum(axis=1)
@@ -220,24 +218,6 @@ class SimulatedMarket:
         start, _ = _halts(self.seed, numbers[where], np.array([segment]))
         begun = segment * SEGMENT * HOURS + start[:, 0]
         return {int(at): min(moment, _EPOCH + int(since) * _HOUR) for at, since in zip(where, begun, strict=True)}
-
-    def _forming(
-        self, numbers: np.ndarray, days: _Days, hour: int, fraction: float, since: int, until: int
-    ) -> pd.Series:
-        """The bar that began at hour `since` and ends at hour `until`, so far; `name` is when it ends."""
-        import pandas as pd
-
-        price, high, low = (value[0] for value in _inside_hour(self.seed, numbers, hour, fraction, days))
-        k = hour % HOURS
-        done = slice(k - (hour - since), k)
-        values = {
-            "open": np.exp(days.open[0, -1, done.start]),
-            "high": np.exp(days.high[0, -1, done].max(initial=high)),
-            "low": np.exp(days.low[0, -1, done].min(initial=low)),
-            "close": np.exp(price),
-            "volume": days.volume[0, -1, done].sum() + fraction * days.volume[0, -1, k],
-        }
-        return pd.Series(values, name=pd.Timestamp(_EPOCH + until * _HOUR), dtype=float)
 
 
 @lru_cache(maxsize=20_000)
@@ -355,8 +335,8 @@ def _simulate(seed: int, tokens: Ints, first: int, count: int) -> _Days:
     )
 
 
-def _inside_hour(seed: int, tokens: Ints, hour: int, fraction: float, days: _Days) -> tuple[Floats, Floats, Floats]:
-    """Log price, and high and low so far, when `fraction` of an hour has passed; `days` ends with that hour's day."""
+def _inside_hour(seed: int, tokens: Ints, hour: int, fraction: float, days: _Days) -> Floats:
+    """Log price when `fraction` of an hour has passed; `days` ends with that hour's day."""
     k = hour % HOURS
     start, end = days.open[:, -1, k], days.close[:, -1, k]
     top, bottom = days.high[:, -1, k], days.low[:, -1, k]
@@ -365,7 +345,7 @@ def _inside_hour(seed: int, tokens: Ints, hour: int, fraction: float, days: _Day
     up_first = (raw & np.uint64(1)).astype(bool)
     first, second = np.where(up_first, top, bottom), np.where(up_first, bottom, top)
     turn_1, turn_2 = 0.1 + 0.35 * early, 0.55 + 0.35 * late
-    price = np.where(
+    return np.where(
         fraction < turn_1,
         start + (first - start) * fraction / turn_1,
         np.where(
@@ -374,8 +354,6 @@ def _inside_hour(seed: int, tokens: Ints, hour: int, fraction: float, days: _Day
             second + (end - second) * (fraction - turn_2) / (1 - turn_2),
         ),
     )
-    seen = [start, price, np.where(fraction >= turn_1, first, start), np.where(fraction >= turn_2, second, start)]
-    return price, np.max(seen, axis=0), np.min(seen, axis=0)
 
 
 def _lost(seed: int, tokens: Ints, stream: int, index: Ints) -> NDArray[np.bool_]:

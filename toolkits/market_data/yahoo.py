@@ -47,7 +47,7 @@ from ...core.errors import (
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_rows as rows_of
-from .calendar import expected_bar_close, next_bar_close
+from .calendar import expected_bar_close
 from .coingecko import CoinGecko
 from .panel import rows_until
 from .plausibility import check_bars, require_plausible
@@ -190,7 +190,7 @@ class YahooMarket(YahooSource):
     # Bars
 
     def bars(self, token: Token, *, interval: Interval = "1d", limit: int = 400, as_of: datetime | None = None) -> Bars:
-        """The last `limit` closed bars of one token, and the forming one when `as_of` is the present.
+        """The last `limit` closed bars of one token.
 
         When Yahoo fails or its prices cannot be, the last good bars of this process stand in (`stale_seconds`,
         `problem`). When the newest bar that should exist is not there yet, `problem` is `NotPublishedYet`.
@@ -241,19 +241,17 @@ class YahooMarket(YahooSource):
         chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
         if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
-        live, forming = now - moment <= LIVE, chart.forming
-        if not live or next_bar_close(token.kind, interval, moment) <= now:
-            forming = None  # what has been added to it since `moment` is later news
+        live = now - moment <= LIVE
         quote = self._quote_beside(token.symbol, facts, now) if live else None
         source = "Yahoo Finance chart"
-        bars = Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
+        bars = Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted)
         newest, due = bars.closes_at(-1), expected_bar_close(token.kind, interval, moment)
         if live and now - newest > DEAD:
             raise TokenDelisted(
                 f"{token.symbol} no longer trades: its last bar closed {newest.date().isoformat()}.",
                 hint="Its symbol may have changed.",
             )
-        require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=forming))
+        require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=chart.forming))
         if not live or newest >= due:
             return bars
         late = f"{token.symbol}: the bar that closed {due:%Y-%m-%d %H:%M} UTC is expected and not there yet."
@@ -270,17 +268,14 @@ class YahooMarket(YahooSource):
     def _instead(
         self, key: tuple[str, Interval], limit: int, moment: datetime, now: datetime, problem: SourceError
     ) -> Bars:
-        """The remembered bars up to `moment`, with their age and the problem; the problem itself when there are none.
-
-        Their forming bar is gone: it went on forming unseen.
-        """
+        """The remembered bars up to `moment`, with their age and the problem; the problem itself when there are none."""
         with self._lock:
             kept = self._kept.get(key)
         frame = rows_until(kept.frame, moment).iloc[-limit:] if kept is not None else None
         if kept is None or frame is None or frame.empty:
             raise problem
         age = max(0.0, (now - kept.fetched_at).total_seconds())
-        return replace(kept, frame=frame, forming=None, stale_seconds=age, problem=problem)
+        return replace(kept, frame=frame, stale_seconds=age, problem=problem)
 
     # Tokens
 
