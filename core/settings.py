@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         default=None, description="folder whose files override the shipped instructions one by one"
     )
     plugins_dir: Path | None = Field(
-        default=None, description="folder of Python files that register indicators and statements of your own"
+        default=None, description="folder of Python files that register indicators, statements and rules of your own"
     )
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
     journal_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
@@ -123,7 +123,6 @@ class Settings(BaseSettings):
     )
 
     # Rules and their record
-    rules_file: Path | None = Field(default=None, description="a Python file with rules of your own")
     cost_percent: float = Field(default=0.1, ge=0, description="what getting in or out costs, in percent of the price")
     slippage_percent: float = Field(default=0.05, ge=0, description="how much worse a price is got than the one seen")
     history_bars: Annotated[int, Field(ge=400)] = Field(

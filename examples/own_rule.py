@@ -2,11 +2,10 @@
 
     python examples/own_rule.py
 
-A file with rules is named by the setting `rules_file`, here this very file: DEEPTRADER_RULES_FILE=examples/own_rule.py.
+The `deeptrader` command reads such files from the folder that DEEPTRADER_PLUGINS_DIR names.
 """
 
 import tempfile
-from pathlib import Path
 
 from deeptrader.agents import answer_question
 from deeptrader.core.settings import load_settings
@@ -23,7 +22,7 @@ def ten_day_fall(past: Past):
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(data_dir=folder, market="recorded", rules_file=Path(__file__))
+        settings = load_settings(data_dir=folder, market="recorded")
         with Runtime(settings) as runtime:
             runtime.engine.run_once()
             print(answer_question("What do the rules say about Microsoft?", runtime, memory_only=True).text)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 
 import numpy as np
 import pandas as pd
 import pytest
-from doubles.analyses import make_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrader.core.errors import InvalidInput
+from deeptrader.core.errors import SettingsError
+from deeptrader.core.plugins import load_plugins
+from deeptrader.core.settings import load_settings
 from deeptrader.core.token import TokenKind
-from deeptrader.toolkits.market_data import RecordedMarket, compute_indicators, decide_signal
+from deeptrader.toolkits.market_data import RecordedMarket, compute_indicators, decide_signal, rules
 from deeptrader.toolkits.market_data.evidence import HORIZONS, Outcome, wilson
 from deeptrader.toolkits.market_data.panel import build_panel
-from deeptrader.toolkits.market_data.rules import RULES, MarketIndex, Past, Rule, calls_of, load_rules, rule, weigh
+from deeptrader.toolkits.market_data.rules import RULES, MarketIndex, Past, Rule, all_rules, calls_of, rule, weigh
+from deeptrader.toolkits.sleep_mode.weighing import made_under
 
 COST = 0.003
 NAN = math.nan
@@ -275,39 +278,44 @@ def two_bad_weeks(past):
 """
 
 
-def own_rules(folder: Path, text: str) -> tuple[Rule, ...]:
-    path = folder / "rules.py"
-    path.write_text(text)
-    return load_rules(make_settings(rules_file=path))
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before = dict(rules._own)
+    yield
+    rules._own.clear()
+    rules._own.update(before)
+
+
+def read_file(folder: Path, text: str) -> None:
+    (folder / "mine.py").write_text(text)
+    load_plugins(folder)
 
 
 def test_a_file_adds_rules_to_ours(tmp_path: Path) -> None:
-    assert [r.name for r in own_rules(tmp_path, OWN)] == [*(r.name for r in RULES), "two_bad_weeks"]
+    read_file(tmp_path, OWN)
+    assert [r.name for r in all_rules()] == [*(r.name for r in RULES), "two_bad_weeks"]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("import no_such_module", "cannot be run: ModuleNotFoundError"),
-        ("x = 1", "holds no rule"),
-        (OWN.replace("two_bad_weeks", "momentum"), "two rules 'momentum'"),
+        (OWN.replace("two_bad_weeks", "momentum"), "a rule 'momentum' already"),
         (OWN.replace('"two_bad_weeks"', '"Two bad weeks"'), "cannot be a rule's name"),
         (OWN.replace("return signed(move < -0.1, move > 0.1, move)", "return move"), "gives no stance"),
         (OWN.replace("past.close, 10", "past.closes, 10"), "fails: AttributeError"),
         (OWN.replace("past.change(past.close, 10)", "past.close / past.close.max(axis=0) - 1"), "looks ahead"),
     ],
 )
-def test_a_file_that_holds_no_sound_rules_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(InvalidInput, match=problem):
-        own_rules(tmp_path, text)
+def test_a_rule_that_is_not_sound_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        read_file(tmp_path, text)
+    assert all_rules() == RULES
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot be run: FileNotFoundError"):
-        load_rules(make_settings(rules_file=tmp_path / "none.py"))
-
-
-def test_a_rule_keeps_its_function() -> None:
+def test_a_rule_keeps_its_function_and_another_text_is_another_rule() -> None:
     made = rule("flat", says="never")(lambda past: past.close * 0)
     assert made.name == "flat"
     assert not made.stance(past_of(walk(1, 10))).any()
+    assert "past.close * 0" in made.text
+    plain = load_settings()
+    assert made_under(plain, [made]) != made_under(plain, [Rule("flat", "never", "", lambda past: past.close)])

@@ -52,12 +52,12 @@ class Bars:
 
     `frame` holds closed bars only: float columns open, high, low, close, volume; index named `bar_close`, UTC,
     increasing, without duplicates. A bar that should exist and does not is a row of NaN (a gap stays a gap; a token
-    that trades by a calendar has no rows for closed sessions). The bar whose interval
-    has not ended is not among them. `adjusted` says that prices before the last bar are scaled for dividends (or splits) up to it:
-    then only the last bar shows prices as they were printed. `stale_seconds` is the age of the answer when an earlier
-    one stands in, and `problem` says why; with `NotPublishedYet` the bars are sound and the newest expected one is not
-    among them, whether they are new or remembered. What a second reading told stands in `settled` (False: they are to
-    be read again) and `revised` (the close of the newest bar that it changed): see `read_again`.
+    that trades by a calendar has no rows for closed sessions). `adjusted` says that prices before the last bar are
+    scaled for dividends (or splits) up to it: then only the last bar shows prices as they were printed. `stale_seconds`
+    is the age of the answer when an earlier one stands in, and `problem` says why; with `NotPublishedYet` the bars are
+    sound and the newest expected one is not among them, whether they are new or remembered. What a second reading told
+    stands in `settled` (False: they are to be read again) and `revised` (the close of the newest bar that it changed):
+    see `read_again`.
     """
 
     token: Token

@@ -4,7 +4,7 @@ A rule is one function from the past of some tokens to its *stance* at every bar
 figure that it needs is absent. What it says at a bar rests on bars up to that one. A *call* is the bar at which a
 stance of buy or sell is taken up: a rule that says buy for a month made one call.
 
-Rules of your own stand in a file that the setting `rules_file` names:
+Rules of your own are registered in your code, or by a file in the folder that the setting `plugins_dir` names:
 
     from deeptrader.toolkits.market_data.rules import Past, rule, signed
 
@@ -16,12 +16,11 @@ Rules of your own stand in a file that the setting `rules_file` names:
 
 from __future__ import annotations
 
-import runpy
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +34,6 @@ from .signals import reverts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ...core.settings import Settings
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -125,20 +122,16 @@ class Rule:
     source: str
     stance: Callable[[Past], Floats] = field(repr=False)
 
+    @property
+    def text(self) -> str:
+        """What it is made of: another text is another rule."""
+        try:
+            return inspect.getsource(self.stance)
+        except (OSError, TypeError):  # made where no source is kept
+            return self.says
 
-def rule(name: str, *, says: str, source: str = "") -> Callable[[Callable[[Past], Floats]], Rule]:
-    """Make a rule out of a function from a `Past` to its stance.
 
-    Args:
-        name: lower-case letters, digits and underscores.
-        says: the rule in one sentence.
-        source: who described it.
-
-    Raises:
-        InvalidInput: the name cannot be one.
-    """
-    if not (name.isidentifier() and name == name.lower()):
-        raise InvalidInput(f"{name!r} cannot be a rule's name.", hint="Use letters like mean_reversion.")
+def _named(name: str, *, says: str, source: str = "") -> Callable[[Callable[[Past], Floats]], Rule]:
     return lambda stance: Rule(name, says, source, stance)
 
 
@@ -153,7 +146,7 @@ def signed(buy: Bools, sell: Bools, *needed: Floats) -> Floats:
 # -- the rules ----------------------------------------------------------------------------------------------------
 
 
-@rule(
+@_named(
     "mean_reversion",
     says="buy: RSI(14) below the threshold and close at or below the lower Bollinger band; sell: the mirror image",
     source="Wilder, New Concepts in Technical Trading Systems (1978); Bollinger on Bollinger Bands (2001)",
@@ -165,7 +158,7 @@ def mean_reversion(past: Past) -> Floats:
     return signed(buy, sell, rsi, low)
 
 
-@rule(
+@_named(
     "trend_following",
     says="buy: close above EMA(50) above EMA(200); sell: close below EMA(50) below EMA(200)",
     source="Brock, Lakonishok and LeBaron, Simple technical trading rules, Journal of Finance 47 (1992)",
@@ -176,7 +169,7 @@ def trend_following(past: Past) -> Floats:
     return signed((past.close > fast) & (fast > slow), (past.close < fast) & (fast < slow), fast, slow)
 
 
-@rule(
+@_named(
     "breakout",
     says="buy: close above the upper Bollinger band on more than the mean volume; sell: below the lower band on it",
     source="Bollinger on Bollinger Bands (2001), volatility breakout",
@@ -187,7 +180,7 @@ def breakout(past: Past) -> Floats:
     return signed((past.close > high) & (volume > 1), (past.close < low) & (volume > 1), low, volume)
 
 
-@rule(
+@_named(
     "momentum",
     says="buy: the close is above the one a year before; sell: it is below",
     source="Moskowitz, Ooi and Pedersen, Time series momentum, Journal of Financial Economics 104 (2012)",
@@ -198,7 +191,7 @@ def momentum(past: Past) -> Floats:
     return signed(year > 0, year < 0, year)
 
 
-@rule(
+@_named(
     "relative_strength",
     says="buy: the token did better than the market over half a year; sell: it did worse",
     source="Jegadeesh and Titman, Returns to buying winners and selling losers, Journal of Finance 48 (1993)",
@@ -308,37 +301,37 @@ def _stance(each: Rule, past: Past) -> Floats:
 
 # -- rules of one's own -------------------------------------------------------------------------------------------
 
+_own: dict[str, Rule] = {}
 
-def load_rules(settings: Settings) -> tuple[Rule, ...]:
-    """The rules that are followed: ours, then those of the file that the settings name.
+
+def rule(name: str, *, says: str, source: str = "") -> Callable[[Callable[[Past], Floats]], Rule]:
+    """Register a function from a `Past` to its stance as a rule, once it was tried out.
+
+    Args:
+        name: lower-case letters, digits and underscores.
+        says: the rule in one sentence.
+        source: who described it.
 
     Raises:
-        InvalidInput: the file cannot be run, holds no rule, or one of them fails, looks ahead or has a name taken.
+        InvalidInput: the name is taken or cannot be one; or the rule fails or looks ahead.
     """
-    path = settings.rules_file
-    return RULES if path is None else (*RULES, *_own_rules(path, path.stat().st_mtime_ns if path.is_file() else 0))
+    if not (name.isidentifier() and name == name.lower()):
+        raise InvalidInput(f"{name!r} cannot be a rule's name.", hint="Use letters like mean_reversion.")
+    if name in {each.name for each in all_rules()}:
+        raise InvalidInput(f"There is a rule {name!r} already.", hint="Choose another name.")
+
+    def register(stance: Callable[[Past], Floats]) -> Rule:
+        made = Rule(name, says, source, stance)
+        _try_out(made)
+        _own[name] = made
+        return made
+
+    return register
 
 
-@lru_cache(maxsize=4)
-def _own_rules(path: Path, _changed: int) -> tuple[Rule, ...]:
-    hint = "See toolkits/market_data/rules.py for an example."
-    try:
-        made = tuple(value for value in runpy.run_path(str(path)).values() if isinstance(value, Rule))
-    except InvalidInput:
-        raise
-    except Exception as error:
-        raise InvalidInput(
-            f"The rules file {path} cannot be run: {type(error).__name__}: {error}.", hint=hint
-        ) from error
-    made = tuple(each for each in made if each not in RULES)  # imported from here, not written there
-    if not made:
-        raise InvalidInput(f"The rules file {path} holds no rule.", hint=hint)
-    names = [each.name for each in (*RULES, *made)]
-    for each in made:
-        if names.count(each.name) > 1:
-            raise InvalidInput(f"There are two rules {each.name!r}.", hint=f"Rename the one in {path}.")
-        _try_out(each)
-    return made
+def all_rules() -> tuple[Rule, ...]:
+    """The rules that are followed: ours, then those of your own."""
+    return (*RULES, *_own.values())
 
 
 def _try_out(each: Rule) -> None:

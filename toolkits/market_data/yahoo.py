@@ -268,7 +268,7 @@ class YahooMarket(YahooSource):
     def _instead(
         self, key: tuple[str, Interval], limit: int, moment: datetime, now: datetime, problem: SourceError
     ) -> Bars:
-        """The remembered bars up to `moment`, with their age and the problem; the problem itself when there are none."""
+        """The remembered bars up to `moment`, with age and problem; the problem itself where there are none."""
         with self._lock:
             kept = self._kept.get(key)
         frame = rows_until(kept.frame, moment).iloc[-limit:] if kept is not None else None

@@ -16,7 +16,7 @@ from ...core.settings import Settings
 from ...core.token import Interval, Token
 from ..market_data.evidence import HORIZONS, TOLD_AFTER, Outcome, RuleEvidence, TokenEvidence
 from ..market_data.panel import Panel, build_panel, rows_until
-from ..market_data.rules import MarketIndex, Past, Rule, closed_at, load_rules, weigh
+from ..market_data.rules import MarketIndex, Past, Rule, all_rules, closed_at, weigh
 from .bar_store import BarStore
 from .calls import Call, CallLog, Score
 
@@ -41,11 +41,11 @@ def weigh_rules(context: CycleContext) -> int:
     were weighed. Bars that were weighed before, under the same settings, are not looked at again.
 
     Raises:
-        InvalidInput: the rules file holds no sound rules.
+        InvalidInput: a rule gives no stance.
         StoreError: memory cannot be read or written.
     """
     khala, settings, now = context.khala, context.settings, context.now
-    rules, log, store = load_rules(settings), CallLog(khala.journal), BarStore(khala.journal)
+    rules, log, store = all_rules(), CallLog(khala.journal), BarStore(khala.journal)
     under, weighed, fetched = made_under(settings, rules), log.weighed(), store.fetched(INTERVAL)
     tokens = {token.symbol: token for token in khala.symbols() if token.symbol in fetched}
     changed = [token for symbol, token in tokens.items() if weighed.get(symbol) != (fetched[symbol], under)]
@@ -88,10 +88,9 @@ def weigh_rules(context: CycleContext) -> int:
 
 def made_under(settings: Settings, rules: Sequence[Rule]) -> str:
     """What the evidence rests on besides the bars: rules, thresholds and costs. Another text, other evidence."""
-    own = settings.rules_file.read_bytes() if settings.rules_file else b""
-    names = ",".join(rule.name for rule in rules)
+    texts = "".join(f"{rule.name}\n{rule.text}\n" for rule in rules)
     limits = f"{settings.rsi_oversold:g}:{settings.rsi_overbought:g}:{settings.round_trip_cost:g}"
-    return f"{limits}:{hashlib.sha256(names.encode() + own).hexdigest()[:12]}"
+    return f"{limits}:{hashlib.sha256(texts.encode()).hexdigest()[:12]}"
 
 
 def _panel(context: CycleContext, store: BarStore, tokens: Sequence[Token]) -> tuple[list[Token], Panel]:
