@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import pandas as pd
+
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable
 from deeptrader.core.token import Token
@@ -51,5 +53,6 @@ class MoodyMarket(SimulatedMarket):
         if token.symbol in self.broken:
             raise self.broken[token.symbol]
         bars = super().bars(token, interval=interval, limit=limit, as_of=as_of)
-        forming = bars.forming
-        return replace(bars, forming=None if forming is None else forming * self.chart_factor.get(token.symbol, 1.0))
+        price = super().quotes([token], as_of=as_of).quotes[token.symbol].price
+        price *= self.chart_factor.get(token.symbol, 1.0)
+        return replace(bars, forming=pd.Series(price, index=["open", "high", "low", "close"]))

@@ -52,7 +52,8 @@ class Bars:
 
     `frame` holds closed bars only: float columns open, high, low, close, volume; index named `bar_close`, UTC,
     increasing, without duplicates. A bar that should exist and does not is a row of NaN (a gap stays a gap; a token
-    that trades by a calendar has no rows for closed sessions). `adjusted` says that prices before the last bar are
+    that trades by a calendar has no rows for closed sessions). `forming` is the bar whose interval has not ended, where
+    a live source delivers one. `adjusted` says that prices before the last bar are
     scaled for dividends (or splits) up to it: then only the last bar shows prices as they were printed. `stale_seconds`
     is the age of the answer when an earlier one stands in, and `problem` says why; with `NotPublishedYet` the bars are
     sound and the newest expected one is not among them, whether they are new or remembered. What a second reading told
@@ -68,6 +69,7 @@ class Bars:
     source: str = ""
     simulated: bool = False
     adjusted: bool = False
+    forming: pd.Series | None = None
     stale_seconds: float | None = None
     problem: SourceError | None = None
     settled: bool = True

@@ -232,7 +232,8 @@ class RecordedMarket:
 
     def _quote(self, token: Token, past: pd.DataFrame) -> Quote:
         closes, units = past["close"], self.manifest.units.get(token.symbol)
-        price, splits = float(closes.iloc[-1]), {split for entry in self._files_of(token) for split in entry.splits}
+        splits = next((entry.splits for entry in self._files_of(token) if entry.splits), ())
+        price = float(closes.iloc[-1])
         if units is not None:  # there were fewer shares before a split
             units /= prod(split.ratio for split in splits if past.index[-1] < split.at)
         return Quote(

@@ -334,9 +334,9 @@ def record(
             units = dict(before.units) if before else {}
             for quote in universe.quotes.values() if universe is not None else ():
                 units |= {quote.symbol: quote.market_cap / quote.price} if quote.market_cap else {}
-            about = before.model_dump(include={"name", "licence"}) if before else {"name": f"recorded from {market.id}"}
             manifest = Manifest(
-                **about,
+                name=before.name if before else f"recorded from {market.id}",
+                licence=before.licence if before else "",
                 provider=market.id,
                 source="; ".join(dict.fromkeys(source for source in sources if source)),
                 simulated=market.simulated,

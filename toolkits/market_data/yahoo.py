@@ -242,16 +242,17 @@ class YahooMarket(YahooSource):
         if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
         live = now - moment <= LIVE
+        forming = chart.forming if live else None
         quote = self._quote_beside(token.symbol, facts, now) if live else None
         source = "Yahoo Finance chart"
-        bars = Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted)
+        bars = Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
         newest, due = bars.closes_at(-1), expected_bar_close(token.kind, interval, moment)
         if live and now - newest > DEAD:
             raise TokenDelisted(
                 f"{token.symbol} no longer trades: its last bar closed {newest.date().isoformat()}.",
                 hint="Its symbol may have changed.",
             )
-        require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=chart.forming))
+        require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=forming))
         if not live or newest >= due:
             return bars
         late = f"{token.symbol}: the bar that closed {due:%Y-%m-%d %H:%M} UTC is expected and not there yet."
@@ -275,7 +276,7 @@ class YahooMarket(YahooSource):
         if kept is None or frame is None or frame.empty:
             raise problem
         age = max(0.0, (now - kept.fetched_at).total_seconds())
-        return replace(kept, frame=frame, stale_seconds=age, problem=problem)
+        return replace(kept, frame=frame, forming=None, stale_seconds=age, problem=problem)
 
     # Tokens
 
