@@ -34,7 +34,7 @@ def first_views(browser: Any, server: Server, tokens: int, runs: int) -> dict[st
         "what we know": ("/known", rows + str(min(tokens, SCREENFUL))),
         "all its rows": ("/known", rows + str(tokens)),
         "chat": ("/", "document.querySelector('.composer textarea') && document.querySelector('.welcome h1')"),
-        "sleep": ("/sleep", "document.querySelector('.step-bar')"),
+        "sleep": ("/sleep", "document.querySelector('.tiles')"),
     }
     found: dict[str, list[float]] = {}
     for name, (path, ready) in views.items():
@@ -104,7 +104,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         page = browser.new_page()
         page.goto(server.url + "/sleep")
-        page.wait_for_selector(".step-bar", timeout=900_000)  # the first cycle
+        page.wait_for_selector(".tiles", timeout=900_000)  # the first cycle
         page.close()
         results = {
             "tokens": given.tokens,

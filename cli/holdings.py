@@ -10,13 +10,20 @@ import typer
 from rich.text import Text
 
 from ..core.errors import InvalidInput
-from ..core.formats import percent_text, price_text, quantity_text
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.alerts import line_of
-from ..toolkits.sleep_mode.holdings import Holding, Holdings, Position, positions, read_csv
+from ..toolkits.sleep_mode.holdings import (
+    POSITION_HEADS,
+    Holding,
+    Holdings,
+    Position,
+    position_texts,
+    positions,
+    read_csv,
+)
 from .knowledge import find_token
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import DASH, console, plain_table, print_json
+from .output import console, plain_table, print_json
 
 
 def holdings(
@@ -36,10 +43,7 @@ def holdings(
         kept, now = Holdings(runtime.khala.journal), runtime.clock.now()
         if action == "add" and what and quantity is not None and at is not None:
             symbol = find_token(runtime, what, ask_market=True).symbol
-            for name, value in (("QUANTITY", quantity), ("--at", at), ("--stop", stop)):
-                if value is not None and not 0 < value < float("inf"):
-                    raise InvalidInput(f"{name} must be more than 0, got {value:g}.")
-            kept.add(Holding(symbol=symbol, quantity=quantity, price=at, stop=stop, since=now))
+            kept.add(Holding.read(symbol=symbol, quantity=quantity, price=at, stop=stop, since=now))
         elif action == "remove" and what:
             kept.remove(_symbol(runtime, what, kept.all()), quantity)
         elif action == "import" and what:
@@ -59,19 +63,11 @@ def holdings(
         if not held:
             console.print("Nothing is held. Write: deeptrader holdings add TOKEN QUANTITY --at PRICE")
             return
-        table = plain_table("Token", ">Quantity", ">Bought at", ">Price", ">Worth", ">Result", ">Share", ">Stop")
+        table = plain_table("Token", *(f">{head}" for head in POSITION_HEADS))
         for symbol, holding in held.items():
             position = found.get(symbol)
-            table.add_row(
-                symbol,
-                quantity_text(holding.quantity),
-                price_text(holding.price),
-                *_cells(position),
-                Text(
-                    price_text(holding.stop) if holding.stop else DASH,
-                    style="bold red" if position is not None and position.below_stop else "",
-                ),
-            )
+            at_stop = position is not None and position.below_stop
+            table.add_row(symbol, *position_texts(holding, position), style="bold red" if at_stop else "")
         console.print(table)
 
 
@@ -81,13 +77,6 @@ def _known(position: Position | None) -> dict[str, Any]:
         return {}
     own = {name: getattr(position, name) for name in ("worth", "result", "share", "capital_percent", "below_stop")}
     return {"price_seen": position.price} | own
-
-
-def _cells(position: Position | None) -> list[str]:
-    if position is None:
-        return [DASH] * 4
-    result = f"{price_text(position.result, signed=True)} ({percent_text(position.change, signed=True)})"
-    return [price_text(position.price), price_text(position.worth), result, percent_text(position.share)]
 
 
 def _symbol(runtime: Runtime, name: str, known: Container[str]) -> str:

@@ -16,7 +16,7 @@ from ..core.errors import InvalidInput
 from ..core.formats import percent_text
 from ..core.settings import Settings
 from ..toolkits.market_data.evidence import TOLD_AFTER
-from ..toolkits.sleep_mode.calls import TEAM, CallLog, Grouped, ScoredCall, Tally, tallies
+from ..toolkits.sleep_mode.calls import TALLY_HEADS, TEAM, CallLog, Grouped, ScoredCall, tallies, tally_texts
 from .options import AsOf, DataDir, Json, Market, parse_moment, runtime_for, settings_for
 from .output import DASH, console, errors, plain_table, print_json
 
@@ -114,9 +114,9 @@ def _show(
     if not found:
         console.print("No call is on record yet: rules call when a bar closes, the team when it recommends.")
         return
-    table = plain_table(by.capitalize(), "Call", ">Made", ">Right", ">Share", ">Result", ">Held", ">Market")
+    table = plain_table(by.capitalize(), TALLY_HEADS[0], *(f">{head}" for head in TALLY_HEADS[1:]))
     for tally in found:
-        table.add_row(Text(tally.name.replace("_", " ") or DASH), tally.action, *_cells(tally))
+        table.add_row(Text(tally.name.replace("_", " ") or DASH), *tally_texts(tally))
     console.print(table)
     console.print(
         Text(
@@ -128,12 +128,3 @@ def _show(
     )
     if plot is not None:
         console.print(f"Plot: {plot}", markup=False)
-
-
-def _cells(tally: Tally) -> tuple[str, ...]:
-    if not tally.scored:
-        return (str(tally.calls), "not yet", *(DASH,) * 4)
-    low, high = (f"{100 * side:.0f}" for side in tally.interval)
-    moves = (DASH if m is None else percent_text(m, signed=True) for m in (tally.result, tally.holding, tally.market))
-    share = f"{100 * tally.right / tally.scored:.0f} % ({low} to {high})"
-    return (str(tally.calls), f"{tally.right} of {tally.scored}", share, *moves)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -99,7 +100,7 @@ class Access:
         if is_loopback(self.host):
             return name in self.hosts
         own = {self.host.lower(), socket.gethostname().lower(), *(host.lower() for host in self.hosts)}
-        return name in own or _is_address(name)
+        return name in own or _address_in(name) is not None
 
     def knows_origin(self, origin: str, host: str) -> bool:
         """True when the page that calls is ours, or one that was allowed by name."""
@@ -116,12 +117,8 @@ class Access:
 def is_loopback(host: str) -> bool:
     """True for localhost and the loopback addresses."""
     name = host.strip("[]").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    address = _address_in(name)
+    return name == "localhost" or (address is not None and address.is_loopback)
 
 
 class Gatekeeper:
@@ -260,12 +257,11 @@ def _host_name(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
-def _is_address(name: str) -> bool:
+def _address_in(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 async def _body(receive: Receive) -> bytes:
@@ -315,16 +311,4 @@ def _with_headers(scope: Scope, send: Send) -> Send:
 
 def _sign_in_page(problem: str = "") -> str:
     note = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>DeepTrader</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh }}
-form {{ display: grid; gap: 10px; width: 280px }}
-h1 {{ font-size: 18px; margin: 0 }}
-p {{ margin: 0 }}
-input, button {{ font: inherit; padding: 8px 10px }}
-</style>
-<form method="post" action="{SIGN_IN}"><h1>DeepTrader playground</h1>{note}
-<label for="token">Token</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Sign in</button></form></html>"""
+    return (Path(__file__).parent / "static" / "sign_in.html").read_text("utf-8").replace("<!-- problem -->", note)

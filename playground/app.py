@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import SettingsError
+from ..core.errors import InvalidInput, SettingsError, StoreBusy
 from .access import Access, App, Gatekeeper, Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from .desk import Desk
 
@@ -21,11 +27,11 @@ RECONNECT_SECONDS = 20.0
 """How long a page that lost its connection (a phone asleep, a short outage) finds everything as it left it."""
 SHUTDOWN_SECONDS = 5
 SWITCH_SECONDS = 0.0005
-FAVICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1c5ea6"/>'
-    '<path d="M25 19.2A10 10 0 1 1 13 6.6a8 8 0 0 0 12 12.6Z" fill="none" stroke="#fff" stroke-width="2.6" '
-    'stroke-linejoin="round"/></svg>'
+LOADING = (
+    '<div id="loading" role="status"><b>DeepTrader</b><span>Loading …</span></div>'
+    "<script nomodule>document.querySelector('#loading span').textContent = 'This page needs a newer browser.'</script>"
 )
+"""Stands there until the page's scripts have come, which takes a while on a slow network."""
 
 
 def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
@@ -49,7 +55,6 @@ def _agent_os(desk: Desk, access: Access) -> FastAPI:
     from starlette.staticfiles import StaticFiles
 
     from .frame import STATIC
-    from .workflow import sleep_workflow
 
     base = FastAPI(title="DeepTrader playground", lifespan=desk.lifespan, docs_url=None, redoc_url=None)
     base.mount(STATIC, StaticFiles(directory=STATIC_DIR), name="playground-static")
@@ -59,16 +64,53 @@ def _agent_os(desk: Desk, access: Access) -> FastAPI:
         description="A trading team that sleeps on the market",
         agents=[desk.analyst],
         teams=[desk.team],
-        workflows=[sleep_workflow(desk)],
+        workflows=[_workflow(desk)],
         db=desk.db,
         base_app=base,
         cors_allowed_origins=list(access.origins) or ["http://localhost"],
         telemetry=False,
     )
     app = os_.get_app()
+    app.add_exception_handler(RecursionError, _too_deep)
     # agno answers "/" with a line of JSON; here the page is. Its other routes stay as they are.
     app.router.routes[:] = [route for route in app.router.routes if _paths(route) != ["/"]]
     return app
+
+
+async def _too_deep(_request: Request, error: Exception) -> Response:
+    """What agno cannot read as JSON, since it is nested too deeply, is the caller's mistake."""
+    from starlette.responses import JSONResponse
+
+    if "decoding a JSON" not in str(error):
+        raise error
+    problem = InvalidInput("The request holds JSON that is nested too deeply.", hint="Send it flatter.")
+    return JSONResponse(problem.as_dict(), status_code=422)
+
+
+def _workflow(desk: Desk) -> Any:
+    """A workflow of one step that runs one sleep cycle under the store's lease.
+
+    Its content is the cycle's report as JSON; while another cycle runs it is that error as JSON, and nothing was done.
+    """
+    from agno.workflow import HumanReview, OnError, Step, StepOutput, Workflow
+
+    async def run_cycle(_step_input: Any) -> Any:
+        try:
+            report = await asyncio.to_thread(desk.engine.run_once)
+        except StoreBusy as error:  # no failure: the work is being done
+            return StepOutput(content=json.dumps(error.as_dict()))
+        return StepOutput(content=report.model_dump_json())
+
+    # Without `fail`, agno counts a step that raised as skipped and the run as a success.
+    step = Step(name="sleep-cycle", executor=run_cycle, max_retries=0, human_review=HumanReview(on_error=OnError.fail))
+    return Workflow(
+        id="deeptrader-sleep-cycle",
+        name="DeepTrader sleep cycle",
+        description="One pass over the market: observe, plan, fetch, compute, check, verify, publish, prepare.",
+        db=desk.db,
+        steps=[step],
+        telemetry=False,
+    )
 
 
 def _paths(route: Any) -> list[str]:
@@ -78,7 +120,7 @@ def _paths(route: Any) -> list[str]:
     return [getattr(each, "path", "") for each in routes]
 
 
-PAGES = ("/", "/known", "/sleep", "/token/{symbol}")
+PAGES = ("/", "/known", "/portfolio", "/sleep", "/token/{symbol}")
 
 
 class _OnlyPages:
@@ -107,6 +149,7 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
     from .chat_view import chat_view
     from .frame import Frame, head
     from .known_view import known_view
+    from .portfolio_view import portfolio_view
     from .sleep_view import sleep_view
     from .token_view import token_view
 
@@ -114,29 +157,18 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
         raise SettingsError("This process serves a playground already.", hint="Start another process for another one.")
     version = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(STATIC_DIR.glob("app.*")))).hexdigest()[:10]
 
-    async def chat(session: str = "", ask: str = "", target: str = "team") -> None:
-        await chat_view(desk, session, ask, target)
-
-    def known(interval: str = "1d") -> None:
-        known_view(desk, interval)
-
-    async def token(symbol: str, interval: str = "1d") -> None:
-        await token_view(desk, symbol, interval)
-
-    async def sleep() -> None:
-        await sleep_view(desk)
-
     def root() -> None:
         ui.add_head_html(head(version))
         now = desk.runtime.clock.now().timestamp()
-        ui.add_body_html(f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
-        Frame(desk, dict(zip(PAGES, (chat, known, sleep, token), strict=True)))
+        ui.add_body_html(LOADING + f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
+        views = (chat_view, known_view, portfolio_view, sleep_view, token_view)
+        Frame(desk, {page: partial(view, desk) for page, view in zip(PAGES, views, strict=True)})
 
     ui.run_with(
         app,
         root=root,
         title="DeepTrader",
-        favicon=FAVICON,
+        favicon=STATIC_DIR / "favicon.svg",
         dark=None,
         language="en-US",
         tailwind=False,
@@ -161,13 +193,15 @@ def require_extra() -> None:
 
 
 def serve(desk: Desk, *, port: int = 7777, access: Access | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; pages that are still open do not hold the end up."""
+    """Serve until SIGINT or SIGTERM, and return; pages that are still open do not hold the end up."""
     import uvicorn
 
     access = access or Access()
     # A cycle computes in a thread of this process. With Python's five milliseconds per turn every step of a request
     # would wait that long for it; half a millisecond keeps pages quick.
     sys.setswitchinterval(SWITCH_SECONDS)
+    # uvicorn ends in order, then raises the signal once more for the handler that was there before: the default kills.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(
         build_app(desk, access=access),
         host=access.host,

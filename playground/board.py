@@ -1,4 +1,4 @@
-"""What Khala knows as rows for the page's table, read once for all browsers, and the questions it suggests."""
+"""What Khala knows as rows for the page's table, read once for all browsers, and questions worth asking."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from ..toolkits.khala.records import Recall
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.foresight import Foreseen
+from ..toolkits.sleep_mode.holdings import Holdings
+from ..toolkits.sleep_mode.topics import TOPICS
 
 Row = dict[str, Any]
 DASH = "–"
+MORE_FIGURES = ("return_7", "return_30", "volatility_30", "volume_ratio_20")
+"""Columns that may be chosen besides the usual ones."""
 SUGGESTED = 6
-SUGGESTED_SECONDS = 60.0
 QUESTIONS = {
     "state": "How is {} doing?",
     "entry": "Is {} a buy now?",
@@ -34,6 +37,14 @@ QUESTIONS = {
     "history": "What followed when {} stood like this before?",
 }
 """A question for each topic that is asked about one token."""
+
+
+def question_about(symbol: str, topic: str) -> str:
+    """A question that is read as one on this topic; about the market without a symbol."""
+    if symbol and topic in QUESTIONS:
+        return QUESTIONS[topic].format(symbol)
+    label = TOPICS[topic].label if topic in TOPICS else topic
+    return f"{symbol or 'The market'}: {label}?"
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,7 @@ class Board:
 
     async def aread(self, interval: Interval) -> BoardState:
         """`read` in a thread, if it has to read at all."""
-        kept = self._kept.get(interval)
-        if kept is not None and self._timer() < kept[0]:
-            return kept[1]
-        return await asyncio.to_thread(self.read, interval)
+        return self._young(interval) or await asyncio.to_thread(self.read, interval)
 
     def read(self, interval: Interval) -> BoardState:
         """The present state.
@@ -88,48 +96,52 @@ class Board:
             StoreError: memory cannot be read.
         """
         with self._lock:
-            begun = self._timer()
-            kept = self._kept.get(interval)
-            if kept is not None and begun < kept[0]:
-                return kept[1]
-            state = self._read(interval)
-            ended = self._timer()
-            self._kept[interval] = (ended + max(self._max_age, 10 * (ended - begun)), state)
+            state = self._young(interval)
+            if state is None:
+                begun = self._timer()
+                state = self._read(interval)
+                ended = self._timer()
+                self._kept[interval] = (ended + max(self._max_age, 10 * (ended - begun)), state)
             return state
 
+    def forget(self) -> None:
+        """Read anew at the next look: something was changed on the page."""
+        self._kept.clear()
+
+    def _young(self, interval: Interval) -> BoardState | None:
+        kept = self._kept.get(interval)
+        return kept[1] if kept is not None and self._timer() < kept[0] else None
+
     def _read(self, interval: Interval) -> BoardState:
-        khala = self._runtime.khala
-        tokens = khala.ranked()
+        runtime, khala = self._runtime, self._runtime.khala
+        tokens, holdings = khala.ranked(), Holdings(khala.journal)
+        watched, held = {*runtime.settings.watchlist, *holdings.watched()}, holdings.all()
         recalls = khala.latest_many(tokens, interval=interval)
         rows = {
-            token.symbol: row(recalls[token.symbol], rank, token.name, self._runtime.settings)
+            token.symbol: row(recalls[token.symbol], runtime.settings)
+            | {"name": token.name, "rank": rank, "watched": token.symbol in watched, "held": token.symbol in held}
             for rank, token in enumerate(tokens)
         }
         simulated = any(recall.analysis.provenance.simulated for recall in recalls.values() if recall.analysis)
         return BoardState(rows, Counter(recall.freshness.value for recall in recalls.values()), simulated)
 
 
-def row(recall: Recall, rank: int, name: str, settings: Settings) -> Row:
+def row(recall: Recall, settings: Settings) -> Row:
     """One row of the table: texts as people read them, beside the plain values that rows are sorted by; `None` and a
     dash for what is absent. Times are seconds since 1970."""
     analysis = recall.analysis
-    base: Row = {
+    change = change_of(recall)
+    price = recall.price or (analysis.price if analysis else None)
+    rsi, band = (analysis.value(name) if analysis else None for name in ("rsi_14", "bb_percent_b_20_2"))
+    figures = {name: analysis.value(name) if analysis else None for name in MORE_FIGURES}
+    texts = {f"{name}_text": DASH if value is None else figure_text(name, value) for name, value in figures.items()}
+    return {
         "symbol": recall.symbol,
         "href": f"/token/{recall.symbol}",
-        "name": name,
-        "rank": rank,
         "freshness": recall.freshness.value,
         "why": why(recall),
-    }
-    if analysis is None:
-        absent = ("price", "change", "rsi", "band", "signal", "security", "bar_close", "computed")
-        texts = ("price_text", "change_text", "rsi_text", "band_text")
-        return base | dict.fromkeys(absent) | dict.fromkeys(texts, DASH) | {"rsi_note": "", "signal_reason": ""}
-    price, change = recall.price or analysis.price, change_of(recall)
-    rsi, band = analysis.value("rsi_14"), analysis.value("bb_percent_b_20_2")
-    return base | {
         "price": price,
-        "price_text": price_text(price),
+        "price_text": DASH if price is None else price_text(price),
         "change": change,
         "change_text": DASH if change is None else percent_text(change, signed=True),
         "rsi": rsi,
@@ -137,11 +149,13 @@ def row(recall: Recall, rank: int, name: str, settings: Settings) -> Row:
         "rsi_note": _zone(rsi, settings),
         "band": band,
         "band_text": DASH if band is None else percent_text(band),
-        "signal": analysis.signal.action,
-        "signal_reason": analysis.signal.reason,
-        "security": analysis.security.verdict if analysis.security else None,
-        "bar_close": analysis.bar_close.timestamp(),
-        "computed": analysis.computed_at.timestamp(),
+        "signal": analysis.signal.action if analysis else None,
+        "signal_reason": analysis.signal.reason if analysis else "",
+        "security": analysis.security.verdict if analysis and analysis.security else None,
+        "bar_close": analysis.bar_close.timestamp() if analysis else None,
+        "computed": analysis.computed_at.timestamp() if analysis else None,
+        **figures,
+        **texts,
     }
 
 
@@ -167,35 +181,14 @@ def _zone(rsi: float | None, settings: Settings) -> str:
     return ""
 
 
-class Suggestions:
-    """A few questions with where they come from; looked up at most once a minute for all browsers."""
-
-    def __init__(self, foreseen: Callable[[], Iterable[Foreseen]], board: Board) -> None:
-        self._foreseen = foreseen
-        self._board = board
-        self._lock = threading.Lock()
-        self._until = 0.0
-        self._found: list[tuple[str, str]] = []
-
-    def __call__(self) -> list[tuple[str, str]]:
-        """`(question, origin)`, the best first.
-
-        Raises:
-            StoreError: memory cannot be read.
-        """
-        with self._lock:
-            if time.monotonic() >= self._until or not self._found:
-                self._found = self._look()
-                self._until = time.monotonic() + SUGGESTED_SECONDS
-            return self._found
-
-    def _look(self) -> list[tuple[str, str]]:
-        rows = list(self._board.latest("1d").rows.values())
-        found = [("What should I buy?", "a screen of everything known"), ("Which tokens are overbought?", "a screen")]
-        for wanted, text in (("buy", QUESTIONS["entry"]), ("sell", QUESTIONS["exit"])):
-            chosen = [row for row in rows if row["signal"] == wanted][:1]
-            found += [(text.format(row["symbol"]), f"signal {wanted}, {row['freshness']}") for row in chosen]
-        likely = [pair for pair in self._foreseen() if pair.symbol and pair.topic in QUESTIONS]
-        found += [(QUESTIONS[pair.topic].format(pair.symbol), f"foreseen: {pair.why}") for pair in likely]
-        found += [(QUESTIONS["state"].format(row["symbol"]), f"{row['freshness']} in memory") for row in rows[:4]]
-        return list(dict(found).items())[:SUGGESTED]
+def suggestions(foreseen: Iterable[Foreseen], board: BoardState) -> list[tuple[str, str]]:
+    """A few questions worth asking now with where they come from: `(question, origin)`, the best first."""
+    rows = list(board.rows.values())
+    found = [("What should I buy?", "a screen of everything known"), ("Which tokens are overbought?", "a screen")]
+    for wanted, text in (("buy", QUESTIONS["entry"]), ("sell", QUESTIONS["exit"])):
+        chosen = [row for row in rows if row["signal"] == wanted][:1]
+        found += [(text.format(row["symbol"]), f"signal {wanted}, {row['freshness']}") for row in chosen]
+    likely = [pair for pair in foreseen if pair.symbol and pair.topic in QUESTIONS]
+    found += [(QUESTIONS[pair.topic].format(pair.symbol), f"foreseen: {pair.why}") for pair in likely]
+    found += [(QUESTIONS["state"].format(row["symbol"]), f"{row['freshness']} in memory") for row in rows[:4]]
+    return list(dict(found).items())[:SUGGESTED]

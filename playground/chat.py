@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Target = Literal["team", "analyst"]
 QUESTION_LIMIT = 8_000
+KEEP_SECONDS = 1.0
+"""So often what has come of an answer is kept, in case the server is killed."""
 STOP_SECONDS = 1.0
 """A run that does not end by itself this long after a stop is cancelled: its provider may never answer."""
 
@@ -91,41 +94,33 @@ class ChatDesk:
 
     async def sessions(self, limit: int = 60) -> list[SessionSummary]:
         """The newest sessions, newest first, those still without a stored run included."""
-        found = {summary.id: summary for summary in await asyncio.to_thread(self._stored_sessions, limit)}
-        for conversation in self._open.values():
-            if conversation.turns:
-                first, last = conversation.turns[0], conversation.turns[-1]
-                known = found.get(conversation.id)
-                found[conversation.id] = SessionSummary(
-                    conversation.id,
-                    known.title if known else title_of(first.question),
-                    conversation.target,
-                    max(last.asked_at, known.updated_at) if known else last.asked_at,
-                    conversation.running is not None,
-                )
-        return sorted(found.values(), key=lambda summary: summary.updated_at, reverse=True)[:limit]
+        found = await asyncio.to_thread(self._sessions, limit)
+        running = {each.id for each in self._open.values() if each.running is not None}
+        found = [replace(summary, running=summary.id in running) for summary in found]
+        return sorted(found, key=lambda summary: summary.updated_at, reverse=True)[:limit]
 
-    def _stored_sessions(self, limit: int) -> list[SessionSummary]:
-        from agno.db.base import SessionType
-
-        kinds: tuple[tuple[SessionType, Target], ...] = ((SessionType.TEAM, "team"), (SessionType.AGENT, "analyst"))
-        found: list[SessionSummary] = []
-        for kind, target in kinds:
+    def _sessions(self, limit: int) -> list[SessionSummary]:
+        found: dict[str, SessionSummary] = {}
+        for target, kind in _kinds().items():
             sessions = self._db.get_sessions(
-                session_type=kind, limit=limit, sort_by="updated_at", sort_order="desc", include_runs=False
+                session_type=kind,
+                component_id=self._components[target].id,
+                limit=limit,
+                sort_by="updated_at",
+                sort_order="desc",
+                include_runs=False,
             )
-            component = self._components[target]
-            for session in sessions if isinstance(sessions, list) else ():
-                if getattr(session, f"{kind.value}_id", None) not in (None, component.id):
-                    continue
+            for session in sessions:
                 moment = datetime.fromtimestamp(session.updated_at or session.created_at or 0, UTC)
                 name = (session.session_data or {}).get("session_name") or f"Session {session.session_id[:8]}"
-                found.append(SessionSummary(session.session_id, clean_label(str(name)), target, moment))
+                found[session.session_id] = SessionSummary(session.session_id, clean_label(str(name)), target, moment)
         for row in self._unfinished.of():
-            if all(summary.id != row.session_id for summary in found):
-                target: Target = "analyst" if row.target == "analyst" else "team"
-                found.append(SessionSummary(row.session_id, title_of(row.question), target, row.asked_at))
-        return found
+            known = found.get(row.session_id)
+            title, when = title_of(row.question), row.asked_at
+            if known is not None:
+                title, when = known.title, max(known.updated_at, when)
+            found[row.session_id] = SessionSummary(row.session_id, title, _target(row.target), when)
+        return list(found.values())
 
     async def open(self, session_id: str) -> Conversation | None:
         """A conversation by its id, read back from its session when this server has not seen it yet."""
@@ -136,26 +131,21 @@ class ChatDesk:
         return self._open.setdefault(session_id, read) if read is not None else None
 
     def _read(self, session_id: str) -> Conversation | None:
-        from agno.db.base import SessionType
-
         left = self._unfinished.of(session_id)
-        conversation: Conversation | None = None
-        for kind, target in ((SessionType.TEAM, "team"), (SessionType.AGENT, "analyst")):
+        conversation = Conversation(session_id, _target(left[0].target)) if left else None
+        for target, kind in _kinds().items():
             session = self._db.get_session(session_id=session_id, session_type=kind)
             if session is not None:
-                conversation = Conversation(session_id, target, turns_of(session.runs or ()))  # type: ignore[arg-type]
+                conversation = Conversation(session_id, target, turns_of(session.runs or ()))
                 break
         if conversation is None:
-            if not left:
-                return None
-            conversation = Conversation(session_id, "analyst" if left[0].target == "analyst" else "team")
+            return None
         stored = {turn.id for turn in conversation.turns}
         for row in left:
             if row.run_id in stored:
                 self._unfinished.drop(row.run_id)
                 continue
-            turn = Turn(row.run_id, row.question, row.asked_at)
-            turn.seconds = 0.0
+            turn = Turn(row.run_id, row.question, row.asked_at, answer=row.answer)
             turn.finish("interrupted", "The server stopped while this was being answered.", "Nothing else is lost.")
             turn.seconds = None
             conversation.turns.append(turn)
@@ -163,6 +153,18 @@ class ChatDesk:
         for turn in conversation.turns[-1:]:
             self._add_suggestions(turn)
         return conversation
+
+    async def rename(self, conversation: Conversation, title: str) -> None:
+        """Give a conversation that has an answer another title."""
+        kind = _kinds()[conversation.target]
+        await asyncio.to_thread(self._db.rename_session, conversation.id, kind, title_of(title))
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Delete a conversation for good; an answer being written is stopped first."""
+        await self.stop(conversation)
+        await asyncio.to_thread(self._db.delete_session, conversation.id)
+        await asyncio.to_thread(self._unfinished.drop, session_id=conversation.id)
+        self._open.pop(conversation.id, None)
 
     def _add_suggestions(self, turn: Turn) -> None:
         if turn.state == "done" and not turn.from_memory:
@@ -195,7 +197,7 @@ class ChatDesk:
         turn = Turn(uuid.uuid4().hex, question, self._clock.now())
         component = self._components[conversation.target]
         turn.model, turn.provider = str(component.model.id), str(component.model.provider or "")
-        self._unfinished.add(Unfinished(turn.id, conversation.id, conversation.target, question, turn.asked_at))
+        self._unfinished.put(Unfinished(turn.id, conversation.id, conversation.target, question, turn.asked_at))
         conversation.turns.append(turn)
         conversation.task = asyncio.create_task(self._answer(conversation, turn), name=f"answer-{turn.id}")
         return turn
@@ -228,7 +230,8 @@ class ChatDesk:
     async def _answer(self, conversation: Conversation, turn: Turn) -> None:
         first = len(conversation.turns) == 1
         component = self._components[conversation.target].deep_copy()
-        run_ids = {turn.id}
+        run_ids, kept_at = {turn.id}, time.monotonic()
+        row = Unfinished(turn.id, conversation.id, conversation.target, turn.question, turn.asked_at)
         try:
             stream = component.arun(
                 turn.question, stream=True, stream_events=True, session_id=conversation.id, run_id=turn.id
@@ -236,6 +239,9 @@ class ChatDesk:
             async for event in stream:
                 run_ids.add(getattr(event, "run_id", None) or turn.id)
                 apply(turn, event)
+                if turn.answer and turn.state == "running" and time.monotonic() - kept_at > KEEP_SECONDS:
+                    await asyncio.to_thread(self._unfinished.put, row._replace(answer=turn.answer))
+                    kept_at = time.monotonic()
             if turn.state == "running":
                 turn.finish("failed", "The answer ended without a result.", "Ask again.")
         except asyncio.CancelledError:
@@ -253,10 +259,8 @@ class ChatDesk:
 
     def _settle(self, conversation: Conversation, turn: Turn, first: bool) -> None:
         """Once agno has the run, ours goes; a first question names its session."""
-        from agno.db.base import SessionType
-
         self._add_suggestions(turn)
-        kind = SessionType.TEAM if conversation.target == "team" else SessionType.AGENT
+        kind = _kinds()[conversation.target]
         with contextlib.suppress(DeepTraderError):  # the row stays, and is compared with agno's runs at the next read
             session = self._db.get_session(session_id=conversation.id, session_type=kind)
             if session is not None and any(run.run_id == turn.id for run in session.runs or ()):
@@ -265,6 +269,17 @@ class ChatDesk:
                     self._db.rename_session(
                         session_id=conversation.id, session_type=kind, session_name=title_of(turn.question)
                     )
+
+
+def _kinds() -> dict[Target, Any]:
+    """The kind of agno's sessions with each of those who may be talked to."""
+    from agno.db.base import SessionType
+
+    return {"team": SessionType.TEAM, "analyst": SessionType.AGENT}
+
+
+def _target(name: str) -> Target:
+    return "analyst" if name == "analyst" else "team"
 
 
 def title_of(question: str) -> str:

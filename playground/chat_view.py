@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
 from ..core.errors import DeepTraderError
 from ..core.formats import time_text
 from ..core.text import clean_label
-from .chat import Conversation, Target
+from .board import suggestions
+from .chat import Conversation, Target, title_of
 from .desk import Desk
-from .dom import Composer, Transcript, button, el
+from .dom import Composer, Transcript, attempt, button, el
 
 WATCH_SECONDS = 0.12
 LIST_SECONDS = 3.0
@@ -70,7 +73,7 @@ class ChatView:
         else:
             await self._welcome()
         if ask:
-            self._composer.restore(f"What about {clean_label(ask, limit=24)}?")
+            self._composer.restore(clean_label(ask, limit=200))
         await self._show_sessions()
         ui.timer(WATCH_SECONDS, self._watch, immediate=False)
         ui.timer(LIST_SECONDS, self._show_sessions, immediate=False)
@@ -90,12 +93,15 @@ class ChatView:
                             href="/" if target == "team" else "/?target=analyst",
                             aria_current="true" if target == self._target else None,
                         )
-            el("span", self._who(), "who")
-
-    def _who(self) -> str:
-        if self._desk.memory_only:
-            return "memory only: no language model is set, so code answers from what memory holds"
-        return self._desk.model_name
+            memory_only = "memory only: no language model is set, so code answers from what memory holds"
+            el("span", memory_only if self._desk.memory_only else self._desk.model_name, "who")
+            if started:
+                with el("span", cls="pusher actions"):
+                    rename = "() => { const name = prompt('Name of this conversation'); if (name?.trim()) emit(name); }"
+                    button("Rename", "small quiet").on("click", self._rename, js_handler=rename)
+                    button("Export", "small quiet").on("click", self._export)
+                    delete = "() => { if (confirm('Delete this conversation for good?')) emit(); }"
+                    button("Delete", "small quiet").on("click", self._delete, js_handler=delete)
 
     async def _welcome(self) -> None:
         desk = self._desk
@@ -104,7 +110,7 @@ class ChatView:
             el("h1", "What would you like to know?")
             try:
                 board = await desk.board.aread("1d")
-                asks = await asyncio.to_thread(desk.suggestions)
+                foreseen = await asyncio.to_thread(desk.engine.foresight.standing)
             except DeepTraderError as error:
                 el("p", f"{error.message} {error.hint}", "trouble", role="alert")
                 return
@@ -118,14 +124,13 @@ class ChatView:
                 "with times and sources.",
                 "lead",
             )
-            if asks:
-                el("h2", "Worth asking now")
-                with el("ul", cls="asks"):
-                    for text, origin in asks:
-                        with el("li"), el("button", type="button") as choice:
-                            el("span", text)
-                            el("span", origin, "from")
-                        choice.on("click", lambda _event, text=text: self._send(text))
+            el("h2", "Worth asking now")
+            with el("ul", cls="asks"):
+                for text, origin in suggestions(foreseen, board):
+                    with el("li"), el("button", type="button") as choice:
+                        el("span", text)
+                        el("span", origin, "from")
+                    choice.on("click", lambda _event, text=text: self._send(text))
 
     def _show_transcript(self) -> None:
         assert self._conversation is not None
@@ -145,10 +150,7 @@ class ChatView:
 
     def _send(self, text: str) -> None:
         conversation = self._conversation or self._desk.chat.begin(self._target)
-        try:
-            self._desk.chat.ask(conversation, text)
-        except DeepTraderError as error:
-            ui.notify(f"{error.message} {error.hint}", type="warning")
+        if not attempt(lambda: self._desk.chat.ask(conversation, text)):
             self._composer.restore(text)
             return
         self._conversation = conversation
@@ -158,17 +160,31 @@ class ChatView:
             self._watch()
 
     def _retry(self, turn_id: str) -> None:
-        if self._conversation is None:
-            return
-        try:
-            self._desk.chat.retry(self._conversation, turn_id)
-        except DeepTraderError as error:
-            ui.notify(f"{error.message} {error.hint}", type="warning")
-        self._watch()
+        conversation = self._conversation
+        if conversation is not None:
+            attempt(lambda: self._desk.chat.retry(conversation, turn_id))
+            self._watch()
 
     async def _stop(self) -> None:
         if self._conversation is not None:
             await self._desk.chat.stop(self._conversation)
+
+    async def _rename(self, event: GenericEventArguments) -> None:
+        assert self._conversation is not None
+        await self._desk.chat.rename(self._conversation, str(event.args))
+        await self._show_sessions()
+
+    def _export(self) -> None:
+        assert self._conversation is not None
+        turns = self._conversation.turns
+        name = re.sub(r"[^a-z0-9]+", "-", title_of(turns[0].question).lower()).strip("-") or "conversation"
+        text = "\n\n".join(turn.markdown() for turn in turns)
+        ui.download.content(f"# {title_of(turns[0].question)}\n\n{text}\n", f"{name}.md", "text/markdown")
+
+    async def _delete(self) -> None:
+        assert self._conversation is not None
+        await self._desk.chat.delete(self._conversation)
+        ui.navigate.to("/")
 
     # What the browser is told
 

@@ -13,10 +13,11 @@ from ..core.clock import ReplayClock
 from ..core.errors import ModelNotConfigured
 from ..core.prices import PriceList
 from ..core.settings import Settings
+from ..toolkits.khala.records import MarketAnalysis
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.engine import Engine
 from ..toolkits.sleep_mode.reader import Reader
-from .board import Board, Suggestions
+from .board import Board
 from .chat import ChatDesk
 from .sleep_desk import SleepDesk
 from .unfinished import UnfinishedTurns
@@ -49,6 +50,11 @@ class Desk:
     def replaying(self) -> bool:
         """True when the present is a replayed moment that does not pass."""
         return isinstance(self.runtime.clock, ReplayClock)
+
+    def made_up(self, analysis: MarketAnalysis | None = None) -> str:
+        """What keeps prices here from being today's: SIMULATED, REPLAY, or nothing."""
+        simulated = analysis.provenance.simulated if analysis is not None else self.runtime.market.simulated
+        return "SIMULATED" if simulated else "REPLAY" if self.replaying else ""
 
     @cached_property
     def model(self) -> Any:
@@ -127,17 +133,12 @@ class Desk:
 
     @cached_property
     def sleep(self) -> SleepDesk:
-        """The sleeping side: watching and steering."""
-        return SleepDesk(self.runtime, self.engine)
+        """The sleeping side, watched."""
+        return SleepDesk(self.engine)
 
     @cached_property
     def board(self) -> Board:
         return Board(self.runtime)
-
-    @cached_property
-    def suggestions(self) -> Suggestions:
-        """Questions worth asking now."""
-        return Suggestions(self.engine.foresight.standing, self.board)
 
     @cached_property
     def chat(self) -> ChatDesk:
@@ -158,9 +159,9 @@ class Desk:
     @asynccontextmanager
     async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
         """Sleeps for as long as the server runs; at its end answers and cycles are brought to an orderly stop."""
-        self.sleep.start()
+        self.sleep.scheduler.start()
         try:
             yield
         finally:
             await self.chat.close()
-            await self.sleep.astop()
+            await self.sleep.scheduler.astop()

@@ -8,8 +8,9 @@ from typing import Any
 from nicegui import ui
 
 from ..core.errors import DeepTraderError
+from ..core.formats import time_text
 from .desk import Desk
-from .dom import button, el, set_attribute, set_text
+from .dom import button, el, set_attribute, set_classes, set_text
 
 STATIC = "/playground-static"
 LOGO = (
@@ -21,9 +22,11 @@ THEME = (
     '<svg class="theme-icon" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6.2" fill="none" '
     'stroke="currentColor" stroke-width="1.5"/><path d="M8 1.8a6.2 6.2 0 0 1 0 12.4z" fill="currentColor"/></svg>'
 )
+VIEWS = {"/": "Chat", "/known": "What we know", "/portfolio": "Portfolio", "/sleep": "Sleep"}
 KEYS = (
     ("g c", "Chat"),
     ("g k", "What we know"),
+    ("g p", "Portfolio"),
     ("g s", "Sleep"),
     ("/", "Go to the filter or the question"),
     ("n", "New conversation"),
@@ -50,12 +53,12 @@ class Frame:
         self._desk = desk
         self._links: dict[str, Any] = {}
         el("a", "Skip to content", "skip", href="#view")
-        with el("header", cls="bar"):
+        with el("header", cls="bar", role="banner"):
             with el("a", cls="brand", href="/", aria_label="DeepTrader, chat"):
                 ui.html(LOGO, sanitize=False, tag="span")
                 el("span", "DeepTrader")
             with el("nav", cls="nav", aria_label="Views"):
-                for path, label in (("/", "Chat"), ("/known", "What we know"), ("/sleep", "Sleep")):
+                for path, label in VIEWS.items():
                     self._links[path] = el("a", label, href=path)
             with el("div", cls="bar-status"):
                 self._fresh = el("span", "", "badge plain")
@@ -66,12 +69,13 @@ class Frame:
                 button("?", "quiet small wide", id="keys-toggle", aria_label="Keyboard shortcuts")
         with el("div", cls="bar-progress", aria_hidden="true"):
             self._progress = el("div")
-        self._note = el("div", cls="simulated-note", role="note")
-        with self._note:
-            el("b", "SIMULATED")
-            el("span", " These tokens and prices are made up.")
-        self._note.set_visibility(False)
+        with el("div", cls="simulated-note", role="note") as self._note:
+            self._made_up = el("b", "")
+            self._means = el("span", "")
         self._keys()
+        page = ui.context.client.content.parent_slot
+        assert page is not None
+        page.parent.props["role"] = "none"  # the library's own <main> holds the bar too
         with el("main", id="view", tabindex="-1"):
             ui.sub_pages(routes, show_404=False)
         ui.context.client.sub_pages_router.on_path_changed(lambda path: self._mark(path))
@@ -93,12 +97,10 @@ class Frame:
     def _mark(self, path: str) -> None:
         """Tell which view is shown, in the navigation and in the window's title."""
         path = path.partition("?")[0]
-        here = "/known" if path.startswith(("/known", "/token")) else "/sleep" if path.startswith("/sleep") else "/"
+        here = "/known" if path.startswith("/token/") else path if path in VIEWS else "/"
         for target, link in self._links.items():
             set_attribute(link, "aria-current", "page" if target == here else None)
-        name = {"/": "Chat", "/known": "What we know", "/sleep": "Sleep"}[here]
-        if path.startswith("/token/"):
-            name = path.removeprefix("/token/")[:24]
+        name = path.removeprefix("/token/")[:24] if path.startswith("/token/") else VIEWS[here]
         ui.page_title(f"{name} · DeepTrader")
 
     async def refresh(self) -> None:
@@ -123,22 +125,19 @@ class Frame:
         fresh, total = board.freshness.get("fresh", 0), len(board.rows)
         set_text(self._fresh, f"{fresh} of {total} fresh" if total else "nothing known yet")
         tone = "good" if total and fresh == total else "warn" if total else "hollow"
-        if f"badge {tone}" != " ".join(self._fresh.classes):
-            self._fresh.classes(replace=f"badge {tone}")
-            set_attribute(self._fresh, "title", None)
+        set_classes(self._fresh, f"badge {tone}")
+        set_attribute(self._fresh, "title", None)
         words = sleep.detail if sleep.state == "running" and sleep.detail else sleep.words
         set_text(self._sleep, words)
-        set_text(self._as_of, f"{now:%H:%M} UTC" if not desk.replaying else f"replaying {now:%Y-%m-%d %H:%M} UTC")
+        set_text(self._as_of, "" if desk.replaying else f"{now:%H:%M} UTC")
+        made_up = "SIMULATED" if board.simulated else desk.made_up()
+        self._note.set_visibility(bool(made_up))
+        set_text(self._made_up, made_up)
+        set_text(self._means, (" Made up," if made_up == "SIMULATED" else "") + f" as of {time_text(now)}")
         width = f"width: {100 * sleep.fraction:.0f}%" if sleep.fraction is not None else "width: 0"
-        if self._progress.props.get("style") != width:
-            set_attribute(self._progress, "style", width)
-        self._show_note(board.simulated or desk.runtime.market.simulated)
+        set_attribute(self._progress, "style", width)
 
     def _show_failure(self, error: DeepTraderError) -> None:
         set_text(self._fresh, "memory cannot be read")
-        self._fresh.classes(replace="badge bad")
+        set_classes(self._fresh, "badge bad")
         set_attribute(self._fresh, "title", str(error))
-
-    def _show_note(self, simulated: bool) -> None:
-        if self._note.visible != simulated:
-            self._note.set_visibility(simulated)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
 from ..core.errors import DeepTraderError
 from ..core.token import INTERVALS, Interval
 from .board import BoardState, changes
 from .desk import Desk
-from .dom import MemoryTable, el, empty, interval_switch, panel, set_text, since
+from .dom import MemoryTable, el, interval_switch, set_text, show_nothing, since, star
 
 WATCH_SECONDS = 1.5
 
@@ -24,21 +25,19 @@ class KnownView:
     def __init__(self, desk: Desk, interval: Interval) -> None:
         self._desk = desk
         self._interval: Interval = interval
-        self._shown = BoardState()
+        self._shown: BoardState | None = None
         self._table: MemoryTable | None = None
         with el("div", cls="view"):
             with el("div", cls="view-head"):
                 el("h1", "What we know")
-                self._sub = el("span", "", "sub")
+                self._counts = el("span", "", "sub")
                 self._slept = el("span", cls="sub")
             self._place = el("div")
         try:
-            state = desk.board.latest(interval)
+            self._show(desk.board.latest(interval))
         except DeepTraderError as error:
-            with self._place, panel("Memory cannot be read"):
-                empty(error.message, error.hint)
-            state = BoardState()
-        self._show(state)
+            with self._place:
+                show_nothing("Memory cannot be read", error.message, error.hint)
         ui.timer(WATCH_SECONDS, self._watch, immediate=False)
 
     async def _watch(self) -> None:
@@ -46,42 +45,34 @@ class KnownView:
             state = await self._desk.board.aread(self._interval)
         except DeepTraderError:
             return  # the bar says so; what is shown stays as it was
-        self._show(state)
+        if state is not self._shown:
+            self._show(state)
+
+    async def _star(self, event: GenericEventArguments) -> None:
+        star(self._desk, event.args["symbol"], on=event.args["on"])
+        await self._watch()
 
     def _show(self, state: BoardState) -> None:
-        if state is self._shown:
-            return
-        if self._table is None or not state.rows:
-            self._place.clear()
-            with self._place:
-                if state.rows:
-                    self._table = MemoryTable(list(state.rows.values()))
-                    with self._table:
-                        interval_switch("/known", self._interval)
-                else:
-                    self._table = None
-                    _nothing_yet(self._desk)
-        else:
+        if self._table is not None and state.rows and self._shown is not None:
             changed, gone = changes(self._shown, state)
             if changed or gone:
                 self._table.patch(changed, gone)
+        else:
+            self._place.clear()
+            self._table = None
+            with self._place:
+                if state.rows:
+                    self._table = MemoryTable(list(state.rows.values())).on("star", self._star)
+                    with self._table:
+                        interval_switch("/known", self._interval)
+                else:
+                    filled = "The team's memory is empty. The first sleep cycle fills it."
+                    show_nothing("Nothing yet", filled, "Watch it under Sleep, or run one there now.")
         self._shown = state
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(state.freshness.items()))
-        set_text(self._sub, counts)
-        self._show_last_cycle()
-
-    def _show_last_cycle(self) -> None:
-        last = self._desk.sleep.last()
+        set_text(self._counts, ", ".join(f"{count} {name}" for name, count in sorted(state.freshness.items())))
+        last = self._desk.sleep.log.last()
         self._slept.clear()
         if last is not None:
             with self._slept:
-                el("span", "last cycle ")
-                since(last.finished_at if not self._desk.replaying else last.as_of, self._desk.runtime.clock.now())
-
-
-def _nothing_yet(desk: Desk) -> None:
-    with panel("Nothing yet"):
-        empty(
-            "The team's memory is empty. The first sleep cycle fills it.",
-            "Watch it under Sleep, or run one there now.",
-        )
+                ended = last.finished_at if not self._desk.replaying else last.as_of
+                since("last cycle ", ended, self._desk.runtime.clock.now())

@@ -1,4 +1,4 @@
-"""The panels of a token's page: what matters in statements, levels, security with failures first, figures, history."""
+"""The panels of a token's page: statements, levels, security with failures first, track record, news, history."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from ..core.formats import percent_text, price_text, time_text
 from ..core.security import CheckState, SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
+from ..toolkits.market_data.evidence import TOLD_AFTER, TokenEvidence, share_text
 from ..toolkits.market_data.figures import figure_label, figure_row, figure_text
+from ..toolkits.market_data.news import NewsItem
+from ..toolkits.sleep_mode.calls import TALLY_HEADS, Tally, tally_texts
 from ..toolkits.sleep_mode.statements import Statement
 from ..toolkits.token_security.policy import checks_of, told
-from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table
+from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table, show_nothing
+from .turns import is_web_page
 
 FIRST = 6
 """Statements shown before the rest is folded away: about what a brief holds."""
@@ -64,8 +68,7 @@ def show_security(analysis: MarketAnalysis) -> None:
     """The verdict and why, failed and unknown checks; passed ones are folded away."""
     report = analysis.security
     if report is None:
-        with panel("Security"):
-            empty("Nobody has checked this token yet.")
+        show_nothing("Security", "Nobody has checked this token yet.")
         return
     dates = f"checked {time_text(report.checked_at)}, valid until {time_text(report.expires_at)}"
     with panel("Security", dates):
@@ -107,27 +110,82 @@ def show_figures(analysis: MarketAnalysis) -> None:
 def show_provenance(analysis: MarketAnalysis) -> None:
     """Where the analysis comes from: times, source, inputs."""
     source = analysis.provenance
-    rows = [
-        ("Bar closed", time_text(analysis.bar_close)),
-        ("Fetched", time_text(analysis.fetched_at)),
-        ("Computed", time_text(analysis.computed_at)),
-        ("Next bar", time_text(analysis.next_bar_due)),
-        ("Source", source.source or source.provider),
-        ("Bars", f"{source.bars}, {source.gaps} missing" if source.gaps else str(source.bars)),
-        ("Inputs", source.inputs_hash),
-        ("Version", f"deeptrader {source.code_version}"),
-    ]
+    rows = {
+        "Bar closed": time_text(analysis.bar_close),
+        "Fetched": time_text(analysis.fetched_at),
+        "Computed": time_text(analysis.computed_at),
+        "Next bar": time_text(analysis.next_bar_due),
+        "Source": source.source or source.provider,
+        "Bars": f"{source.bars}, {source.gaps} missing" if source.gaps else str(source.bars),
+        "Inputs": source.inputs_hash,
+        "Version": f"deeptrader {source.code_version}",
+    }
     with panel("Where this comes from"), el("dl", cls="facts"):
-        for label, value in rows:
+        for label, value in rows.items():
             el("dt", label)
             el("dd", value)
+
+
+def show_record(evidence: TokenEvidence | None, made: Sequence[Tally]) -> None:
+    """What followed the calls of each rule on this token: over the bars on record, and as they were made here."""
+    if evidence is None and not made:
+        return
+    with panel("Track record", f"what followed {TOLD_AFTER} bars after a call", flush=True):
+        if evidence is not None:
+            rows = [
+                [
+                    rule.label,
+                    action,
+                    f"{told.right} of {told.calls}",
+                    share_text(told.right, told.calls),
+                    "–" if told.base is None else percent_text(told.base),
+                    _signed(told.median),
+                    told.strength,
+                ]
+                for rule in evidence.rules
+                for action in ("buy", "sell")
+                if (told := rule.outcome(action)) is not None and told.calls
+            ]
+            if rows:
+                more = [("Base rate", "num wide-only"), ("Median", "num wide-only")]
+                columns = [("Rule", ""), ("Call", ""), ("Right", "num"), ("Share", "num"), *more, ("Says", "")]
+                plain_table(columns, rows, caption=f"Rules on the bars since {evidence.first_bar:%Y-%m-%d}")
+            saying = [f"{rule.label} {rule.stance}" for rule in evidence.rules if rule.stance]
+            told_now = f"Now they say: {', '.join(saying)}. " if saying else ""
+            el("p", f"{told_now}Over its bars since {evidence.first_bar:%Y-%m-%d}; medians after costs.", "muted pad")
+        if made:
+            record_table(made, "Calls as they were made here")
+
+
+def record_table(made: Sequence[Tally], caption: str) -> None:
+    """How calls turned out, a row for each maker and kind."""
+    less = ("Made", "Held", "Market")
+    heads = ((head, "num wide-only" if head in less else "num") for head in TALLY_HEADS[1:])
+    columns = [("By", ""), (TALLY_HEADS[0], ""), *heads]
+    plain_table(columns, [[tally.name.replace("_", " "), *tally_texts(tally)] for tally in made], caption=caption)
+    el("p", f"{caption}. Right: it rose after a buy, fell after a sell. Means after costs.", "muted pad")
+
+
+def show_news(items: Sequence[NewsItem]) -> None:
+    """Headlines as their publishers wrote them, each with its date and link."""
+    if not items:
+        return
+    with panel("News"), el("ul", cls="check-list news"):
+        for item in items:
+            with el("li"):
+                el("span", f"{item.published_at:%Y-%m-%d %H:%M}", "muted nowrap")
+                with el("span"):
+                    if is_web_page(item.link):
+                        el("a", item.title, href=item.link, target="_blank", rel="noopener noreferrer")
+                    else:
+                        el("span", item.title)
+                    el("span", f" {item.publisher}", "why")
 
 
 def show_similar(similar: SimilarSituations | None, note: str = "") -> None:
     """What followed the nearest past moments, and those moments; `note` says why there are none."""
     if similar is None or not similar.situations:
-        with panel("Similar situations"):
-            empty(note or (similar.note if similar else "") or "None on record yet.")
+        show_nothing("Similar situations", note or (similar.note if similar else "") or "None on record yet.")
         return
     subject = f"what followed the {len(similar.situations)} nearest before {time_text(similar.as_of)}"
     with panel("Similar situations", subject, flush=True):
@@ -166,17 +224,13 @@ def show_history(history: Sequence[MarketAnalysis]) -> None:
             time_text(past.bar_close),
             price_text(past.price),
             *(_figure(past, name) for name in HISTORY_FIGURES),
-            lambda past=past: badge(past.signal.action or "none", SIGNAL_TONE.get(past.signal.action or "", "hollow")),
-            lambda past=past: (
-                badge(past.security.verdict, VERDICT_TONE[past.security.verdict])
-                if past.security
-                else el("span", "not checked", "faint")
-            ),
+            past.signal.action or "no signal",
+            past.security.verdict.replace("_", " ") if past.security else "not checked",
         ]
         for past in history
     ]
     with panel("History", "newest first, every version kept", flush=True):
-        figures = [(figure_label(name), "num") for name in HISTORY_FIGURES]
+        figures = [(figure_label(name), "num wide-only") for name in HISTORY_FIGURES]
         columns = [("Bar closed", ""), ("Close", "num"), *figures, ("Signal", ""), ("Security", "")]
         plain_table(columns, rows, caption="Earlier analyses")
 

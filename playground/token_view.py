@@ -1,13 +1,13 @@
-"""One token, in one column: what there is to say, chart, levels, security, similar situations, history."""
+"""One token, in one column: what there is to say, chart, levels, security, track record, news, past moments."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nicegui import ui
-from nicegui.element import Element
 
 from ..core.errors import DeepTraderError
 from ..core.formats import percent_text, price_text, time_text
@@ -15,67 +15,29 @@ from ..core.token import Interval, Token
 from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
+from ..toolkits.sleep_mode.calls import CallLog, tallies
 from ..toolkits.sleep_mode.reading import find_token, unknown_token
-from ..toolkits.sleep_mode.statements import Statement
-from .board import change_of
-from .charts import token_chart
+from . import token_panels as panels
+from .board import change_of, question_about
+from .charts import SHOWN_RANGE, chart_legend, price_lines, token_chart
 from .desk import Desk
-from .dom import FRESHNESS_TONE, badge, el, empty, interval_switch, panel, set_attribute, set_text, since
-from .token_panels import (
-    show_brief,
-    show_figures,
-    show_history,
-    show_levels,
-    show_provenance,
-    show_security,
-    show_similar,
+from .dom import (
+    FRESHNESS_TONE,
+    ask_link,
+    badge,
+    el,
+    interval_switch,
+    panel,
+    set_attribute,
+    set_classes,
+    set_text,
+    show_nothing,
+    since,
+    star_button,
 )
 
 WATCH_SECONDS = 2.0
 HISTORY = 12
-
-
-@dataclass(frozen=True)
-class TokenPage:
-    """What the page shows at once, read off the event loop; similar situations follow."""
-
-    token: Token
-    recall: Recall
-    statements: tuple[Statement, ...]
-    history: list[MarketAnalysis]
-    chart: dict[str, Any] | None
-    problem: str = ""
-
-
-def known_token(desk: Desk, name: str) -> Token:
-    """The token that a symbol, ticker or name in an address stands for.
-
-    Raises:
-        UnknownToken: memory does not know it.
-    """
-    khala = desk.runtime.khala
-    token = find_token(name, khala)
-    if token is None:
-        raise unknown_token([name], khala)
-    return token
-
-
-def read_token(desk: Desk, token: Token, recall: Recall) -> TokenPage:
-    """The page's content from memory; no network.
-
-    Raises:
-        StoreError: memory cannot be read.
-    """
-    analysis, chart, problem = recall.analysis, None, ""
-    if analysis is not None:
-        try:
-            bars = BarStore(desk.runtime.khala.journal).get(token, analysis.interval)
-            if bars is not None and len(bars.frame) > 1:
-                chart = token_chart(bars.frame, analysis, desk.settings)
-        except DeepTraderError as error:
-            problem = str(error)
-    history = desk.runtime.khala.history(token, interval=recall.interval, limit=HISTORY)
-    return TokenPage(token, recall, desk.reader.statements(recall), history, chart, problem)
 
 
 async def token_view(desk: Desk, symbol: str, interval: str = "1d") -> None:
@@ -93,9 +55,7 @@ class TokenView:
         self._name = name
         self._interval: Interval = interval
         self._shown: Any = None
-        self._price: Element | None = None
-        self._change: Element | None = None
-        self._seen: Element | None = None
+        self._chart: ui.echart | None = None
         self._place = el("div", cls="view column")
         with self._place:
             el("p", "Reading memory …", "muted", role="status")
@@ -108,110 +68,144 @@ class TokenView:
             if state == self._shown:
                 self._show_price(recall)
                 return
-            page = await asyncio.to_thread(read_token, self._desk, token, recall)
+            watched, parts = await asyncio.to_thread(self._read, token, recall)
         except DeepTraderError as error:
             if self._shown != str(error):
                 self._shown = str(error)
                 self._place.clear()
-                with self._place, panel("Not in memory"):
-                    empty(error.message, error.hint)
+                with self._place:
+                    show_nothing("Not in memory", error.message, error.hint)
                     with el("p"):
                         el("a", "What we know", href="/known")
             return
         self._shown = state
         self._place.clear()
         with self._place:
-            self._build(page)
-        await self._add_similar(page)
+            self._head(token, recall, watched)
+            with el("div", cls="stack"):
+                for build in parts:
+                    build()
+        self._show_price(recall)
+        if recall.analysis is not None:
+            await self._add_similar(token)
 
     def _latest(self) -> tuple[Token, Recall]:
-        token = known_token(self._desk, self._name)
-        return token, self._desk.runtime.khala.latest(token, interval=self._interval)
+        khala = self._desk.runtime.khala
+        token = find_token(self._name, khala)
+        if token is None:
+            raise unknown_token([self._name], khala)
+        return token, khala.latest(token, interval=self._interval)
 
-    def _build(self, page: TokenPage) -> None:
-        self._head(page)
-        analysis = page.recall.analysis
+    def _read(self, token: Token, recall: Recall) -> tuple[bool, list[Callable[[], None]]]:
+        """Off the event loop and without a network: whether the token is watched, and what builds each panel."""
+        desk, reader, analysis = self._desk, self._desk.reader, recall.analysis
+        khala, log = desk.runtime.khala, CallLog(desk.runtime.khala.journal)
+        watched = token.symbol in {*desk.settings.watchlist, *reader.holdings.watched()}
         if analysis is None:
-            with panel("No analysis"):
-                empty(f"There is no {page.recall.interval} analysis of {page.token.symbol} yet.")
-            return
-        with el("div", cls="stack"):
-            show_brief(page.statements, analysis)
-            with panel("Chart", f"{analysis.interval} bars to {time_text(analysis.bar_close)}"):
-                if page.chart is None:
-                    empty(page.problem or "No bars are kept for this token yet.")
-                else:
-                    chart = ui.echart(page.chart).classes("chart")
-                    chart.props["role"] = "img"
-                    chart.props["aria-label"] = _spoken(analysis)
-            show_levels(analysis)
-            show_security(analysis)
-            self._similar = el("div")
-            with self._similar, panel("Similar situations"):
-                empty("Looking for similar moments in the past …")
-            show_history(page.history)
-            show_figures(analysis)
-            show_provenance(analysis)
-
-    async def _add_similar(self, page: TokenPage) -> None:
-        if page.recall.analysis is None:
-            return
-        place = self._similar
+            missing = f"There is no {recall.interval} analysis of {token.symbol} yet."
+            return watched, [partial(show_nothing, "No analysis", missing)]
+        chart = partial(show_nothing, "Chart", "No bars are kept for this token yet.")
         try:
-            similar, note = await asyncio.to_thread(self._find_similar, page.token), ""
+            bars = BarStore(khala.journal).get(token, analysis.interval)
+            if bars is not None and len(bars.frame) > 1:
+                option, ranges = token_chart(bars.frame, analysis, recall.price or analysis.price, desk.settings)
+                chart = partial(self._build_chart, option, ranges, analysis)
         except DeepTraderError as error:
-            similar, note = None, str(error)
+            chart = partial(show_nothing, "Chart", str(error))
+        evidence = log.evidence(token.symbol) if recall.interval == "1d" else None
+        made = tallies(log.calls(symbol=token.symbol), cost=desk.settings.round_trip_cost)
+        return watched, [
+            partial(panels.show_brief, reader.statements(recall), analysis),
+            chart,
+            partial(panels.show_levels, analysis),
+            partial(panels.show_security, analysis),
+            partial(panels.show_record, evidence, made),
+            partial(panels.show_news, reader.news.about(token.symbol, khala.clock.now()).items),
+            self._place_similar,
+            partial(panels.show_history, khala.history(token, interval=recall.interval, limit=HISTORY)),
+            partial(panels.show_figures, analysis),
+            partial(panels.show_provenance, analysis),
+        ]
+
+    def _build_chart(self, option: dict[str, Any], ranges: dict[str, float], analysis: MarketAnalysis) -> None:
+        with panel("Chart", f"{analysis.interval} bars to {time_text(analysis.bar_close)}"):
+            with el("div", cls="chart-tools"):
+                with el("span", cls="segments", role="group", aria_label="Range"):
+                    buttons = {name: el("button", name, type="button") for name in ranges}
+                el("span", chart_legend(self._desk.settings), "muted")
+            chart = self._chart = ui.echart(option).classes("chart")
+            chart.props["role"] = "img"
+            chart.props["aria-label"] = _spoken(analysis)
+
+        def press(chosen: str) -> None:
+            for name, each in buttons.items():
+                set_attribute(each, "aria-pressed", "true" if name == chosen else "false")
+
+        def zoom(chosen: str) -> None:
+            chart.run_chart_method("dispatchAction", {"type": "dataZoom", "start": ranges[chosen], "end": 100})
+            press(chosen)
+
+        press(SHOWN_RANGE if SHOWN_RANGE in ranges else list(ranges)[-1])
+        for name, each in buttons.items():
+            each.on("click", partial(zoom, name))
+
+    def _place_similar(self) -> None:
+        self._similar = el("div")
+        with self._similar:
+            show_nothing("Similar situations", "Looking for similar moments in the past …")
+
+    async def _add_similar(self, token: Token) -> None:
+        place = self._similar
+        similar: SimilarSituations | None = None
+        note = ""
+        try:
+            similar = await asyncio.to_thread(self._desk.runtime.khala.similar, token, interval=self._interval)
+        except DeepTraderError as error:
+            note = str(error)
         if not place.is_deleted:
             place.clear()
             with place:
-                show_similar(similar, note)
+                panels.show_similar(similar, note)
 
-    def _find_similar(self, token: Token) -> SimilarSituations:
-        return self._desk.runtime.khala.similar(token, interval=self._interval)
-
-    def _head(self, page: TokenPage) -> None:
-        recall, token, now = page.recall, page.token, self._desk.runtime.clock.now()
-        analysis = recall.analysis
+    def _head(self, token: Token, recall: Recall, watched: bool) -> None:
+        analysis, now = recall.analysis, self._desk.runtime.clock.now()
         with el("div", cls="token-head"):
             el("h1", token.symbol)
+            star_button(self._desk, token.symbol, watched)
             if token.name:
                 el("span", token.name, "name")
-            if analysis is not None:
-                self._price = el("span", "", "price")
-                self._change = el("span", "", title="against the previous close")
+            self._price = el("span", "", "price")
+            self._change = el("span", "", title="against the previous close")
             badge(recall.freshness.value, FRESHNESS_TONE[recall.freshness.value])
-            if analysis is not None and analysis.provenance.simulated:
-                badge("SIMULATED", "warn")
-            el("span", cls="pusher")
-            interval_switch(f"/token/{token.symbol}", recall.interval)
-            el("a", "Ask the team", "btn small", href=f"/?ask={token.symbol}")
+            if self._desk.made_up(analysis):
+                badge(self._desk.made_up(analysis), "warn")
+            with el("span", cls="pusher actions"):
+                interval_switch(f"/token/{token.symbol}", recall.interval)
+                ask_link("Ask the team", question_about(token.symbol, "state"))().classes("btn small")
         with el("div", cls="token-sub"):
-            if recall.observed is not None:
-                with el("span"):
-                    el("span", "price seen ")
-                    self._seen = since(recall.observed.as_of, now)
+            self._seen = since("price seen ", recall.observed.as_of, now) if recall.observed else None
             if analysis is not None:
-                with el("span"):
-                    el("span", "computed ")
-                    since(analysis.computed_at, now)
+                since("computed ", analysis.computed_at, now)
         notes = [reason.detail for reason in recall.reasons]
         notes += [f"missing: {part.replace('_', ' ')}" for part in recall.missing]
         if notes and recall.freshness is not Freshness.FRESH:
             with el("ul", cls="reasons"):
                 for note in notes:
                     el("li", note)
-        self._show_price(recall)
 
     def _show_price(self, recall: Recall) -> None:
         analysis, quote = recall.analysis, recall.observed
-        if analysis is None or self._price is None or self._change is None:
+        if analysis is None:
             return
-        set_text(self._price, f"{price_text(recall.price or analysis.price)} USD")
+        price = recall.price or analysis.price
+        told = f"{price_text(price)} USD"
+        if self._chart is not None and self._price.text not in ("", told):
+            lines = {"name": "Price", "markLine": price_lines(analysis, price)}
+            self._chart.run_chart_method("setOption", {"series": [lines]})
+        set_text(self._price, told)
         change = change_of(recall)
         set_text(self._change, "" if change is None else percent_text(change, signed=True))
-        tone = "muted" if not change else "good-text" if change > 0 else "bad-text"
-        if " ".join(self._change.classes) != tone:
-            self._change.classes(replace=tone)
+        set_classes(self._change, "muted" if not change else "good-text" if change > 0 else "bad-text")
         if self._seen is not None and quote is not None:
             set_attribute(self._seen, "data-since", quote.as_of.timestamp())
             set_attribute(self._seen, "title", time_text(quote.as_of))

@@ -16,13 +16,13 @@ from markdown_it import MarkdownIt
 from ..agents.limits import PROVIDER
 from ..agents.push import without_memory
 from ..agents.runs import METADATA, SAID
+from ..core.formats import time_text
 from ..core.prices import PriceList
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.asks import NOT_HELD
 
 TurnState = Literal["running", "done", "failed", "stopped", "interrupted"]
 StepState = Literal["running", "done", "failed", "stopped"]
-Badge = dict[str, str]
 
 SHOWN_TEXT = 6_000
 """Characters of a tool's arguments or result that the page shows; the whole is in the session."""
@@ -150,29 +150,34 @@ class Turn:
             "tokens": self.input_tokens + self.output_tokens if self.counted and not self.by_memory else None,
             "usd": price.cost(self.input_tokens, self.output_tokens) if price and self.counted else None,
             "seconds": self.seconds,
-            "can_retry": done,
         }
 
-    def _badges(self) -> list[Badge]:
-        """Where the answer comes from, in a few words each."""
+    def markdown(self) -> str:
+        """The turn for a file: question, answer, where it comes from."""
+        parts = [f"## {self.question}", f"{time_text(self.asked_at)}{f', {self.model}' if self.model else ''}"]
+        parts += [text for text in (self.answer, f"{self.error} {self.hint}".strip()) if text]
+        parts += [f"- {source['symbol']} ({source['freshness']}) {source['text']}" for source in self._sources()]
+        return "\n\n".join(parts)
+
+    def _badges(self) -> list[dict[str, str]]:
+        """Where the answer comes from, in a few words each; `hollow` is no badge but plain grey."""
         held = self.notes.get("answer") or {}
         strange = held.get("not_in_memory") or []
-        found: list[Badge] = []
         if self.from_memory:
-            found.append(_badge("from memory", "good", "Every number in it was in memory before the question, fresh."))
+            found = [("from memory", "good", "Every number in it was in memory before the question, fresh.")]
         elif strange:
             text = f"{len(strange)} number{'s' * (len(strange) != 1)} not in memory"
-            found.append(_badge(text, "warn", f"Marked in the text: {', '.join(map(str, strange))}."))
+            found = [(text, "warn", f"Marked in the text: {', '.join(map(str, strange))}.")]
         elif any(step.inner and not step.id.startswith("gate-") for step in self.steps):
-            found.append(_badge("worked out now", "info", "A member of the team looked at the market for it."))
+            found = [("worked out now", "info", "A member of the team looked at the market for it.")]
         elif any(state == "fresh" for state in self.tokens_read.values()):
-            found.append(_badge("partly from memory", "warn", "Memory held some of what was asked, not all of it."))
+            found = [("partly from memory", "warn", "Memory held some of what was asked, not all of it.")]
         else:
-            found.append(_badge("not in memory", "hollow", "Memory holds nothing fresh about this."))
+            found = [("not in memory", "hollow", "Memory holds nothing fresh about this.")]
         if held.get("by") == "code":
             why = "No language model is set." if self.by_memory else SAID.get(held.get("why", ""), "")
-            found.append(_badge("computed", "plain", f"Written by code from memory's statements. {why}".strip()))
-        return found
+            found.append(("computed", "plain", f"Written by code from memory's statements. {why}".strip()))
+        return [{"text": text, "tone": tone, "title": title} for text, tone, title in found]
 
     def _sources(self) -> list[dict[str, str]]:
         """The tokens read, each with the heading it had in the lines that the model was given."""
@@ -207,10 +212,6 @@ class Turn:
                 step.end("failed" if note["did"] == "unavailable" else "done", 0.0)
                 at = next((i for i, s in enumerate(self.steps) if s.title == TITLES["delegate_task_to_member"]), None)
                 self.steps.insert(at + 1 if at is not None else len(self.steps), step)
-
-
-def _badge(text: str, tone: str, title: str) -> Badge:
-    return {"text": text, "tone": tone, "title": title}
 
 
 # From agno
@@ -368,9 +369,10 @@ def _renderer() -> MarkdownIt:
     # html=False escapes every tag; images are off, so that no text can make the page ask another host.
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable(["table"])
     markdown.disable(["image"])
-    markdown.validateLink = _harmless  # type: ignore[method-assign]
+    markdown.validateLink = lambda url: is_web_page(url) or url.startswith("/token/")  # type: ignore[method-assign]
     return markdown
 
 
-def _harmless(url: str) -> bool:
-    return url.strip().lower().startswith(("https://", "http://", "/token/"))
+def is_web_page(url: str) -> bool:
+    """True for an address that a browser opens as a page, and nothing that it runs."""
+    return url.strip().lower().startswith(("https://", "http://"))

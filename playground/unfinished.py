@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..toolkits.khala.schema import upsert
 
@@ -21,18 +20,19 @@ _MIGRATIONS = (
         asked_at REAL NOT NULL
     ) WITHOUT ROWID
     """,
+    "ALTER TABLE unfinished_turns ADD COLUMN answer TEXT NOT NULL DEFAULT ''",
 )
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """A question that was asked and whose run is not in agno's sessions (yet)."""
+class Unfinished(NamedTuple):
+    """A question that was asked and whose run is not in agno's sessions (yet), with what was answered so far."""
 
     run_id: str
     session_id: str
     target: str
     question: str
     asked_at: datetime
+    answer: str = ""
 
 
 class UnfinishedTurns:
@@ -45,26 +45,28 @@ class UnfinishedTurns:
         self._journal = journal
         journal.ensure("playground", _MIGRATIONS)
 
-    def add(self, turn: Unfinished) -> None:
-        with self._journal.write() as connection:
+    def put(self, turn: Unfinished) -> None:
+        """Keep a question, or how far its answer has come."""
+        with self._journal.write(durable=not turn.answer) as connection:
             connection.execute(
-                upsert("unfinished_turns", "run_id", "session_id, target, question, asked_at"),
-                (turn.run_id, turn.session_id, turn.target, turn.question, turn.asked_at.timestamp()),
+                upsert("unfinished_turns", "run_id", "session_id, target, question, asked_at, answer"),
+                (*turn[:4], turn.asked_at.timestamp(), turn.answer),
             )
 
-    def drop(self, run_id: str) -> None:
+    def drop(self, run_id: str = "", *, session_id: str = "") -> None:
+        """Let go of a question, or of all of a session."""
         with self._journal.write() as connection:
-            connection.execute("DELETE FROM unfinished_turns WHERE run_id = ?", (run_id,))
+            connection.execute("DELETE FROM unfinished_turns WHERE run_id = ? OR session_id = ?", (run_id, session_id))
 
     def of(self, session_id: str | None = None) -> list[Unfinished]:
         """Those of one session, or all; oldest first."""
-        query = "SELECT run_id, session_id, target, question, asked_at FROM unfinished_turns"
+        query = f"SELECT {', '.join(Unfinished._fields)} FROM unfinished_turns"
         with self._journal.read() as connection:
             rows = connection.execute(
                 query + (" WHERE session_id = ?" if session_id else "") + " ORDER BY asked_at",
                 (session_id,) if session_id else (),
             ).fetchall()
         return [
-            Unfinished(run_id, session, target, question, datetime.fromtimestamp(asked_at, UTC))
-            for run_id, session, target, question, asked_at in rows
+            Unfinished(run_id, session, target, question, datetime.fromtimestamp(asked_at, UTC), answer)
+            for run_id, session, target, question, asked_at, answer in rows
         ]

@@ -41,23 +41,31 @@
       if (s < 172800) return `${Math.floor(s / 3600)} h`;
       return `${Math.floor(s / 86400)} days`;
     },
-    until(seconds) {
-      const s = seconds - dt.present() / 1000;
-      if (s <= 0) return "now";
-      if (s < 120) return `in ${Math.ceil(s)} s`;
-      if (s < 7200) return `in ${Math.round(s / 60)} min`;
-      return `in ${Math.round(s / 3600)} h`;
+    // The reader's own time, with its zone: `20:20 CET`, and the day where it is another one.
+    local(seconds) {
+      const at = new Date(seconds * 1000), day = at.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
+      return at.toLocaleString("en-GB", { hour: "2-digit", minute: "2-digit", timeZoneName: "short", ...day });
     },
     stamp(seconds) {
       return new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+    },
+    // The bar under the crosshair: its prices in one line, then the figures that are drawn, by name.
+    bar(params) {
+      const text = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumSignificantDigits: 6 }) : "–");
+      const [time, ...rest] = [params[0]?.axisValueLabel ?? ""];
+      for (const p of params) {
+        if (p.seriesType === "candlestick") rest.unshift(["Open", "Close", "Low", "High"].map((name, i) => `${name} ${text(p.value[i + 1])}`).join("&ensp;"));
+        else rest.push(`${p.marker}${p.seriesName} ${text(p.value)}`);
+      }
+      return [`<b>${time}</b>`, ...rest].join("<br>");
     },
     tick() {
       for (const node of document.querySelectorAll("[data-since]")) {
         const text = dt.age(+node.dataset.since) + " ago";
         if (node.textContent !== text) node.textContent = text;
       }
-      for (const node of document.querySelectorAll("[data-until]")) {
-        const text = dt.until(+node.dataset.until);
+      for (const node of document.querySelectorAll("[data-local]")) {
+        const text = `${node.dataset.before} ${dt.local(+node.dataset.local)}`;
         if (node.textContent !== text) node.textContent = text;
       }
     },
@@ -79,7 +87,7 @@
     if (typing(target) || document.querySelector("dialog[open]")) return;
     if (Date.now() - chord < 1200) {
       chord = 0;
-      const path = { c: "/", k: "/known", s: "/sleep" }[event.key];
+      const path = { c: "/", k: "/known", p: "/portfolio", s: "/sleep" }[event.key];
       if (path) { go(path); event.preventDefault(); return; }
     }
     if (event.key === "g") chord = Date.now();

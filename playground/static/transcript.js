@@ -26,13 +26,13 @@ export default {
           <div v-if="t.html" class="answer" :ref="(node) => fill(node, t)"></div>
           <div v-if="t.error" class="trouble" :class="{ mild: t.state === 'stopped' || t.state === 'interrupted' }" role="alert">{{ t.error }} <span class="hint">{{ t.hint }}</span></div>
           <div v-if="t.state !== 'running'" class="after">
-            <span v-for="b in t.badges" :key="b.text" class="badge" :class="b.tone" :title="b.title">{{ b.text }}</span>
+            <span v-for="b in t.badges" :key="b.text" :class="b.tone === 'hollow' ? 'absent' : ['badge', b.tone]" :title="b.title">{{ b.text }}</span>
             <span v-if="t.model">{{ t.model }}</span>
             <span v-if="t.tokens !== null">{{ t.tokens.toLocaleString("en") }} tokens</span>
             <span v-if="t.usd !== null">{{ t.usd < 0.0001 ? "<$0.0001" : "$" + t.usd.toFixed(4) }}</span>
             <span v-if="t.seconds !== null">{{ seconds(t.seconds) }}</span>
             <span :title="'asked ' + stamp(t.at) + ' UTC'">{{ stamp(t.at) }} UTC</span>
-            <button v-if="t.can_retry" class="btn small" type="button" :disabled="busy" @click="$emit('retry', t.id)">Ask again</button>
+            <button class="btn small" type="button" :disabled="busy" @click="$emit('retry', t.id)">Ask again</button>
           </div>
           <div v-if="t.suggestions.length" class="instead"><span class="muted">Ask instead:</span>
             <button v-for="s in t.suggestions" :key="s" class="btn small" type="button" :disabled="busy" @click="$emit('ask', s)">{{ s }}</button></div>

@@ -32,7 +32,7 @@ from deeptrader.playground.app import serve
 from deeptrader.playground.desk import Desk
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars, Universe
-from deeptrader.toolkits.runtime import Runtime
+from deeptrader.toolkits.runtime import Runtime, part
 
 PRESENT = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 EVIL_NAME = "<img src=x onerror='hacked=1'>`${hacked=1}`</script><script>hacked=1"
@@ -59,10 +59,9 @@ def _odd(token: Token) -> Token:
 
 
 class OddRuntime(Runtime):
-    @property
+    @part
     def market(self) -> Any:
-        settings = self.settings
-        return self._once("market", lambda: OddMarket(settings.top, seed=settings.seed, clock=self.clock))
+        return OddMarket(self.settings.top, seed=self.settings.seed, clock=self.clock)
 
 
 class StallingModel(ScriptedModel):

@@ -124,3 +124,14 @@ def wilson(right: int, calls: int, z: float = 1.96) -> tuple[float, float]:
     middle = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * sqrt(share * (1 - share) / calls + weight / (4 * calls))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_text(right: int, calls: int) -> str:
+    """`64 % (39 to 84)`: a share with its interval.
+
+    Args:
+        right: how many of the calls were right.
+        calls: how many there were, one at least.
+    """
+    low, high = (f"{100 * side:.0f}" for side in wilson(right, calls))
+    return f"{100 * right / calls:.0f} % ({low} to {high})"

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from ...core.errors import InvalidInput
+from ...core.formats import percent_text
 from ...core.market import Action, UtcDatetime
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all
 from ..khala.schema import upsert
-from ..market_data.evidence import HORIZONS, TOLD_AFTER, TokenEvidence, wilson
+from ..market_data.evidence import HORIZONS, TOLD_AFTER, TokenEvidence, share_text, wilson
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -172,6 +173,18 @@ def _tally(name: str, action: Action, calls: Sequence[ScoredCall], bars: int, co
         holding=fmean(score.move for score in scores) if scores else None,
         market=fmean(market) if market else None,
     )
+
+
+TALLY_HEADS = ("Call", "Made", "Right", "Share", "Result", "Held", "Market")
+
+
+def tally_texts(tally: Tally) -> tuple[str, ...]:
+    """A tally under `TALLY_HEADS`, for people."""
+    if not tally.scored:
+        return (tally.action, str(tally.calls), "not yet", *("–",) * 4)
+    share = share_text(tally.right, tally.scored)
+    moves = ("–" if m is None else percent_text(m, signed=True) for m in (tally.result, tally.holding, tally.market))
+    return (tally.action, str(tally.calls), f"{tally.right} of {tally.scored}", share, *moves)
 
 
 class CallLog:

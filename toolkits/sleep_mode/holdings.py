@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
@@ -36,10 +36,26 @@ class Holding(Record):
     """How much is held of a token (units), its mean cost and the price at which it is sold at a loss (USD a unit)."""
 
     symbol: Symbol
-    quantity: Annotated[float, Field(gt=0)]
-    price: Annotated[float, Field(gt=0)]
-    stop: Annotated[float, Field(gt=0)] | None = None
+    quantity: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    stop: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     since: UtcDatetime
+
+    @classmethod
+    def read(cls, **fields: Any) -> Self:
+        """A holding from values as a person gave them.
+
+        Args:
+            fields: of a holding; numbers may be texts.
+
+        Raises:
+            InvalidInput: one of them is none, or a number not more than 0.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidInput(f"{first['loc'][0]}: {first['msg']}.") from error
 
     def plus(self, more: Self) -> Self:
         """Both together: quantities add up, the price is their weighted mean, a new stop replaces the old one."""
@@ -156,6 +172,25 @@ def positions(khala: Khala, held: Mapping[str, Holding]) -> dict[str, Position]:
     return {symbol: Position(held[symbol], price, total, khala.settings.capital_usd) for symbol, price in known.items()}
 
 
+POSITION_HEADS = ("Quantity", "Bought at", "Price", "Worth", "Share", "Stop", "Result")
+
+
+def position_texts(holding: Holding, position: Position | None) -> tuple[str, ...]:
+    """A holding under `POSITION_HEADS`, for people; dashes where no price is known.
+
+    Args:
+        holding: what is held.
+        position: the same at the price seen last.
+    """
+    stop = price_text(holding.stop) if holding.stop else "–"
+    own = (quantity_text(holding.quantity), price_text(holding.price))
+    if position is None:
+        return (*own, "–", "–", "–", stop, "–")
+    seen = (price_text(position.price), price_text(position.worth), percent_text(position.share))
+    result = f"{price_text(position.result, signed=True)} ({percent_text(position.change, signed=True)})"
+    return (*own, *seen, stop, result)
+
+
 def read_csv(path: Path, now: datetime) -> list[Holding]:
     """Holdings from a file with the columns symbol, quantity, price and, if any, stop. Rows of one token add up.
 
@@ -173,13 +208,10 @@ def read_csv(path: Path, now: datetime) -> list[Holding]:
                 fields = {(name or "").strip().lower(): value for name, value in row.items() if value}
                 wanted = {name: fields.get(name) for name in ("symbol", "quantity", "price", "stop")}
                 try:
-                    holding = Holding(**wanted, since=now)  # type: ignore[arg-type]
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    raise InvalidInput(
-                        f"{path}, line {rows.line_num}: {first['loc'][0]}: {first['msg']}.",
-                        hint="Nothing of the file was taken; correct the line.",
-                    ) from error
+                    holding = Holding.read(**wanted, since=now)
+                except InvalidInput as error:
+                    hint = "Nothing of the file was taken; correct the line."
+                    raise InvalidInput(f"{path}, line {rows.line_num}: {error.message}", hint=hint) from error
                 before = found.get(holding.symbol)
                 found[holding.symbol] = before.plus(holding) if before else holding
     except (OSError, UnicodeDecodeError, csv.Error) as error:
