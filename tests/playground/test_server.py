@@ -78,7 +78,7 @@ def test_only_rows_that_differ_are_sent(tmp_path):
         board = Board(runtime, max_age=0, timer=lambda: 0.0)
         empty = board.read("1d")
         assert empty.rows == {}
-        runtime.cycle().run()
+        runtime.engine.run_once()
         full = board.read("1d")
         changed, gone = changes(empty, full)
         assert len(changed) == 4
