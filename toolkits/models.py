@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.errors import ModelNotConfigured, SettingsError
 from ..core.text import clean_label, estimate_tokens
@@ -134,18 +135,19 @@ PROBE_TOOL = {
         "parameters": {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
     },
 }
-PROBE_SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "choice",
-        "schema": {
-            "type": "object",
-            "properties": {"choice": {"type": "string", "enum": ["left", "right"]}},
-            "required": ["choice"],
-            "additionalProperties": False,
-        },
-    },
-}
+
+
+class _Side(BaseModel):
+    """What a probe asks a model for, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choice: Literal["left", "right"]
+
+
+def json_schema_of(form: type[BaseModel]) -> dict[str, Any]:
+    """The `response_format` that holds an OpenAI-compatible model to a form."""
+    return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": form.model_json_schema()}}
 
 
 def probe_model(model: Model, *, seconds: float = 30) -> ModelProbe:
@@ -177,7 +179,7 @@ def probe_model(model: Model, *, seconds: float = 30) -> ModelProbe:
         found["context"] = _context(model, min(5.0, max(0.1, ends - time.monotonic())))
         reply, _ = ask("Look up the word gold with the tool.", tools=[PROBE_TOOL], tool_choice="auto")
         found["tools"] = bool(reply.tool_calls)
-        reply, _ = ask("Choose left or right, as JSON.", response_format=PROBE_SCHEMA)
+        reply, _ = ask("Choose left or right, as JSON.", response_format=json_schema_of(_Side))
         found["json_schema"] = _fits(reply.content)
     except OutOfTime:
         return ModelProbe(**found, problem=f"It did not answer within {seconds:g} seconds.")
@@ -194,10 +196,10 @@ def _speed(reply: Any, seconds: float) -> float | None:
 
 def _fits(content: Any) -> bool:
     try:
-        body = json.loads(content) if isinstance(content, str) else content
-    except ValueError:
+        _Side.model_validate_json(content) if isinstance(content, str) else _Side.model_validate(content)
+    except ValidationError:
         return False
-    return isinstance(body, dict) and body.get("choice") in ("left", "right")
+    return True
 
 
 def _context(model: Model, seconds: float) -> int | None:

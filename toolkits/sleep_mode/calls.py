@@ -237,18 +237,20 @@ class CallLog:
         conditions["at >= ?"] = since.timestamp() if since else None  # type: ignore[assignment]
         conditions["call_id IN (SELECT call_id FROM call_scores WHERE bars = ?)"] = scored_after  # type: ignore[assignment]
         asked = {text: value for text, value in conditions.items() if value is not None}
-        chosen = f"calls WHERE {' AND '.join(asked)}" if asked else "calls"
-        newest = f"FROM {chosen} ORDER BY at DESC, call_id LIMIT ?"
-        query = f"SELECT body {newest}"
-        scores = f"SELECT call_id, body FROM call_scores WHERE call_id IN (SELECT call_id {newest})"
-        if not self._there:
-            return []
-        found = self._journal.rows(query, *asked.values(), limit)
-        followed = self._journal.rows(scores, *asked.values(), limit)
-        of: dict[str, dict[int, Score]] = {}
-        for call_id, body in followed:
-            of.setdefault(call_id, {}).update((score.bars, score) for score in decode_all(Score, [body]))
-        return [ScoredCall(call, of.get(call.call_id, {})) for call in decode_all(Call, [body for (body,) in found])]
+        where = f"WHERE {' AND '.join(asked)}" if asked else ""
+        query = (
+            "SELECT c.body, s.body FROM "
+            f"(SELECT call_id, at, body FROM calls {where} ORDER BY at DESC, call_id LIMIT ?) AS c "
+            "LEFT JOIN call_scores AS s ON s.call_id = c.call_id ORDER BY c.at DESC, c.call_id, s.bars"
+        )
+        found: dict[str, list[str]] = {}
+        for call, score in self._journal.rows(query, *asked.values(), limit) if self._there else ():
+            found.setdefault(call, []).extend([score] if score else [])
+        return [
+            ScoredCall(call, {score.bars: score for score in decode_all(Score, scores)})
+            for body, scores in found.items()
+            for call in decode_all(Call, [body])
+        ]
 
     def team_record(self) -> tuple[Tally, ...]:
         """How the team's last buys and sells did: those that are scored after 7 bars."""

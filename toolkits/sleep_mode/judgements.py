@@ -20,6 +20,7 @@ from ...core.prices import PriceList
 from ...core.text import estimate_tokens
 from ...prompts import load_prompt
 from ..khala.records import Document, Freshness
+from ..models import json_schema_of
 from .briefs import heading, order_for
 from .reader import Reader
 from .statements import Leaning, Statement
@@ -230,9 +231,6 @@ def ask_for_json(model: Any, prompt: str, schema: type[BaseModel], most_tokens: 
     if getattr(own, "supports_native_structured_outputs", False):
         form = schema
     elif getattr(own, "supports_json_schema_outputs", False):
-        form = {
-            "type": "json_schema",
-            "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema()},
-        }
+        form = json_schema_of(schema)
     answer = own.response(messages=[Message(role="user", content=prompt)], response_format=form)
     return str(answer.content or "")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError
-from .activity import QuietTime, Waiter, wait_on
+from .activity import Activity, QuietTime, Waiter, wait_on
 from .guard import Attempt, Controls, CycleGuard, CycleRecorder
 from .lease import Holder, Lease
 
@@ -72,7 +72,7 @@ class SleepScheduler:
         controls: the switches of that store, likewise.
         recorder: told of each report and each failure; the ledger.
         quiet: the `QuietTime` the cycle was given as `team`; expensive work that found no quiet time gets a cycle as
-            soon as it is quiet.
+            soon as it is quiet. None: a team that always rests.
         talked_about: symbols the team just talked about; once it has been quiet for `idle_after_seconds` of the
             settings an idle pass runs over them, and ends when the team goes to work again.
         tidy: housekeeping, once a day after a cycle, when the team is not at work; `Khala.compact`.
@@ -114,9 +114,9 @@ class SleepScheduler:
             shards=cycle.settings.sleep_shards,
         )
         self.guard = CycleGuard(cycle, lease=self.lease, controls=self.controls, recorder=recorder)
-        self._quiet = quiet
+        self._quiet = quiet or QuietTime(Activity(clock=self._clock))
         self._talked_about = talked_about or tuple
-        self._rested_since = quiet.activity.idle_since if quiet is not None else None
+        self._rested_since = self._quiet.activity.idle_since
         self._tidy = tidy
         self._poll = poll
         self._failures = 0
@@ -241,16 +241,14 @@ class SleepScheduler:
         self._stop.clear()
         self._ended.clear()
         self.guard.allow()
-        if self._quiet is not None:
-            self._quiet.begin()
+        self._quiet.begin()
         now = self._clock.now()
         self._due = now if self._run_at_start else self._after(now)
 
     def _ask_to_stop(self) -> None:
         self._stop.set()
         self._signal.set()
-        if self._quiet is not None:
-            self._quiet.give_up()
+        self._quiet.give_up()
         self.guard.stop()
 
     def _loop(self, until: datetime | None = None) -> None:
@@ -307,7 +305,7 @@ class SleepScheduler:
         """Why to run a cycle now, and since when one that began and is finished makes that needless."""
         if now >= self._due:
             return TICK, self._tick(now) - self._gap
-        if self._quiet is not None and self._quiet.unmet and self._quiet.now():
+        if self._quiet.unmet and self._quiet.now():
             return "quiet time", now
         if self._rested():
             return IDLE, now
@@ -316,8 +314,6 @@ class SleepScheduler:
 
     def _rested(self) -> bool:
         """Whether the team has been quiet for long enough after work that no idle pass has followed yet."""
-        if self._quiet is None:
-            return False
         since, rested = self._quiet.activity.idle_since, self._quiet.activity.idle_seconds
         if since is None or rested is None:
             self._rested_since = None
@@ -328,8 +324,7 @@ class SleepScheduler:
 
     def _run(self, since: datetime) -> float:
         begun = self._clock.now()
-        if self._quiet is not None:
-            self._quiet.unmet = False  # set again by expensive work that finds no quiet time in this cycle
+        self._quiet.unmet = False  # set again by expensive work that finds no quiet time in this cycle
         attempt = self.guard.run(since=since, share=True)
         while attempt.state == "ran" and self.lease.shards > 1 and not self._stop.is_set():
             self._settle(attempt)
@@ -347,7 +342,6 @@ class SleepScheduler:
         return 0.0
 
     def _idle_pass(self) -> None:
-        assert self._quiet is not None
         activity = self._quiet.activity
         self._rested_since = activity.idle_since
         only = self._talked_about()
@@ -355,9 +349,7 @@ class SleepScheduler:
             self._settle(self.guard.run(only=only, stopped=lambda: AT_WORK if activity.busy else None))
 
     def _tidy_up(self) -> None:
-        if self._tidy is None or self._clock.now() < self._next_tidy:
-            return
-        if self._quiet is not None and not self._quiet.now():
+        if self._tidy is None or self._clock.now() < self._next_tidy or not self._quiet.now():
             return
         self._next_tidy = self._clock.now() + TIDY_EVERY
         try:
