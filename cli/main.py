@@ -44,6 +44,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("results", "Cycles over recorded bars: the record that such a team would have had."),
     "security": ("security", "Every security check of a token by itself."),
     "record": ("operate", "Write bars of a market to a folder that `--market recorded` replays."),
+    "backup": ("operate", "Write the whole memory to one file."),
+    "restore": ("operate", "Put a backup in the memory's place; into PostgreSQL too."),
     "repair": ("operate", "Rebuild Chroma from the journal, beside the old index, and swap it in."),
     "doctor": ("doctor", "Check installation, settings, memory, embedder and model."),
     "universe": ("operate", "The tokens of the market now, and which of them memory knows."),

@@ -1,19 +1,26 @@
-"""`deeptrader record`, `repair` and `universe`: what an operator needs."""
+"""`deeptrader record`, `backup`, `restore`, `repair` and `universe`: what an operator needs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from ..core.errors import StoreCorrupt, one_of
 from ..core.formats import price_text, time_text
+from ..core.settings import Settings
 from ..core.token import INTERVALS, Interval
 from .options import AsOf, DataDir, Json, Market, has_memory, runtime_for, settings_for
 from .output import DASH, console, freshness_text, plain_table, print_json
+
+if TYPE_CHECKING:
+    from ..toolkits.runtime import Runtime
 
 
 def record(
@@ -45,6 +52,81 @@ def record(
         print_json({"schema_version": 1} | asdict(report))
         return
     console.print(str(report), markup=False)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="New file for the whole memory, also of one in PostgreSQL.")],
+    market: Market = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Write the whole memory to one file, while others read and write. Chroma is built from it again."""
+    with runtime_for(data_dir, market, reading=True) as runtime, ExitStack() as stack:
+        whole = runtime
+        if runtime.settings.journal_url is not None:
+            whole = stack.enter_context(_beside(runtime.settings))
+            _carry(runtime, whole)
+        size = whole.khala.backup(file).stat().st_size
+    if json:
+        print_json({"schema_version": 1, "file": str(file), "bytes": size})
+        return
+    console.print(f"{file}: {size / 1e6:.1f} MB", markup=False)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
+    market: Market = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Put a backup in the memory's place, once all its processes have stopped; PostgreSQL must hold none yet."""
+    from ..toolkits.khala import Khala
+    from ..toolkits.runtime import Runtime
+
+    settings = settings_for(data_dir, market)
+    aside: Path | None = None
+    if settings.journal_url is None:
+        aside = Khala.restore(settings.store_dir, file)
+    else:
+        with _beside(settings, file) as whole, Runtime(settings) as runtime:
+            _carry(whole, runtime)
+    with Runtime(settings) as runtime:
+        held = runtime.khala.status()
+    if json:
+        print_json({"schema_version": 1, "set_aside": str(aside) if aside else None, "status": held})
+        return
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in held.counts.items())
+    console.print(f"{runtime.khala.journal.name}: {counts}", markup=False)
+    if aside:
+        console.print(f"What was there before is now {aside}.", markup=False)
+
+
+@contextmanager
+def _beside(settings: Settings, backup: Path | None = None) -> Iterator[Runtime]:
+    """A memory in a file of its own, for as long as rows are carried to it or from it."""
+    from ..toolkits.khala import Khala
+    from ..toolkits.runtime import Runtime
+
+    with TemporaryDirectory(prefix="deeptrader-") as folder:
+        chosen = settings.with_changes(data_dir=Path(folder), journal_url=None)
+        if backup is not None:
+            Khala.restore(chosen.store_dir, backup)
+        with Runtime(chosen) as runtime:
+            yield runtime
+
+
+def _carry(source: Runtime, target: Runtime) -> None:
+    from ..playground.unfinished import UnfinishedTurns
+    from ..toolkits.khala.upkeep import copy_rows
+    from ..toolkits.sleep_mode.calls import CallLog
+    from ..toolkits.sleep_mode.holdings import Holdings
+    from ..toolkits.sleep_mode.news import NewsShelf
+
+    for runtime in (source, target):  # each part makes its own tables; `copy_rows` refuses one that is missing here
+        _ = runtime.engine.guard
+        for part in (CallLog, Holdings, NewsShelf, UnfinishedTurns):
+            part(runtime.khala.journal)
+    copy_rows(source.khala.journal, target.khala.journal)
 
 
 def repair(

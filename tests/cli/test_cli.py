@@ -196,6 +196,47 @@ def test_the_universe_tells_which_of_it_is_in_memory(capsys, slept):
     assert document["tokens"][0]["freshness"] == "fresh"
 
 
+def test_a_backup_is_restored_into_another_place(capsys, slept, tmp_path):
+    backup, place = tmp_path / "memory.backup.db", tmp_path / "place"
+    written = run_json(capsys, "backup", backup, "--data-dir", slept)
+    assert written["bytes"] == backup.stat().st_size
+    code, _, err = run(capsys, "backup", backup, "--data-dir", slept)
+    assert code == 4
+    assert "a backup overwrites nothing" in err
+
+    held = run_json(capsys, "restore", backup, "--market", "recorded", "--data-dir", place)["status"]
+
+    assert held["counts"]["published"] == 5
+    shown = [run_json(capsys, "show", "AAPL", "--market", "recorded", "--data-dir", where) for where in (place, slept)]
+    assert shown[0] == shown[1]
+    aside = run_json(capsys, "restore", backup, "--market", "recorded", "--data-dir", place)["set_aside"]
+    assert Path(aside).is_file()
+
+
+def test_a_memory_moves_from_a_file_to_postgresql_and_back(capsys, slept, tmp_path, monkeypatch, postgres):
+    if postgres is None:
+        pytest.skip("PostgreSQL is not installed")
+    there, back = tmp_path / "there.db", tmp_path / "back.db"
+    run_json(capsys, "holdings", "add", "AAPL", "3", "--at", "400", "--data-dir", slept)
+    run_json(capsys, "backup", there, "--data-dir", slept)
+    monkeypatch.setenv("DEEPTRADER_JOURNAL_URL", postgres.database())
+    data_dir = ("--market", "recorded", "--data-dir", tmp_path / "place")
+
+    run_json(capsys, "restore", there, *data_dir)
+
+    assert "AAPL" in json.dumps(run_json(capsys, "holdings", *data_dir))
+    code, _, err = run(capsys, "restore", there, *data_dir)
+    assert code == 4
+    assert "holds a memory already" in err
+    slept_on = run_json(capsys, "sleep", "--once", "--as-of", "2013-01-28T22:00Z", *data_dir)
+    assert slept_on["outcomes"][0]["outcome"] == "published"
+    run_json(capsys, "backup", back, *data_dir)
+    monkeypatch.delenv("DEEPTRADER_JOURNAL_URL")
+    held = run_json(capsys, "restore", back, "--market", "recorded", "--data-dir", tmp_path / "home")["status"]
+    assert held["counts"]["published"] == 5
+    assert held["counts"]["versions"] == 10
+
+
 def test_doctor_finds_a_sound_installation(capsys, slept):
     document = run_json(capsys, "doctor", "--data-dir", slept)
 

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -330,6 +330,17 @@ class Journal:
             return [error.message]
         return [row[0] for row in rows if row[0] != "ok"]
 
+    def columns(self, connection: Connection) -> dict[str, list[str]]:
+        """The tables with the columns that rows are written into."""
+        query = (
+            "SELECT t.name, c.name FROM pragma_table_list t, pragma_table_info(t.name) c "
+            "WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY t.name, c.cid"
+        )
+        return by_table(connection.execute(query).fetchall())
+
+    def number_on(self, connection: Connection) -> None:
+        """Count rows on behind those that were copied with their numbers: SQLite does it by itself."""
+
     def size_bytes(self) -> int:
         """Bytes on disk: the file and its write-ahead log."""
         paths = (self.path, self.path.with_name(self.path.name + "-wal"))
@@ -481,3 +492,11 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def by_table(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Second values by first ones, in their order."""
+    tables: dict[str, list[str]] = {}
+    for table, column in rows:
+        tables.setdefault(table, []).append(column)
+    return tables

@@ -30,7 +30,7 @@ from ...core.errors import (
     StoreUnavailable,
 )
 from .files import unavailable
-from .journal import Journal
+from .journal import Journal, by_table
 from .schema import Connection, Migration
 
 CONNECT_SECONDS = 10
@@ -206,7 +206,7 @@ class PostgresJournal(Journal):
         """Refused: the server's own tools make a whole copy."""
         raise StoreError(
             f"The journal {self.name} is not backed up to a file by us.",
-            hint=f"Use pg_dump --schema={_quoted(self._schema)}.",
+            hint=f"Use `deeptrader backup`, or pg_dump --schema={_quoted(self._schema)}.",
         )
 
     def problems(self) -> list[str]:
@@ -215,6 +215,23 @@ class PostgresJournal(Journal):
             query = "SELECT coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
             (failures,) = connection.execute(query).fetchone()
         return [f"{failures} blocks failed their checksum"] if failures else []
+
+    def columns(self, connection: Connection) -> dict[str, list[str]]:
+        """As for a file; what the server works out by itself is not written."""
+        query = (
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+            "AND is_generated = 'NEVER' ORDER BY table_name, ordinal_position"
+        )
+        return by_table(connection.execute(query).fetchall())
+
+    def number_on(self, connection: Connection) -> None:
+        query = (
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND is_identity = 'YES'"
+        )
+        for table, column in connection.execute(query).fetchall():
+            last = f"(SELECT coalesce(max({column}), 0) + 1 FROM {table})"
+            connection.execute(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {last}, false)")
 
     def size_bytes(self) -> int:
         """Bytes on the server's disk: tables and what indexes them."""

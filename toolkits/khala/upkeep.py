@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock, SystemClock, ensure_utc
-from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt
+from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt, StoreError
 from ...core.settings import Settings
 from .chroma import Server
 from .codec import decode, pack_superseded, plain
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .index import ChromaIndex
 
 CHROMA_FOLDER = "chroma"
+_LEFT_BEHIND = ("components", "entries_dropped", "index_copies", "leases", "pack_dictionaries")
 AT_ONCE = 2_000
 """Rows dropped in one transaction."""
 
@@ -205,6 +206,42 @@ class Upkeep:
     def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
         """Save what can be read of a folder's damaged journal (`files.salvage`); rows saved by table."""
         return salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
+
+
+def copy_rows(source: Journal, target: Journal) -> dict[str, int]:
+    """Put every row of one journal into the tables of another of any kind, in one transaction; rows by table.
+
+    Both have the same tables. Who holds a lease, and what Chroma holds, is left behind.
+
+    Args:
+        source: read as it is at one moment.
+        target: holds no memory yet.
+
+    Raises:
+        StoreError: there is a memory in the target, or not all the tables; nothing was changed.
+    """
+    copied = {}
+    with source.read() as reading, target.write() as writing:
+        if writing.execute("SELECT 1 FROM analyses UNION ALL SELECT 1 FROM memories LIMIT 1").fetchone():
+            raise StoreError(f"{target.name} holds a memory already.", hint="Nothing was changed. Name an empty place.")
+        there = target.columns(writing)
+        for table, columns in source.columns(reading).items():
+            if table in _LEFT_BEHIND:
+                continue
+            rows = reading.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+            if rows and table not in there:
+                raise StoreError(f"Nobody here knows the table {table}.", hint="Update DeepTrader.")
+            if table == "analyses":  # the dictionaries of packed ones stay behind
+                body = columns.index("body")
+                rows = [(*row[:body], plain(reading, row[body]), *row[body + 1 :]) for row in rows]
+            if not rows:
+                continue
+            writing.execute(f"DELETE FROM {table}")
+            marks = ", ".join("?" * len(columns))
+            writing.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+            copied[table] = len(rows)
+        target.number_on(writing)
+    return copied
 
 
 def _unreadable(journal: Journal) -> list[str]:
