@@ -402,6 +402,7 @@ def test_live_figures_take_the_price_seen_now_as_the_next_close():
     assert live["rsi_14_live"].value == pytest.approx(float(talib.RSI(extended["close"].to_numpy(), 14)[-1]), rel=1e-9)
     assert all(figure.forming for figure in live.values())
     closed = compute_indicators(frame, interval="1d")
+    assert live_figures(frame, price, interval="1d", closed=closed) == live
     lower, upper = closed["bb_lower_20_2"].value, closed["bb_upper_20_2"].value
     assert lower is not None
     assert upper is not None

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 COLUMNS = ("open", "high", "low", "close", "volume")
 _ORDER = list(COLUMNS)
 _PER_YEAR = {("1d", True): 365, ("1h", True): 24 * 365, ("1d", False): 252, ("1h", False): 7 * 252}
-_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENOUGH_WITNESSES = 3
 _MOST_OF_THEM = 2 / 3
@@ -134,11 +133,6 @@ def check_frame(frame: pd.DataFrame) -> Ints:
     if not (np.diff(closed_at) > 0).all():
         raise InvalidInput("Bars must be in order of time, without duplicates.", hint="Sort and drop duplicates.")
     return closed_at
-
-
-def interval_of(frame: pd.DataFrame) -> Interval:
-    """The interval of bars, told from the shortest step between them: under half a day is hourly."""
-    return "1h" if len(frame) > 1 and int(np.diff(_micros(frame)).min()) < _DAY // 2 else "1d"
 
 
 def moments(frame: pd.DataFrame) -> list[datetime]:

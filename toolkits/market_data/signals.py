@@ -11,7 +11,7 @@ from ...core.errors import InvalidInput
 from ...core.formats import threshold_text
 from ...core.market import Figure, Signal, Trigger
 from .indicators import wilder_state
-from .panel import build_panel, interval_of
+from .panel import build_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def triggers(
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.
     """
-    gain, loss, close = wilder_state(build_panel([bars], interval_of(bars)))
+    gain, loss, close = wilder_state(build_panel([bars], "1d"))  # gaps are bridged: the interval decides nothing
     levels: list[Trigger] = []
 
     def add(level: float, side: Literal["above", "below"], meaning: str) -> None:

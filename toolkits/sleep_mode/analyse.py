@@ -87,7 +87,7 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
     signal = decide_signal(figures, price=price, **thresholds)
     crossings = triggers(figures, frame, seen=quote.price if quote else None, **thresholds)
     if quote is not None:
-        figures = figures | live_figures(frame, quote.price, interval=bars.interval)
+        figures = figures | live_figures(frame, quote.price, interval=bars.interval, closed=figures)
     rsi, bollinger, further = core_figures(figures)
     analysis = MarketAnalysis(
         token=bars.token,
