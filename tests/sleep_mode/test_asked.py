@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import talib
@@ -11,9 +13,10 @@ from doubles.analyses import NOW, make_analysis, make_settings
 from doubles.bars import LAST_CLOSE, random_bars
 
 from deeptrader.core.clock import ManualClock
+from deeptrader.core.formats import percent_text, time_text
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data.protocol import Bars
-from deeptrader.toolkits.sleep_mode.asked import Numbers, numbers_in
+from deeptrader.toolkits.sleep_mode.asked import Numbers, Period, numbers_in
 from deeptrader.toolkits.sleep_mode.bar_store import BarStore
 from deeptrader.toolkits.sleep_mode.reader import Reader
 
@@ -127,7 +130,7 @@ def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
     token = reader.khala.find("AAPL")
     assert token is not None
     frame = random_bars()
-    question = "how much did AAPL gain over the last 5 days"
+    question = "how much did AAPL gain over the last 5 sessions"
     assert "5" not in reader.brief(reader.read(question)).lead, "no bars are stored"
     BarStore(reader.khala.journal).put_many([Bars(token, "1d", frame, NOW, provider="test", source="test")])
 
@@ -148,6 +151,48 @@ def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
     assert "5 trading" not in reader.brief(reader.read(question)).lead, "they end before the analysis does"
 
 
+SPANS = (
+    ("how did {} do this week?", "the last week", date(2026, 2, 23)),
+    ("{} over the past week", "the last week", date(2026, 2, 23)),
+    ("{} over 7 days", "the last 7 days", date(2026, 2, 23)),
+    ("how much did {} gain in the last two weeks", "the last 2 weeks", date(2026, 2, 16)),
+    ("what did {} do over the last month", "the last month", date(2026, 2, 2)),
+    ("{} return over 30 days", "the last 30 days", date(2026, 1, 31)),
+    ("how much has {} changed over 3 months", "the last 3 months", date(2025, 12, 2)),
+    ("{} over the last year?", "the last year", date(2025, 3, 2)),
+    ("{} year to date", "this year so far", date(2026, 1, 1)),
+)
+
+
+@pytest.mark.parametrize(("question", "said", "began"), SPANS)
+@pytest.mark.parametrize("symbol", ["AAPL", "BTC-USD"])
+def test_a_week_a_month_and_a_year_are_the_calendars_for_shares_as_for_coins(
+    reader: Reader, symbol: str, question: str, said: str, began: date
+) -> None:
+    """Bars of a share on the days of the week alone, the last on the Monday on which the coin's last day ends."""
+    token = reader.khala.find(symbol)
+    assert token is not None
+    frame: Any = random_bars(3, 700)
+    if symbol == "AAPL":
+        frame = frame[frame.index.day_of_week < 5]
+    BarStore(reader.khala.journal).put_many([Bars(token, "1d", frame, NOW, provider="test", source="test")])
+    base = frame[frame.index.date <= began].iloc[-1]
+
+    lead = reader.brief(reader.read(question.format(symbol))).lead
+
+    change = percent_text(frame["close"].iloc[-1] / base["close"] - 1, signed=True)
+    assert lead.startswith(f"{symbol} changed by {change} over {said}: it closed ")
+    assert lead.endswith(f" than at {time_text(base.name)}.")
+
+
+def test_a_period_that_began_before_the_bars_do_is_said_to(reader: Reader) -> None:
+    token = reader.khala.find("AAPL")
+    assert token is not None
+    BarStore(reader.khala.journal).put_many([Bars(token, "1d", random_bars(3, 100), NOW, provider="test")])
+    lead = reader.brief(reader.read("how much did AAPL gain over the last year")).lead
+    assert lead == "Memory holds no bar of AAPL from 2025-03-01 or before."
+
+
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [
@@ -160,6 +205,12 @@ def test_a_span_and_a_volume_come_from_the_stored_bars(reader: Reader) -> None:
         ("20k usd and 300 bucks", Numbers(sums=(20_000.0, 300.0))),
         ("2.5 atr, 3x atr", Numbers(ranges=(2.5, 3.0))),
         ("down 4% in 5 trading days", Numbers(shares=(0.04,), spans=(5,))),
+        ("down 4% in 5 days", Numbers(shares=(0.04,), periods=(Period(5, "day"),))),
+        ("over the past week", Numbers(periods=(Period(1, "week"),))),
+        ("two weeks, 3 months and a year", Numbers(periods=(Period(2, "week"), Period(3, "month"), Period(1, "year")))),
+        ("year to date", Numbers(periods=(Period(0, "year"),))),
+        ("next week, 200 day average, 30 day volatility, today, the last trading day", Numbers()),
+        ("over 10000 years", Numbers()),
         ("rsi(2), rsi 14", Numbers(rsi_period=2)),
     ],
 )

@@ -9,10 +9,13 @@ question meant something else, like any statement.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...core.formats import percent_text, price_text, threshold_text
+from ...core.formats import percent_text, price_text, threshold_text, time_text
 from ..khala.records import MarketAnalysis
 from ..market_data.figures import SPECS, figure_label, figure_text
 from ..market_data.indicators import wilder_state
@@ -38,19 +41,53 @@ _NUMBER = re.compile(
     r"(?P<at>\b(?:at|from)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
     r"(?!\s*[ap]\.?m\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
 )
+_CALENDAR = re.compile(
+    r"(?<!next )(?<!coming )\b(?:(?P<count>\d+|an?|one|two|three|four|six|nine|twelve) )?"
+    r"(?P<unit>day|week|month|quarter|year|ytd)s?\b(?P<to_date> to date)?"
+    r"(?! (?:high|low|range|average|ma|sma|ema|moving|mean|rsi|volatility)\b)"
+)
+LONGEST = 1_000
+"""No more days, weeks, months or years are asked about in earnest."""
+_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "nine": 9, "twelve": 12}
+_MOMENT = timedelta(microseconds=1)
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+MOVES = (None, "change", "compare", "price", "screen", "market", "state")
+"""Topics beside which a word for a span of time ("today", "week") asks for the return over it."""
 _PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b|\b(\d+) (?:day|bar|period) rsi\b")
+
+
+class Period(NamedTuple):
+    """So many days, weeks, months, quarters or years of the calendar; no number: this year so far."""
+
+    number: int
+    unit: str
+
+    def before(self, day: date) -> date:
+        """The day on which it began, when it ends on a day."""
+        if not self.number:
+            return date(day.year - 1, 12, 31)
+        if self.unit in ("day", "week"):
+            return day - timedelta(days=self.number * (7 if self.unit == "week" else 1))
+        year, month = divmod(day.year * 12 + day.month - 1 - self.number * _MONTHS[self.unit], 12)
+        return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+    def __str__(self) -> str:
+        if not self.number:
+            return "this year so far"
+        return f"the last {self.unit}" if self.number == 1 else f"the last {self.number} {self.unit}s"
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """Numbers that a question brings: prices and sums in USD, percentages as fractions, multiples of ATR(14), spans in
-    bars, and the period that an RSI is asked of."""
+    bars, periods of the calendar, and the period that an RSI is asked of."""
 
     prices: tuple[float, ...] = ()
     sums: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
     ranges: tuple[float, ...] = ()
     spans: tuple[float, ...] = ()
+    periods: tuple[Period, ...] = ()
     rsi_period: int | None = None
 
 
@@ -64,15 +101,30 @@ def numbers_in(lowered: str) -> Numbers:
             found["shares"].append(value / 100)
         elif "atr" in unit:
             found["ranges"].append(value)
-        elif "day" in unit or "bar" in unit:
+        elif "trading" in unit or "bar" in unit:
             found["spans"].append(value)
+        elif "day" in unit:
+            continue  # of the calendar: see `_periods_in`
         elif match["at"] or _written_as_price(match):
             found["prices"].append(value)
         elif match["money"] or unit:
             found["sums"].append(value)
     period = _PERIOD.search(lowered)
     asked = next(int(number) for number in period.groups() if number) if period else None
-    return Numbers(**{name: tuple(values) for name, values in found.items()}, rsi_period=asked)
+    numbers = {name: tuple(values) for name, values in found.items()}
+    return Numbers(**numbers, periods=tuple(_periods_in(lowered)), rsi_period=asked)
+
+
+def _periods_in(lowered: str) -> Iterator[Period]:
+    """A week is one of the calendar, for shares as for coins; a day without a number is the last bar's."""
+    for match in _CALENDAR.finditer(lowered):
+        count, unit = match["count"] or "", match["unit"]
+        if match["to_date"] or unit == "ytd":
+            yield Period(0, "year")
+        elif unit != "day" or count.isdigit() or count in _COUNTS:
+            number = int(count) if count.isdigit() else _COUNTS.get(count, 1)
+            if 0 < number <= LONGEST:
+                yield Period(number, unit)
 
 
 def _written_as_price(match: re.Match[str]) -> bool:
@@ -101,12 +153,14 @@ def asked_statement(
 
 def needs_bars(question: Question) -> bool:
     """True when the answer rests on stored bars, and not on the analysis alone."""
-    return question.topic == "volume" or bool(_spans(question)) or _rsi_period(question) is not None
+    asked = _spans(question) or _periods(question)
+    return question.topic == "volume" or bool(asked) or _rsi_period(question) is not None
 
 
 def _rsi_period(question: Question) -> int | None:
     """The period of an RSI that is not the one in memory: "RSI(7)", "7-day RSI"."""
-    spans = question.numbers.spans if question.figure == "rsi_14" else ()
+    days = [period.number for period in question.numbers.periods if period.unit == "day"]
+    spans = (*question.numbers.spans, *days) if question.figure == "rsi_14" else ()
     return next((int(one) for one in (question.numbers.rsi_period, *spans) if one not in (None, 14)), None)
 
 
@@ -115,6 +169,12 @@ def _spans(question: Question) -> tuple[int, ...]:
     if question.figure is not None and not question.figure.startswith("return_"):
         return ()  # "200-day average": the span belongs to the figure
     return tuple(int(span) for span in question.numbers.spans if f"return_{span:g}" not in SPECS)
+
+
+def _periods(question: Question) -> tuple[Period, ...]:
+    """Periods of the calendar over which a change is asked."""
+    moves = question.topic in MOVES and (question.figure is None or question.figure.startswith("return_"))
+    return question.numbers.periods if moves else ()
 
 
 class _Asked:
@@ -184,6 +244,8 @@ class _Asked:
         if value is None:
             return self._absent(name)
         text = figure_text(name, value)
+        if name.startswith("return_") and _periods(self._question) and self._analysis.token.kind == "equity":
+            return ""  # its bars are no days of the calendar
         if name.startswith("return_"):
             return self._changed(value, int(name.removeprefix("return_")))
         if name in ("distance_high_52w", "distance_low_52w"):
@@ -240,6 +302,7 @@ class _Asked:
             told += [self._bought(money) or self._since(money) for money in brought.sums]
         told += [self._moved_by(share) for share in brought.shares]
         told += [self._over(span) for span in _spans(self._question)]
+        told += [self._since_day(period) for period in _periods(self._question)]
         if (period := _rsi_period(self._question)) is not None:
             told.append(self._rsi_over(period))
         return [text for text in told if text]
@@ -343,10 +406,29 @@ class _Asked:
                 return f"RSI({period}) of {self._symbol} is {figure_text('rsi_14', rsi)}."
         return f"Memory holds RSI(14), and no RSI({period})."
 
+    def _since_day(self, period: Period) -> str:
+        """The change since the last close of the day on which a period of the calendar began, or of the day before."""
+        if self._bars is None or not self._bars_fit or self._bars.interval != "1d":
+            return ""
+        closes = self._bars.frame["close"].dropna()
+        days: Any = (closes.index - _MOMENT).date  # type: ignore[operator]  # a coin's day ends with its midnight
+        began = period.before(days[-1])
+        earlier: Any = closes[days <= began]
+        if earlier.empty:
+            return f"Memory holds no bar of {self._symbol} from {began} or before."
+        change = float(closes.iloc[-1] / earlier.iloc[-1] - 1)
+        self._rest_on(f"return_{period.number or 'to_date'}_{period.unit}", change)
+        text = percent_text(change, signed=True)
+        than = self._than(text)
+        return f"{self._symbol} changed by {text} over {period}: it closed {than} at {time_text(earlier.index[-1])}."
+
+    def _than(self, change: str) -> str:
+        way = {"up": "higher", "down": "lower", "unchanged": ""}[direction(change)]
+        return f"{self._as_asked(way)} than" if way else "where it was"
+
     def _changed(self, change: float, span: int) -> str:
         text = percent_text(change, signed=True)
-        way = {"up": "higher", "down": "lower", "unchanged": ""}[direction(text)]
-        than = f"{self._as_asked(way)} than" if way else "where it was"
+        than = self._than(text)
         before = "the bar before" if span == 1 else f"{span} bars before"
         return f"{self._symbol} changed by {text} over {span_text(self._analysis, span)}: it closed {than} {before}."
 

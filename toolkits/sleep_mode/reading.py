@@ -19,7 +19,7 @@ from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token
 from ..market_data.figures import SPECS
-from .asked import Numbers, numbers_in
+from .asked import MOVES, Numbers, numbers_in
 from .screens import MOST, RANKED, Order, Screen
 from .topics import FROM_SOURCES, TOPICS
 
@@ -71,8 +71,6 @@ _SCREENED: dict[str, tuple[str, Order]] = {
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
-_MOVES = (None, "change", "compare", "price", "screen", "market", "state")
-"""Topics beside which a word for a span of time ("today", "week") asks for the return over it."""
 _OF_MANY = ("screen", "market")
 """Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
@@ -135,7 +133,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
     if len(tokens) == 1 and topic in (*_OF_MANY, "compare"):
         topic = _topic(lowered, words, leave_out={*_OF_MANY, "compare", "definition", "not_held"})
-    if figure is not None and figure.startswith("return") and topic not in _MOVES:
+    if figure is not None and figure.startswith("return") and topic not in MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
     if topic is None and figure is not None and tokens:
         topic = _home(figure)
