@@ -120,11 +120,7 @@ def _analysis_from_1(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(connection: Connection, body: str | bytes) -> str:
-    """The JSON of a stored body, packed or not.
-
-    Raises:
-        StoreCorrupt: it cannot be unpacked.
-    """
+    """The JSON of a stored body, packed or not."""
     if isinstance(body, str):
         return body
     try:

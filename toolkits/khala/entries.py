@@ -24,7 +24,7 @@ from .journal import Journal
 from .records import RSI, Document, HitKind, MarketAnalysis, Memory, SearchFilter
 from .schema import Connection, bump, counter, epoch, upsert
 
-FIELDS = ("symbols", "interval", "token_kind", "signal", "security", "bar_close", *SPECS, "tags", "importance")
+FIELDS = ("symbols", "interval", "token_kind", "signal", "security", *SPECS, "tags")
 """What filters look at. Every entry has all of them, None where it has none; numbers are floats."""
 TEXT_LIMIT = 2_000
 """Characters of an entry's text that are kept for search; embedders look at about this much."""
@@ -70,7 +70,6 @@ def analysis_entry(analysis: MarketAnalysis) -> Entry:
             "token_kind": token.kind,
             "signal": analysis.signal.action,
             "security": analysis.security.verdict if analysis.security else None,
-            "bar_close": epoch(analysis.bar_close),
             **{name: analysis.value(name) for name in SPECS},
         },
     )
@@ -99,11 +98,7 @@ def memory_entry(memory: Memory) -> Entry:
         key=memory.memory_id,
         as_of=epoch(memory.created_at),
         text=" ".join([memory.text[:TEXT_LIMIT], *memory.tags, *memory.symbols]),
-        fields={
-            "symbols": list(memory.symbols) or None,
-            "tags": list(memory.tags) or None,
-            "importance": memory.importance,
-        },
+        fields={"symbols": list(memory.symbols) or None, "tags": list(memory.tags) or None},
     )
 
 

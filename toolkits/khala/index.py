@@ -102,8 +102,7 @@ class ChromaIndex:
     def nearest(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, float]]:
         """(id, cosine) of the entries nearest to a vector among those that meet a filter; none without a copy.
 
-        Raises:
-            StoreError: Chroma failed, or did so a moment ago. The next `update` builds a damaged copy anew.
+        A StoreError says that Chroma failed, or did so a moment ago. The next `update` builds a damaged copy anew.
         """
         with self._lock:
             if self.problem and self._timer() < self._retry_at:
@@ -141,11 +140,7 @@ class ChromaIndex:
         return CopyState(*(row or ()))
 
     def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
-        """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are.
-
-        Raises:
-            EmbedderMismatch: the copy holds vectors of another one.
-        """
+        """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are."""
         facts = dict(self._journal.rows("SELECT name, value FROM facts WHERE name IN ('embedder', 'dimension')"))
         held, own = facts.get("embedder", self.embedder.id), self.embedder.id
         if held != own:
@@ -171,13 +166,7 @@ class ChromaIndex:
     # -- bringing up to date --------------------------------------------------------------------------------------
 
     def update(self, *, rebuild: bool = False) -> IndexReport:
-        """Write and publish a new copy if anything changed or is damaged; with `rebuild` always, and embed everything.
-
-        Raises:
-            StoreError: Chroma failed.
-            SourceUnreachable: the embedder failed.
-            EmbedderMismatch: the vectors that are there are another embedder's.
-        """
+        """Write and publish a new copy if anything changed or is damaged; with `rebuild` always, all embedded anew."""
         self.check_embedder()
         with self._writing, self._own() as own:
             state, revision = self.state(), self._table.revision()

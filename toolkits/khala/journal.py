@@ -45,6 +45,8 @@ _inherited: list[object] = []
 _commits: dict[str, list[int]] = {}
 """Commits made by this process, by file: lets every reader in the process see a write at once, at no cost."""
 
+_VERSION = "SELECT version FROM components WHERE name = ?"
+
 
 class _Here(threading.local):
     """The transaction that this thread is in."""
@@ -262,11 +264,7 @@ class Journal:
         return self._commits[0]
 
     def backup(self, target: Path) -> Path:
-        """A whole copy of the journal in a new file, while others read and write; returns `target`.
-
-        Raises:
-            StoreUnavailable: there is such a file already, or it cannot be written. What there is stays as it is.
-        """
+        """A whole copy of the journal in a new file, while others read and write (`files.back_up`)."""
         with self.translated(), closing(self._connect()) as connection:
             return back_up(connection, target)
 
@@ -315,20 +313,16 @@ class Journal:
         self.backup(backup_name(self.path, version))
 
     def _component_version(self, component: str) -> int:
-        with self.read() as connection:
-            row = connection.execute("SELECT version FROM components WHERE name = ?", (component,)).fetchone()
-        return row[0] if row else 0
+        return next((version for (version,) in self.rows(_VERSION, component)), 0)
 
     # -- health ---------------------------------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """What SQLite's full integrity check finds; empty when the file is whole. Reads the whole file."""
         try:
-            with self.read() as connection:
-                rows = connection.execute("PRAGMA integrity_check(10)").fetchall()
+            return [finding for (finding,) in self.rows("PRAGMA integrity_check(10)") if finding != "ok"]
         except StoreCorrupt as error:
             return [error.message]
-        return [row[0] for row in rows if row[0] != "ok"]
 
     def columns(self, connection: Connection) -> dict[str, list[str]]:
         """The tables with the columns that rows are written into."""

@@ -114,8 +114,7 @@ class PostgresJournal(Journal):
             "SELECT to_regclass('components') IS NOT NULL, current_setting('transaction_read_only') = 'off' AND "
             "coalesce(has_table_privilege(to_regclass('components'), 'INSERT'), true)"
         )
-        with self._borrowed() as connection:
-            there, writable = connection.execute(query).fetchone()
+        there, writable = self.row(query)
         self.read_only = not writable
         if not there:
             with self.write() as connection:
@@ -211,9 +210,8 @@ class PostgresJournal(Journal):
 
     def problems(self) -> list[str]:
         """Blocks whose checksum was wrong when the server read them (where it keeps checksums)."""
-        with self.read() as connection:
-            query = "SELECT coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
-            (failures,) = connection.execute(query).fetchone()
+        query = "SELECT coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
+        (failures,) = self.row(query)
         return [f"{failures} blocks failed their checksum"] if failures else []
 
     def columns(self, connection: Connection) -> dict[str, list[str]]:
@@ -235,12 +233,11 @@ class PostgresJournal(Journal):
 
     def size_bytes(self) -> int:
         """Bytes on the server's disk: tables and what indexes them."""
-        with self.read() as connection:
-            query = (
-                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class "
-                "WHERE relkind = 'r' AND relnamespace = quote_ident(current_schema())::regnamespace"
-            )
-            return int(connection.execute(query).fetchone()[0])
+        query = (
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = quote_ident(current_schema())::regnamespace"
+        )
+        return int(self.row(query)[0])
 
     def tidy_words(self, connection: Connection, how: str) -> None:
         """Nothing: words are a column of their row."""

@@ -73,12 +73,7 @@ class Recaller:
         self._versions: dict[tuple[str, str], deque[str]] = {}
 
     def latest(self, token: Token | str, interval: Interval = "1d") -> Recall:
-        """The published analysis of a token, judged at this moment; a MISS when there is none.
-
-        Raises:
-            InvalidInput: not a symbol.
-            StoreError: the journal cannot be read.
-        """
+        """The published analysis of a token, judged at this moment; a MISS when there is none."""
         if self._journal.commits != self._commits or self._timer() >= self._next_poll:
             self._notice()
         kept, now = self._kept, self._now()

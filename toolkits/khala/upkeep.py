@@ -8,6 +8,7 @@ go of: prepared texts that died, and logs past their time.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -115,7 +116,7 @@ class Upkeep:
         """Look at everything: the whole journal file, every published record, the published copy in Chroma."""
         problems = [f"The journal is damaged: {problem}." for problem in self.journal.problems()]
         if not problems:
-            problems = [f"The published analysis {problem}." for problem in _unreadable(self.journal)]
+            problems = [f"The published analysis {problem}." for problem in self._unreadable()]
         try:
             self._index.check_embedder()
             damage = self._index.damage()
@@ -124,6 +125,18 @@ class Upkeep:
             damaged = [str(error)]
         held = dict(self.status())
         return HealthReport(journal_ok=not problems, index_ok=not damaged, problems=(*problems, *damaged), **held)
+
+    def _unreadable(self) -> Iterator[str]:
+        query = "SELECT p.id, a.body FROM published p LEFT JOIN analyses a ON a.id = p.id"
+        with self.journal.read() as connection:
+            for analysis_id, body in connection.execute(query).fetchall():
+                try:
+                    if body is None:
+                        yield f"{analysis_id} is not in the journal"
+                    else:
+                        decode(MarketAnalysis, plain(connection, body))
+                except (StoreCorrupt, SchemaMismatch) as error:
+                    yield f"{analysis_id} cannot be read ({error.message.rstrip('.')})"
 
     def status(self) -> StoreStatus:
         """What memory holds and how it is searched at the moment, cheap enough to show every second."""
@@ -242,18 +255,3 @@ def copy_rows(source: Journal, target: Journal) -> dict[str, int]:
             copied[table] = len(rows)
         target.number_on(writing)
     return copied
-
-
-def _unreadable(journal: Journal) -> list[str]:
-    problems = []
-    with journal.read() as connection:
-        query = "SELECT p.id, a.body FROM published p LEFT JOIN analyses a ON a.id = p.id"
-        for analysis_id, body in connection.execute(query).fetchall():
-            try:
-                if body is None:
-                    problems.append(f"{analysis_id} is not in the journal")
-                else:
-                    decode(MarketAnalysis, plain(connection, body))
-            except (StoreCorrupt, SchemaMismatch) as error:
-                problems.append(f"{analysis_id} cannot be read ({error.message.rstrip('.')})")
-    return problems
