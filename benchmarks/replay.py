@@ -82,17 +82,7 @@ class Memory:
             return Recall(
                 symbol=symbol, interval=interval, freshness=Freshness.MISS, observed=self.seen[token], read_at=now
             )
-        verdict = judge(analysis, Evidence(observed=self.seen[token]), now, self._settings)
-        return Recall(
-            symbol=symbol,
-            interval=interval,
-            freshness=verdict.freshness,
-            reasons=verdict.reasons,
-            missing=verdict.missing,
-            analysis=analysis,
-            observed=self.seen[token],
-            read_at=now,
-        )
+        return judge(analysis, Evidence(observed=self.seen[token]), now, self._settings)[0]
 
     def fresh(self, token: int, now: datetime) -> bool:
         return self.recall(token, now).usable

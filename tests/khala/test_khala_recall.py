@@ -176,14 +176,14 @@ def test_threads_reading_during_publications_never_see_half_of_one(khala: Khala)
 
 def test_whoever_has_read_a_new_version_of_one_token_reads_no_old_one_of_another(khala: Khala) -> None:
     """Even in the moment after a commit in which it is not yet told to those who keep what they read."""
-    recaller = Recaller(khala.journal, khala.clock, khala.settings, poll_seconds=1e9, timer=lambda: 0.0)
+    recaller = Recaller(khala.journal, khala.clock, khala.settings)
 
     def publish_both(price: float) -> None:
         khala.publish(khala.store([make_analysis(s, price=price, computed_at=NOW) for s in ("A-USD", "B-USD")]))
 
     publish_both(100)
     recaller.latest("B-USD")
-    told = khala.journal._commits[0]
+    told, recaller._next_poll = khala.journal._commits[0], float("inf")
     publish_both(101)
     khala.journal._commits[0] = told
     prices = []

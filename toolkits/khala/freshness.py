@@ -33,7 +33,7 @@ from ...core.settings import Settings
 from ...core.token import TokenKind
 from ..market_data import calendar
 from ..market_data.figures import OWN_SPECS, SPECS
-from .records import Document, Freshness, MarketAnalysis, StaleReason
+from .records import Document, Freshness, MarketAnalysis, Recall, StaleReason
 
 CURABLE = frozenset({"failed", "no_data"})
 """Reasons for an absent figure that another fetch may cure. A gap in the bars is not one: it leaves with time."""
@@ -68,25 +68,14 @@ class Evidence:
     verified_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict with its reasons, good until `valid_until` as long as the evidence stays the same."""
-
-    freshness: Freshness
-    reasons: tuple[StaleReason, ...]
-    missing: tuple[str, ...]
-    absent: tuple[str, ...]
-    valid_until: datetime
-
-
 def last_seen(analysis: MarketAnalysis, observed: Quote | None, now: datetime | None = None) -> Quote | None:
     """The newest sighting of the price, an observation or the quote the analysis was made at; none from after `now`."""
     seen = [q for q in (analysis.quote, observed) if q is not None and (now is None or q.as_of <= now + CLOCK_SKEW)]
     return max(seen, key=lambda quote: quote.as_of, default=None)
 
 
-def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings: Settings) -> Judgement:
-    """Freshness of one analysis at `now`, with every reason against it."""
+def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings: Settings) -> tuple[Recall, datetime]:
+    """One analysis recalled at `now`, with every reason against it, and until when time alone changes nothing."""
     reasons: list[StaleReason] = []
     until = [now + timedelta(days=365)]
 
@@ -143,8 +132,18 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings:
         until.append(ends)
 
     missing, absent = _parts(analysis, evidence.security)
-    verdict = Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH
-    return Judgement(verdict, tuple(reasons), missing, absent, min(until))
+    recall = Recall(
+        symbol=analysis.token.symbol,
+        interval=analysis.interval,
+        freshness=Freshness.STALE if reasons else Freshness.PARTIAL if missing else Freshness.FRESH,
+        reasons=tuple(reasons),
+        missing=missing,
+        absent=absent,
+        analysis=analysis,
+        observed=observed,
+        read_at=now,
+    )
+    return recall, min(until)
 
 
 def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterator[tuple[datetime, str]]:
@@ -159,11 +158,11 @@ def _moments(analysis: MarketAnalysis, current: SecurityReport | None) -> Iterat
 
 
 def judge_document(
-    document: Document, versions: Mapping[str, Judgement | None], now: datetime
+    document: Document, versions: Mapping[str, Recall | None], now: datetime
 ) -> tuple[Freshness, tuple[StaleReason, ...]]:
     """Freshness of a prepared text: its own end, and each analysis it rests on judged by what is known now.
 
-    `versions` maps each id in `rests_on` to its judgement, or None when that version was superseded by one from other
+    `versions` maps each id in `rests_on` to its recall, or None when that version was superseded by one from other
     bars, or is no longer kept. A newer version of the same bars (a new quote, say) kills nothing by itself.
     """
     reasons: list[StaleReason] = []
@@ -173,11 +172,11 @@ def judge_document(
         reasons.append(StaleReason(code="ttl", detail=f"it was good until {time_text(document.dies_at)}"))
     for analysis_id in document.rests_on:
         symbol = analysis_id.split(":", 1)[0]
-        verdict = versions.get(analysis_id)
-        if verdict is None:
+        recall = versions.get(analysis_id)
+        if recall is None:
             reasons.append(StaleReason(code="newer_bar", detail=f"{symbol}: what it rests on was superseded"))
         else:
-            reasons += [StaleReason(code=r.code, detail=f"{symbol}: {r.detail}") for r in verdict.reasons]
+            reasons += [StaleReason(code=r.code, detail=f"{symbol}: {r.detail}") for r in recall.reasons]
     return (Freshness.STALE if reasons else Freshness.FRESH), tuple(reasons)
 
 

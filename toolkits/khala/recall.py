@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ...core.token import Interval, Token
 from .codec import decode, plain
-from .freshness import Evidence, Judgement, judge, last_seen
+from .freshness import Evidence, judge
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import moment
@@ -50,20 +50,10 @@ _EVIDENCE = """
 class Recaller:
     """Reads and judges published analyses. Thread-safe: caches are replaced, never cleared, when the journal moves."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        clock: Clock,
-        settings: Settings,
-        *,
-        poll_seconds: float = POLL_SECONDS,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, journal: Journal, clock: Clock, settings: Settings) -> None:
         self._journal = journal
         self._now = clock.now
         self._settings = settings
-        self._poll_seconds = poll_seconds
-        self._timer = timer
         self._next_poll = 0.0
         self._commits = -1
         self._generation = -1
@@ -74,7 +64,7 @@ class Recaller:
 
     def latest(self, token: Token | str, interval: Interval = "1d") -> Recall:
         """The published analysis of a token, judged at this moment; a MISS when there is none."""
-        if self._journal.commits != self._commits or self._timer() >= self._next_poll:
+        if self._journal.commits != self._commits or time.monotonic() >= self._next_poll:
             self._notice()
         kept, now = self._kept, self._now()
         symbol = token.symbol if isinstance(token, Token) else token
@@ -83,7 +73,7 @@ class Recaller:
             return recall.model_copy(update={"read_at": now})
         return self._read(symbol_of(symbol), interval, now, kept)
 
-    def version(self, analysis_id: str) -> Judgement | None:
+    def version(self, analysis_id: str) -> Recall | None:
         """One stored version judged by what is known now; None when it is gone or other bars have replaced its own."""
         symbol, interval = analysis_id.split(":")[:2]
         row = self._journal.row(_EVIDENCE, symbol, interval)
@@ -96,7 +86,7 @@ class Recaller:
             return None
         if version.provenance.inputs_hash != published.provenance.inputs_hash:
             return None
-        return judge(version, _evidence(row), self._now(), self._settings)
+        return judge(version, _evidence(row), self._now(), self._settings)[0]
 
     def remember(self, analyses: Mapping[str, MarketAnalysis]) -> None:
         """Keep analyses that are known already, so that their next reader need not parse them."""
@@ -111,7 +101,7 @@ class Recaller:
 
     def _notice(self) -> None:
         """Drop the kept recalls if the journal moved in a way that matters to them."""
-        self._next_poll = self._timer() + self._poll_seconds
+        self._next_poll = time.monotonic() + POLL_SECONDS
         self._journal.require_same_file()
         commits = self._journal.commits
         (generation,) = self._journal.row("SELECT value FROM counters WHERE name = 'recall'") or (0,)
@@ -134,25 +124,14 @@ class Recaller:
             # One unreadable record must not hide the others; a miss makes the next cycle write it anew.
             _logger.error("%s: %s", row[0], error.message)
             return miss
-        verdict = judge(analysis, evidence, now, self._settings)
-        recall = Recall(
-            symbol=symbol,
-            interval=interval,
-            freshness=verdict.freshness,
-            reasons=verdict.reasons,
-            missing=verdict.missing,
-            absent=verdict.absent,
-            analysis=analysis,
-            observed=last_seen(analysis, evidence.observed, now),
-            read_at=now,
-        )
+        recall, until = judge(analysis, evidence, now, self._settings)
         generation = row[5] or 0
         if generation > self._generation:
             # This read is the first to see a commit that nobody has been told of yet. What is kept of other tokens is
             # older: whoever reads them next must not go back in time.
             self._kept = kept = {}
             self._generation = generation
-        kept[symbol, interval] = recall, verdict.valid_until
+        kept[symbol, interval] = recall, until
         return recall
 
     def _analysis(self, analysis_id: str) -> MarketAnalysis:
