@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -85,7 +86,6 @@ class Khala(Shelves, Upkeep):
         self.clock = clock
         self.settings = settings
         self._written = {}
-        self._situation_table: SituationTable | None = None
         self._recaller = Recaller(journal, clock, settings)
         self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
         self._embedder = embedder
@@ -277,13 +277,11 @@ class Khala(Shelves, Upkeep):
         """The newest bar of a token that `similar` knows, None when it knows none."""
         return self._situations.until(symbol_of(token), interval_of(interval))
 
-    @property
+    @cached_property
     def _situations(self) -> SituationTable:
         from .situations import SituationTable  # imports numpy, which reading a token needs not
 
-        if self._situation_table is None:
-            self._situation_table = SituationTable(self.journal)
-        return self._situation_table
+        return SituationTable(self.journal)
 
     @property
     def embedder(self) -> Embedder:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -60,7 +59,7 @@ class Recaller:
         self._kept: dict[tuple[str, str], tuple[Recall, datetime]] = {}
         """By symbol and interval the recall, and until when time alone does not change it."""
         self._parsed: dict[str, MarketAnalysis] = {}
-        self._versions: dict[tuple[str, str], deque[str]] = {}
+        self._versions: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def latest(self, token: Token | str, interval: Interval = "1d") -> Recall:
         """The published analysis of a token, judged at this moment; a MISS when there is none."""
@@ -92,12 +91,11 @@ class Recaller:
         """Keep analyses that are known already, so that their next reader need not parse them."""
         for analysis_id, analysis in analyses.items():
             self._parsed[analysis_id] = analysis
-            versions = self._versions.setdefault((analysis.token.symbol, analysis.interval), deque())
-            if analysis_id in versions:
-                versions.remove(analysis_id)
-            versions.append(analysis_id)
-            while len(versions) > VERSIONS_KEPT:
-                self._parsed.pop(versions.popleft(), None)
+            place = analysis.token.symbol, analysis.interval
+            others = [other for other in self._versions.get(place, ()) if other != analysis_id]
+            for old in others[: 1 - VERSIONS_KEPT]:
+                self._parsed.pop(old, None)
+            self._versions[place] = (*others[1 - VERSIONS_KEPT :], analysis_id)
 
     def _notice(self) -> None:
         """Drop the kept recalls if the journal moved in a way that matters to them."""
