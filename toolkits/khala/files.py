@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ...core.clock import Clock, SystemClock
 from ...core.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
+JOURNAL_FILE = "journal.db"
 APPLICATION_ID = 0x4B48414C  # "KHAL": tells our file from any other SQLite database
 LOCK_PAUSE = 0.02
 """Seconds between two attempts at a lock file."""
@@ -73,15 +75,21 @@ def backup_name(path: Path, schema: int) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def restore(backup: Path, target: Path, *, now: datetime) -> Path | None:
-    """Put a backup in a journal's place; what was there is moved aside, and where to is returned.
+def restore(data_dir: Path | str, backup: Path | str, *, clock: Clock | None = None) -> Path | None:
+    """Put a backup in the place of a folder's journal; where the one before is now, None without one.
 
     No process may have the memory open.
+
+    Args:
+        data_dir: folder of the memory; made if missing.
+        backup: a file that `Khala.backup` wrote.
+        clock: names what is moved aside; the machine's by default.
 
     Raises:
         StoreCorrupt: the backup is damaged or no journal; nothing was changed.
         StoreUnavailable: it cannot be read, or the place cannot be written.
     """
+    target, backup = Path(data_dir) / JOURNAL_FILE, Path(backup)
     if not backup.is_file():
         raise StoreUnavailable(f"There is no backup {backup}.", hint="Name a file that `backup` wrote.")
     with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as source:
@@ -94,7 +102,8 @@ def restore(backup: Path, target: Path, *, now: datetime) -> Path | None:
             why = finding if ours else "it is no DeepTrader journal"
             raise StoreCorrupt(f"The backup {backup} cannot be used: {why}.", hint="Use another one.")
         try:
-            aside = _set_aside(target, now)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = _set_aside(target, clock)
             with closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
                 if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'index_copies'").fetchone():
@@ -105,15 +114,20 @@ def restore(backup: Path, target: Path, *, now: datetime) -> Path | None:
     return aside
 
 
-def salvage(path: Path, *, now: datetime) -> dict[str, int]:
-    """Save what can be read of a damaged journal into a new one in its place; the damaged one is moved aside.
+def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
+    """Save what can be read of a folder's damaged journal into a new one; the damaged one is moved aside.
 
     Returns the rows saved by table. Tables are read row by row from both ends, so that what lies before and after a
     damaged page survives it.
 
+    Args:
+        data_dir: folder of the memory.
+        clock: names what is moved aside; the machine's by default.
+
     Raises:
         StoreCorrupt: not even its list of tables can be read, or there is none; nothing was changed.
     """
+    path = Path(data_dir) / JOURNAL_FILE
     if not path.is_file() or not path.stat().st_size:
         raise StoreCorrupt(f"Nothing of {path} can be read: it is empty or gone.", hint="Restore a backup.")
     fresh = path.with_name(f"{path.name}.salvaged")
@@ -137,7 +151,7 @@ def salvage(path: Path, *, now: datetime) -> dict[str, int]:
         target.execute("DELETE FROM published WHERE id NOT IN (SELECT id FROM analyses)")
         target.execute("DELETE FROM facts WHERE name = 'entries_derived'")
         target.execute("COMMIT")
-    _set_aside(path, now)
+    _set_aside(path, clock)
     fresh.rename(path)
     return saved
 
@@ -155,10 +169,11 @@ def _copy_rows(source: sqlite3.Connection, target: sqlite3.Connection, table: st
     return copied
 
 
-def _set_aside(path: Path, now: datetime) -> Path | None:
+def _set_aside(path: Path, clock: Clock | None) -> Path | None:
     """Move a journal and its log to names of their own; None when there is none."""
     if not path.exists():
         return None
+    now = (clock or SystemClock()).now()
     aside = path.with_name(f"{path.stem}-set-aside-{now:%Y%m%dT%H%M%S}{path.suffix}")
     while aside.exists():
         aside = aside.with_name(f"{aside.stem}-again{aside.suffix}")

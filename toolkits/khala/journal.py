@@ -27,7 +27,6 @@ from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnl
 from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
 from .schema import Connection, Migration, statements, upsert
 
-JOURNAL_FILE = "journal.db"
 MIGRATED_WITH_BACKUP = "khala"
 """The component whose migrations change what is stored: before they run, the whole journal is backed up."""
 QUICK_CHECK_LIMIT = 256 * 2**20

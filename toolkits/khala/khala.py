@@ -15,9 +15,9 @@ from ...core.errors import SettingsError, StoreCorrupt
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from .entries import DERIVED, EntryTable, as_filter, derive_entries
+from .files import JOURNAL_FILE as JOURNAL_FILE
 from .files import unavailable
 from .freshness import judge_document
-from .journal import JOURNAL_FILE as JOURNAL_FILE
 from .journal import Journal
 from .names import Lexicon
 from .recall import Recaller

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.clock import Clock, SystemClock, ensure_utc
+from ...core.clock import Clock, ensure_utc
 from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCorrupt, StoreError
 from ...core.settings import Settings
 from .chroma import Server
 from .codec import decode, pack_superseded, plain
 from .entries import EntryTable, derive_entries, drop_entries
 from .files import restore, salvage
-from .journal import JOURNAL_FILE, Fence, Journal
+from .journal import Fence, Journal
 from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
 from .schema import epoch, moment
 
@@ -208,17 +208,8 @@ class Upkeep:
         """
         return self.journal.backup(Path(target))
 
-    @staticmethod
-    def restore(data_dir: Path | str, backup: Path | str, *, clock: Clock | None = None) -> Path | None:
-        """Put a backup in the place of a folder's journal (`files.restore`); where the one before is now, or None."""
-        folder = Path(data_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        return restore(Path(backup), folder / JOURNAL_FILE, now=(clock or SystemClock()).now())
-
-    @staticmethod
-    def salvage(data_dir: Path | str, *, clock: Clock | None = None) -> dict[str, int]:
-        """Save what can be read of a folder's damaged journal (`files.salvage`); rows saved by table."""
-        return salvage(Path(data_dir) / JOURNAL_FILE, now=(clock or SystemClock()).now())
+    restore = staticmethod(restore)
+    salvage = staticmethod(salvage)
 
 
 def copy_rows(source: Journal, target: Journal) -> dict[str, int]:
