@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .index import ChromaIndex
 
 CHROMA_FOLDER = "chroma"
-_LEFT_BEHIND = ("components", "entries_dropped", "index_copies", "leases", "pack_dictionaries")
+_LEFT_BEHIND = ("components", "index_copies", "leases", "pack_dictionaries")
 AT_ONCE = 2_000
 """Rows dropped in one transaction."""
 
