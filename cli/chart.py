@@ -13,6 +13,7 @@ from ..toolkits.khala.records import MarketAnalysis, Recall
 from ..toolkits.market_data.signals import reverts
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.bar_store import BarStore
+from ..toolkits.sleep_mode.statements import adjusted_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def _titles(axes: Axes, analysis: MarketAnalysis, state: str) -> None:
     simulated = "   SIMULATED" if analysis.provenance.simulated else ""
     axes.set_title(name + simulated, loc="left", fontsize=13, fontweight="bold")
     axes.set_title(
-        f"{analysis.interval} bars to {analysis.bar_close:%Y-%m-%d %H:%M} UTC, {state}; "
+        f"{analysis.interval} bars to {analysis.bar_close:%Y-%m-%d %H:%M} UTC{adjusted_text(analysis)}, {state}; "
         f"signal {analysis.signal.action or 'none'}",
         loc="right",
         fontsize=9,

@@ -17,6 +17,7 @@ from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
 from ..toolkits.sleep_mode.calls import CallLog, tallies
 from ..toolkits.sleep_mode.reading import find_token, unknown_token
+from ..toolkits.sleep_mode.statements import adjusted_text
 from . import token_panels as panels
 from .board import change_of, question_about
 from .charts import SHOWN_RANGE, chart_legend, price_lines, token_chart
@@ -128,7 +129,7 @@ class TokenView:
         ]
 
     def _build_chart(self, option: dict[str, Any], ranges: dict[str, float], analysis: MarketAnalysis) -> None:
-        with panel("Chart", f"{analysis.interval} bars to {time_text(analysis.bar_close)}"):
+        with panel("Chart", f"{analysis.interval} bars to {time_text(analysis.bar_close)}{adjusted_text(analysis)}"):
             with el("div", cls="chart-tools"):
                 with el("span", cls="segments", role="group", aria_label="Range"):
                     buttons = {name: el("button", name, type="button") for name in ranges}

@@ -10,6 +10,7 @@ from doubles.yahoo_server import YahooServer, bars_of
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.khala import Freshness, Khala
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.statements import statements_of
 
 TOKENS, FEW = 50, 8
@@ -187,3 +188,23 @@ def test_a_screen_that_is_far_off_is_held_against_the_chart(tmp_path, kind, fact
             listing.row.clear()
             server.clock.advance(300)
             assert not cycle.run().problems
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_high_of_days_before_a_dividend_says_that_it_is_adjusted(tmp_path, paid):
+    with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
+        apple = server.list("AAPL", "Apple Inc.", kind="equity")
+        rows = bars_of(apple, "1d", server.clock.now())
+        apple.dividends = {rows[-20][0] or 0.0: 2.0} if paid else {}
+        settings = load_settings(data_dir=tmp_path, top=1, intervals=("1d",), universe="equity")
+        market = server.market(tmp_path, settings={"universe": "equity"})
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock).run()
+            analysis = khala.latest("AAPL").analysis
+            assert analysis is not None
+            (said,) = statements_of(analysis, settings, only=["range"])
+            assert said.text.endswith(" (adjusted for dividends).") is paid
+            (lead,) = Reader(khala).brief(Reader(khala).read("how far is AAPL from its 52-week high")).statements[:1]
+            assert lead.text.endswith(" USD (adjusted for dividends).") is paid
+            (price,) = statements_of(analysis, settings, only=["price"])
+            assert ", yahoo)" in price.text or "seen last" not in price.text

@@ -90,7 +90,8 @@ def test_a_level_says_that_it_is_a_price() -> None:
 
 def test_a_price_seen_after_the_close_stands_beside_it() -> None:
     made = statements_of(make_analysis(), SETTINGS, quote=make_quote(price=101.5), only=["price"])
-    assert made[0].text == ("BTC-USD closed at 100.00 USD; the price seen last is 101.50 USD (2026-03-02 00:06 UTC).")
+    seen = "the price seen last is 101.50 USD (2026-03-02 00:06 UTC, test)."
+    assert made[0].text == f"BTC-USD closed at 100.00 USD; {seen}"
 
 
 def test_a_level_passed_since_the_close_stands_in_every_brief() -> None:
@@ -103,7 +104,7 @@ def test_a_level_passed_since_the_close_stands_in_every_brief() -> None:
     (passed,) = [statement for statement in made if statement.id == "passed"]
     assert passed.text == (
         "Since the bar closed, the price of BTC-USD has gone above 100.50 USD (the price at which RSI(14) would be "
-        "70): it is 101.50 USD (2026-03-02 00:06 UTC)."
+        "70): it is 101.50 USD (2026-03-02 00:06 UTC, test)."
     )
     assert order_for(TOPICS["oversold"], made)[1].id == "passed"
     back = statements_of(analysis, SETTINGS, quote=make_quote(price=100.2), only=["passed"])

@@ -41,6 +41,7 @@ class Provenance(Record):
     gaps: Annotated[int, Field(ge=0)] = 0
     settled: bool = Field(default=True, description="False: the last bar was read soon after its close, and may change")
     revised: UtcDatetime | None = Field(default=None, description="newest bar that a later reading changed")
+    adjusted: bool = Field(default=False, description="True: prices before the last bar are adjusted for dividends")
 
 
 class Bollinger(Record):

@@ -117,6 +117,7 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
             gaps=bars.gaps,
             settled=bars.settled,
             revised=bars.revised,
+            adjusted=bars.adjusted,
         ),
     )
     verify_analysis(analysis, now=now)

@@ -20,7 +20,7 @@ from ..khala.records import MarketAnalysis
 from ..market_data.figures import SPECS, figure_label, figure_text
 from ..market_data.indicators import wilder_state
 from ..market_data.panel import build_panel
-from .statements import Statement, direction, fact_name, span_text, zone_of
+from .statements import Statement, adjusted_text, direction, fact_name, span_text, zone_of
 
 if TYPE_CHECKING:
     from ...core.settings import Settings
@@ -252,7 +252,8 @@ class _Asked:
             level = self._close / (1 + value)
             self._rest_on(name.removeprefix("distance_"), level)
             side, what = ("below", "high") if "high" in name else ("above", "low")
-            return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {price_text(level)} USD."
+            at = f"{price_text(level)} USD{adjusted_text(self._analysis)}"
+            return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {at}."
         if name == "distance_ema_200":
             return self._against_average(value)
         if name not in (*LEVELS, "rsi_14", "atr_14"):

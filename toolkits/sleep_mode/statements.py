@@ -12,8 +12,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ...core.formats import percent_text, price_text, threshold_text, time_text
+from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
+from ...core.text import clean_label
 from ..khala.freshness import last_seen
 from ..khala.records import MarketAnalysis
 from ..market_data.figures import figure_label, figure_text
@@ -126,7 +128,7 @@ def _price(v: View) -> Said:
     close = f"{v.symbol} closed at {price_text(v.close)} USD"
     quote = v.quote
     if quote is not None and quote.as_of > v.analysis.bar_close and quote.price != v.close:
-        text = f"{close}; the price seen last is {price_text(quote.price)} USD ({time_text(quote.as_of)})."
+        text = f"{close}; the price seen last is {price_text(quote.price)} USD ({seen_text(quote)})."
         return Said(text, weight=0.5, more={"price": v.close, "quote": quote.price})
     return Said(f"{close}.", weight=0.45, more={"price": v.close})
 
@@ -279,11 +281,21 @@ def _range(v: View) -> Said | None:
     top, bottom = v.close / (1 + high), v.close / (1 + low)
     text = (
         f"{v.symbol} is {percent_text(-high)} below its 52-week high {price_text(top)} and "
-        f"{percent_text(low)} above its 52-week low {price_text(bottom)}."
+        f"{percent_text(low)} above its 52-week low {price_text(bottom)}{adjusted_text(v.analysis)}."
     )
     weight = 0.6 if -high < 0.02 or low < 0.02 else 0.35
     more = {"high_52w": top, "low_52w": bottom}
     return Said(text, ("distance_high_52w", "distance_low_52w"), "neutral", weight, more)
+
+
+def seen_text(quote: Quote) -> str:
+    """When a price was seen, and by whom."""
+    return f"{time_text(quote.as_of)}{f', {clean_label(quote.source, limit=24)}' if quote.source else ''}"
+
+
+def adjusted_text(analysis: MarketAnalysis) -> str:
+    """What is to be added to a price of earlier days that is not the one printed then."""
+    return " (adjusted for dividends)" if analysis.provenance.adjusted else ""
 
 
 @statement("volume")
@@ -363,7 +375,7 @@ def _passed(v: View) -> Said | None:
     if not levels:
         return None
     told = ", ".join(f"{t.side} {price_text(t.level)} USD ({level_text(t.meaning)})" for t in levels)
-    seen = f"{price_text(quote.price)} USD ({time_text(quote.as_of)})"
+    seen = f"{price_text(quote.price)} USD ({seen_text(quote)})"
     text = f"Since the bar closed, the price of {v.symbol} has gone {told}: it is {seen}."
     more = {"quote": quote.price} | {f"passed_{number}": t.level for number, t in enumerate(levels, 1)}
     return Said(text, (), "neutral", 0.9, more)
