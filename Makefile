@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
 
-.PHONY: demo demo-simulated test torture lint browser postgres docs screenshots clean
+.PHONY: demo demo-simulated test benchmark torture lint browser postgres docs screenshots clean
 
 demo: $(VENV)/.core
 	$(BIN)/deeptrader demo --out $(OUT)
@@ -16,6 +16,10 @@ demo-simulated: $(VENV)/.core
 # A worker for each core, at most four, and one thread of linear algebra in each.
 test: $(VENV)/.dev browser postgres lint
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+
+# How fast it is, in a few minutes: rewrites the table in docs/benchmarks.md, with date and machine.
+benchmark: $(VENV)/.dev
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
 
 # What a memory endures, for an hour: kills, a full disk, wrong clocks, garbage, readers beside a writer.
 torture: $(VENV)/.dev postgres

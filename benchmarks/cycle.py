@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -62,6 +63,23 @@ def measure(size: int) -> dict[str, Any]:
     }
 
 
+def rows(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row a cycle: a later one beside the first, and what changed in it."""
+    for result in results:
+        first = result["first"]
+        for name in ("first", "second"):
+            run = result[name]
+            yield {
+                "what": f"a {name} cycle over {result['tokens']:,} tokens, {run['published']:,} published",
+                "value": 1e3 * run["seconds"],
+                "unit": "ms",
+                "cpu": 1e3 * run["cpu_seconds"],
+                "steps": run["steps"],
+                "peak_mb": result["peak_mb"],
+                "disk_mb": result["disk_mb"],
+            } | ({"rival": "the first cycle", "rival_value": 1e3 * first["seconds"]} if run is not first else {})
+
+
 def _in_child(size: int, pipe: Connection) -> None:
     pipe.send(measure(size))
 
@@ -69,7 +87,7 @@ def _in_child(size: int, pipe: Connection) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 500, 5000])
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each cycle")
     options = parser.parse_args()
     results = []
     for size in options.sizes:
@@ -80,7 +98,8 @@ def main() -> None:
         results.append(receiver.recv())
         child.join()
     if options.json:
-        print(json.dumps(results, indent=2))
+        for row in rows(results):
+            print(json.dumps(row))
         return
     for result in results:
         for name in ("first", "second"):

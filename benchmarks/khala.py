@@ -1,10 +1,11 @@
 """Khala's speed and what survives a kill, each beside its aim.
 
-    python benchmarks/khala.py [--kills 30] [--big] [--json]
+    python benchmarks/khala.py [--kills 30] [--big] [--short] [--json]
 
 Wall time, the best of repeated runs where something can be repeated: what others do on the machine counts least. What
 can only be done once has its processor time beside it.
-`--big` adds 5,000 analyses, `--kills` says how many times a writing process is killed (0: not at all).
+`--big` adds 5,000 analyses, `--kills` says how many times a writing process is killed (0: not at all), `--short` only
+measures what has a rival: the plainest thing that does the same work, timed in the same run.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,7 +44,8 @@ WORDS = ("quiet", "breakout", "honeypot", "dip", "rally", "range", "trend", "vol
 
 @dataclass
 class Row:
-    """One measured thing. `aim` None: no aim was set."""
+    """One measured thing. `aim` None: no aim was set. `rival` does the same work in the plainest way, in `rival_value`
+    of the same unit."""
 
     what: str
     value: float
@@ -50,6 +53,8 @@ class Row:
     aim: float | None = None
     higher_is_better: bool = False
     cpu: float | None = None
+    rival: str = ""
+    rival_value: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -89,6 +94,11 @@ def once(what: str, work: Callable[[], object], aim: float | None = None) -> Row
     return Row(what, wall, "ms", aim, cpu=cpu)
 
 
+def against(row: Row, rival: str, work: Callable[[], object]) -> Row:
+    """The row with its rival, which can only be done once too."""
+    return replace(row, rival=rival, rival_value=once(rival, work).value)
+
+
 def per_call(work: Callable[[], object], *, calls: int, rounds: int = 60) -> float:
     """Milliseconds for one call: the best of some rounds of many calls, since the machine is shared."""
     spent = []
@@ -106,16 +116,19 @@ def open_memory(folder: Path, settings: Settings, clock: ManualClock) -> Iterato
         yield khala
 
 
-def reading(khala: Khala, folder: Path) -> Iterator[Row]:
+def reading(khala: Khala, folder: Path, short: bool) -> Iterator[Row]:
     symbols = [token.symbol for token in khala.symbols()][:50]
     for symbol in symbols:
         khala.latest(symbol)
     at = iter(range(10**9))
+    held = {symbol: khala.latest(symbol) for symbol in symbols}
     yield Row(
         "read one analysis, in process",
         per_call(lambda: khala.latest(symbols[next(at) % 50]), calls=2_000),
         "ms",
         0.002,
+        rival="a dict",
+        rival_value=per_call(lambda: held[symbols[next(at) % 50]], calls=2_000),
     )
     yield Row("read fifty at once", per_call(lambda: khala.latest_many(symbols), calls=50), "ms")
     yield Row("a token nobody stored (SQLite)", per_call(lambda: khala.latest("NOBODY-USD"), calls=500), "ms", 0.05)
@@ -125,7 +138,19 @@ def reading(khala: Khala, folder: Path) -> Iterator[Row]:
         khala._recaller._parsed = {}
         khala.latest(symbols[next(at) % 50])
 
-    yield Row("a token not read before (SQLite and parsing)", per_call(cold, calls=200), "ms")
+    database = sqlite3.connect(khala.journal.path)
+    select = "SELECT body FROM published JOIN analyses USING (id) WHERE published.symbol = ?"
+
+    def row() -> None:
+        [body] = database.execute(select, (symbols[next(at) % 50],)).fetchone()
+        json.loads(body)
+
+    row_ms = per_call(row, calls=200)
+    database.close()
+    what = "read one that this process has not read"
+    yield Row(what, per_call(cold, calls=200), "ms", rival="a SQLite row, its JSON decoded", rival_value=row_ms)
+    if short:
+        return
 
     writer = subprocess.Popen(
         [sys.executable, __file__, "--write-into", str(folder)], stdout=subprocess.PIPE, text=True
@@ -151,9 +176,11 @@ def writing(folder: Path, settings: Settings, count: int, durable: float, search
         khala.embedder.embed(["warm"])
         khala.index()  # imports Chroma, which takes a second once in a process
         ids: list[str] = []
-        yield once(f"{count:,} analyses durable (first)", lambda: ids.extend(khala.store(analyses)), durable)
+        stored = once(f"{count:,} analyses durable (first)", lambda: ids.extend(khala.store(analyses)), durable)
+        yield against(stored, "executemany of the same JSON", lambda: insert_raw(folder / "raw.db", analyses))
         yield once(f"{count:,} analyses published (first)", lambda: khala.publish(ids))
-        yield once(f"{count:,} analyses searchable in Chroma (first)", khala.index, searchable)
+        indexed = once(f"{count:,} analyses searchable in Chroma (first)", khala.index, searchable)
+        yield against(indexed, "upsert of the same texts", lambda: upsert_raw(folder / "raw", khala))
         clock.advance(60)
         again = later(analyses, 1)
         ids.clear()
@@ -162,22 +189,47 @@ def writing(folder: Path, settings: Settings, count: int, durable: float, search
         yield once(f"{count:,} analyses searchable in Chroma (a later cycle)", khala.index, searchable)
 
 
+def insert_raw(path: Path, analyses: list[MarketAnalysis]) -> None:
+    """The same records, durable with nothing around them: one table, one transaction."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE analyses (id TEXT PRIMARY KEY, body TEXT NOT NULL)")
+        rows = [(analysis.analysis_id, analysis.model_dump_json()) for analysis in analyses]
+        database.executemany("INSERT INTO analyses VALUES (?, ?)", rows)
+        database.commit()
+
+
+def upsert_raw(folder: Path, khala: Khala) -> None:
+    """The same texts and metadata, embedded and written straight into a Chroma collection."""
+    import chromadb
+
+    table = khala._entries
+    entries = list(table.entries(table.newest(as_filter(None), 10_000)).values())
+    collection = chromadb.PersistentClient(str(folder)).create_collection("raw", embedding_function=None)
+    for at in range(0, len(entries), 100):
+        some = entries[at : at + 100]
+        collection.upsert(
+            ids=[entry.id for entry in some],
+            embeddings=embed_texts(khala.embedder, [entry.text for entry in some]),  # pyright: ignore[reportArgumentType]
+            documents=[entry.text for entry in some],
+            metadatas=[{k: v for k, v in entry.fields.items() if isinstance(v, str | int | float)} for entry in some],
+        )
+
+
 def searching(khala: Khala) -> Iterator[Row]:
     where = {"kinds": ("analysis",), "rsi_below": 45.0, "signal": "hold"}
     text = "weak momentum in a downtrend"
     index, condition = khala._index, as_filter(where)
     vector = embed_query(khala.embedder, text)
-    yield Row(
-        "filtered nearest neighbours over current analyses, Chroma",
-        per_call(lambda: index.nearest(vector, condition, 5), calls=20),
-        "ms",
-        5,
-    )
+    nearest = per_call(lambda: index.nearest(vector, condition, 5), calls=20)
+    yield Row("filtered nearest neighbours over current analyses, Chroma", nearest, "ms", 5)
     yield Row(
         "search() with filter, by meaning and words",
         per_call(lambda: khala.search(text, where=where), calls=20),
         "ms",
         5,
+        rival="Chroma's nearest five alone",
+        rival_value=nearest,
     )
     yield Row("search() over everything", per_call(lambda: khala.search(text), calls=10), "ms")
     yield Row("recall@5 of Chroma against exact search, our texts", recall_at_5(khala), "share", 0.99, True)
@@ -328,9 +380,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
         with open_memory(root / "read", settings, clock) as khala:
             fill(khala, settings, clock)
             rows += searching(khala)
-            rows += finding(khala)
-            rows += likening(khala)
-            rows += reading(khala, root / "read")
+            if not options.short:
+                rows += finding(khala)
+                rows += likening(khala)
+            rows += reading(khala, root / "read", options.short)
+        if options.short:
+            return [row for row in rows if row.rival]
         rows += freezing(root / "freeze", settings)
         if options.kills:
             rows += killing(root / "kill", options.kills)
@@ -341,7 +396,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--big", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--short", action="store_true", help="only what has a rival")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     parser.add_argument("--write-into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write_into:
@@ -349,12 +405,14 @@ def main() -> None:
         return
     rows = measure(options)
     if options.json:
-        print(json.dumps([asdict(row) | {"met": row.met} for row in rows], indent=2))
+        for row in rows:
+            print(json.dumps(asdict(row) | {"met": row.met}))
         return
     for row in rows:
         aim = "" if row.aim is None else f"aim {row.aim:g} {'met' if row.met else 'MISSED'}"
         cpu = "" if row.cpu is None else f"({row.cpu:.0f} of processor)"
-        print(f"{row.what:<72} {row.value:>9.4g} {row.unit:<6}{aim:<18}{cpu}")
+        rival = "" if row.rival_value is None else f"{row.value / row.rival_value:.1f} x {row.rival}"
+        print(f"{row.what:<72} {row.value:>9.4g} {row.unit:<6}{aim:<18}{cpu:<22}{rival}")
 
 
 if __name__ == "__main__":
