@@ -43,9 +43,9 @@ TAG = "khala_memory"
 POINTER = "Answer the question with this line, in a sentence of your own first: "
 """What stands before the line that answers the question. A model of 1.5 billion parameters that was shown the line, and
 not pointed to it, answered that it did not know, or named the token that the question named first."""
-DENIAL = " Where it says that something is not so, the answer is no."
+DENIAL = ' If it says "not", the answer is no.'
 """What stands behind a line that denies. The same model repeated such a line, and gave YES for an answer."""
-_DENIES = re.compile(r"\bis not\b|, not ")
+_DENIES = re.compile(r"\b(?:is|did) not\b")
 _POINTED = re.compile(rf"\s*{re.escape(POINTER)}[^\n]*")
 MOST_REFRESHED = 5
 """So many stale tokens are worked out anew before the first word; a question about more is left to the analyst."""

@@ -108,7 +108,8 @@ def test_a_token_that_nobody_knows_anything_of_is_answered_in_one_call(parts):
 
     nothing = "AMZN: memory holds nothing about it."
     assert leader.requests[0].tools == ()
-    assert leader.requests[0].user.endswith(f"{POINTER}{nothing}")
+    assert leader.requests[0].user.endswith(f"{POINTER}Memory does not hold what was asked (AMZN).")
+    assert nothing in leader.requests[0].user
     assert foreign.requests[0].tools, "a member of the caller's own may know it"
     assert nothing in foreign.requests[0].user
     assert POINTER not in foreign.requests[0].user

@@ -45,7 +45,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ("is btc overbought", "BTC-USD is not overbought: RSI(14) is 45.0, not above 70."),
         ("RSI of AAPL?", "The RSI(14) of AAPL is 28.5, which is oversold."),
         ("Is AAPL's RSI below 40?", "The RSI(14) of AAPL is 28.5, below 40."),
-        ("Is AAPL's RSI over 40?", "The RSI(14) of AAPL is 28.5, below 40, not above 40."),
+        ("Is AAPL's RSI over 40?", "The RSI(14) of AAPL is not above 40: it is 28.5, below 40."),
         ("Is AAPL's RSI(2) below 10?", "Memory holds RSI(14), and no RSI(2)."),
         ("what was one AAPL worth when the market shut", "AAPL closed at 400.00 USD."),
         ("my cost in AAPL is 320 dollars", "AAPL is +25.0 % (up) from 320.00 USD: the last close is 400.00 USD."),
@@ -55,7 +55,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ),
         (
             "has AAPL closed below its lower band",
-            "The lower Bollinger band of AAPL is 384.00 USD; the close 400.00 is above, not below, it.",
+            "The close of AAPL is not below the lower Bollinger band 384.00 USD: it is 400.00, above it.",
         ),
         (
             "is AAPL below its 200-day average?",
@@ -63,7 +63,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ),
         (
             "did AAPL close lower today",
-            "AAPL changed by +1.0 % over the last trading day: it closed higher, not lower, than the bar before.",
+            "AAPL did not close lower than the bar before: it changed by +1.0 % over the last trading day.",
         ),
         (
             "where would you put a stop on AAPL long from 410",
@@ -102,7 +102,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         (
             "if AAPL falls 5 %, is it below its lower band?",
             "380.00 USD is 5 % below the last close 400.00 USD of AAPL, which is below the lower Bollinger band 384.00 "
-            "USD; 420.00 USD is 5 % above it, which is above, not below, the lower Bollinger band 384.00 USD.",
+            "USD; 420.00 USD is 5 % above it, which is not below the lower Bollinger band 384.00 USD.",
         ),
     ],
 )

@@ -258,19 +258,28 @@ class _Asked:
             return self._against_average(value)
         if name not in (*LEVELS, "rsi_14", "atr_14"):
             return ""  # a statement of the catalogue says it, and more
+        label = figure_label(name)
         if name == "rsi_14":
+            for asked, limit in self._question.limits.items():
+                if (lies := _side(value, limit)) != asked:
+                    shown = threshold_text(limit)
+                    return f"The {label} of {self._symbol} is not {asked} {shown}: it is {text}, {lies} {shown}."
             zone = zone_of(self._analysis, self._settings)
-            sides = [f", {self._against(value, limit, asked)}" for asked, limit in self._question.limits.items()]
+            sides = [f", {asked} {threshold_text(limit)}" for asked, limit in self._question.limits.items()]
             more = "".join(sides) or (f", which is {zone}" if zone in ZONES else "")
+        elif name in LEVELS:
+            lies, close = _side(self._close, value), price_text(self._close)
+            if denied := self._denied(lies):
+                return f"The close of {self._symbol} is not {denied} the {label} {text} USD: it is {close}, {lies} it."
+            more = f" USD; the close {close} is {lies} it"
         else:
-            side = self._as_asked(_side(self._close, value))
-            more = f" USD; the close {price_text(self._close)} is {side} it" if name in LEVELS else " USD"
-        return f"The {figure_label(name)} of {self._symbol} is {text}{more}."
+            more = " USD"
+        return f"The {label} of {self._symbol} is {text}{more}."
 
     def _against_average(self, distance: float) -> str:
         """That it is not on the side the question names; else a statement of the catalogue says it."""
         side, average = "above" if distance > 0 else "below", self._value("ema_200")
-        if average is None or self._as_asked(side) == side:
+        if average is None or not self._denied(side):
             return ""
         of = "its 200-day average" if self._analysis.interval == "1d" else "its average of 200 hours"
         return (
@@ -278,15 +287,11 @@ class _Asked:
             f"{percent_text(abs(distance))} {side} EMA(200) {price_text(average)}."
         )
 
-    def _against(self, value: float, limit: float, asked: str) -> str:
-        """On which side of a limit a value lies, and that it is not the one that is asked about, where it is not."""
-        side, shown = _side(value, limit), threshold_text(limit)
-        return f"{side} {shown}" if side == asked else f"{side} {shown}, not {asked} {shown}"
-
-    def _as_asked(self, side: str) -> str:
-        """A side, and that it is not the other one where the question names that one alone."""
+    def _denied(self, side: str) -> str:
+        """The opposite of a side, where the question names that one alone: it is not so, and a small model that is not
+        told so first takes it for so."""
         other, said = _OPPOSITE.get(side, ""), self._question.text.lower().split()
-        return f"{side}, not {other}," if other in said and side not in said else side
+        return other if other in said and side not in said else ""
 
     def _absent(self, name: str) -> str:
         figure = self._analysis.all_figures.get(name)
@@ -379,7 +384,10 @@ class _Asked:
         against = [""] * 2
         if name in LEVELS and value is not None:
             level = f"the {figure_label(name)} {price_text(value)} USD"
-            against = [f", which is {self._as_asked(_side(price, value))} {level}" for price in (down, up)]
+            for at, price in enumerate((down, up)):
+                lies = _side(price, value)
+                denied = self._denied(lies)
+                against[at] = f", which is {f'not {denied}' if denied else lies} {level}"
         return (
             f"{price_text(down)} USD is {_percent(share)} below {self._at_close} of {self._symbol}{against[0]}; "
             f"{price_text(up)} USD is {_percent(share)} above it{against[1]}."
@@ -420,18 +428,18 @@ class _Asked:
         change = float(closes.iloc[-1] / earlier.iloc[-1] - 1)
         self._rest_on(f"return_{period.number or 'to_date'}_{period.unit}", change)
         text = percent_text(change, signed=True)
-        than = self._than(text)
-        return f"{self._symbol} changed by {text} over {period}: it closed {than} at {time_text(earlier.index[-1])}."
-
-    def _than(self, change: str) -> str:
-        way = {"up": "higher", "down": "lower", "unchanged": ""}[direction(change)]
-        return f"{self._as_asked(way)} than" if way else "where it was"
+        return self._moved(text, str(period), f"at {time_text(earlier.index[-1])}")
 
     def _changed(self, change: float, span: int) -> str:
-        text = percent_text(change, signed=True)
-        than = self._than(text)
         before = "the bar before" if span == 1 else f"{span} bars before"
-        return f"{self._symbol} changed by {text} over {span_text(self._analysis, span)}: it closed {than} {before}."
+        return self._moved(percent_text(change, signed=True), span_text(self._analysis, span), before)
+
+    def _moved(self, change: str, over: str, before: str) -> str:
+        way = {"up": "higher", "down": "lower", "unchanged": ""}[direction(change)]
+        if denied := self._denied(way):
+            return f"{self._symbol} did not close {denied} than {before}: it changed by {change} over {over}."
+        than = f"{way} than" if way else "where it was"
+        return f"{self._symbol} changed by {change} over {over}: it closed {than} {before}."
 
 
 def _percent(share: float) -> str:

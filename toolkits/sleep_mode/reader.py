@@ -240,7 +240,8 @@ class Reader:
         if question.not_held:
             return _not_held(question)
         if not reading.covered or not taken:
-            return " ".join(heading(recall) for recall in reading.recalls if not recall.servable)
+            missing = ", ".join(recall.symbol for recall in reading.recalls if not recall.servable)
+            return f"Memory does not hold what was asked ({missing})." if missing else ""
         if len(reading.recalls) > 1 and question.screen is None:
             return ""  # they are put in order by several figures, and which one was meant is the reader's to see
         answered = question.topic is not None or question.figure is not None or taken[0].id == "asked"

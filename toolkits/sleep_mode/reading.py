@@ -269,7 +269,7 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     if topic in ("entry", "exit") and question.figure is None:
         order = None  # the best buy is not the highest of anything
     if figure is None:
-        if not said & {"gainers", "losers", "movers", "best", "worst", "top"}:
+        if len(question.tokens) > 1 or not said & {"gainers", "losers", "movers", "best", "worst", "top"}:
             return None
         figure = "return_7"
     if order is None and "below" in said and figure.startswith("distance"):
