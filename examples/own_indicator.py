@@ -1,4 +1,4 @@
-"""An indicator of your own, and a statement that says what it means: two functions.
+"""An indicator of your own, a statement that says what it means, and a topic that it answers.
 
     python examples/own_indicator.py
 
@@ -12,7 +12,7 @@ from deeptrader.agents import answer_question
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits import Runtime
 from deeptrader.toolkits.market_data import indicator
-from deeptrader.toolkits.sleep_mode import Said, View, statement
+from deeptrader.toolkits.sleep_mode import Said, View, statement, topic
 
 
 @indicator(
@@ -26,6 +26,10 @@ def distance_vwap_20(bars):
     """`bars`: a pandas frame of closed bars, oldest first, columns open, high, low, close, volume."""
     last = bars.iloc[-20:]
     return last["close"].iloc[-1] / ((last["close"] * last["volume"]).sum() / last["volume"].sum()) - 1
+
+
+# What a question may be about: a model chooses it by its name, and without one it is found by its words.
+topic("fair_price", label="close against mean price", words=("vwap", "fair price"), statements=("vwap", "bands"))
 
 
 @statement("vwap", topics=("price", "entry"))
@@ -42,7 +46,7 @@ def vwap(view: View) -> Said | None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=folder, market="recorded")) as runtime:
         runtime.engine.run_once()
-        print(answer_question("What is the price of Apple?", runtime, memory_only=True).text)
+        print(answer_question("Where does Apple stand against its fair price?", runtime, memory_only=True).text)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .market_data.protocol import MarketProvider
     from .market_data.recorded import RecordedMarket
     from .sleep_mode.activity import Activity
+    from .sleep_mode.alerts import Notifier
     from .sleep_mode.engine import Engine
     from .token_security.protocol import SecurityProvider
 
@@ -57,6 +58,7 @@ class Runtime:
         market: a provider of one's own: see `MarketProvider`.
         security: a provider of one's own: see `SecurityProvider`.
         news: a source of one's own: see `NewsSource`.
+        notifier: a way of one's own to tell alerts, besides the channels in settings: see `Notifier`.
         model: that answers, an agno model or a name; what settings name when left out.
         sleep_model: that judges asleep, likewise.
         embedder: turns text into vectors; see `Khala.open`.
@@ -76,6 +78,7 @@ class Runtime:
         market: MarketProvider | None = None,
         security: SecurityProvider | None = None,
         news: NewsSource | None = None,
+        notifier: Notifier | None = None,
         model: Model | str | None = None,
         sleep_model: Model | str | None = None,
         embedder: Any = None,
@@ -86,8 +89,11 @@ class Runtime:
         self.settings = settings or (khala.settings if khala is not None else load_settings())
         load_plugins(self.settings.plugins_dir)
         self._embedder = embedder
-        _complete(market, "market", "market_data")
-        _complete(security, "security", "token_security")
+        _complete(market, "market_data.protocol", "MarketProvider")
+        _complete(security, "token_security.protocol", "SecurityProvider")
+        _complete(news, "market_data.news", "NewsSource")
+        _complete(notifier, "sleep_mode.alerts", "Notifier")
+        self.notifier = notifier
         self.model = model if model is not None else self.settings.model
         self.sleep_model = sleep_model if sleep_model is not None else self.settings.sleep_model
         self.market_id: str = market.id if market is not None else self.settings.market
@@ -204,16 +210,16 @@ class Runtime:
         self.close()
 
 
-def _complete(part: object, what: str, room: str) -> None:
-    """Raises InvalidInput where a provider of one's own lacks what others have."""
-    if part is None:
+def _complete(own: object, module: str, name: str) -> None:
+    """Raises InvalidInput where a part of one's own lacks what its protocol has."""
+    if own is None:
         return
-    protocol = getattr(import_module(f".{room}.protocol", __package__), f"{what.title()}Provider")
-    missing = sorted(name for name in protocol.__protocol_attrs__ if not hasattr(part, name))
+    protocol = getattr(import_module(f".{module}", __package__), name)
+    missing = sorted(member for member in protocol.__protocol_attrs__ if not hasattr(own, member))
     if missing:
         raise InvalidInput(
-            f"{type(part).__name__} is no {what} provider: it lacks {', '.join(missing)}.",
-            hint=f"See {protocol.__name__} in deeptrader.toolkits.{room}.protocol.",
+            f"{type(own).__name__} is no {name}: it lacks {', '.join(missing)}.",
+            hint=f"See {name} in deeptrader.toolkits.{module}.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from deeptrader.core.settings import load_settings
 from deeptrader.toolkits import Runtime
 from deeptrader.toolkits.market_data import SimulatedMarket, compute_indicators, indicator, own
 from deeptrader.toolkits.market_data.figures import OWN_SPECS, figure_text
-from deeptrader.toolkits.sleep_mode import Said, statement, topics
+from deeptrader.toolkits.sleep_mode import Said, reader, reading, statement, toolkit, topic, topics
 from deeptrader.toolkits.sleep_mode.screens import Screen
 from deeptrader.toolkits.sleep_mode.statements import CATALOGUE
 
@@ -120,10 +121,59 @@ def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
         def check(self, token): ...
 
     settings = load_settings(data_dir=tmp_path)
-    with pytest.raises(InvalidInput, match="Half is no security provider: it lacks acheck, calls_made"):
+    with pytest.raises(InvalidInput, match="Half is no SecurityProvider: it lacks acheck, calls_made"):
         Runtime(settings, security=Half())  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match=r"no market provider: it lacks .*bars.*universe"):
+    with pytest.raises(InvalidInput, match=r"no MarketProvider: it lacks .*bars.*universe"):
         Runtime(settings, market=Half())  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="no NewsSource: it lacks fundamentals, news"):
+        Runtime(settings, news=Half())  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="no Notifier: it lacks name, send"):
+        Runtime(settings, notifier=Half())  # type: ignore[arg-type]
+
+
+def test_a_topic_of_ones_own_is_offered_to_models_and_read_without_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(topics, "_topics", mine := dict(topics.TOPICS))
+    for module in (topics, reading, reader, toolkit):
+        monkeypatch.setattr(module, "TOPICS", mine)
+    topic("squeeze", label="is it coiling", words=("coiling", "squeezed"), statements=("bands", "volatility"))
+    with Runtime(load_settings(data_dir=tmp_path, market="recorded")) as runtime:
+        runtime.engine.run_once()
+        answer = answer_question("Is Apple coiling?", runtime, memory_only=True)
+        offered = toolkit.SleepModeToolkit(runtime.khala).functions["sleep_mode"]
+        offered.process_entrypoint()
+        by_name = toolkit.SleepModeToolkit(runtime.khala).sleep_mode(tokens=["AAPL"], topic="squeeze")
+    assert answer.text.splitlines()[1].startswith("AAPL closed between its Bollinger bands")
+    assert "squeeze" in offered.parameters["properties"]["topic"]["enum"]
+    assert "The volatility of AAPL" in by_name
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "why"),
+    [("risk", ("peril",), "is one already"), ("Two words", ("peril",), "cannot be"), ("peril", (), "no word")],
+)
+def test_a_topic_that_cannot_be_one_is_refused(name, words, why):
+    with pytest.raises(InvalidInput, match=why):
+        topic(name, label="none", words=words)
+    with pytest.raises(InvalidInput, match="the word 'honeypot' belongs to safety"):
+        topic("traps", label="none", words=("trap", "honeypot"))
+
+
+def test_what_is_told_by_ones_own_notifier_is_told_once(tmp_path):
+    class Deaf:
+        name = "deaf"
+        tried = 0
+
+        def send(self, alerts):
+            self.tried += 1
+            raise OSError("nobody is there")
+
+    deaf = Deaf()
+    settings = load_settings(data_dir=tmp_path, market="recorded", watchlist=("AAPL",))
+    for day in (23, 24):
+        with Runtime(settings, notifier=deaf, as_of=datetime(2013, 1, day, 22, tzinfo=UTC)) as runtime:
+            report = runtime.engine.run_once()
+    assert deaf.tried == 1
+    assert any("alerts on deaf" in problem for problem in report.problems)
 
 
 def test_an_embedder_of_ones_own_makes_the_vectors(tmp_path):

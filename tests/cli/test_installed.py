@@ -30,6 +30,8 @@ SHOWS = {
     "own_embedder": "MSFT, found by chroma",
     "own_indicator": "The close of AAPL is below its VWAP(20): -5.5 %.",
     "own_market": "2 analyses from csv, in csv/",
+    "own_news": 'Headlines about AAPL, quoted, not checked: "Apple reports first quarter results" ("Wire"',
+    "own_notifier": "AAPL fell below 487.66 USD (the lower Bollinger band)",
     "own_rule": "breakout, ten day fall say hold",
     "own_security": "restricted since we advise the company",
     "team_from_scratch": "none, since all of it was fresh",

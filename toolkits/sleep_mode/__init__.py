@@ -9,6 +9,8 @@ from ...core.lazy import on_first_use
 
 if TYPE_CHECKING:
     from .activity import Activity as Activity
+    from .alerts import Alert as Alert
+    from .alerts import Notifier as Notifier
     from .asks import Ask as Ask
     from .asks import AskLog as AskLog
     from .context import CycleContext as CycleContext
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from .statements import View as View
     from .statements import statement as statement
     from .toolkit import SleepModeToolkit as SleepModeToolkit
+    from .topics import topic as topic
 
 __getattr__, __dir__ = on_first_use(
     __name__,
     {
         "activity": "Activity",
+        "alerts": "Alert Notifier",
         "asks": "Ask AskLog",
         "context": "CycleContext",
         "cycle": "SleepCycle analyse_tokens",
@@ -35,6 +39,7 @@ __getattr__, __dir__ = on_first_use(
         "scheduler": "SleepScheduler",
         "statements": "Said Statement View statement",
         "toolkit": "SleepModeToolkit",
+        "topics": "topic",
     },
 )
 __all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

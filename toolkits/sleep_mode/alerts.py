@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -254,6 +254,23 @@ def line_of(alert: Alert) -> str:
     return f"{time_text(alert.found_at)} {alert.kind}: {alert.text}{since}{body}"
 
 
+class Notifier(Protocol):
+    """A way of one's own to tell alerts. What `send` raises is a problem of the cycle, and it is tried again."""
+
+    @property
+    def name(self) -> str:
+        """Tells it from other channels, for ever: deliveries are kept by it."""
+        ...
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Tell these, found since the last time, in one message.
+
+        Args:
+            alerts: oldest first.
+        """
+        ...
+
+
 class Channel:
     """One place where alerts are told: `log`, `file:PATH`, `https://...` for a webhook, or an Apprise URL such as
     `mailto://...` (https://github.com/caronc/apprise). URLs hold secrets: only `name` is shown or kept."""
@@ -323,11 +340,12 @@ class Channel:
 class Teller:
     """Finds alerts after a publication and tells them; `alert` is a step of the cycle."""
 
-    def __init__(self, khala: Khala, settings: Settings) -> None:
+    def __init__(self, khala: Khala, settings: Settings, notifier: Notifier | None = None) -> None:
         self.log = AlertLog(khala.journal)
         self._reader = Reader(khala)
         self._settings = settings
-        self._channels = [Channel(url.get_secret_value()) for url in settings.alert_channels]
+        self._channels: list[Notifier] = [Channel(url.get_secret_value()) for url in settings.alert_channels]
+        self._channels += [notifier] if notifier is not None else []
 
     def alert(self, context: CycleContext) -> int:
         """Look at all that is held or watched, keep what changed, and tell what waits; returns how many are new."""

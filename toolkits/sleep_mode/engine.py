@@ -138,7 +138,7 @@ class Engine:
     @cached_property
     def teller(self) -> Teller:
         """Finds what changed about tokens that are held or watched, and tells it."""
-        return Teller(self.runtime.khala, self.settings)
+        return Teller(self.runtime.khala, self.settings, self.runtime.notifier)
 
     @cached_property
     def guard(self) -> CycleGuard:

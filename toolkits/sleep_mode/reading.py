@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...core.coins import everyday_words
@@ -158,9 +158,13 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     return question
 
 
-@cache
 def vocabulary() -> frozenset[str]:
     """Words of the catalogues and everyday words: what may stand around a name without making it another one."""
+    return _vocabulary(len(TOPICS), len(SPECS))
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(*_how_many: int) -> frozenset[str]:
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}

@@ -29,12 +29,6 @@ METADATA = "deeptrader"
 MOST_TOKENS = 25
 """A reply has room for no more."""
 
-TopicName = Literal[
-    "state", "oversold", "overbought", "price", "trend", "momentum", "bands", "volume", "change", "levels", "entry",
-    "exit", "risk", "holdings", "safety", "news", "fundamentals", "history", "rules", "compare", "screen", "market",
-    "definition", "freshness", "not_held",
-]  # fmt: skip
-
 
 class SleepModeToolkit(Toolkit):
     """`sleep_mode` reads memory and says what is missing.
@@ -59,6 +53,7 @@ class SleepModeToolkit(Toolkit):
         self._settings = settings
         self._listeners = tuple(listeners)
         self._reader = reader
+        SleepModeToolkit.sleep_mode.__annotations__["topic"] = Literal[*TOPICS]  # with those of the user's own
         options: dict[str, Any] = {"name": SLEEP_MODE, "tools": [self.sleep_mode]}
         options["async_tools"] = [(in_thread(self.sleep_mode), SLEEP_MODE)]
         super().__init__(**(options | toolkit_options))
@@ -87,7 +82,7 @@ class SleepModeToolkit(Toolkit):
     def sleep_mode(
         self,
         tokens: Names = [],  # noqa: B006 - agno reads the default into JSON
-        topic: TopicName = "state",
+        topic: str = "state",  # from the closed list, once a toolkit is built
         figure: str = "",
         order: Order | None = None,
         below: Number | None = None,  # type: ignore[valid-type]

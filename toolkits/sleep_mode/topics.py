@@ -6,7 +6,8 @@ one entry; its statements are named by their ids in `statements.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -189,6 +190,39 @@ FROM_SOURCES = ("news", "fundamentals")
 """Topics of which memory holds only what a source told of the token."""
 NOT_HELD = "Memory holds no other news, fundamentals, price targets or forecasts."
 """One line for people and models on what memory does not know."""
+
+
+def topic(
+    name: str,
+    *,
+    label: str,
+    words: Sequence[str],
+    statements: Sequence[str] = (),
+    takes: Takes = "tokens",
+    cannot: str = "",
+) -> Topic:
+    """Add a topic of one's own, which a model may choose and a question may name. Do it before agents are built.
+
+    Args:
+        name: what a model chooses: small letters, digits and underscores.
+        label: what people are told it is about.
+        words: what a question may call it; of several topics the one most of whose words a question uses counts.
+        statements: ids of the statements that answer it, most telling first; those of one's own name it themselves.
+        takes: whether it is about tokens, the market, either or none.
+        cannot: what memory does not know of it.
+
+    Raises:
+        InvalidInput: the name is taken or none, there is no word, or a word is another topic's.
+    """
+    lowered = tuple(word.lower().strip() for word in words)
+    if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) or name in _topics:
+        raise InvalidInput(f"{name!r} cannot be a topic's name, or is one already.", hint="Choose another one.")
+    taken = {word: other.name for other in _topics.values() for word in other.words}
+    if not lowered or (mine := next((word for word in lowered if not word or word in taken), None)) is not None:
+        why = f"the word {mine!r} belongs to {taken[mine]}" if lowered and mine else "it has no word"
+        raise InvalidInput(f"The topic {name!r} cannot be named: {why}.", hint="Choose words of its own.")
+    _topics[name] = Topic(name, label, lowered, tuple(statements), takes, cannot)
+    return _topics[name]
 
 
 def answer_with(statement: str, topic: str) -> None:
