@@ -49,7 +49,10 @@ def wait_on(event: threading.Event, seconds: float) -> None:
 class Activity:
     """Counts runs between their first and their last hook. Safe across threads; one object for all agents' copies.
 
-    `mark` tells other processes on the same store, and says when they are answering.
+    Args:
+        clock: real time.
+        run_limit_seconds: a run that began so long ago has ended, whatever its hooks said.
+        mark: tells other processes on the same store, and says when they are answering.
     """
 
     def __init__(
