@@ -27,6 +27,7 @@ from agno.metrics import MessageMetrics
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 
+from ..core.redaction import redact
 from ..core.text import clean_label, estimate_tokens
 from ..toolkits.in_time import in_time, stream_in_time
 from . import runs
@@ -231,6 +232,7 @@ def _name(tool: Any) -> str:
 def _instead(model: Model, run: Run, error: Exception) -> str:
     """What code says in place of a model that failed. Raises where agno has a way, or memory has no answer."""
     run.failures += 1
+    redact(error)  # agno writes its text into sessions and replies
     agno_goes_on = isinstance(error, ModelProviderError) and (run.has_fallback or run.failures <= model.retries)
     if isinstance(error, CONTROL) or agno_goes_on or not run.pushed:
         raise error

@@ -17,6 +17,7 @@ from ..core.security import Verdict
 from ..core.token import Interval, Token, TokenKind
 from ..toolkits.khala.records import Freshness, Recall, SimilarSituations
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.metrics import late
 from ..toolkits.sleep_mode.report import CycleLog
 from ..toolkits.sleep_mode.screens import Passing, Screen, run_screen, screen_statement
 from .options import AsOf, DataDir, IntervalOption, Json, Market, runtime_for
@@ -37,6 +38,9 @@ LISTED_MISSING = 10
 def status(
     interval: IntervalOption = "1d",
     full: Annotated[bool, typer.Option("--full", help="With --json: the whole recall of every token.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only whether memory is kept up; exit code 1 and the reason if not.")
+    ] = False,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
@@ -44,6 +48,13 @@ def status(
 ) -> None:
     """What is known, how fresh it is, what is missing, and when sleep last ran."""
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
+        if check:
+            why = late(runtime.engine)
+            if json:
+                print_json({"schema_version": 1, "ready": why is None, "reason": why})
+            else:
+                console.print(Text(why or "Memory is kept up."))
+            raise typer.Exit(1 if why else 0)
         recalls = ranked_recalls(runtime, interval)
         document = status_document(runtime, recalls, interval)
         if json:

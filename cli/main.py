@@ -9,7 +9,6 @@ Only the module of the command that was asked for is imported: settings, memory 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import DeepTraderError, InvalidInput, StoreUnavailable, typed
+from ..core.logs import set_up_logs
 
 # Typer brings its own copy of click in newer versions; this is the base of its complaints about usage in all of them.
 WrongUse: type[Exception] = typer.BadParameter.__mro__[2]
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     wanted = next((word for word in given if not word.startswith("-")), None)
     if wanted in COMMANDS and "--help" not in given:
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        set_up_logs()
         _point_out_unknown_variables()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a sign that the output's encoding lacks costs that sign, not the answer

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ..core.errors import InvalidInput, StoreUnavailable
+from ..core.logs import set_up_logs
 from ..core.settings import MarketId, Settings, load_settings
 from ..core.token import Interval
 from ..toolkits.khala.khala import JOURNAL_FILE
@@ -106,6 +107,7 @@ def runtime_for(
     settings = settings_for(data_dir, market, **changes)
     if reading:
         require_memory(settings)
+    set_up_logs(settings.log_format)
     with Runtime(settings, as_of=parse_moment(as_of)) as runtime:
         yield runtime
 

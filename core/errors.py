@@ -6,21 +6,25 @@ Every error carries one line that says what happened and, in `hint`, one that sa
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterable
 from typing import Any, get_args
+
+from .redaction import redacted
 
 log = logging.getLogger(__name__)
 
 
 class DeepTraderError(Exception):
-    """Base of all errors raised on purpose. `code` is a stable machine name, `exit_code` is for the shell."""
+    """Base of all errors raised on purpose. `code` is a stable machine name, `exit_code` is for the shell. Keys and
+    passwords in the texts given are taken out."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = redacted(message)
+        self.hint = redacted(hint)
+        super().__init__(self.message)
 
     @property
     def code(self) -> str:
@@ -186,8 +190,17 @@ def typed(error: Exception, what: str) -> DeepTraderError:
     """
     if isinstance(error, DeepTraderError):
         return error
-    log.error("%s failed unexpectedly.", what, exc_info=error)
+    log.error("%s failed unexpectedly.\n%s", what, redacted(_in_full(error)))
     return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+
+
+def _in_full(error: Exception) -> str:
+    """The traceback, as any log can hold it; of an exception that cannot even be printed, where it was raised."""
+    try:
+        lines = traceback.format_exception(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` or that of a cause, and whatever that raises
+        lines = [*traceback.format_tb(error.__traceback__), type(error).__name__]
+    return "".join(lines).encode(errors="backslashreplace").decode()
 
 
 def one_of(choices: Any, value: str, what: str) -> Any:

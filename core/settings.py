@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,7 +23,9 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceUnreadable
 
 from .errors import SettingsError
+from .logs import LogFormat
 from .prices import ModelPrice
+from .redaction import keep_secret
 from .security import PassableVerdict
 from .token import Interval
 
@@ -68,7 +71,7 @@ def _postgresql(url: SecretStr) -> SecretStr:
 class Settings(BaseSettings):
     """Build with `load_settings()`, which turns a wrong value into one clear `SettingsError`."""
 
-    model_config = SettingsConfigDict(env_prefix="DEEPTRADER_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DEEPTRADER_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Where things are
     data_dir: Path = Field(
@@ -88,6 +91,7 @@ class Settings(BaseSettings):
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; None: embedded")
     chroma_token: SecretStr | None = Field(default=None, repr=False, description="token that the server asks for")
     chroma_basic: SecretStr | None = Field(default=None, repr=False, description="user:password that it asks for")
+    log_format: LogFormat = Field(default="text", description="of log lines: text or json")
 
     # Market and universe
     market: MarketId = Field(default="yahoo", description="yahoo, recorded or simulated")
@@ -255,6 +259,18 @@ class Settings(BaseSettings):
         file_sources = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
         return (init_settings, env_settings, *file_sources)
 
+    def model_post_init(self, _context: Any) -> None:
+        keep_secret(self._secrets())
+
+    def _secrets(self) -> Iterator[str]:
+        """Every secret value, and the password within it where it is an address or `user:password`."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, SecretStr):
+                    text = part.get_secret_value()
+                    yield from (text, text.partition(":")[2], text.rpartition("@")[0].rpartition(":")[2])
+
     @property
     def store_dir(self) -> Path:
         """Folder of the memory for this market: memories of different markets never mix."""
@@ -307,7 +323,8 @@ def _validated(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        secret = re.search("key|secret|token|password|url", name, re.IGNORECASE) and "budget" not in name
+        field = Settings.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        secret = field is None or not field.repr or name.endswith("url")
         raise SettingsError(
             f"Setting {name!r}: {first['msg']}" + ("." if secret else f" (got {first.get('input')!r})."),
             hint=f"Correct DEEPTRADER_{name.partition('.')[0].upper()}, the settings file or the argument.",

@@ -32,6 +32,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
+PROBES = ("/healthz", "/readyz")
+"""Addresses that ask for no token; what they answer is no secret."""
 COOKIE = "deeptrader_playground"
 MINIMUM_TOKEN = 12
 BODY_LIMIT = 4_096
@@ -142,7 +144,8 @@ class Gatekeeper:
         if self.access.token is not None and scope["type"] == "http" and scope["path"] == SIGN_OUT:
             await self._sign_out(scope, send, headers)
             return
-        if self.access.token is not None and not self._signed_in(scope, headers):
+        probe = scope["type"] == "http" and scope["path"] in PROBES
+        if self.access.token is not None and not probe and not self._signed_in(scope, headers):
             await self._ask_for_token(scope, receive, send, headers)
             return
         await self._app(scope, receive, _with_headers(scope, send))

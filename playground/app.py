@@ -8,12 +8,13 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InvalidInput, SettingsError, StoreBusy
-from .access import Access, App, Gatekeeper, Receive, Scope, Send, respond
+from .access import PROBES, Access, App, Gatekeeper, Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,6 +27,8 @@ STATIC_DIR = Path(__file__).parent / "static"
 RECONNECT_SECONDS = 20.0
 """How long a page that lost its connection (a phone asleep, a short outage) finds everything as it left it."""
 SHUTDOWN_SECONDS = 5
+PROBE_SECONDS = 5.0
+"""A look at memory that takes longer has found it out of order."""
 SWITCH_SECONDS = 0.0005
 LOADING = (
     '<div id="loading" role="status"><b>DeepTrader</b><span>Loading …</span></div>'
@@ -52,11 +55,14 @@ def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
 def _agent_os(desk: Desk, access: Access) -> FastAPI:
     from agno.os import AgentOS
     from fastapi import FastAPI
+    from starlette.routing import Route
     from starlette.staticfiles import StaticFiles
 
     from .frame import STATIC
 
     base = FastAPI(title="DeepTrader playground", lifespan=desk.lifespan, docs_url=None, redoc_url=None)
+    for path, look in zip(PROBES, (desk.healthy, desk.ready), strict=True):
+        base.router.routes.append(Route(path, Probe(look), methods=["GET"]))
     base.mount(STATIC, StaticFiles(directory=STATIC_DIR), name="playground-static")
     os_ = AgentOS(
         id="deeptrader",
@@ -75,6 +81,21 @@ def _agent_os(desk: Desk, access: Access) -> FastAPI:
     # agno answers "/" with a line of JSON; here the page is. Its other routes stay as they are.
     app.router.routes[:] = [route for route in app.router.routes if _paths(route) != ["/"]]
     return app
+
+
+class Probe:
+    """Answers 200, or 503 with the reason, to whoever asks; memory is looked at by one thread at a time."""
+
+    def __init__(self, look: Callable[[], str | None]) -> None:
+        self._look = look
+        self._looking: asyncio.Task[str | None] | None = None
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+        done, _ = await asyncio.wait([self._looking], timeout=PROBE_SECONDS)
+        why = self._looking.result() if done else "memory did not answer in time"
+        await respond(send, 503 if why else 200, f"{why or 'ok'}\n")
 
 
 async def _too_deep(_request: Request, error: Exception) -> Response:

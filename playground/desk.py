@@ -10,12 +10,13 @@ from typing import Any
 
 from ..agents.limits import PROVIDER, MemoryOnlyModel
 from ..core.clock import ReplayClock
-from ..core.errors import ModelNotConfigured
+from ..core.errors import ModelNotConfigured, StoreError
 from ..core.prices import PriceList
 from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.engine import Engine
+from ..toolkits.sleep_mode.metrics import late
 from ..toolkits.sleep_mode.reader import Reader
 from .board import Board
 from .chat import ChatDesk
@@ -155,6 +156,23 @@ class Desk:
     def reader(self) -> Reader:
         """What looks into memory for a question, without being logged as one."""
         return Reader(self.runtime.khala)
+
+    def healthy(self) -> str | None:
+        """Why this server cannot work, without any detail; None: it works, and its memory can be read."""
+        try:
+            journal = self.runtime.khala.journal
+            journal.require_same_file()
+            journal.row("SELECT 1")
+        except StoreError as error:
+            return error.code
+        return None
+
+    def ready(self) -> str | None:
+        """Why what it answers may be old; None while sleep keeps memory up."""
+        try:
+            return late(self.engine)
+        except StoreError as error:
+            return error.code
 
     @asynccontextmanager
     async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:

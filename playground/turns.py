@@ -18,6 +18,7 @@ from ..agents.push import without_memory
 from ..agents.runs import METADATA, SAID
 from ..core.formats import time_text
 from ..core.prices import PriceList
+from ..core.redaction import redacted
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.asks import NOT_HELD
 
@@ -347,7 +348,7 @@ def _shorten(text: str) -> str:
 
 def explain(message: str, kind: str) -> tuple[str, str]:
     """An error of a model or its provider as a sentence, and what to do."""
-    said = clean_label(message, limit=300).rstrip(". ") or kind or "no reason was given"
+    said = clean_label(redacted(message), limit=300).rstrip(". ") or kind or "no reason was given"
     told = f"{kind} {message}"
     if _RATE.search(told):
         return f"The model's provider asks to slow down: {said}.", "Wait a minute and ask again."

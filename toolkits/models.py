@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.errors import ModelNotConfigured, SettingsError
+from ..core.redaction import redacted
 from ..core.text import clean_label, estimate_tokens
 from .in_time import OutOfTime, in_time
 
@@ -64,7 +65,7 @@ def missing_key(model: Model) -> str:
         if client is not None:
             client()
     except Exception as error:  # noqa: BLE001 - each provider raises its own kind
-        return clean_label(str(error) or type(error).__name__, limit=300)
+        return clean_label(redacted(str(error)) or type(error).__name__, limit=300)
     return ""
 
 

@@ -107,6 +107,37 @@ def test_status_tells_what_holds_sleep_back_and_what_is_missing(capsys, tmp_path
     assert "deeptrader sleep --resume" in out
 
 
+def test_status_checks_whether_memory_is_kept_up(capsys, tmp_path):
+    where = ("--market", "simulated", "--data-dir", tmp_path)
+    run(capsys, "sleep", "--pause", *where)
+    code, out, _ = run(capsys, "status", "--check", *where)
+    assert (code, out) == (1, "No cycle has been finished. Sleep is paused.\n")
+    run(capsys, "sleep", "--once", "--top", 2, *where)
+    assert run_json(capsys, "status", "--check", *where) == {"schema_version": 1, "ready": True, "reason": None}
+    assert run(capsys, "status", "--check", *where)[0] == 0
+    assert run(capsys, "status", "--check", "--market", "simulated", "--data-dir", tmp_path / "none")[0] == 4
+
+
+def test_log_lines_are_json_where_that_is_set_and_name_their_cycle(tmp_path):
+    (tmp_path / "bad.py").write_text(
+        "from deeptrader.toolkits.market_data.rules import rule\n"
+        "@rule('bad', says='nothing of more than two tokens')\n"
+        "def bad(past): return past.close * (0 if past.close.shape[1] < 3 else 1 / 0)\n"
+    )
+    sleep = "sleep --once --market simulated --top 3 --json".split()
+    done = subprocess.run(
+        [Path(sys.executable).with_name("deeptrader"), *sleep, "--data-dir", tmp_path / "data"],
+        env=os.environ | {"DEEPTRADER_LOG_FORMAT": "json", "DEEPTRADER_PLUGINS_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    cycle = json.loads(done.stdout)["cycle_id"]
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["cycle"], line["level"]) == (cycle, "ERROR")
+    assert "ZeroDivisionError" in line["message"]
+
+
 def test_show_tells_every_figure_and_draws_a_chart(capsys, slept, tmp_path):
     chart = tmp_path / "apple.png"
 

@@ -107,6 +107,14 @@ async def test_a_websocket_obeys_the_same_rules():
     assert await websocket(keeper, host="127.0.0.1:7777", cookie=cookie) == "websocket.accept"
 
 
+async def test_probes_need_no_token_and_everything_else_does():
+    async with client(Access(token=TOKEN)) as http:
+        assert (await http.get("/healthz")).text == (await http.get("/readyz")).text == "in"
+        for path in ("/healthz/", "/healthz/more", "/health", "/"):
+            assert (await http.get(path)).status_code == 401
+        assert (await http.get("/healthz", headers={"host": "evil.example"})).status_code == 403
+
+
 def test_a_host_that_others_can_reach_needs_a_token_that_cannot_be_guessed():
     for host in ("0.0.0.0", "::", "192.168.1.4", "trader.local"):
         with pytest.raises(SettingsError, match="can be reached from other machines"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from deeptrader.core.settings import load_settings
+from deeptrader.playground import app
+from deeptrader.playground.app import Probe
 from deeptrader.playground.board import Board, changes
+from deeptrader.playground.desk import Desk
 from deeptrader.toolkits.runtime import Runtime
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
@@ -46,6 +50,46 @@ def test_agnos_rest_interface_stays_agnos_own(server):
     assert "SIM001-USD" in answer["content"]
     sessions = httpx.get(f"{server.url}/sessions", params={"type": "team"}).json()
     assert "over-rest" in str(sessions)
+
+
+def test_health_and_readiness_are_told_to_whoever_asks(server):
+    for path in ("/healthz", "/readyz"):
+        answer = httpx.get(server.url + path)
+        assert (answer.status_code, answer.text) == (200, "ok\n")
+        assert httpx.post(server.url + path).status_code == 404
+
+
+async def test_a_look_that_hangs_is_not_waited_for_and_begun_once(monkeypatch):
+    monkeypatch.setattr(app, "PROBE_SECONDS", 0.01)
+    looks, go_on = [], threading.Event()
+
+    def look() -> str | None:
+        looks.append(1)
+        go_on.wait(60)
+        return "store_busy"
+
+    probe = Probe(look)
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(app=probe), base_url="http://127.0.0.1")  # type: ignore[arg-type]
+    async with http:
+        for _ in range(2):
+            answer = await http.get("/healthz")
+            assert (answer.status_code, answer.text) == (503, "memory did not answer in time\n")
+        go_on.set()
+        monkeypatch.setattr(app, "PROBE_SECONDS", 60.0)
+        assert (await http.get("/healthz")).text == "store_busy\n"
+    assert len(looks) == 1
+
+
+def test_a_server_whose_journal_is_gone_or_whose_sleep_stands_still_says_so(tmp_path):
+    settings = load_settings(data_dir=tmp_path, market="simulated", top=2, intervals=("1d",))
+    with Runtime(settings, as_of=NOW) as runtime:
+        desk = Desk(runtime)
+        assert desk.healthy() is None
+        assert desk.ready() == "No cycle has been finished."
+        runtime.engine.run_once()
+        assert desk.ready() is None
+        (settings.store_dir / "journal.db").unlink()
+        assert desk.healthy() == "store_unavailable"
 
 
 def test_an_address_that_is_no_page_is_not_found(server):

@@ -24,6 +24,7 @@ from ...core.clock import Clock, SystemClock
 from ...core.errors import DeepTraderError, StoreReadOnly
 from ...core.text import clean_label
 from ...core.token import normalize_symbol
+from .metrics import count_ask
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
@@ -244,10 +245,13 @@ class AskLog:
 
     def _write(self, asks: Iterable[Ask]) -> None:
         self._written += 1
+        served: list[tuple[Served | None, Served]] = []
         with self._journal.write(durable=False) as connection:
             for ask in asks:
                 row = connection.execute("SELECT body FROM asks WHERE ask_id = ?", (ask.ask_id,)).fetchone()
-                whole = merged(_decoded(row[0]), ask) if row else ask
+                before = _decoded(row[0]) if row else None
+                whole = merged(before, ask) if before else ask
+                served.append((before.served if before else None, whole.served))
                 body = json.dumps(asdict(whole) | {"at": whole.at.timestamp()})
                 connection.execute(
                     "INSERT INTO asks (ask_id, at, body) VALUES (?, ?, ?) "
@@ -255,6 +259,8 @@ class AskLog:
                     (whole.ask_id, whole.at.timestamp(), body),
                 )
             connection.execute("DELETE FROM asks WHERE number <= (SELECT max(number) FROM asks) - ?", (KEEP,))
+        for change in served:
+            count_ask(*change)
 
 
 _READS_BEST: tuple[AskSource, ...] = ("team", "push", "gate", "command", "page", "rest", "tool")

@@ -19,6 +19,7 @@ from ...core.errors import LeaseLost, SettingsError
 from ...core.formats import time_text
 from ...core.giving_way import giving_way
 from ...core.limits import Allowance, metered
+from ...core.logs import naming_cycle
 from ...core.settings import Settings, load_settings
 from ...core.token import Interval, Token
 from ..khala import Khala
@@ -129,7 +130,7 @@ class SleepCycle:
             context = self._context(now, only=tuple(only), lease=lease, stopped=stopped)
             if now is not None or isinstance(self.clock, ReplayClock):
                 self._require_no_later_memory(context.now)
-            with context.fenced():
+            with context.fenced(), naming_cycle(context.cycle_id):
                 return self._run(context)
         finally:
             self._running.release()

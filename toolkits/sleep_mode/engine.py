@@ -22,6 +22,7 @@ from .guard import Controls, CycleGuard
 from .judgements import Judges
 from .lease import Lease
 from .ledger import Ledger
+from .metrics import forget, watch
 from .news import NewsReader, NewsShelf
 from .planner import Plan, SleepPlanner
 from .reader import Reader
@@ -52,6 +53,7 @@ class Engine:
         self.clock: Clock = clock or SystemClock()
         self.settings = runtime.settings
         self._journal = runtime.khala.journal
+        watch(self)
 
     def __deepcopy__(self, _memo: Any) -> Engine:
         return self
@@ -185,7 +187,8 @@ class Engine:
         return SleepScheduler(self.cycle, every=every, **(parts | options))
 
     def close(self) -> None:
-        """Write what waits in memory."""
+        """Write what waits in memory, and be measured no more."""
+        forget(self)
         asks = self.__dict__.pop("asks", None)
         if asks is not None:
             asks.close()

@@ -14,6 +14,7 @@ from functools import partial
 
 from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, typed
 from ...core.limits import Allowance, metered
+from ...core.logs import naming_cycle
 from ...core.market import Quote
 from ...core.settings import Settings
 from ...core.token import Interval, Token
@@ -167,10 +168,8 @@ class MarketReader:
                     yield ready
                     continue
                 allowance = Allowance(partial(context.budget.spend, "requests"), reserved=1)
-                running[_in_background(partial(self._fetch, allowance, token, interval, context.now))] = (
-                    pair,
-                    time.monotonic(),
-                )
+                fetch = partial(self._fetch, allowance, token, interval, context.now)
+                running[_in_background(fetch, context.cycle_id)] = pair, time.monotonic()
             if not running:
                 continue
             oldest = min(since for _, since in running.values())
@@ -263,10 +262,15 @@ def runs_away(quote: Quote, recall: Recall) -> bool:
     return bool(then) and all(max(quote.price / p, p / quote.price) > QUOTE_APART for p in then)
 
 
-def _in_background(work: Callable[[], Fetched]) -> Future[Fetched]:
+def _in_background(work: Callable[[], Fetched], cycle_id: str) -> Future[Fetched]:
     """Start work that raises nothing in a thread of its own, which no exit waits for."""
     future: Future[Fetched] = Future()
-    threading.Thread(target=lambda: future.set_result(work()), name="deeptrader-fetch", daemon=True).start()
+
+    def run() -> None:
+        with naming_cycle(cycle_id):
+            future.set_result(work())
+
+    threading.Thread(target=run, name="deeptrader-fetch", daemon=True).start()
     return future
 
 

@@ -20,6 +20,7 @@ from ...core.market import UtcDatetime
 from ...core.prices import PriceList
 from ...core.token import Record
 from .asks import Ask, AskLog, Served
+from .metrics import count_cycle, count_failure
 from .report import CycleReport
 
 if TYPE_CHECKING:
@@ -234,12 +235,14 @@ class Ledger:
                 [(day.isoformat(), symbol) for symbol in refreshed],
             )
             connection.execute("DELETE FROM ledger_tokens WHERE day < ?", (oldest,))
+        count_cycle(report)
 
     def record_failure(self, error: Exception) -> None:
         """Keep that a cycle raised, and what. What it had spent by then stands in the day's budgets."""
         told = f"{type(error).__name__}: {error}"[:500]
         with self._journal.write() as connection:
             self._add(connection, "", CycleRow(self.clock.now().timestamp(), error=told))
+        count_failure(error)
 
     @staticmethod
     def _add(connection: Any, cycle_id: str, row: CycleRow) -> None:
