@@ -61,9 +61,9 @@ def report(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row]]) ->
     """The report as Markdown."""
     if not answers:
         return "No results.\n"
-    models = sorted({row["model"] for rows in answers.values() for row in rows})
+    models = sorted({row["model"] for rows in answers.values() for row in rows if row["calls"]} or {"none"})
     parts = ["# Market questions", f"Model: {', '.join(models)}."]
-    if any(row["scripted"] for rows in answers.values() for row in rows):
+    if is_scripted(answers):
         parts.append("**SCRIPTED: these figures prove the plumbing only. They say nothing about any model.**")
     parts += [
         "## Right answers by kind\n\n" + _by_kind(answers),
@@ -73,6 +73,11 @@ def report(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row]]) ->
         "## Differences, on the questions both arms were asked\n\n" + _differences(answers, sleeps),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def is_scripted(answers: Mapping[str, list[Row]]) -> bool:
+    """Whether a scripted model was called. An arm that calls none is what it is with any model."""
+    return any(row["scripted"] and row["calls"] for rows in answers.values() for row in rows)
 
 
 def right(row: Row) -> bool:
@@ -156,6 +161,11 @@ def _differences(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row
                 continue
             middle, low, high = difference(pairs)
             here, there = (mean(spent(pair[side]) for pair in pairs) for side in (0, 1))
+            good = [sum(right(pair[side]) for pair in pairs) for side in (0, 1)]
+            each = [
+                f"{tokens * len(pairs) / count:,.0f}" if count else "none right"
+                for tokens, count in zip((here, there), good, strict=True)
+            ]
             rows.append(
                 [
                     f"{ours} - {rival}",
@@ -163,6 +173,7 @@ def _differences(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row
                     f"{100 * middle:+.0f} points",
                     f"{100 * low:+.0f} to {100 * high:+.0f}",
                     f"{here:,.0f} against {there:,.0f}",
+                    " against ".join(each),
                     break_even(tokens_asleep(sleeps.get(ours, ())), here, there),
                 ]
             )
@@ -172,7 +183,8 @@ def _differences(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row
         f"\n\nInterval: 95 %, paired bootstrap with {RESAMPLES:,} resamples of whole moments. Break-even: questions on "
         "one moment after which the first arm, its sleep included, has cost fewer model tokens than the second."
     )
-    return table(["arms", "n", "right", "interval", "tokens a question", "break-even"], rows) + note
+    header = ["arms", "n", "right", "interval", "tokens a question", "tokens a right answer", "break-even"]
+    return table(header, rows) + note
 
 
 def paired(ours: Iterable[Row], theirs: Iterable[Row]) -> list[tuple[Row, Row]]:
@@ -215,27 +227,40 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plot(answers: Mapping[str, list[Row]], path: Path) -> None:
-    """Right answers against input tokens, one point an arm, with the share's standard error."""
+    """Right answers against input tokens, one point an arm, with the 95 % interval of the share (Wilson)."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 5))
+    most = max(mean(row["input_tokens"] for row in listed) for listed in answers.values())
     for arm, listed in answers.items():
-        share = mean(map(right, listed))
-        error = (share * (1 - share) / len(listed)) ** 0.5
-        tokens = max(1.0, mean(row["input_tokens"] for row in listed))
-        axes.errorbar(tokens, 100 * share, yerr=100 * error, fmt="o", capsize=3)
-        axes.annotate(f"{arm} (n={len(listed)})", (tokens, 100 * share), textcoords="offset points", xytext=(7, 5))
+        share, (low, high) = mean(map(right, listed)), wilson(sum(map(right, listed)), len(listed))
+        tokens = mean(row["input_tokens"] for row in listed)
+        colour = "tab:gray" if arm in RIVAL_ARMS else "tab:blue"
+        reach = [[100 * (share - low)], [100 * (high - share)]]
+        axes.errorbar(tokens, 100 * share, yerr=reach, fmt="o", capsize=3, color=colour)
+        beside = {"xytext": (-8, 4), "ha": "right"} if tokens > 0.5 * most else {"xytext": (8, 4), "ha": "left"}
+        label = f"{arm} ({sum(map(right, listed))} of {len(listed)})"
+        axes.annotate(label, (tokens, 100 * share), textcoords="offset points", color=colour, **beside)
+    ticks = [tick for tick in (0, 100, 300, 1_000, 3_000, 10_000) if tick <= 1.5 * most]
     axes.set_xscale("symlog", linthresh=100)
-    axes.set_xlim(left=0)
-    axes.set_ylim(0, 100)
-    axes.set_xlabel("input tokens a question (mean)")
-    axes.set_ylabel("right answers, percent")
-    scripted = any(row["scripted"] for listed in answers.values() for row in listed)
-    axes.set_title("Market questions" + (" (SCRIPTED: plumbing only)" if scripted else ""))
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xlim(-10, 2 * most)
+    axes.set_ylim(-3, 108)
+    axes.set_xlabel("input tokens a question (mean; blue: DeepTrader, grey: rivals)")
+    axes.set_ylabel("right answers, percent, with 95 % interval")
+    axes.set_title("Market questions" + (" (SCRIPTED: plumbing only)" if is_scripted(answers) else ""))
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def wilson(good: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927): wide for few answers, also where none or all are right."""
+    z, share = 1.96, good / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5 / (1 + z**2 / count)
+    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -18,7 +18,8 @@ from openai.types.chat import ChatCompletion
 from benchmarks.market_qa.arms import Options, five_lines, raw_bars, tool_replies
 from benchmarks.market_qa.model import FencedToolCalls, scripted
 from benchmarks.market_qa.questions import KINDS, Question, all_questions, spread
-from benchmarks.market_qa.report import break_even, difference, load, write_report
+from benchmarks.market_qa.report import break_even, difference, is_scripted, load, wilson, write_report
+from benchmarks.market_qa.reworded import reworded_questions
 from benchmarks.market_qa.run import Caps, run
 from benchmarks.market_qa.scoring import score
 from benchmarks.market_qa.templates import Truth
@@ -207,3 +208,24 @@ def test_a_difference_is_drawn_over_whole_moments() -> None:
     assert break_even(0, 300, 400) == "from the first question"
     assert break_even(500, 300, 400) == "5.0 questions"
     assert break_even(0, 400, 300) == "never"
+
+
+def test_the_reworded_questions_are_forty_of_the_same_kinds_and_each_has_a_truth():
+    asked = reworded_questions()
+    assert len({question.id for question in asked}) == len(asked) == 40
+    assert {question.kind for question in asked} == set(KINDS) - {"stale"}
+    assert all(question.text and question.tokens for question in asked)
+    texts = {question.text for question in all_questions()}
+    assert not texts & {question.text for question in asked}
+
+
+def test_an_interval_is_wide_for_few_answers_and_none_of_a_kind():
+    low, high = wilson(0, 3)
+    assert (low, round(high, 2)) == (0.0, 0.56)
+    assert [round(edge, 3) for edge in wilson(50, 100)] == [0.404, 0.596]
+
+
+def test_an_arm_that_calls_no_model_makes_no_report_a_scripted_one():
+    row = {"scripted": True, "calls": 0}
+    assert not is_scripted({"memory": [row]})
+    assert is_scripted({"memory": [row], "team": [row | {"calls": 1}]})
