@@ -179,20 +179,29 @@ def _market(runtime: Runtime) -> Check:
 
 
 def _market_online(runtime: Runtime) -> Check:
-    universe = runtime.market.universe(top=3)
+    universe = runtime.market.universe(top=runtime.settings.top)
     if universe.problem is not None:
         return Check("market", "warning", f"serving old data: {universe.problem}")
-    return Check("market", "ok", f"{runtime.market.id} delivers {', '.join(t.symbol for t in universe.tokens)}")
+    told = f"{runtime.market.id} delivers {', '.join(token.symbol for token in universe.tokens[:3])}"
+    if held := [f"{symbol} ({why})" for symbol, why in universe.excluded.items()]:
+        more = f" and {len(held) - 5} more (`deeptrader universe --json`)" if len(held) > 5 else ""
+        told += f"; held back: {', '.join(held[:5])}{more}"
+    return Check("market", "ok", told)
 
 
 def _lists(_runtime: Runtime) -> Check:
     from ..core.clock import SystemClock
-    from ..core.coins import age_warning, reviewed_on
+    from ..core.coins import age_warning, equities_reviewed_on, own_list, reviewed_on
+    from ..toolkits.market_data.calendar import LAST_YEAR
+    from ..toolkits.token_security.contracts import lists_of
 
     now = SystemClock().now()
     if (warning := age_warning(now)) is not None:
-        return Check("lists", "warning", warning, "Update deeptrader; `universe --check-list` names what it lacks.")
-    return Check("lists", "ok", f"coins and equities reviewed {age_text(reviewed_on(), now)} ago")
+        return Check("lists", "warning", warning, "Run `deeptrader universe --renew`, or update deeptrader.")
+    coins = f"coins reviewed {age_text(reviewed_on(), now)} ago{' (your own list)' * own_list()}"
+    equities = f"equities {age_text(equities_reviewed_on(), now)} ago"
+    rest = ", ".join(f"{name} {day}" for name, day in lists_of().items())
+    return Check("lists", "ok", f"{coins}, {equities}; {rest}; exchange sessions to {LAST_YEAR}")
 
 
 def _model(runtime: Runtime) -> Check:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from .token import Token
+from .errors import InvalidInput
+from .token import Token, normalize_symbol
 
 OLD_AFTER_DAYS = 180
 """Half a year: about as long as it takes for a dozen of the largest hundred coins to change."""
@@ -124,6 +126,11 @@ def fallback_equities() -> tuple[Equity, ...]:
 def reviewed_on() -> datetime:
     """When the list was last reviewed (UTC): its order by size is of that day."""
     return datetime.fromisoformat(_file("coins")["reviewed"]).replace(tzinfo=UTC)
+
+
+def equities_reviewed_on() -> datetime:
+    """When the list of equities was last reviewed (UTC)."""
+    return datetime.fromisoformat(_file("equities")["reviewed"]).replace(tzinfo=UTC)
 
 
 def age_warning(now: datetime) -> str | None:
@@ -253,4 +260,53 @@ def _aliases(row: Mapping[str, Any], *further: str) -> tuple[str, ...]:
 
 
 def _file(table: str) -> dict[str, Any]:
-    return json.loads(files(__package__).joinpath("data", f"{table}.json").read_text(encoding="utf-8"))
+    shipped = json.loads(files(__package__).joinpath("data", f"{table}.json").read_text(encoding="utf-8"))
+    own = _own if table == "coins" else None
+    return own if own is not None and own["reviewed"] >= shipped["reviewed"] else shipped
+
+
+OWN_LIST = "coins.json"
+"""Its name in the folder of one's data."""
+_own: dict[str, Any] | None = None
+"""The list of coins that `deeptrader universe --renew` wrote; the newer of it and the shipped one counts."""
+
+
+def use_own_list(path: Path) -> bool:
+    """Take the list of coins in a file, if there is one and it is no older than the shipped one; whether it is taken.
+
+    Raises:
+        InvalidInput: it is no list of coins.
+    """
+    global _own
+    before = _own
+    try:
+        _own = _checked(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(
+            f"{path} is no list of coins ({type(error).__name__}).", hint="Delete it, or run `universe --renew`."
+        ) from error
+    if _own != before:
+        for known in (reviewed_coins, reviewed_on, _by_symbol, _by_id, _common_words):
+            known.cache_clear()
+    return _own is not None and own_list()
+
+
+def list_with(rows: Sequence[Mapping[str, str]], now: datetime) -> dict[str, Any]:
+    """The list of coins in use with further rows (id, symbol, name, category), dated `now` (UTC)."""
+    table = _file("coins")
+    return table | {"reviewed": f"{now:%Y-%m-%d}", "coins": [*table["coins"], *rows]}
+
+
+def own_list() -> bool:
+    """Whether the list of coins in use is one of one's own."""
+    return _own is not None and _file("coins") is _own
+
+
+def _checked(table: Any) -> dict[str, Any]:
+    datetime.fromisoformat(table["reviewed"])
+    for row in table["coins"]:
+        named = isinstance(row["id"], str) and isinstance(row["name"], str)
+        if not named or row["category"] not in get_args(CoinCategory):
+            raise ValueError(row)
+        normalize_symbol(row["symbol"])
+    return table | {"common_words": list(table["common_words"])}

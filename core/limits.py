@@ -153,6 +153,7 @@ class CircuitBreaker:
                 raise CircuitOpen(
                     f"{self.name} is left alone after repeated failures ({self._why}).",
                     hint=f"It is tried again in {max(left, 1):.0f} s.",
+                    retry_after=left,
                 )
             if self._trips:  # this is the probe: the others wait for what it brings
                 self._until = self._monotonic() + self._cooldown

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.clock import Clock, ReplayClock, SystemClock
+from ..core.coins import OWN_LIST, use_own_list
 from ..core.errors import InvalidInput, SettingsError
 from ..core.plugins import load_plugins
 from ..core.settings import Settings, load_settings
@@ -88,6 +89,7 @@ class Runtime:
     ) -> None:
         self.settings = settings or (khala.settings if khala is not None else load_settings())
         load_plugins(self.settings.plugins_dir)
+        use_own_list(self.settings.data_dir / OWN_LIST)
         self._embedder = embedder
         _complete(market, "market_data.protocol", "MarketProvider")
         _complete(security, "token_security.protocol", "SecurityProvider")

@@ -15,6 +15,7 @@ import pytest
 import typer
 from doubles.scripted_model import ScriptedModel
 from doubles.security_server import Answer, security_server
+from doubles.yahoo_server import YahooServer
 
 from deeptrader.cli.main import COMMANDS, build, main
 from deeptrader.core.token import Token
@@ -274,6 +275,19 @@ def test_doctor_finds_a_sound_installation(capsys, slept):
     states = {check["name"]: check["state"] for check in document["checks"]}
     assert {states[name] for name in ("memory", "rules", "embedder", "indicators", "instructions")} == {"ok"}
     assert states["model"] == "warning"
+
+
+def test_the_doctor_says_how_old_each_list_is_and_what_is_held_back(capsys, tmp_path, mocker):
+    with YahooServer() as yahoo:
+        yahoo.list_coins(3)
+        yahoo.list("WNEW-USD", "Wrapped Newcomer USD", price=9_999.0)
+        mocker.patch("deeptrader.toolkits.runtime.Runtime.market", yahoo.market(tmp_path))
+        document = run_json(capsys, "doctor", "--network", "--market", "yahoo", "--data-dir", tmp_path)
+
+    told = {check["name"]: check["detail"] for check in document["checks"]}
+    assert "held back: WNEW-USD (wrapped: looks wrapped: 'Wrapped' in its name)" in told["market"]
+    for name in ("coins reviewed", "equities", "contracts 20", "native coins 20", "exchange sessions to 20"):
+        assert name in told["lists"]
 
 
 def test_the_doctor_names_what_was_made_under_other_rules(capsys, slept, monkeypatch):

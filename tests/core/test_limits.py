@@ -117,8 +117,9 @@ def test_it_opens_after_failures_in_a_row_only(clock):
     assert breaker.retry_in() == 0
     fail(breaker)
     assert breaker.retry_in() > 0
-    with pytest.raises(CircuitOpen, match="left alone"), breaker.guard():
+    with pytest.raises(CircuitOpen, match="left alone") as refused, breaker.guard():
         pytest.fail("nothing may be sent while open")
+    assert refused.value.retry_after == breaker.retry_in()
 
 
 def test_the_cool_down_grows_with_each_failed_probe_and_success_resets_it(clock):

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 from doubles.security_server import Answer, security_server
+from doubles.yahoo_server import YahooServer
 
-from deeptrader.core.coins import reviewed_coins
-from deeptrader.core.errors import MalformedResponse, RateLimited, SourceUnreachable
+from deeptrader.core.coins import (
+    age_warning,
+    coin_for_id,
+    coin_for_symbol,
+    reviewed_coins,
+    reviewed_on,
+    use_own_list,
+)
+from deeptrader.core.errors import InvalidInput, MalformedResponse, RateLimited, SourceUnreachable
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits.market_data.coingecko import CoinGecko
+from deeptrader.toolkits.runtime import Runtime
 
 
 @pytest.fixture
@@ -78,3 +90,84 @@ def test_the_list_is_compared_with_the_largest_coins_of_now(server):
     assert found.renamed == ("3. Ethereum (ETH) is now Aetherium (ETH)",)
     assert len(found.gone) == len(reviewed_coins()) - 2
     assert "Solana (SOL-USD)" in found.gone
+
+
+NOW = datetime(2030, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def own_list(tmp_path):
+    """A file for a list of one's own; afterwards the shipped list counts again."""
+    yield tmp_path / "coins.json"
+    use_own_list(tmp_path / "nowhere.json")
+
+
+def test_the_list_is_renewed_from_coingecko_and_yahoo_by_evidence(server, own_list, tmp_path):
+    rows = [
+        {"id": coin.id, "symbol": coin.ticker.lower(), "name": coin.name, "current_price": 1.0}
+        for coin in reviewed_coins()
+    ]
+    largest = {
+        "newcomer": ("NEWC", "Newcomer", 2.0),
+        "staked-newcomer": ("STNEWC", "Staked Newcomer", 2.1),
+        "dear": ("DEAR", "Dear Coin", 5.0),
+        "unlisted": ("NOPE", "Nope", 1.0),
+        "namesake": ("TWIN", "Twin", 1.0),
+    }
+    rows += [
+        {"id": coin_id, "symbol": ticker.lower(), "name": name, "current_price": price}
+        for coin_id, (ticker, name, price) in largest.items()
+    ]
+    server.on("/api/v3/coins/markets", Answer(rows))
+    with YahooServer(now=NOW) as yahoo:
+        yahoo.list("NEWC12345-USD", "Newcomer USD", price=2.02)
+        yahoo.list("STNEWC-USD", "Staked Newcomer USD", price=2.1)
+        yahoo.list("DEAR-USD", "Dear Coin USD", price=50.0)
+        yahoo.list("TWIN-USD", "Other Twin USD", price=1.0)
+        market = yahoo.market(tmp_path)
+        done = coingecko(server).renew_list(market.coin_rows(), own_list, NOW)
+
+        assert done.added == (
+            "Newcomer (NEWC, newcomer): NEWC12345-USD, coin; name and price (2) agree",
+            "Staked Newcomer (STNEWC, staked-newcomer): STNEWC-USD, wrapped; name and price (2.1) agree",
+        )
+        assert done.held_back == (
+            "Dear Coin (DEAR, dear): it costs 5 at CoinGecko and 50 at Yahoo",
+            "Nope (NOPE, unlisted): Yahoo does not list it among its largest",
+            "Twin (TWIN, namesake): Yahoo lists no TWIN of that name",
+        )
+        assert (done.gone, done.renamed) == ((), ())
+        assert coin_for_id("newcomer") is None, "nothing is taken before it is asked for"
+
+        assert use_own_list(own_list)
+
+        newcomer = coin_for_symbol("NEWC12345-USD")
+        assert newcomer is not None
+        assert (newcomer.id, newcomer.category) == ("newcomer", "coin")
+        assert reviewed_on() == NOW
+        assert age_warning(NOW) is None
+        assert market.find("newcomer").coin_id == "newcomer"
+        assert "STNEWC-USD" not in [token.symbol for token in market.universe(top=9).tokens]
+        again = coingecko(server).renew_list(market.coin_rows(), own_list, NOW)
+        assert again.added == ()
+        assert "newcomer" in own_list.read_text()
+    assert not use_own_list(tmp_path / "nowhere.json")
+    assert coin_for_id("newcomer") is None
+
+
+def test_an_own_list_that_is_older_than_the_shipped_one_or_none_is_not_taken(own_list):
+    rows = [{"id": "mine", "symbol": "MINE-USD", "name": "Mine", "category": "coin"}]
+    own_list.write_text(json.dumps({"reviewed": "2020-01-01", "coins": rows, "common_words": []}))
+    assert not use_own_list(own_list)
+    assert coin_for_id("bitcoin") is not None
+    for damage in ("[]", "{", json.dumps({"reviewed": "2030-01-01", "coins": [{"id": 1}], "common_words": []})):
+        own_list.write_text(damage)
+        with pytest.raises(InvalidInput, match="no list of coins"):
+            use_own_list(own_list)
+
+
+def test_a_runtime_takes_the_list_in_its_folder(own_list):
+    rows = [{"id": "mine", "symbol": "MINE-USD", "name": "Mine", "category": "coin"}]
+    own_list.write_text(json.dumps({"reviewed": "2030-01-01", "coins": rows, "common_words": []}))
+    with Runtime(load_settings(data_dir=own_list.parent, market="simulated")):
+        assert [coin.id for coin in reviewed_coins()] == ["mine"]

@@ -135,7 +135,7 @@ def select(
             if verdict is None and is_coin(row):
                 verdict = _about_coin(row, wanted, crowded)
             elif verdict is None:
-                first = companies.setdefault(coins.name_key(_name(row)), symbol)
+                first = companies.setdefault(coins.name_key(name_in(row)), symbol)
                 verdict = f"other_share_class: of {first}" if first != symbol else None
         except Exception as error:  # noqa: BLE001 - a row of a shape that nobody foresaw costs no other row anything
             verdict = f"unreadable: {type(error).__name__}"
@@ -170,8 +170,8 @@ def token_from(row: Row) -> Token:
     if coin is not None:
         return coin.token()
     if is_coin(row):
-        return Token(symbol=row["symbol"], name=coins.plain_name(_name(row)), kind="crypto")
-    return Token(symbol=row["symbol"], name=_name(row), kind="equity")
+        return Token(symbol=row["symbol"], name=coins.plain_name(name_in(row)), kind="crypto")
+    return Token(symbol=row["symbol"], name=name_in(row), kind="equity")
 
 
 def objection(row: Row, now: datetime) -> str | None:
@@ -289,7 +289,7 @@ def _first_reason(row: Row, quote: Quote | None, now: datetime, reference: Mappi
 
 
 def _about_coin(row: Row, wanted: Mapping[str, bool], crowded: set[str]) -> str | None:
-    symbol, name = row["symbol"], _name(row)
+    symbol, name = row["symbol"], name_in(row)
     coin = coins.coin_for_symbol(symbol)
     if coin is not None:
         if not coin.answers_to(name):
@@ -329,7 +329,8 @@ def _apart(one: float, other: float) -> bool:
     return max(one, other) > PRICE_TOLERANCE * min(one, other)
 
 
-def _name(row: Row) -> str:
+def name_in(row: Row) -> str:
+    """What Yahoo calls it."""
     return str(row.get("longName") or row.get("shortName") or "").strip()
 
 

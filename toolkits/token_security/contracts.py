@@ -99,6 +99,12 @@ def _base58_length(text: str) -> int:
     return zeros + (value.bit_length() + 7) // 8
 
 
+def lists_of() -> dict[str, str]:
+    """When the reviewed contracts and the coins with chains of their own were last looked at, by list."""
+    files_ = {"contracts": "contracts.json", "native coins": "native.json"}
+    return {name: json.loads(_DATA.joinpath(file).read_bytes())["reviewed"] for name, file in files_.items()}
+
+
 class ContractBook:
     """The reviewed map, in both directions.
 
