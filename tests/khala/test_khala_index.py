@@ -22,7 +22,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
 from deeptrader.toolkits.khala import Khala, SearchFilter
 from deeptrader.toolkits.khala.chroma import Server
-from deeptrader.toolkits.khala.index import ChromaIndex
+from deeptrader.toolkits.khala.index import REBUILD_AFTER, ChromaIndex
 
 
 def fill(khala: Khala, count: int = 12) -> None:
@@ -87,8 +87,8 @@ def test_changes_and_removals_follow(khala: Khala, clock: ManualClock) -> None:
     khala.put_documents([make_document("scenario 1", dies_at=clock.now())])
     khala.compact(clock.advance(timedelta(days=3)))
     khala.forget(khala.memories()[0].memory_id)
-    khala.index()
-    assert len(in_chroma(khala)) == 14
+    report = khala.index()
+    assert report.removed == 2
     assert in_chroma(khala) == in_journal(khala)
 
 
@@ -110,6 +110,18 @@ def test_numbers_are_floats_so_that_comparisons_hold(khala: Khala) -> None:
     assert isinstance(in_chroma(khala)["analysis:BTC-USD:1d"]["rsi_14"], float)
     assert len(khala.search("btc", where={"rsi_below": 30.5})) == 1
     assert khala.search("btc", where={"rsi_below": 30.0}) == []
+
+
+def test_only_what_changed_is_written(khala: Khala) -> None:
+    fill(khala)
+    khala.index()
+    khala.publish(khala.store([make_analysis(f"N{n}-USD") for n in range(60)]))
+    assert khala.index().written == 60
+    khala.publish(khala.store([make_analysis("N3-USD", rsi=46.0, report="x")]))
+    report = khala.index()
+    assert (report.written, report.remaining) == (1, 0)
+    assert in_chroma(khala) == in_journal(khala)
+    assert khala.check().problems == ()
 
 
 def test_what_goes_while_a_copy_is_built_is_gone_after_the_next_time(khala: Khala) -> None:
@@ -142,7 +154,7 @@ def test_an_embedder_that_fails_half_way_damages_no_copy(open_khala: Callable[..
     assert khala.search("something new")[0].found_by == "words"
     embedder.broken = False
     report = khala.index()
-    assert (report.embedded, report.mended) == (1, ())
+    assert (report.written, report.mended) == (1, ())
     assert in_chroma(khala) == in_journal(khala)
 
 
@@ -162,8 +174,7 @@ def test_a_row_that_went_missing_is_noticed_and_mended(khala: Khala) -> None:
     index_of(khala)._live().delete(ids=["analysis:T1-USD:1d"])
     assert "15 rows instead of 16" in khala.check().summary
     khala.publish(khala.store([make_analysis("T2-USD", rsi=50.0, computed_at=NOW)]))
-    khala.index()
-    assert khala.check().problems == ()
+    assert khala.index().mended == ("it holds 15 rows instead of 16",)
     assert in_chroma(khala) == in_journal(khala)
 
 
@@ -355,6 +366,17 @@ def test_an_index_that_fails_in_mid_life_is_set_aside_and_mended(khala: Khala) -
     assert khala.search("oversold", limit=1)[0].found_by == "chroma"
 
 
+def test_a_copy_that_took_in_many_changes_is_built_anew(khala: Khala) -> None:
+    fill(khala)
+    khala.index()
+    with khala.journal.write() as connection:
+        connection.execute("UPDATE index_copies SET writes = ?", (REBUILD_AFTER + 1,))
+    assert khala.index().mended == ()  # nothing has changed
+    khala.publish(khala.store([make_analysis("T1-USD", rsi=14.0, computed_at=NOW)]))
+    assert khala.index().mended == ("it had taken in many changes",)
+    assert in_chroma(khala) == in_journal(khala)
+
+
 def test_a_copy_that_is_ahead_of_its_journal_is_built_anew(khala: Khala) -> None:
     """The journal was restored from a backup by hand, and Chroma was not."""
     fill(khala)
@@ -434,7 +456,7 @@ def test_a_chroma_server_serves_several_processes(server: str, open_khala: Calla
         assert in_chroma(khala) == in_journal(khala)
         assert khala.search("oversold", limit=1)[0].found_by == "chroma"
     first.forget(first.memories()[0].memory_id)
-    assert second.index().written == 15
+    assert second.index().removed == 1
     assert in_chroma(second) == in_journal(second)
     assert first.repair().rows == {"analysis": 12, "scenario": 3}
     assert second.search("oversold", limit=1)[0].found_by == "chroma"

@@ -92,7 +92,7 @@ def test_a_migration_that_fails_leaves_the_memory_as_it_was(
 ) -> None:
     from deeptrader.toolkits.khala import khala as module
 
-    broken = (*module.MIGRATIONS[:-1], f"{module.MIGRATIONS[-1][0]}\nINSERT INTO nowhere VALUES (1);")
+    broken = (*module.MIGRATIONS[:-1], f"{module.MIGRATIONS[-1]}\nINSERT INTO nowhere VALUES (1);")
     monkeypatch.setattr(module, "MIGRATIONS", broken)
     with pytest.raises(Exception, match="nowhere"):
         open_khala()

@@ -14,10 +14,9 @@ from ...core.settings import Settings
 from .entries import conditions
 from .records import SearchFilter
 
-HNSW = {
-    "space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100, "batch_size": 100,
-    "sync_threshold": 200,
-}  # fmt: skip
+HNSW = {"space": "cosine", "max_neighbors": 16, "ef_construction": 100, "ef_search": 100, "batch_size": 100}
+BUILD_SYNC, NEVER = 200, 1_000_000_000
+"""Changes after which Chroma writes its index to disk: while a copy is built, and afterwards."""
 SERVER_SECONDS = 5.0
 """How long a server may take over anything."""
 DATABASE = "chroma.sqlite3"

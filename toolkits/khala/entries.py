@@ -26,6 +26,8 @@ from .schema import Connection, bump, counter, epoch, upsert
 
 FIELDS = ("symbols", "interval", "token_kind", "signal", "security", *SPECS, "tags")
 """What filters look at. Every entry has all of them, None where it has none; numbers are floats."""
+REMEMBERED_REVISIONS = 100_000
+"""Revisions for which a removal is remembered (months). A copy that is further behind must be built anew."""
 TEXT_LIMIT = 2_000
 """Characters of an entry's text that are kept for search; embedders look at about this much."""
 DERIVED = "entries_derived"
@@ -126,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def drop_entries(connection: Connection, keys: Sequence[tuple[str, str]]) -> int:
-    """Remove entries by (kind, key) inside the caller's transaction."""
+    """Remove entries by (kind, key) inside the caller's transaction; copies learn of it by their tombstones."""
     dropped = connection.executemany("DELETE FROM entries WHERE kind = ? AND key = ?", keys).rowcount
     if dropped > 0:
         bump(connection, "entries")
@@ -219,14 +221,20 @@ class EntryTable:
         """How many entries there are of each kind."""
         return dict(self._journal.rows("SELECT kind, count(*) FROM entries GROUP BY kind"))
 
-    def changes(self, after: int, number: int, limit: int) -> list[Entry]:
-        """The next entries changed after a revision (and an entry's number within it), the oldest change first."""
-        query = "FROM entries e WHERE (e.revision, e.number) > (?, ?) ORDER BY e.revision, e.number LIMIT ?"
-        return self._select(query, (after, number, limit))
+    def changes(self, revision: int, number: int, limit: int) -> list[Entry]:
+        """The next entries changed since a revision (and an entry's number within it), the oldest change first."""
+        query = "FROM entries e WHERE (e.revision, e.number) >= (?, ?) ORDER BY e.revision, e.number LIMIT ?"
+        return self._select(query, (revision, number, limit))
 
-    def behind(self, after: int) -> int:
-        """How many entries changed after a revision."""
-        return self._journal.row("SELECT count(*) FROM entries WHERE revision > ?", after)[0]
+    def behind(self, revision: int) -> int:
+        """How many entries changed after that."""
+        return self._journal.row("SELECT count(*) FROM entries WHERE revision > ?", revision)[0]
+
+    def dropped(self, after: int) -> list[str]:
+        """Ids of entries removed after a revision."""
+        query = "SELECT kind || ':' || key FROM entries_dropped WHERE revision > ?"
+        with self._journal.read() as connection:
+            return [row[0] for row in connection.execute(query, (after,))]
 
     def newest(self, where: SearchFilter, limit: int) -> list[str]:
         """Ids of entries that meet a filter, newest first."""

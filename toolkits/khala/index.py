@@ -3,14 +3,17 @@
 What measuring Chroma taught, and what is done about it:
 
 - Nothing protects its folder from a second process, and a reader beside a writer fails. So whoever indexes takes a
-  lock, writes a new copy, and publishes it: a row in the journal points to it once it is complete and was looked at.
-  Everybody searches the published copy, in which no entry is ever written.
-- Its vector index is damaged when the process is killed while the index is written to disk. A copy that was cut short
-  is never pointed to.
-- Writing a vector anew costs less than replacing one, and replaced ones leave dead slots behind. So no copy is brought
-  up to date: it is written as a whole, and only texts that the last one has no vector of are embedded.
-- A damaged copy may hold a sparse file of terabytes: sizes are looked at before one is opened or copied.
+  lock, works on a new copy of the published one, closes it, and publishes it: a row in the journal points to its
+  folder once it is complete. Everybody searches the published copy, in which no entry is ever written.
+- Its vector index is damaged when the process is killed while the index is written to disk, so it is written only while
+  a copy is built. After that `sync_threshold` is raised out of reach: further changes go to Chroma's own log, and a
+  copy that has taken in many is built anew (which also frees the dead slots that rewriting leaves behind).
+- A damaged copy may hold a sparse file of terabytes: sizes are looked at before one is opened or copied. A copy that
+  does not hold or find what it should is not mended but built anew. One that was cut short is never pointed to.
 - It holds the interpreter lock while it writes, so batches are small and end with a yield.
+- `upsert` merges metadata and drops NaN: every key is written every time, None where there is no value.
+
+A Chroma server (`chroma_url`) serves readers and a writer at once: there changes go into the published copy itself.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -34,9 +38,9 @@ from numpy.typing import NDArray
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
-from .chroma import HNSW, Server, chroma_where, connect, duplicate, inside, outside
+from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, duplicate, inside, outside
 from .embedder import Embedder, embed_texts
-from .entries import Entry, EntryTable
+from .entries import REMEMBERED_REVISIONS, Entry, EntryTable
 from .files import lock_file
 from .journal import Journal
 from .records import IndexReport, SearchFilter
@@ -44,23 +48,26 @@ from .schema import note, upsert
 
 BATCH = 40
 """Rows handed to Chroma at once: 20 ms in which nothing else runs here."""
+REBUILD_AFTER = 500
+"""Changes a copy takes in before it is built anew; opening one replays them, at a quarter of a millisecond each."""
 LOCK_SECONDS = 5.0
 """How long another process at the same work is waited for."""
 RETRY_SECONDS = 60.0
 """How long a server, or a copy, that failed is left alone by searches."""
 TEXT_HASH = "text_hash"
-_GOES_ON = "Reading goes on without it; `deeptrader repair` builds it anew from the journal."
+NOT_BUILT, MANY_CHANGES = "it was not built yet", "it had taken in many changes"
 
 
 class _Damaged(Exception):
-    """A copy is not to be used; says why."""
+    """A copy is not to be opened; says why."""
 
 
 class CopyState(NamedTuple):
-    """The published copy, and the revision of the entries that it holds."""
+    """The published copy, the revision of the entries that it holds, and its changes since it was built."""
 
     name: str = ""
     revision: int = 0
+    writes: int = 0
 
 
 def yield_to_others() -> None:
@@ -128,16 +135,18 @@ class ChromaIndex:
 
     def behind(self) -> int:
         """Entries that the published copy does not have in their present form."""
-        return self._table.behind(self.state().revision)
+        state = self.state()
+        return self._table.behind(state.revision)
 
     def has(self, entry: Entry) -> bool:
         """Whether the published copy has an entry in its present form."""
-        return entry.revision <= self.state().revision
+        state = self.state()
+        return entry.revision <= state.revision
 
     def state(self) -> CopyState:
         """How the published copy stands; an empty state when there is none."""
-        row = self._journal.row("SELECT name, revision FROM index_copies WHERE place = ?", self._place())
-        return CopyState(*(row or ()))
+        query = "SELECT name, revision, writes FROM index_copies WHERE place = ?"
+        return CopyState(*(self._journal.row(query, self._place()) or ()))
 
     def check_embedder(self, dimension: int | None = None, *, keep: bool = False) -> None:
         """Refuse to mix vectors of two embedders, or of two lengths; `keep` notes whose the first ones are."""
@@ -166,30 +175,27 @@ class ChromaIndex:
     # -- bringing up to date --------------------------------------------------------------------------------------
 
     def update(self, *, rebuild: bool = False) -> IndexReport:
-        """Write and publish a new copy if anything changed or is damaged; with `rebuild` always, all embedded anew."""
+        """Embed and write what changed since the last time, and publish it; with `rebuild` everything."""
         self.check_embedder()
         with self._writing, self._own() as own:
-            state, revision = self.state(), self._table.revision()
-            counts, known, wrong = {"embedded": 0, "written": 0}, None, self._wrong(state, revision)
-            if not own or not (rebuild or wrong or not state.name or state.revision != revision):
+            if not own:
                 return IndexReport(owner=own, remaining=self.behind())
-            if not rebuild and not wrong:
-                try:
-                    with self._failures(), self._lock:
-                        known = self._live()
-                except StoreError as error:
-                    if type(error) is not StoreError:
-                        raise  # the journal's
-                    wrong = self.problem
-            with self._failures():
-                name = self._write_copy(revision, known, counts)
-                with self._journal.write() as connection:
-                    place = self._place()
-                    connection.execute(upsert("index_copies", "place", "name, revision"), (place, name, revision))
-                # The one that was published before stays for those who are just opening it.
-                self._remove_all_but({name, state.name})
+            counts = {"embedded": 0, "written": 0, "removed": 0}
+            try:
+                with self._failures():
+                    reason = NOT_BUILT if rebuild else self._follow(counts)
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise  # the journal's
+                reason = self.problem
+            if reason is not None:
+                with self._failures(), self._lock:
+                    known = self._live() if reason == MANY_CHANGES else None
+                with self._failures():
+                    self._copy(CopyState(), (), counts, known)
             self.problem = None
-            return IndexReport(owner=True, remaining=self.behind(), mended=(wrong,) if wrong else (), **counts)
+            mended = (reason,) if reason not in (None, NOT_BUILT) else ()
+            return IndexReport(owner=True, remaining=self.behind(), mended=mended, **counts)
 
     def damage(self) -> str | None:
         """What is wrong with the published copy, None when nothing is, or when there is none yet.
@@ -208,46 +214,67 @@ class ChromaIndex:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _wrong(self, state: CopyState, revision: int) -> str | None:
-        """Why nothing may be taken from the published copy."""
-        if state.revision > revision:
+    def _follow(self, counts: dict[str, int]) -> str | None:
+        """Publish a copy that has taken in what changed; or the reason why it must be built anew."""
+        state, revision = self.state(), self._table.revision()
+        if not state.name:
+            return NOT_BUILT
+        finding = self.problem or self._unfit(state.name)
+        if finding is not None:
+            return finding
+        if not 0 <= revision - state.revision <= REMEMBERED_REVISIONS:
             return "it belongs to another state of the journal"
-        return self.problem or (self._unfit(state.name) if state.name else None)
+        gone = self._table.dropped(state.revision)
+        if not gone and not self.behind():
+            return None
+        if state.writes > max(REBUILD_AFTER, self._rows() // 2):
+            return MANY_CHANGES
+        return self._copy(state, gone, counts)
 
-    def _write_copy(self, revision: int, known: Any, counts: dict[str, int]) -> str:
-        """Write all entries as they are into a new copy; its name. Vectors that `known` has are taken from there."""
-        name = f"copy-{uuid.uuid4().hex[:12]}"
-        try:
-            with self._client(name) as client:
-                about = {"name": self._collection(name), "embedding_function": None, "configuration": {"hnsw": HNSW}}
-                collection, position = client.create_collection(**about), (0, 0)
-                while entries := self._table.changes(*position, BATCH):
-                    self._write(collection, entries, known, counts)
-                    position = entries[-1].revision, entries[-1].number
-                    self._breathe()
-                # What was changed or removed meanwhile comes again the next time.
-                lacks = inside(collection, self._rows() if self._table.revision() == revision else None)
+    def _copy(self, state: CopyState, gone: Sequence[str], counts: dict[str, int], known: Any = None) -> str | None:
+        """Write what changed after `state` into a new copy of it (of nothing, when it has no name) and publish that.
+
+        A text that `known`, or else the copy, has a vector of already is not embedded again.
+        Returns what the new copy lacks (it is not published then); one that was begun anew lacks nothing.
+        """
+        target, position, before = self._table.revision(), (state.revision + 1, 0), counts["written"]
+        with self._draft(state.name) as (name, collection):
+            for part in batched(gone, BATCH):
+                collection.delete(ids=list(part))
+                self._breathe()
+            while entries := self._table.changes(*position, BATCH):
+                self._write(collection, entries, counts, known or collection)
+                position = entries[-1].revision, entries[-1].number + 1
+            if not state.name:
+                collection.modify(configuration={"hnsw": {"sync_threshold": NEVER}})
+            else:
+                lacks = inside(collection, self._rows() if self._table.revision() == target else None)
                 if lacks is not None:
-                    raise _Damaged(lacks)
-        except BaseException:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            raise
-        return name
+                    return lacks
+        # What was changed or removed since it began comes again the next time.
+        writes = state.writes + counts["written"] - before + len(gone) if state.name else 0
+        counts["removed"] += len(gone)
+        with self._journal.write() as connection:
+            connection.execute(
+                upsert("index_copies", "place", "name, revision, writes"),
+                (self._place(), name, target, writes),
+            )
+        # The one that was published before stays for those who are just opening it.
+        self._remove_all_but({name, state.name})
+        return None
 
-    def _write(self, collection: Any, entries: Sequence[Entry], known: Any, counts: dict[str, int]) -> None:
+    def _write(self, collection: Any, entries: Sequence[Entry], counts: dict[str, int], known: Any) -> None:
         hashes = {entry.id: hashlib.sha256(entry.text.encode()).hexdigest()[:16] for entry in entries}
         vectors: dict[str, Any] = {}
-        if known is not None:
-            held = known.get(ids=list(hashes), include=["embeddings", "metadatas"])
-            for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
-                if about.get(TEXT_HASH) == hashes[id_]:
-                    vectors[id_] = vector
+        held = known.get(ids=list(hashes), include=["embeddings", "metadatas"])
+        for id_, vector, about in zip(held["ids"], held["embeddings"], held["metadatas"], strict=True):
+            if about.get(TEXT_HASH) == hashes[id_]:
+                vectors[id_] = vector
         new = [entry for entry in entries if entry.id not in vectors]
         if new:
             made = embed_texts(self.embedder, [entry.text or "(empty)" for entry in new])
             self.check_embedder(made.shape[1], keep=True)
             vectors |= {entry.id: vector for entry, vector in zip(new, made, strict=True)}
-        # `upsert`, since an entry that is changed meanwhile comes a second time.
         collection.upsert(
             ids=list(hashes),
             embeddings=np.array([vectors[id_] for id_ in hashes], dtype=np.float32),
@@ -258,6 +285,7 @@ class ChromaIndex:
         )
         counts["embedded"] += len(new)
         counts["written"] += len(entries)
+        self._breathe()
 
     def _remove_all_but(self, names: set[str]) -> None:
         if self._server is None:
@@ -274,6 +302,25 @@ class ChromaIndex:
     def _unfit(self, name: str) -> str | None:
         """What is to be seen of a copy from outside: gone, or out of proportion."""
         return outside(self._folder / name, self._rows()) if self._server is None else None
+
+    @contextmanager
+    def _draft(self, source: str) -> Iterator[tuple[str, Any]]:
+        """Name and collection of a new copy of `source`, or of an empty one; a server writes into `source` itself."""
+        name = source if source and self._server is not None else f"copy-{uuid.uuid4().hex[:12]}"
+        folder = self._folder / name
+        try:
+            if source and self._server is None:
+                duplicate(self._folder / source, folder)
+            with self._client(name) as client:
+                if source:
+                    yield name, client.get_collection(self._collection(name), embedding_function=None)
+                else:
+                    hnsw = {"hnsw": HNSW | {"sync_threshold": BUILD_SYNC}}
+                    named = self._collection(name)
+                    yield name, client.create_collection(named, embedding_function=None, configuration=hnsw)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _live(self) -> Any:
         """The published collection, opened when it is a new one; None when there is none yet."""
@@ -351,3 +398,6 @@ class ChromaIndex:
             self.problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             self._retry_at = self._timer() + RETRY_SECONDS
             raise StoreError(f"The search index failed: {self.problem}.", hint=_GOES_ON) from error
+
+
+_GOES_ON = "Reading goes on without it; `deeptrader repair` builds it anew from the journal."

@@ -370,15 +370,16 @@ class PublishReport(Record):
 
 
 class IndexReport(Record):
-    """What bringing the search index up to the journal did: texts embedded, entries written.
+    """What bringing the search index up to the journal did.
 
-    `mended` says what was wrong with the copy before, if anything was. With `owner` False another process was at it,
-    and nothing was done. `remaining` counts entries that changed since.
+    `mended` says why the copy was built anew, if it was. With `owner` False another process was at it, and nothing was
+    done. `remaining` counts entries still to be written (the budget ran out).
     """
 
     owner: bool
     embedded: int = 0
     written: int = 0
+    removed: int = 0
     remaining: int = 0
     mended: tuple[str, ...] = ()
 

@@ -104,15 +104,14 @@ _MEMORY = """
 """
 _ENTRIES = """
     -- What can be searched: one row for each published analysis, prepared text and note, with its words and the
-    -- fields that filters look at. `revision` grows with every change, so that it shows what a copy in Chroma lacks.
-    -- Vectors are in Chroma alone. Anticipated texts and digests of past days are no more.
+    -- fields that filters look at. `revision` grows with every change, so that a copy in Chroma reads on from where it
+    -- stopped. Vectors are in Chroma alone. Anticipated texts and digests of past days are no more.
     DROP TABLE IF EXISTS index_state;
-    DROP TABLE IF EXISTS index_copies;
     DROP TABLE IF EXISTS entries_words;
     DROP TABLE IF EXISTS entries;
     DROP TABLE IF EXISTS entries_dropped;
     DELETE FROM documents WHERE kind IN ('anticipated', 'digest');
-    DELETE FROM facts WHERE name IN ('embedder', 'dimension', 'entries_derived');
+    DELETE FROM facts WHERE name IN ('embedder', 'dimension');
     CREATE TABLE entries (
         number INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
@@ -124,8 +123,19 @@ _ENTRIES = """
         UNIQUE (kind, key)
     );
     CREATE INDEX entries_by_revision ON entries (revision);
-    -- The published copy in Chroma that is searched (for each machine or server that has one), and what it holds.
-    CREATE TABLE index_copies (place TEXT PRIMARY KEY, name TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE entries_dropped (
+        kind TEXT, key TEXT, revision INTEGER NOT NULL, PRIMARY KEY (kind, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX entries_dropped_by_revision ON entries_dropped (revision);
+"""
+_ONE_COPY = """
+    DELETE FROM documents WHERE kind = 'digest';
+    DELETE FROM entries WHERE kind = 'digest';
+    DROP TABLE IF EXISTS index_copies;
+    -- The published copy in Chroma that is searched (for each machine or server that has one), and how far it has come.
+    CREATE TABLE index_copies (
+        place TEXT PRIMARY KEY, name TEXT NOT NULL, revision INTEGER NOT NULL, writes INTEGER NOT NULL
+    ) WITHOUT ROWID;
 """
 _SQLITE_WORDS = """
     CREATE VIRTUAL TABLE entries_words USING fts5 (
@@ -133,9 +143,12 @@ _SQLITE_WORDS = """
     );
     CREATE TRIGGER entries_added AFTER INSERT ON entries BEGIN
         INSERT INTO entries_words (rowid, text) VALUES (new.number, new.text);
+        DELETE FROM entries_dropped WHERE kind = new.kind AND key = new.key;
     END;
     CREATE TRIGGER entries_removed AFTER DELETE ON entries BEGIN
         INSERT INTO entries_words (entries_words, rowid, text) VALUES ('delete', old.number, old.text);
+        INSERT OR REPLACE INTO entries_dropped
+        SELECT old.kind, old.key, 1 + coalesce(max(value), 0) FROM counters WHERE name = 'entries';
     END;
     CREATE TRIGGER entries_reworded AFTER UPDATE OF text ON entries WHEN old.text != new.text BEGIN
         INSERT INTO entries_words (entries_words, rowid, text) VALUES ('delete', old.number, old.text);
@@ -146,19 +159,30 @@ _POSTGRES_WORDS = """
     ALTER TABLE entries ADD words tsvector
         GENERATED ALWAYS AS (to_tsvector('english', translate(text, '-_./:', '     '))) STORED;
     CREATE INDEX entries_by_words ON entries USING gin (words);
-    DROP FUNCTION IF EXISTS entries_changed();
+    CREATE FUNCTION entries_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'INSERT' THEN
+            DELETE FROM entries_dropped WHERE kind = new.kind AND key = new.key;
+        ELSE
+            INSERT INTO entries_dropped
+            SELECT old.kind, old.key, 1 + coalesce(max(value), 0) FROM counters WHERE name = 'entries'
+            ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER entries_changed AFTER INSERT OR DELETE ON entries
+        FOR EACH ROW EXECUTE FUNCTION entries_changed();
     -- SQLite's names for what is asked of an entry's fields.
-    CREATE OR REPLACE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    CREATE FUNCTION json_extract(document text, path text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
         SELECT jsonb_path_query_first(document::jsonb, path::jsonpath) #>> '{}' $$;
-    CREATE OR REPLACE FUNCTION json_each(document text, path text)
-        RETURNS TABLE (value text) LANGUAGE sql IMMUTABLE AS $$
+    CREATE FUNCTION json_each(document text, path text) RETURNS TABLE (value text) LANGUAGE sql IMMUTABLE AS $$
         SELECT jsonb_path_query(document::jsonb, (path || '[*]')::jsonpath) #>> '{}' $$;
 """
 
 MIGRATIONS = (
     (f"{_MEMORY} CREATE INDEX analyses_to_pack ON analyses (seq) WHERE typeof(body) = 'text';", _MEMORY),
-    *("",) * 5,  # steps before 0.1.0, whose memories are version 5, and one after it that the last step repeats
+    *("",) * 4,  # steps before 0.1.0, whose memories are version 5
     (_ENTRIES + _SQLITE_WORDS, _ENTRIES + _POSTGRES_WORDS),
+    _ONE_COPY,
 )
 
 

@@ -19,11 +19,11 @@ from ...core.errors import EmbedderMismatch, SchemaMismatch, StoreBusy, StoreCor
 from ...core.settings import Settings
 from .chroma import Server
 from .codec import decode, pack_superseded, plain
-from .entries import EntryTable, derive_entries, drop_entries
+from .entries import REMEMBERED_REVISIONS, EntryTable, derive_entries, drop_entries
 from .files import restore, salvage
 from .journal import Fence, Journal
 from .records import CompactReport, HealthReport, IndexReport, MarketAnalysis, RepairReport, StoreStatus
-from .schema import epoch, moment
+from .schema import counter, epoch, moment
 
 if TYPE_CHECKING:
     from .index import ChromaIndex
@@ -158,9 +158,11 @@ class Upkeep:
         """Let go of what is past its time, in small transactions, and give the space back. What is published stays."""
         now = ensure_utc(now) if now else self.clock.now()
         day, before = timedelta(days=1), self.journal.size_bytes()
+        with self.journal.read() as connection:
+            heard_of = counter(connection, "entries") - REMEMBERED_REVISIONS
 
-        def drop(table: str, key: str, condition: str, *limits: timedelta) -> int:
-            values = [epoch(now - limit) for limit in limits]
+        def drop(table: str, key: str, condition: str, *limits: timedelta | int) -> int:
+            values = [epoch(now - limit) if isinstance(limit, timedelta) else limit for limit in limits]
             past = f"SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}"
             total, count = 0, AT_ONCE
             while count == AT_ONCE:
@@ -184,6 +186,8 @@ class Upkeep:
             "publications": drop("publications", "seq", "published_at < ?", 7 * day),
             "situations": drop("situations", by_bar, bars, 40 * day, 4_000 * day),
             "documents": self._drop_documents(epoch(now - 2 * day), epoch(now - 30 * day)),
+            # Every copy has heard of these by now; one that is further behind is built anew.
+            "tombstones": drop("entries_dropped", "kind, key", "revision <= ?", heard_of),
         }
         packed = pack_superseded(self.journal)
         with self.journal.write(durable=False) as connection:
