@@ -55,6 +55,7 @@ def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
 def _agent_os(desk: Desk, access: Access) -> FastAPI:
     from agno.os import AgentOS
     from fastapi import FastAPI
+    from starlette.middleware.gzip import GZipMiddleware
     from starlette.routing import Route
     from starlette.staticfiles import StaticFiles
 
@@ -63,7 +64,7 @@ def _agent_os(desk: Desk, access: Access) -> FastAPI:
     base = FastAPI(title="DeepTrader playground", lifespan=desk.lifespan, docs_url=None, redoc_url=None)
     for path, look in zip(PROBES, (desk.healthy, desk.ready), strict=True):
         base.router.routes.append(Route(path, Probe(look), methods=["GET"]))
-    base.mount(STATIC, StaticFiles(directory=STATIC_DIR), name="playground-static")
+    base.mount(STATIC, GZipMiddleware(StaticFiles(directory=STATIC_DIR)), name="playground-static")
     os_ = AgentOS(
         id="deeptrader",
         name="DeepTrader",
@@ -168,7 +169,7 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
     from starlette.routing import Mount
 
     from .chat_view import chat_view
-    from .frame import Frame, head
+    from .frame import STATIC, Frame
     from .known_view import known_view
     from .portfolio_view import portfolio_view
     from .sleep_view import sleep_view
@@ -179,7 +180,11 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
     version = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(STATIC_DIR.glob("app.*")))).hexdigest()[:10]
 
     def root() -> None:
-        ui.add_head_html(head(version))
+        ui.add_head_html(
+            f'<script src="{STATIC}/app.js?{version}"></script>'
+            f'<link rel="stylesheet" href="{STATIC}/app.css?{version}">'
+            '<meta name="description" content="What the trading team knows, and how fresh it is">'
+        )
         now = desk.runtime.clock.now().timestamp()
         ui.add_body_html(LOADING + f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
         views = (chat_view, known_view, portfolio_view, sleep_view, token_view)

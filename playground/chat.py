@@ -230,7 +230,7 @@ class ChatDesk:
     async def _answer(self, conversation: Conversation, turn: Turn) -> None:
         first = len(conversation.turns) == 1
         component = self._components[conversation.target].deep_copy()
-        run_ids, kept_at = {turn.id}, time.monotonic()
+        run_ids, kept_at = {turn.id}, -KEEP_SECONDS
         row = Unfinished(turn.id, conversation.id, conversation.target, turn.question, turn.asked_at)
         try:
             stream = component.arun(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -56,22 +57,20 @@ class ChatView:
                 self._list = el("ul")
             with el("section", cls="talk", aria_label="Conversation"):
                 self._talk_head()
-                self._body = el("div", cls="turns-scroll")
+                self._transcript = self._build_transcript()
+                if self._transcript is None:
+                    with el("div", cls="turns-scroll"), el("div", cls="welcome"):
+                        if problem:
+                            el("p", problem, "trouble mild", role="alert")
+                            el("a", "Start a new one", href="/")
+                        else:
+                            await self._welcome()
                 self._composer = Composer(
                     placeholder=f"Ask the {'team' if self._target == 'team' else 'analyst'}",
                     draft_key=f"draft-{session}",
                 )
                 self._composer.on("send", lambda event: self._send(str(event.args)))
                 self._composer.on("stop", self._stop)
-        self._transcript: Transcript | None = None
-        if problem:
-            with self._body, el("div", cls="welcome"):
-                el("p", problem, "trouble mild", role="alert")
-                el("a", "Start a new one", href="/")
-        elif self._conversation is not None and self._conversation.turns:
-            self._show_transcript()
-        else:
-            await self._welcome()
         if ask:
             self._composer.restore(clean_label(ask, limit=200))
         await self._show_sessions()
@@ -105,46 +104,35 @@ class ChatView:
 
     async def _welcome(self) -> None:
         desk = self._desk
-        self._body.clear()
-        with self._body, el("div", cls="welcome"):
-            el("h1", "What would you like to know?")
-            try:
-                board = await desk.board.aread("1d")
-                foreseen = await asyncio.to_thread(desk.engine.foresight.standing)
-            except DeepTraderError as error:
-                el("p", f"{error.message} {error.hint}", "trouble", role="alert")
-                return
-            if not board.rows:
-                el("p", "Memory is empty: the first sleep cycle fills it. See Sleep for how far it is.", "lead")
-                return
-            fresh = board.freshness.get("fresh", 0)
-            el(
-                "p",
-                f"The team knows {len(board.rows)} tokens, {fresh} of them fresh. What it knows it answers at once, "
-                "with times and sources.",
-                "lead",
-            )
-            el("h2", "Worth asking now")
-            with el("ul", cls="asks"):
-                for text, origin in suggestions(foreseen, board):
-                    with el("li"), el("button", type="button") as choice:
-                        el("span", text)
-                        el("span", origin, "from")
-                    choice.on("click", lambda _event, text=text: self._send(text))
+        el("h1", "What would you like to know?")
+        try:
+            board = await desk.board.aread("1d")
+            foreseen = await asyncio.to_thread(desk.engine.foresight.standing)
+        except DeepTraderError as error:
+            el("p", f"{error.message} {error.hint}", "trouble", role="alert")
+            return
+        if not board.rows:
+            el("p", "Memory is empty: the first sleep cycle fills it. See Sleep for how far it is.", "lead")
+            return
+        knows = f"The team knows {len(board.rows)} tokens, {board.freshness.get('fresh', 0)} of them fresh."
+        el("p", f"{knows} What it knows it answers at once, with times and sources.", "lead")
+        el("h2", "Worth asking now")
+        with el("ul", cls="asks"):
+            for text, origin in suggestions(foreseen, board):
+                with el("li"), el("button", type="button") as choice:
+                    el("span", text)
+                    el("span", origin, "from")
+                choice.on("click", partial(self._send, text))
 
-    def _show_transcript(self) -> None:
-        assert self._conversation is not None
-        turns = self._conversation.turns
+    def _build_transcript(self) -> Transcript | None:
+        turns = self._conversation.turns if self._conversation is not None else ()
+        if not turns:
+            return None
         self._sent = {turn.id: turn.version for turn in turns}
-        parent = self._body.parent_slot.parent if self._body.parent_slot else None
-        assert parent is not None
-        self._body.delete()
-        with parent:
-            self._transcript = Transcript([turn.view(self._desk.chat.prices) for turn in turns])
-            self._transcript.move(target_index=1)
-        self._transcript.on("retry", lambda event: self._retry(str(event.args)))
-        self._transcript.on("ask", lambda event: self._send(str(event.args)))
-        self._composer.set_running(self._conversation.running is not None)
+        transcript = Transcript([turn.view(self._desk.chat.prices) for turn in turns])
+        transcript.on("retry", lambda event: self._retry(str(event.args)))
+        transcript.on("ask", lambda event: self._send(str(event.args)))
+        return transcript
 
     # What the browser asks for
 
@@ -191,8 +179,6 @@ class ChatView:
     def _watch(self) -> None:
         conversation = self._conversation
         if conversation is None or self._transcript is None:
-            if conversation is not None and conversation.turns:  # begun in another window
-                self._show_transcript()
             return
         changed = [turn for turn in conversation.turns if self._sent.get(turn.id) != turn.version]
         if changed:
@@ -206,10 +192,9 @@ class ChatView:
         except DeepTraderError:
             return  # the bar says that memory cannot be read
         here = self._conversation.id if self._conversation else ""
-        shown = [(s.id, s.title, s.target, s.updated_at, s.running, s.id == here) for s in summaries]
-        if shown == self._listed:
+        if (summaries, here) == self._listed:
             return
-        self._listed = shown
+        self._listed = (summaries, here)
         self._list.clear()
         with self._list:
             if not summaries:

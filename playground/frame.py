@@ -37,15 +37,6 @@ KEYS = (
 STATUS_SECONDS = 2.0
 
 
-def head(version: str) -> str:
-    """Style and script of the page; `version` makes a browser fetch them anew after an update."""
-    return (
-        f'<script src="{STATIC}/app.js?{version}"></script>'
-        f'<link rel="stylesheet" href="{STATIC}/app.css?{version}">'
-        '<meta name="description" content="What the trading team knows, and how fresh it is">'
-    )
-
-
 class Frame:
     """Builds the bar and keeps it up to date for one browser page."""
 
@@ -69,13 +60,13 @@ class Frame:
                 button("?", "quiet small wide", id="keys-toggle", aria_label="Keyboard shortcuts")
         with el("div", cls="bar-progress", aria_hidden="true"):
             self._progress = el("div")
-        with el("div", cls="simulated-note", role="note") as self._note:
+        with el("section", cls="simulated-note", aria_label="What the prices are") as self._note:
             self._made_up = el("b", "")
             self._means = el("span", "")
         self._keys()
         page = ui.context.client.content.parent_slot
         assert page is not None
-        page.parent.props["role"] = "none"  # the library's own <main> holds the bar too
+        page.parent.tag = "div"  # a second <main> otherwise, with the bar in it
         with el("main", id="view", tabindex="-1"):
             ui.sub_pages(routes, show_404=False)
         ui.context.client.sub_pages_router.on_path_changed(lambda path: self._mark(path))

@@ -159,7 +159,7 @@ class PortfolioView:
                 rows.append([token_link(symbol), *texts, take])
             less = ("Quantity", "Bought at", "Price", "Share")
             heads = ((head, "num wide-only" if head in less else "num") for head in POSITION_HEADS)
-            columns = [("Token", "nowrap"), *heads, ("", "act")]
+            columns = [("Token", "nowrap"), *heads, ("Remove", "act")]
             plain_table(columns, rows, caption="What is held")
 
     def _show_watched(self, rows: Sequence[Row]) -> None:
@@ -172,7 +172,7 @@ class PortfolioView:
             take = self._remover(f"Watch {symbol} no more", partial(star, self._desk, symbol, on=False))
             known = [row.get(name, "–") for name in ("price_text", "change_text")]
             cells.append([token_link(symbol), *known, row.get("freshness", "from the next cycle on"), take])
-        columns = [("Token", "nowrap"), ("Price, USD", "num"), ("Change", "num"), ("Memory", ""), ("", "act")]
+        columns = [("Token", "nowrap"), ("Price, USD", "num"), ("Change", "num"), ("Memory", ""), ("Remove", "act")]
         plain_table(columns, cells, caption="What is watched")
 
     def _remover(self, label: str, what: Callable[[], Any]) -> Callable[[], Any]:

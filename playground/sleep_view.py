@@ -213,8 +213,6 @@ def show_budgets(today: dict[BudgetKind, float], last: CycleReport | None, desk:
                     el("span", f"{words}{_amount(spent)} of {_amount(most)}", "strong" if share > 0.8 else "")
                 with el("div", cls="meter", aria_hidden="true"):
                     el("i", cls="high" if share > 0.8 else "", style=f"width: {min(100.0, 100 * share):.1f}%")
-                if per_day and per_cycle:
-                    el("div", f"last cycle {_amount(by_last)} of {_amount(per_cycle)}", "faint")
 
 
 def show_foreseen(pairs: Sequence[Foreseen], score: ForesightScore) -> None:

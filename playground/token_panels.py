@@ -201,20 +201,8 @@ def show_similar(similar: SimilarSituations | None, note: str = "") -> None:
         if outcomes:
             columns = [("After", ""), ("Median", "num"), ("Middle half", "num"), ("Rose", "num")]
             plain_table(columns, outcomes, caption="What followed similar situations")
-        horizons = sorted({horizon for situation in similar.situations for horizon in situation.returns})
-        rows = [
-            [
-                time_text(situation.bar_close),
-                situation.symbol,
-                f"{situation.distance:.2f}",
-                *(_signed(situation.returns.get(horizon)) for horizon in horizons),
-            ]
-            for situation in similar.situations
-        ]
-        with el("details", cls="pad"):
-            el("summary", "One by one", "muted")
-            columns = [("Bar closed", ""), ("Token", ""), ("Distance", "num"), *((f"+{h}", "num") for h in horizons)]
-            plain_table(columns, rows, caption="The similar situations one by one")
+        moments = (f"{situation.symbol} {time_text(situation.bar_close)}" for situation in similar.situations)
+        el("p", f"The moments, the nearest first: {'; '.join(moments)}.", "muted pad")
 
 
 def show_history(history: Sequence[MarketAnalysis]) -> None:

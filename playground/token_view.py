@@ -19,7 +19,7 @@ from ..toolkits.sleep_mode.calls import CallLog, tallies
 from ..toolkits.sleep_mode.reading import find_token, unknown_token
 from ..toolkits.sleep_mode.statements import adjusted_text
 from . import token_panels as panels
-from .board import change_of, question_about
+from .board import change_of, question_about, why
 from .charts import SHOWN_RANGE, chart_legend, price_lines, token_chart
 from .desk import Desk
 from .dom import (
@@ -75,9 +75,9 @@ class TokenView:
                 self._shown = str(error)
                 self._place.clear()
                 with self._place:
+                    el("h1", self._name[:24])
                     show_nothing("Not in memory", error.message, error.hint)
-                    with el("p"):
-                        el("a", "What we know", href="/known")
+                    el("a", "What we know", href="/known")
             return
         self._shown = state
         self._place.clear()
@@ -187,12 +187,8 @@ class TokenView:
             self._seen = since("price seen ", recall.observed.as_of, now) if recall.observed else None
             if analysis is not None:
                 since("computed ", analysis.computed_at, now)
-        notes = [reason.detail for reason in recall.reasons]
-        notes += [f"missing: {part.replace('_', ' ')}" for part in recall.missing]
-        if notes and recall.freshness is not Freshness.FRESH:
-            with el("ul", cls="reasons"):
-                for note in notes:
-                    el("li", note)
+        if recall.freshness is not Freshness.FRESH and why(recall):
+            el("p", why(recall), "reasons")
 
     def _show_price(self, recall: Recall) -> None:
         analysis, quote = recall.analysis, recall.observed

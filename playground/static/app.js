@@ -54,7 +54,7 @@
       const text = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumSignificantDigits: 6 }) : "–");
       const [time, ...rest] = [params[0]?.axisValueLabel ?? ""];
       for (const p of params) {
-        if (p.seriesType === "candlestick") rest.unshift(["Open", "Close", "Low", "High"].map((name, i) => `${name} ${text(p.value[i + 1])}`).join("&ensp;"));
+        if (p.seriesType === "candlestick") rest.unshift([["Open", 1], ["High", 4], ["Low", 3], ["Close", 2]].map(([name, at]) => `${name} ${text(p.value[at])}`).join("&ensp;"));
         else rest.push(`${p.marker}${p.seriesName} ${text(p.value)}`);
       }
       return [`<b>${time}</b>`, ...rest].join("<br>");

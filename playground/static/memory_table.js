@@ -61,8 +61,8 @@ export default {
         </select>
         <button v-if="screen" class="btn fold" type="button" @click="forget">Forget screen</button>
         <button v-else-if="query" class="btn fold" type="button" @click="keep">Save screen</button>
-        <span class="count" role="status">{{ counted }}</span>
         <button v-if="filtered" class="btn quiet" type="button" @click="reset">Show all</button>
+        <span class="count" role="status">{{ counted }}</span>
       </div>
       <div class="known">
         <div v-if="!shown.length" class="empty"><p>No token matches these filters.</p>

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from pathlib import Path
+
 import pytest
 from doubles.playground_process import serving
 from playwright.async_api import expect
@@ -214,6 +218,10 @@ async def test_a_tokens_page_shows_what_matters_first_and_finds_it_by_its_ticker
     security = page.get_by_role("region", name="Security", exact=True)
     await expect(security.locator(".check-list").first.locator(".badge").first).not_to_have_text("pass")
     await expect(security.get_by_text("checks passed")).to_be_visible()
+    await page.get_by_role("button", name="1 M").click()
+    await expect(page.get_by_role("button", name="1 M")).to_have_attribute("aria-pressed", "true")
+    record = page.get_by_role("region", name="Track record", exact=True)
+    await expect(record).to_contain_text("trend following")
     await page.get_by_text("Values and definitions").click()
     await expect(page.get_by_role("region", name="Figures of this analysis")).to_contain_text("Wilder's RSI")
     await page.get_by_role("link", name="Hourly").click()
@@ -254,6 +262,7 @@ async def test_a_server_that_is_killed_in_mid_answer_says_so_when_it_is_back(tmp
             turn = last_turn(page)
             await expect(turn).to_have_attribute("data-state", "interrupted")
             await expect(turn).to_contain_text("The server stopped while this was being answered.")
+            await expect(turn.locator(".answer")).to_contain_text("The beginning of")
             await expect(page.locator(QUESTION)).to_have_value("a half-written thought")
             await page.fill(QUESTION, "")
             await ask(page, "How does SIM001-USD look?")
@@ -290,10 +299,120 @@ async def test_the_colours_follow_the_system_and_the_toggle(server, window, sche
 
 
 async def test_a_phone_scrolls_in_one_direction_only(server, window):
-    for path in ("/", "/known", "/sleep", "/token/SIM001-USD"):
+    for path in ("/", "/known", "/portfolio", "/sleep", "/token/SIM001-USD"):
         browser = await window(server.url + path, viewport={"width": 380, "height": 780}, has_touch=True)
         await expect(browser.page.locator(".nav a").first).to_be_visible()
         await expect(browser.page.locator("#view")).not_to_be_empty()
         wide = await browser.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"{path} is {wide} pixels wider than the screen"
         browser.assert_clean()
+
+
+async def test_filters_order_and_columns_stand_in_the_address_and_are_there_on_back(server, window):
+    browser = await window(server.url + "/known?sort=-change")
+    page = browser.page
+    await expect(page.get_by_role("columnheader", name="Change")).to_have_attribute("aria-sort", "descending")
+    await page.locator("select[aria-label=Security]").select_option("safe")
+    safe = await page.locator("table.memory tbody tr").count()
+    await page.locator(".columns summary").click()
+    await page.get_by_label("30 bars").check()
+    await expect(page).to_have_url(re.compile(r"security=safe&sort=-change&columns=change\+return_30"))
+    await page.locator("table.memory tbody a").first.click()
+    await expect(page.locator(".token-head h1")).to_be_visible()
+    await page.go_back()
+    await expect(page.get_by_role("columnheader", name="30 bars")).to_be_visible()
+    await expect(page.locator("table.memory tbody tr")).to_have_count(safe)
+    await page.get_by_role("link", name="Hourly").click()
+    await expect(page).to_have_url(re.compile(r"interval=1h&security=safe"))
+    browser.assert_clean()
+
+
+async def test_a_star_puts_a_token_on_the_watch_list_of_memory(server, window):
+    browser = await window(server.url + "/known")
+    page = browser.page
+    await page.get_by_role("button", name="Watch SIM004-USD").click()
+    await expect(page.get_by_role("button", name="Watch SIM004-USD")).to_have_attribute("aria-pressed", "true")
+    await page.get_by_label("Which tokens").select_option("watched")
+    await expect(page.locator("table.memory tbody tr")).to_have_count(1)
+    await page.goto(server.url + "/token/SIM004-USD")
+    star = page.get_by_role("button", name="Watch SIM004-USD")
+    await expect(star).to_have_attribute("aria-pressed", "true")
+    await star.click()
+    await expect(star).to_have_attribute("aria-pressed", "false")
+    await page.goto(server.url + "/portfolio")
+    await expect(page.get_by_role("region", name="Watch list")).to_contain_text("Nothing is watched.")
+    browser.assert_clean()
+
+
+async def test_holdings_are_taken_in_shown_and_taken_away(server, window):
+    browser = await window(server.url + "/portfolio")
+    page = browser.page
+    form = page.locator("form.inline").first
+    for name, typed in {"token": "sim005", "quantity": "-2", "price": "0.5", "stop": "1000000"}.items():
+        await form.locator(f"[name={name}]").fill(typed)
+    await form.get_by_role("button", name="Add").click()
+    await expect(page.locator(".q-notification")).to_contain_text("quantity: Input should be greater than 0.")
+    await form.locator("[name=quantity]").fill("2")
+    await form.get_by_role("button", name="Add").click()
+    held = page.get_by_role("region", name="What is held")
+    await expect(held.locator("tbody tr")).to_have_count(1)
+    await expect(held.locator("tbody tr")).to_contain_text("SIM005-USD")
+    await expect(held.locator(".bad-text")).to_have_text("1,000,000.00")
+    server.run_cycle()
+    alert = page.get_by_role("region", name="Alerts").locator("li", has_text="reached its stop")
+    await expect(alert).to_contain_text("Nothing was sold.")
+    await page.get_by_role("button", name="Remove SIM005-USD").click()
+    await expect(page.get_by_role("region", name="Holdings")).to_contain_text("Nothing is held.")
+    await expect(page.get_by_role("region", name="Track record")).to_be_visible()
+    browser.assert_clean()
+
+
+async def test_a_conversation_is_renamed_exported_and_deleted(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    page.on("dialog", lambda d: asyncio.ensure_future(d.accept("A better name") if d.type == "prompt" else d.accept()))
+    await ask(page, "How does SIM003-USD look?")
+    await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    await page.get_by_role("button", name="Rename").click()
+    await expect(page.locator(".sessions a[aria-current]")).to_contain_text("A better name")
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name="Export").click()
+    saved = Path(await (await waiting.value).path())
+    text = await asyncio.to_thread(saved.read_text, encoding="utf-8")
+    assert "## How does SIM003-USD look?" in text
+    assert "It **looks calm**." in text
+    assert "- SIM003-USD (fresh) daily bar closed" in text
+    address = page.url
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.locator(".welcome h1")).to_be_visible()
+    await expect(page.locator(".sessions")).not_to_contain_text("A better name")
+    await page.goto(address)
+    await expect(page.locator(".welcome")).to_contain_text("not on record")
+    browser.assert_clean()
+
+
+async def test_every_view_says_that_prices_are_made_up_and_has_one_main_landmark(server, window):
+    for path in ("/", "/known", "/portfolio", "/sleep", "/token/SIM001-USD", "/token/NOPE"):
+        browser = await window(server.url + path, viewport={"width": 380, "height": 780})
+        page = browser.page
+        await expect(page.locator(".simulated-note")).to_contain_text("SIMULATED Made up, as of 2026-03-")
+        await expect(page.locator("main h1, main .talk-head").first).to_be_visible()
+        assert await page.locator("main, [role=main]").count() == 1
+        unnamed = "[...document.querySelectorAll('button, a, input, select')].filter((n) => !n.labels?.length && "
+        unnamed += "!(n.ariaLabel || n.innerText || n.title).trim() && n.checkVisibility()).length"
+        assert await page.evaluate(unnamed) == 0
+        browser.assert_clean()
+
+
+async def test_a_slow_network_shows_that_the_page_is_loading(server, window):
+    browser = await window(server.url)
+    page = browser.page
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    slow = {"offline": False, "latency": 100, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
+    await devtools.send("Network.emulateNetworkConditions", slow)
+    await page.goto(server.url + "/known", wait_until="commit")
+    await expect(page.locator("#loading")).to_be_visible()
+    await expect(page.locator("#esm-fallback")).not_to_be_visible()
+    await expect(page.locator("table.memory tbody tr").first).to_be_visible()
+    await expect(page.locator("#loading")).not_to_be_visible()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from doubles.playground_process import serving
 
 from deeptrader.core.settings import load_settings
 from deeptrader.playground import app
@@ -95,7 +96,7 @@ def test_a_server_whose_journal_is_gone_or_whose_sleep_stands_still_says_so(tmp_
 def test_an_address_that_is_no_page_is_not_found(server):
     for path in ("/docs", "/redoc", "/nothing-here", "/known/more", "/token"):
         assert httpx.get(server.url + path, headers={"accept": "text/html"}).status_code == 404
-    for path in ("/", "/known", "/sleep", "/token/SIM001-USD"):
+    for path in ("/", "/known", "/portfolio", "/sleep", "/token/SIM001-USD"):
         assert httpx.get(server.url + path, headers={"accept": "text/html"}).status_code == 200
 
 
@@ -108,6 +109,19 @@ def test_other_sites_are_refused_everywhere(server):
     socket = server.url + "/_nicegui_ws/socket.io/?EIO=4&transport=polling"
     assert httpx.get(socket, headers=evil).status_code == 403
     assert httpx.get(socket, headers={"host": "evil.example"}).status_code == 403
+
+
+def test_json_that_is_nested_too_deeply_is_the_callers_mistake(server):
+    form = {"message": "x", "stream": "false", "session_state": "[" * 100_000}
+    answer = httpx.post(f"{server.url}/teams/deep-trader-manager/runs", data=form, timeout=60)
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid_input"
+
+
+def test_a_server_that_is_told_to_end_does_so_with_exit_code_0(tmp_path):
+    with serving(tmp_path / "data", "--no-model") as server:
+        server.process.terminate()
+        assert server.process.wait(30) == 0
 
 
 def test_a_cycle_over_rest_is_a_workflow_run_with_its_report(server):
