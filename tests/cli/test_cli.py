@@ -249,8 +249,9 @@ def test_a_memory_moves_from_a_file_to_postgresql_and_back(capsys, slept, tmp_pa
     if postgres is None:
         pytest.skip("PostgreSQL is not installed")
     there, back = tmp_path / "there.db", tmp_path / "back.db"
-    run_json(capsys, "holdings", "add", "AAPL", "3", "--at", "400", "--data-dir", slept)
-    run_json(capsys, "backup", there, "--data-dir", slept)
+    held = shutil.copytree(slept, tmp_path / "held")  # the memory that other tests read holds nothing
+    run_json(capsys, "holdings", "add", "AAPL", "3", "--at", "400", "--data-dir", held)
+    run_json(capsys, "backup", there, "--data-dir", held)
     monkeypatch.setenv("DEEPTRADER_JOURNAL_URL", postgres.database())
     data_dir = ("--market", "recorded", "--data-dir", tmp_path / "place")
 
