@@ -91,6 +91,18 @@ def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):
     assert {recall["symbol"] for recall in full["recalls"]} == {"AAPL", "GOOG", "FB", "MSFT", "IBM"}
 
 
+def test_a_replay_of_earlier_days_is_refused_whole(capsys, slept):
+    before = run_json(capsys, "status", "--data-dir", slept)
+    where = ("--market", "recorded", "--data-dir", slept)
+    code, _, err = run(capsys, "sleep", "--once", *where, "--as-of", "2012-06-01")
+
+    assert code == 2
+    assert "nothing was changed" in err
+    after = run_json(capsys, "status", "--data-dir", slept)
+    assert [d["sleep"].pop("last_failure") is None for d in (before, after)] == [True, False]
+    assert after == before
+
+
 def test_status_tells_what_holds_sleep_back_and_what_is_missing(capsys, tmp_path):
     where = ("--market", "simulated", "--data-dir", tmp_path)
     run_json(capsys, "sleep", "--once", "--top", 2, *where)

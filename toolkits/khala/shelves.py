@@ -125,9 +125,9 @@ class Shelves:
             raise VerificationFailed("what was written is not what was computed")
         return analysis
 
-    def newest_bar(self) -> datetime | None:
-        """When the newest bar that a published analysis rests on closed (UTC); None when nothing is published."""
-        query = "SELECT max(a.bar_close) FROM published p JOIN analyses a ON a.id = p.id"
+    def newest(self) -> datetime | None:
+        """When a published analysis was last computed or found to be the same (UTC); None without one."""
+        query = "SELECT max(a.verified_at) FROM published p JOIN analyses a ON a.id = p.id"
         (newest,) = self.journal.row(query)
         return moment(newest) if newest is not None else None
 

@@ -137,10 +137,10 @@ class SleepCycle:
 
     def _require_no_later_memory(self, now: datetime) -> None:
         """A replay goes forward: what memory knows from later days must not be overwritten, nor answer."""
-        newest = self.khala.newest_bar()
+        newest = self.khala.newest()
         if newest is not None and now < newest:
             raise SettingsError(
-                f"Memory knows the bar of {time_text(newest)}, which is after {time_text(now)}; nothing was changed.",
+                f"Memory is as of {time_text(newest)}, which is after {time_text(now)}; nothing was changed.",
                 hint="Replay earlier days into another memory (--data-dir).",
             )
 
