@@ -136,11 +136,11 @@ def test_quote_and_newest_bar_must_be_the_price_of_one_thing():
     assert kinds(frame, quote(close * 4), forming=forming) == []
 
 
-@pytest.mark.parametrize("when", ["in the forming bar", "in the last closed bar"])
+@pytest.mark.parametrize("when", ["in the forming bar", "in the last closed bar", "at its close"])
 def test_a_quote_lies_within_the_bar_in_which_it_was_seen(when):
     """Forty percent off it is a fault of the screen, whatever the day before says."""
     frame = random_bars(7, 100)
-    forming, seen = None, LAST_CLOSE - timedelta(hours=1)
+    forming, seen = None, LAST_CLOSE + timedelta(seconds=2 if when == "at its close" else -3_600)
     bar = frame.iloc[-1]
     if when == "in the forming bar":
         bar = forming = frame.iloc[-1] * 1.3

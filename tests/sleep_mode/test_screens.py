@@ -48,6 +48,14 @@ def test_what_is_stale_or_lacks_the_figure_is_left_out_and_named() -> None:
     assert (result.considered, result.left_out) == (3, ("DDD-USD", "EEE-USD"))
 
 
+@pytest.mark.parametrize("verdict", ["caution", "unknown", "danger", "not_applicable", None])
+def test_safe_names_no_token_whose_verdict_is_another(verdict) -> None:
+    report = None if verdict is None else make_security(verdict, symbol="ODD-USD")
+    market = [*MARKET, recall(make_analysis("ODD-USD", rsi=10.0, security=report))]
+    result = run_screen(Screen("rsi_14", below=30, verdict="safe"), market, SETTINGS, NOW)
+    assert [a.token.symbol for a in result.rows] == ["AAA-USD"]
+
+
 @pytest.mark.parametrize(
     ("screen", "symbols"),
     [

@@ -39,6 +39,7 @@ TURNOVER_3_FOR_2 = 2.0
 """The same for moves by a third to two thirds: NVIDIA's of 2002 and 2008 traded 2.4 times the usual value."""
 _SPLITS = (1.5, 2, 3, 4, 5)
 _ADJACENT = timedelta(days=5)
+_AT_THE_CLOSE = timedelta(minutes=15)  # the last price of a session is stamped a little after it
 _NEAR = 0.12
 _USUAL = 20
 _SPLIT_DAYS = 5
@@ -126,7 +127,7 @@ def check_quote(
         forming: the bar that has not closed.
     """
     last = frame.index[-1].to_pydatetime()  # type: ignore[attr-defined]
-    unseen = forming is None and quote.as_of > last
+    unseen = forming is None and quote.as_of > last + _AT_THE_CLOSE
     bar: Any = frame.iloc[-1] if forming is None or quote.as_of <= last else forming
     newest = float(bar["close"])
     low, high = (newest, newest) if unseen else (float(bar["low"]), float(bar["high"]))

@@ -123,8 +123,6 @@ def _verdict_fits(analysis: MarketAnalysis, wanted: Passing, settings: Settings)
     verdict = _verdict_of(analysis)
     if wanted == "passes":
         return may_recommend(analysis.security, settings).allowed
-    if wanted == "safe":
-        return verdict in ("safe", "not_applicable")
     return verdict == wanted or (wanted == "unknown" and verdict == "not checked")
 
 
