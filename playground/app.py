@@ -30,11 +30,6 @@ SHUTDOWN_SECONDS = 5
 PROBE_SECONDS = 5.0
 """A look at memory that takes longer has found it out of order."""
 SWITCH_SECONDS = 0.0005
-LOADING = (
-    '<div id="loading" role="status"><b>DeepTrader</b><span>Loading …</span></div>'
-    "<script nomodule>document.querySelector('#loading span').textContent = 'This page needs a newer browser.'</script>"
-)
-"""Stands there until the page's scripts have come, which takes a while on a slow network."""
 
 
 def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
@@ -186,7 +181,9 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
             '<meta name="description" content="What the trading team knows, and how fresh it is">'
         )
         now = desk.runtime.clock.now().timestamp()
-        ui.add_body_html(LOADING + f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
+        # What stands there until the page's scripts have come, and the list of keys.
+        ui.add_body_html((STATIC_DIR / "shell.html").read_text("utf-8"))
+        ui.add_body_html(f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
         views = (chat_view, known_view, portfolio_view, sleep_view, token_view)
         Frame(desk, {page: partial(view, desk) for page, view in zip(PAGES, views, strict=True)})
 

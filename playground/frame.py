@@ -23,17 +23,6 @@ THEME = (
     'stroke="currentColor" stroke-width="1.5"/><path d="M8 1.8a6.2 6.2 0 0 1 0 12.4z" fill="currentColor"/></svg>'
 )
 VIEWS = {"/": "Chat", "/known": "What we know", "/portfolio": "Portfolio", "/sleep": "Sleep"}
-KEYS = (
-    ("g c", "Chat"),
-    ("g k", "What we know"),
-    ("g p", "Portfolio"),
-    ("g s", "Sleep"),
-    ("/", "Go to the filter or the question"),
-    ("n", "New conversation"),
-    ("Esc", "Stop the answer being written"),
-    ("d", "Change colours"),
-    ("?", "This list"),
-)
 STATUS_SECONDS = 2.0
 
 
@@ -63,7 +52,6 @@ class Frame:
         with el("section", cls="simulated-note", aria_label="What the prices are") as self._note:
             self._made_up = el("b", "")
             self._means = el("span", "")
-        self._keys()
         page = ui.context.client.content.parent_slot
         assert page is not None
         page.parent.tag = "div"  # a second <main> otherwise, with the bar in it
@@ -73,17 +61,6 @@ class Frame:
         self._mark(ui.context.client.sub_pages_router.current_path)
         ui.timer(STATUS_SECONDS, self.refresh, immediate=False)
         self.show_status()
-
-    def _keys(self) -> None:
-        with el("dialog", cls="keys", id="keys", aria_label="Keyboard shortcuts"):
-            el("h2", "Keyboard shortcuts")
-            with el("dl"):
-                for keys, meaning in KEYS:
-                    with el("dt"):
-                        for key in keys.split():
-                            el("kbd", key)
-                    el("dd", meaning)
-            button("Close", data_close="")
 
     def _mark(self, path: str) -> None:
         """Tell which view is shown, in the navigation and in the window's title."""

@@ -19,7 +19,13 @@ from doubles.playground_process import FLAGS, chromium_path, serving
 ROOT = Path(__file__).resolve().parents[1]
 WIDE, PHONE = {"width": 1360, "height": 850}, {"width": 390, "height": 844}
 QUESTION = "How does SIM001-USD look?"
-VIEWS = {"chat": "/", "known": "/known", "token": "/token/SIM001-USD", "sleep": "/sleep"}
+VIEWS = {
+    "chat": "/",
+    "known": "/known",
+    "portfolio": "/portfolio",
+    "token": "/token/SIM001-USD",
+    "sleep": "/sleep",
+}
 
 
 def main() -> None:
@@ -68,7 +74,12 @@ def take(browser: Any, url: str, target: Path, scheme: str, viewport: dict[str, 
     context = browser.new_context(viewport=viewport, color_scheme=scheme, device_scale_factor=1)
     page = context.new_page()
     page.goto(url)
-    ready = {"/known": "table.memory tbody tr", "/sleep": ".tiles", "/token": ".chart canvas"}
+    ready = {
+        "/known": "table.memory tbody tr",
+        "/portfolio": ".alerts, .empty",
+        "/sleep": ".tiles",
+        "/token": ".chart canvas",
+    }
     page.wait_for_selector(next((s for part, s in ready.items() if part in url), "article[data-state=done]"))
     page.wait_for_load_state("networkidle")
     page.wait_for_function("document.querySelector('.bar-status')?.innerText.includes('fresh')")
