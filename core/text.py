@@ -39,6 +39,8 @@ def clean_label(text: str, *, limit: int = LABEL_LIMIT) -> str:
 
     Markup characters stay: each edge (terminal, page, prompt) escapes for itself, and must.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable() and text == " ".join(text.split()):
+        return text  # nearly all are, and records hold hundreds of them
     folded = unicodedata.normalize("NFKC", text)
     kept = "".join(" " if c.isspace() else c for c in folded if c.isspace() or unicodedata.category(c)[0] != "C")
     line = _SPACES.sub(" ", kept).strip()

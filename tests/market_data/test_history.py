@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deeptrader.core.clock import ManualClock
@@ -23,6 +24,17 @@ def test_gaps_in_the_bars_are_gaps_in_the_history():
     frame.iloc[420] = np.nan
 
     _same_as_cut(frame)
+
+
+def test_some_rows_alone_are_as_they_are_among_all():
+    market = SimulatedMarket(3, clock=ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))
+    frame = market.bars(market.find("SIM002-USD"), limit=500).frame.copy()
+    frame.iloc[420] = np.nan
+    wanted = np.isin(np.arange(len(frame)), [0, 250, 420, 421, 499])
+
+    some = figure_history(frame, interval="1d", at=wanted)
+
+    pd.testing.assert_frame_equal(some, figure_history(frame, interval="1d")[wanted], rtol=1e-12)
 
 
 def test_an_empty_frame_has_an_empty_history():

@@ -119,7 +119,9 @@ def live_figures(
     }
 
 
-def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | None = None) -> pd.DataFrame:
+def figure_history(
+    bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | None = None, at: Bools | None = None
+) -> pd.DataFrame:
     """Every figure as it stood at each bar: the row at a bar equals what `compute_indicators` gives for the frame cut
     there, and rests on no bar after it.
 
@@ -127,10 +129,11 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
         bars: closed bars of one token, as in `compute_indicators`.
         interval: "1d" or "1h".
         kind: crypto or equity; None is told from how densely bars follow.
+        at: which rows are wanted, one truth value for each row of `bars`; None: all.
 
     Returns:
-        One row per row of `bars` (same index), one float column per figure; NaN where it was absent, and in the rows of
-        missing bars.
+        One row per wanted row of `bars` (same index), one float column per figure; NaN where it was absent, and where a
+        bar is missing.
 
     Raises:
         InvalidInput: as `compute_indicators`.
@@ -138,14 +141,15 @@ def figure_history(bars: pd.DataFrame, *, interval: Interval, kind: TokenKind | 
     import pandas as pd
 
     panel = build_panel([bars], interval, [kind])
+    wanted = np.ones(len(bars), dtype=bool) if at is None else at
     table = np.full((len(bars), len(SPECS)), np.nan)
-    if panel.count[0]:
-        found = compute(panel, np.arange(panel.count[0])[:, None])
-        index: pd.DatetimeIndex = bars.index.as_unit("us")  # type: ignore[attr-defined]
-        rows = np.searchsorted(index.asi8, panel.time[: panel.count[0], 0])
+    index: pd.DatetimeIndex = bars.index.as_unit("us")  # type: ignore[attr-defined]
+    rows = np.searchsorted(index.asi8, panel.time[: panel.count[0], 0])
+    if wanted[rows].any():
+        found = compute(panel, np.flatnonzero(wanted[rows])[:, None])
         stated = [np.where(found.absent[name] == 0, found.values[name], np.nan)[:, 0] for name in SPECS]
-        table[rows] = np.stack(stated, axis=1)
-    return pd.DataFrame(table, index=bars.index, columns=list(SPECS))
+        table[rows[wanted[rows]]] = np.stack(stated, axis=1)
+    return pd.DataFrame(table[wanted], index=bars.index[wanted], columns=list(SPECS))
 
 
 def _core(panel: Panel) -> list[dict[str, Figure]]:

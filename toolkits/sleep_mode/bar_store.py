@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from ..khala.schema import upsert
 from ..market_data.protocol import Bars
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..khala.journal import Journal
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -85,18 +86,20 @@ class BarStore:
 
 
 def _encode(bars: Bars) -> bytes:
-    import numpy as np
-
-    buffer = io.BytesIO()
     times = bars.frame.index.as_unit("ns").asi8  # type: ignore[attr-defined]
-    np.savez(buffer, times=times, values=bars.frame[list(COLUMNS)].to_numpy(dtype="float64"))
-    return zlib.compress(buffer.getvalue(), level=1)
+    values = bars.frame[list(COLUMNS)].to_numpy(dtype="<f8")
+    return zlib.compress(times.astype("<i8").tobytes() + values.tobytes(), level=1)
 
 
-def _decode(body: bytes):
+def _decode(body: bytes) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    with np.load(io.BytesIO(zlib.decompress(body)), allow_pickle=False) as stored:
-        index = pd.DatetimeIndex(stored["times"], tz="UTC", name="bar_close")
-        return pd.DataFrame(stored["values"], index=index, columns=list(COLUMNS))
+    raw = zlib.decompress(body)
+    count, rest = divmod(len(raw), 8 * (1 + len(COLUMNS)))
+    if rest:
+        raise ValueError("cut short")
+    times = np.frombuffer(raw, dtype="<i8", count=count)
+    values = np.frombuffer(raw, dtype="<f8", offset=8 * count).reshape(count, len(COLUMNS))
+    index = pd.DatetimeIndex(times, tz="UTC", name="bar_close")
+    return pd.DataFrame(values.copy(), index=index, columns=list(COLUMNS))

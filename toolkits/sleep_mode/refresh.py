@@ -102,7 +102,8 @@ class Refresher:
                 return known
             if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
                 return known
-            context.khala.set_security(token.symbol, found)
+            if context.khala.security(token.symbol) != found:  # a provider over Khala has kept it
+                context.khala.set_security(token.symbol, found)
             return found
 
     # Publication
@@ -174,11 +175,11 @@ def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> i
 
 
 def _past_rows(bars: Bars, new: NDArray[np.bool_]) -> list[tuple[datetime, float, dict[str, float]]]:
-    history = figure_history(bars.frame, interval=bars.interval, kind=bars.token.kind)
+    history = figure_history(bars.frame, interval=bars.interval, kind=bars.token.kind, at=new)
     names = list(history.columns)
     moments = [moment.to_pydatetime() for moment in bars.frame.index[new]]
     closes = bars.frame["close"].to_numpy(dtype=float)[new].tolist()
     return [
         (moment, close, {name: value for name, value in zip(names, figures, strict=True) if value == value})
-        for moment, close, figures in zip(moments, closes, history.to_numpy()[new].tolist(), strict=True)
+        for moment, close, figures in zip(moments, closes, history.to_numpy().tolist(), strict=True)
     ]
