@@ -228,7 +228,7 @@ def show_foreseen(pairs: Sequence[Foreseen], score: ForesightScore) -> None:
             judged = "Nobody has asked anything in the last 7 days, so there is nothing to judge it by."
         el("p", judged, "muted pad")
         if not pairs:
-            empty("None yet: what is asked often, follows an ask or changed is foreseen by a cycle.")
+            empty("None yet: what is asked often, or about a token just asked about, is foreseen by a cycle.")
             return
         rows = [
             [

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles.analyses import NOW, make_analysis, make_quote, make_token
-from doubles.memory import open_memory, publish
+from doubles.analyses import NOW, make_quote, make_token
+from doubles.memory import open_memory
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
@@ -47,20 +47,15 @@ def foresight(khala: Khala, asks: AskLog) -> Foresight:
 class ScriptedJudges:
     """Judges pairs of one token and fails on those of another, in the place of a sleeping model."""
 
-    def __init__(self, stands: str = "", fails: str = "", *, suggest: Exception | None = None) -> None:
+    def __init__(self, stands: str = "", fails: str = "") -> None:
         self.done: list[tuple[str, str]] = []
-        self._stands, self._fails, self._suggest = stands, fails, suggest
+        self._stands, self._fails = stands, fails
 
     def prepare(self, _context: CycleContext, pair: Foreseen) -> bool:
         self.done.append((pair.symbol, pair.topic))
         if pair.symbol == self._fails:
             raise KeyError("a bug")
         return pair.symbol == self._stands
-
-    def suggest(self, _context: CycleContext) -> tuple[tuple[str, str], ...]:
-        if self._suggest is not None:
-            raise self._suggest
-        return ()
 
 
 def judged(khala: Khala, asks: AskLog, judges: ScriptedJudges, at_least: float = 0.0) -> Foresight:
@@ -107,41 +102,25 @@ def test_what_is_asked_often_is_foreseen_with_its_chance(foresight: Foresight, a
     assert [pair.chance for pair in found] == sorted((pair.chance for pair in found), reverse=True)
 
 
-def test_what_follows_a_question_just_asked_is_foreseen_for_its_token(
+def test_the_usual_topics_of_a_token_just_asked_about_are_foreseen(
     foresight: Foresight, asks: AskLog, clock: ManualClock
 ):
-    for n in range(3):
-        note(asks, "SOL-USD", "state", session=f"s{n}")
-        note(asks, "SOL-USD", "exit", session=f"s{n}")
+    note(asks, "SOL-USD", "exit", times=3)
+    note(asks, MARKET, "screen", times=9)
     clock.advance(timedelta(days=5))
-    before = {pair: chance for pair, chance in chances(foresight).items() if pair[0] == "BTC-USD"}
-    note(asks, "BTC-USD", "state", session="now")
-    after = chances(foresight)
-    assert after["BTC-USD", "exit"] > before.get(("BTC-USD", "exit"), 0.0) + 0.2
-    assert [p.why for p in foresight.choose(TOKENS) if (p.symbol, p.topic) == ("BTC-USD", "exit")] == [
-        "follows state, just asked"
-    ]
-    assert foresight.rates(TOKENS)["BTC-USD"] > foresight.demand.rates(TOKENS)["BTC-USD"]
+    assert not any(pair.symbol == "BTC-USD" for pair in foresight.choose(TOKENS))
+    note(asks, "BTC-USD", "state")
+    found = {(pair.symbol, pair.topic): pair for pair in foresight.choose(TOKENS)}
+    assert found["BTC-USD", "exit"].why == "just asked about"
+    assert ("SOL-USD", "exit") not in found, "it was asked long ago"
+    assert ("BTC-USD", "screen") not in found, "what is asked about the market is asked about no token"
     clock.advance(timedelta(minutes=11))
-    assert chances(foresight).get(("BTC-USD", "exit"), 0.0) < after["BTC-USD", "exit"] - 0.2
+    assert ("BTC-USD", "exit") not in {(pair.symbol, pair.topic) for pair in foresight.choose(TOKENS)}
 
 
-def chances(foresight: Foresight) -> dict[tuple[str, str], float]:
-    return {(pair.symbol, pair.topic): pair.chance for pair in foresight.choose(TOKENS)}
-
-
-def test_what_changed_and_what_a_model_suggests_is_foreseen_with_its_reason(foresight: Foresight):
-    found = {
-        (pair.symbol, pair.topic): pair.why
-        for pair in foresight.choose(
-            TOKENS,
-            changed={"ETH-USD": "zone changed from neutral to oversold"},
-            suggested=[("SOL-USD", "history"), ("NOSUCH-USD", "state")],
-        )
-    }
-    assert found["ETH-USD", "change"] == "zone changed from neutral to oversold"
-    assert found["SOL-USD", "history"] == "suggested by the sleeping model"
-    assert not any(symbol == "NOSUCH-USD" for symbol, _ in found)
+def test_a_token_that_memory_no_longer_holds_is_not_foreseen(foresight: Foresight, asks: AskLog):
+    note(asks, "GONE-USD", "risk", times=9)
+    assert foresight.choose(TOKENS) == []
 
 
 def test_asks_about_the_market_are_foreseen_without_a_token(foresight: Foresight, asks: AskLog):
@@ -163,15 +142,6 @@ def test_it_keeps_pairs_with_what_stands_prepared_for_them(khala: Khala, asks: A
     assert "bars" not in standing["SOL-USD", "risk"].prepared, "its analysis is out of date"
 
 
-def test_a_changed_signal_of_a_published_token_is_noticed(khala: Khala, foresight: Foresight, clock: ManualClock):
-    before = khala.latest("ETH-USD")
-    publish(khala, make_analysis("ETH-USD", price=3_120.25, rsi=22.0, computed_at=clock.now()))
-    context = cycle(khala, "ETH-USD", recalls={("ETH-USD", "1d"): before})
-    foresight.foresee(context)
-    why = {pair.topic: pair.why for pair in foresight.standing() if pair.symbol == "ETH-USD"}
-    assert why["change"].startswith(("zone changed from neutral to oversold", "signal changed"))
-
-
 def test_the_likeliest_pairs_are_judged_first_and_only_where_it_may_pay(khala: Khala, asks: AskLog):
     note(asks, "ETH-USD", "entry", times=12)
     note(asks, "BTC-USD", "risk", times=20)
@@ -191,6 +161,7 @@ def test_the_likeliest_pairs_are_judged_first_and_only_where_it_may_pay(khala: K
 def test_nothing_is_done_where_nothing_moved_and_nothing_was_asked(khala: Khala, asks: AskLog, clock: ManualClock):
     judges = ScriptedJudges()
     foresight = judged(khala, asks, judges)
+    note(asks, "BTC-USD", "risk")
     foresight.foresee(cycle(khala, "BTC-USD"))
     first = len(judges.done)
     assert first > 0
@@ -209,14 +180,6 @@ def test_an_idle_pass_has_no_say_on_other_tokens(khala: Khala, asks: AskLog, for
     before = set(pairs(foresight.standing()))
     foresight.foresee(cycle(khala, only=("ETH-USD",)))
     assert {pair for pair in before if pair[0] != "ETH-USD"} <= set(pairs(foresight.standing()))
-
-
-def test_suggestions_that_fail_are_a_problem_and_the_rest_is_foreseen(khala: Khala, asks: AskLog):
-    foresight = judged(khala, asks, ScriptedJudges(suggest=ValueError("not JSON")))
-    context = cycle(khala, "BTC-USD")
-    foresight.foresee(context)
-    assert foresight.standing()
-    assert [p for p in context.problems if p.startswith("suggestions:")]
 
 
 # Keeping score

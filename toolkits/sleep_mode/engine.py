@@ -70,7 +70,7 @@ class Engine:
 
     @cached_property
     def foresight(self) -> Foresight:
-        """What will be asked next, and what is prepared for it; a sleeping model judges, and suggests pairs."""
+        """What will be asked next, and what is prepared for it; a sleeping model judges."""
         judges = None
         if self.sleep_model is not None:
             judges = Judges(self.sleep_model, Reader(self.runtime.khala), prices=self._prices)

@@ -1,9 +1,8 @@
 """What will be asked next, as (token, topic) pairs, and what is prepared for it that is slow or costs money.
 
-Demand is read off the log of asks: how often each token is asked about, in which topics, and what is asked after what.
-The expected asks of a pair are the rate of its token times the share of its topic, over the time a prediction stands;
-what often follows an ask of the last minutes, what changed since the last cycle, and what a sleeping model suggests add
-to it. A pair stands until its time is over; nothing is composed for it, since composing takes microseconds.
+Two counts of the log of asks say it: how often each pair was asked, an ask fading with age; and, for a token that was
+asked about minutes ago, how asks divide over topics. `benchmarks/foresight.py` measures them against simpler rules.
+A pair stands until its time is over; nothing is composed for it, since composing takes microseconds.
 
 How well that works is read off the log of asks: recall is the share of asks that had been foreseen, precision the share
 of predictions that came true. Each ask counts once.
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,6 @@ from ...core.token import Token
 from ..khala.records import Recall
 from .asks import MARKET, Ask, AskLog
 from .context import CycleContext
-from .statements import turns
 from .topics import TOPICS
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ PRIOR_HOURS = 6.0
 HALF_LIFE_HOURS = 24.0
 TAU = HALF_LIFE_HOURS / math.log(2)
 """Hours in which the weight of an ask falls to 1/e."""
-SHARE_PRIOR = 4.0
-"""Asks' worth of belief that a token is asked the same topics as all the others."""
 REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
 """Older asks weigh less than a hundredth."""
 STANDS = timedelta(hours=6)
@@ -49,23 +46,8 @@ MOST_PAIRS = 100
 LEAST_CHANCE = 0.08
 """Pairs below are not foreseen: they would be noise."""
 FOLLOW_WITHIN = timedelta(minutes=10)
-FOLLOW_CHANCE = 0.5
-"""Chance that a question just asked is followed by another at all."""
-CHANGED_USES: Mapping[str, float] = {"change": 0.3, "state": 0.2}
-"""Asks expected about a token that changed, by topic. A belief; what is asked outweighs it."""
-SUGGESTED_USES = 0.3
-PRIOR_SHARES: Mapping[str, float] = {
-    "state": 0.3,
-    "entry": 0.2,
-    "exit": 0.1,
-    "risk": 0.1,
-    "safety": 0.1,
-    "change": 0.1,
-    "compare": 0.05,
-    "history": 0.03,
-    "screen": 0.02,
-}
-"""How asks divide over topics while nothing is known. A belief too."""
+FOLLOWED_BY = 2.0
+"""Asks expected about a token that was asked about so lately, over all topics."""
 KEEP = 20_000
 NEVER = datetime.fromtimestamp(0, UTC)
 
@@ -142,7 +124,7 @@ class Demand:
         The mean of a Gamma distribution: fading asks over fading hours of observation, shrunk towards the mean of the
         tokens of the same kind. What nobody asked about yet has a small rate, never zero.
         """
-        hours = PRIOR_HOURS + self._hours()
+        hours = self.hours()
         own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), 0.0)
         for (symbol, _topic), weight in self.weights().items():
             if symbol in own:
@@ -153,42 +135,6 @@ class Demand:
             mean = (PRIOR_PER_HOUR * PRIOR_HOURS + sum(own[symbol] for symbol in pool) / len(pool)) / hours
             rates |= {symbol: (mean * PRIOR_HOURS + own[symbol]) / hours for symbol in pool}
         return rates
-
-    def shares(self, symbols: Iterable[str], prior: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """How the asks about each token (`MARKET` too) divide over topics, leaning on all tokens where it was asked
-        little, and those on `prior` while little was asked at all. Those of the market lean on themselves alone."""
-        overall = {topic: SHARE_PRIOR * share for topic, share in prior.items()}
-        own: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
-        for (symbol, topic), weight in self.weights().items():
-            if symbol != MARKET:
-                overall[topic] = overall.get(topic, 0.0) + weight
-            if symbol in own:
-                own[symbol][topic] = weight
-        total = sum(overall.values()) or 1.0
-        found = {}
-        for symbol, mine in own.items():
-            lean = {} if symbol == MARKET else {topic: SHARE_PRIOR * w / total for topic, w in overall.items()}
-            asked = sum(mine.values()) + SHARE_PRIOR
-            found[symbol] = {topic: (mine.get(topic, 0.0) + lean.get(topic, 0.0)) / asked for topic in lean | mine}
-        return found
-
-    def follows(self) -> dict[str, list[tuple[str, bool, float]]]:
-        """For each topic what is asked after it in the same session, most frequent first: topic, whether about the
-        same token, and its share of all that was asked after it."""
-        counts: dict[str, dict[tuple[str, bool], float]] = {}
-        last: dict[str, Ask] = {}
-        now = self._asks.clock.now()
-        for ask in self._window():
-            before = last.get(ask.session) if ask.session else None
-            last[ask.session] = ask
-            if before is not None:
-                place = (ask.topic, bool(set(before.tokens) & set(ask.tokens)))
-                row = counts.setdefault(before.topic, {})
-                row[place] = row.get(place, 0.0) + _weight(ask, now)
-        return {
-            topic: [(*place, weight / sum(row.values())) for place, weight in sorted(row.items(), key=lambda p: -p[1])]
-            for topic, row in counts.items()
-        }
 
     def _window(self) -> list[Ask]:
         """Asks that still weigh something, oldest first; read anew only when there are others."""
@@ -207,11 +153,11 @@ class Demand:
                 weights[pair] = weights.get(pair, 0.0) + _weight(ask, now)
         return weights
 
-    def _hours(self) -> float:
-        """Fading hours of observation: grows to tau and stays there."""
+    def hours(self) -> float:
+        """Fading hours of observation, the pretended ones with them: grows to tau beyond those and stays there."""
         window = self._window()
         elapsed = (self._asks.clock.now() - window[0].at).total_seconds() / 3_600 if window else 0.0
-        return TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
+        return PRIOR_HOURS + TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
 
 
 def _weight(ask: Ask, now: datetime) -> float:
@@ -222,8 +168,7 @@ class Foresight:
     """Foresees asks, has things prepared for them, and keeps score. `foresee` is a step of the cycle.
 
     Args:
-        judges: a sleeping model's: it suggests pairs, which count until it has been seen how often they come true, and
-            judges the likely ones.
+        judges: a sleeping model's, for the likely pairs.
         break_even: how many asks must be expected of a pair before it is judged.
     """
 
@@ -242,58 +187,28 @@ class Foresight:
     # Choosing
 
     def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
-        """Asks per hour that rest on each token, by symbol: those about it, about the market, and those that just asked
-        questions let expect. What the planner orders refreshes by."""
+        """Asks per hour that rest on each token, by symbol: those about it and about the market. What the planner
+        orders refreshes by."""
         rates = self.demand.rates(tokens)
         market = rates.pop(MARKET)
-        for (symbol, _topic), (uses, _why) in self._follow_ups().items():
-            if symbol in rates:
-                rates[symbol] += uses / HOURS
         return {symbol: rate + market for symbol, rate in rates.items()}
 
-    def choose(
-        self,
-        tokens: Sequence[Token],
-        *,
-        changed: Mapping[str, str] | None = None,
-        suggested: Iterable[tuple[str, str]] = (),
-    ) -> list[Foreseen]:
-        """The pairs that are likely enough, likeliest first.
-
-        Args:
-            tokens: those that may be asked about; the order decides between equals.
-            changed: symbol to what changed about it.
-            suggested: pairs that a model expects.
-        """
-        rates = self.demand.rates(tokens)
-        asked = self.demand.weights()
-        expected: dict[tuple[str, str], tuple[float, str]] = {
-            (symbol, topic): (rates[symbol] * share * HOURS, "asked before" if (symbol, topic) in asked else "usual")
-            for symbol, shares in self.demand.shares(rates, PRIOR_SHARES).items()
-            for topic, share in shares.items()
-        }
-        more = list(self._follow_ups().items())
-        more += [((s, t), (uses, what)) for s, what in (changed or {}).items() for t, uses in CHANGED_USES.items()]
-        more += [(pair, (SUGGESTED_USES, "suggested by the sleeping model")) for pair in suggested]
-        for pair, (uses, why) in more:
-            if pair[0] in rates:
-                before = expected.get(pair, (0.0, ""))
-                expected[pair] = (before[0] + uses, why if uses > before[0] else before[1])
+    def choose(self, tokens: Iterable[Token]) -> list[Foreseen]:
+        """The pairs about these tokens, or the market, that are likely enough, likeliest first."""
+        symbols, hours = {MARKET, *(token.symbol for token in tokens)}, self.demand.hours()
+        weights = {pair: weight for pair, weight in self.demand.weights().items() if pair[0] in symbols}
+        expected = {pair: (weight * HOURS / hours, "asked before") for pair, weight in weights.items()}
+        topics: Counter[str] = Counter()
+        for (symbol, topic), weight in weights.items():
+            if symbol != MARKET:
+                topics[topic] += weight  # type: ignore[assignment]
+        for symbol in symbols.intersection(self.asks.talked_about(within=FOLLOW_WITHIN)):
+            for topic, weight in topics.items():
+                before, uses = expected.get((symbol, topic), (0.0, ""))[0], FOLLOWED_BY * weight / topics.total()
+                expected[symbol, topic] = (before + uses, "asked before" if before > uses else "just asked about")
         found = [Foreseen(*pair, why, -math.expm1(-uses)) for pair, (uses, why) in expected.items()]
         found = [pair for pair in found if pair.chance >= LEAST_CHANCE]
         return sorted(found, key=lambda pair: -pair.chance)[:MOST_PAIRS]
-
-    def _follow_ups(self) -> dict[tuple[str, str], tuple[float, str]]:
-        """Asks expected after those of the last minutes, and why."""
-        found: dict[tuple[str, str], tuple[float, str]] = {}
-        recent = self.asks.since(self.asks.clock.now() - FOLLOW_WITHIN)
-        follows = self.demand.follows() if recent else {}
-        for ask in recent:
-            for topic, same_token, share in follows.get(ask.topic, ()):
-                for symbol in ask.tokens if same_token else ():
-                    uses = found.get((symbol, topic), (0.0, ""))[0] + FOLLOW_CHANCE * share
-                    found[symbol, topic] = (uses, f"follows {ask.topic}, just asked")
-        return found
 
     # The step of a cycle
 
@@ -304,12 +219,10 @@ class Foresight:
         if quiet and timedelta(0) <= now - self._chosen_at < STANDS / 6:
             return
         self._seen, self._chosen_at = version, now
-        judges = self._judges
-        suggested = context.guarded("suggestions", lambda: judges.suggest(context)) if judges is not None else ()
         known = self._khala.latest_many(self._khala.symbols())
         present = set(context.only) or set(self._khala.universe()) or set(known)
         tokens = [recall.analysis.token for recall in known.values() if recall.analysis and recall.symbol in present]
-        chosen = self.choose(tokens, changed=changes(context, known), suggested=suggested or ())
+        chosen = self.choose(tokens)
         standing = {(pair.symbol, pair.topic): pair for pair in self.standing()}
         if context.only:  # an idle pass has no say on other tokens
             chosen = [pair for pair in chosen if pair.symbol in present]
@@ -398,16 +311,3 @@ class Foresight:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def changes(context: CycleContext, known: Mapping[str, Recall]) -> dict[str, str]:
-    """What this cycle found changed about each token it published, in some words."""
-    found: dict[str, str] = {}
-    for symbol in context.published():
-        before, now = context.recalls.get((symbol, "1d")), known.get(symbol)
-        if before is None or now is None or before.analysis is None or now.analysis is None:
-            continue
-        turned = turns(before.analysis, now.analysis, context.settings)
-        if turned:
-            found[symbol] = turned[0].replace(" from", " changed from", 1)
-    return found

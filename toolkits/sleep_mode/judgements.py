@@ -52,15 +52,6 @@ class Choice(BaseModel):
     missing: list[Missing] = Field(default_factory=list, max_length=len(get_args(Missing)))
 
 
-class _Pair(BaseModel):
-    token: str
-    topic: str
-
-
-class _Suggested(BaseModel):
-    pairs: list[_Pair] = Field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A model's reading of one token: its leaning and the statements that it chose for and against."""
@@ -121,7 +112,7 @@ def _json_in(reply: str) -> str:
 
 
 class Judges:
-    """Has the sleeping model judge foreseen (token, topic) pairs within a cycle, and suggest more: for `Foresight`.
+    """Has the sleeping model judge foreseen (token, topic) pairs within a cycle, for `Foresight`.
 
     Args:
         model: an agno model.
@@ -186,29 +177,6 @@ class Judges:
         )
         self._reader.khala.put_documents([document])
         return True
-
-    def suggest(self, context: CycleContext) -> Sequence[tuple[str, str]]:
-        """Which (token, topic) pairs the model expects to be asked next, chosen from closed lists.
-
-        Raises:
-            MalformedResponse: the reply is not of the form asked for.
-            BudgetExceeded: the model's budget is used up.
-            SourceUnreachable: the model did not answer in time.
-        """
-        reader = self._reader
-        symbols = [token.symbol for token in reader.khala.symbols()][:50]
-        if not symbols or not context.may_ask():
-            return ()
-        lines = "\n".join(f"- {s.text}" for s in reader.brief(reader.read(topic="market")).statements)
-        topics = [name for name, topic in TOPICS.items() if topic.takes in ("tokens", "either")]
-        prompt = load_prompt("suggest", market=lines, tokens=", ".join(symbols), topics=", ".join(topics))
-        self._pay(context, prompt)
-        reply = context.ask_model(lambda: ask_for_json(self._model, prompt, _Suggested, REPLY_TOKENS))
-        try:
-            pairs = _Suggested.model_validate_json(_json_in(reply)).pairs
-        except ValidationError as error:
-            raise MalformedResponse("The model's suggestions do not fit their form.") from error
-        return tuple((pair.token, pair.topic) for pair in pairs if pair.token in symbols and pair.topic in topics)
 
     def _pay(self, context: CycleContext, prompt: str) -> None:
         tokens = estimate_tokens(prompt)
