@@ -193,17 +193,21 @@ def test_the_ledger_counts_the_cycle_and_draws_itself(capsys, slept, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_plan_and_ledger_tell_what_was_foreseen_and_what_came_true(capsys, slept):
-    foreseen = run_json(capsys, "plan", "--data-dir", slept)["foreseen"]
-    assert {"symbol": "AAPL", "topic": "state"}.items() <= foreseen[0].items()
-    assert {"bars", "security"} <= set(foreseen[0]["prepared"])
-    assert run_json(capsys, "ask", "how is apple doing?", "--data-dir", slept)["answer"]["served_from"] == "memory"
+def test_plan_and_ledger_tell_what_was_foreseen_and_what_came_true(capsys, slept, tmp_path):
+    data = shutil.copytree(slept, tmp_path / "data")
+    assert run_json(capsys, "plan", "--data-dir", data)["foreseen"] == []
+    assert run_json(capsys, "ask", "how is apple doing?", "--data-dir", data)["answer"]["served_from"] == "memory"
+    run_json(capsys, "sleep", "--once", "--market", "recorded", "--as-of", MOMENT, "--data-dir", data)
+    (foreseen,) = run_json(capsys, "plan", "--data-dir", data)["foreseen"]
+    assert {"symbol": "AAPL", "topic": "state"}.items() <= foreseen.items()
+    assert {"bars", "security"} <= set(foreseen["prepared"])
+    run_json(capsys, "ask", "how is apple doing now?", "--data-dir", data)
 
-    document = run_json(capsys, "ledger", "--data-dir", slept)
+    document = run_json(capsys, "ledger", "--data-dir", data)
 
-    assert document["foresight"]["by_topic"]["state"] == {"asked": 1, "hits": 1}
-    _, out, _ = run(capsys, "ledger", "--data-dir", slept)
-    assert "1 of 1 questions had been foreseen" in out
+    assert document["foresight"]["by_topic"]["state"] == {"asked": 2, "hits": 1}
+    _, out, _ = run(capsys, "ledger", "--data-dir", data)
+    assert "1 of 2 questions had been foreseen" in out
 
 
 def test_a_screen_ranks_within_conditions(capsys, slept):
