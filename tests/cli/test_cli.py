@@ -91,14 +91,15 @@ def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):
     assert {recall["symbol"] for recall in full["recalls"]} == {"AAPL", "GOOG", "FB", "MSFT", "IBM"}
 
 
-def test_a_replay_of_earlier_days_is_refused_whole(capsys, slept):
-    before = run_json(capsys, "status", "--data-dir", slept)
-    where = ("--market", "recorded", "--data-dir", slept)
+def test_a_replay_of_earlier_days_is_refused_whole(capsys, slept, tmp_path):
+    data = shutil.copytree(slept, tmp_path / "data")
+    before = run_json(capsys, "status", "--data-dir", data)
+    where = ("--market", "recorded", "--data-dir", data)
     code, _, err = run(capsys, "sleep", "--once", *where, "--as-of", "2012-06-01")
 
     assert code == 2
     assert "nothing was changed" in err
-    after = run_json(capsys, "status", "--data-dir", slept)
+    after = run_json(capsys, "status", "--data-dir", data)
     assert [d["sleep"].pop("last_failure") is None for d in (before, after)] == [True, False]
     assert after == before
 
