@@ -76,8 +76,8 @@ def demo(
         _chart(runtime, out, symbol)
     where = f"--data-dir {settings.data_dir}"
     console.print()
-    console.print(Text(f'Go on:  deeptrader ask "how is microsoft doing?" {where}', style="dim"))
-    console.print(Text(f"        deeptrader screen return_30 --highest {where}", style="dim"))
+    console.print(Text(f'Go on:  deeptrader ask "how is microsoft doing?" {where}', style="dim"), soft_wrap=True)
+    console.print(Text(f"        deeptrader screen return_30 --highest {where}", style="dim"), soft_wrap=True)
     console.print(Text("        status, show, search, plan and ledger likewise; playground for the page", style="dim"))
 
 

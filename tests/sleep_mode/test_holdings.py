@@ -116,6 +116,8 @@ def test_the_portfolio_is_told_as_a_whole(khala, holdings):
         "no price is known of NEW-USD."
     )
     assert [s.symbol for s in answer.statements if s.id == "holding"] == ["BTC-USD", "ETH-USD"]
+    later = reader.read("What do I hold?", earlier=["BTC-USD"])
+    assert reader.answer(later).text == answer.text, "whatever was talked about before"
 
 
 def test_what_is_held_already_counts_towards_the_limit_of_one_position(khala, holdings):

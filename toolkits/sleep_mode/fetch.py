@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _LOCAL_MARKETS = frozenset({"recorded", "simulated"})
 """These providers read files or compute: asking them is no network request."""
 LONGEST_PAUSE = timedelta(hours=1)
-"""A source whose newest bar is late is asked for it again after one period, then after twice as long, up to this."""
+"""A source whose newest bar is late is asked for it again after two periods, then after twice as long, up to this."""
 
 Pair = tuple[Token, Interval]
 

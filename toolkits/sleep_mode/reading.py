@@ -139,7 +139,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         topic = _home(figure)
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
-    taken_up = not tokens and not unknown and not about_market and bool(earlier) and _all_known(words)
+    mine = topic == "holdings"  # of all that is held, whatever was talked about
+    taken_up = not (tokens or unknown or about_market or mine) and bool(earlier) and _all_known(words)
     question = Question(
         text,
         topic,

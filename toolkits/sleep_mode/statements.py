@@ -290,7 +290,7 @@ def _range(v: View) -> Said | None:
 
 def seen_text(quote: Quote) -> str:
     """When a price was seen, and by whom."""
-    return f"{time_text(quote.as_of)}{f', {clean_label(quote.source, limit=24)}' if quote.source else ''}"
+    return f"{time_text(quote.as_of)}{f', {clean_label(quote.source, limit=40)}' if quote.source else ''}"
 
 
 def adjusted_text(analysis: MarketAnalysis) -> str:
