@@ -1,6 +1,6 @@
-"""What a memory endures: killed processes, a full disk, wrong clocks, garbage from sources, readers beside a writer.
+"""What a memory endures: killed processes, a full disk, wrong clocks, garbage from sources (also for long), readers.
 
-    python benchmarks/torture.py [--kills 200] [--tokens 500] [--seconds 300] [--only TRIAL ...] [--postgres]
+    python benchmarks/torture.py [--kills 200] [--tokens 500] [--seconds 300] [--soak 500] [--only TRIAL] [--postgres]
 
 Each trial says what it did, what must hold, and what did not. `--postgres` does the trials of the journal on PostgreSQL
 too, with a server of its own. The exit code is 1 when anything was lost.
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import psutil
 from doubles.analyses import NOW, make_analysis
 from doubles.postgres import postgres_server
 from pydantic import SecretStr
@@ -35,12 +36,15 @@ from pydantic import SecretStr
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import DeepTraderError, MalformedResponse, SourceUnreachable
 from deeptrader.core.settings import Settings, load_settings
-from deeptrader.core.token import Token
+from deeptrader.core.token import Interval, Token
 from deeptrader.toolkits.khala import Khala, MarketAnalysis
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.protocol import Bars
+from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode import SleepCycle
+from deeptrader.toolkits.sleep_mode.engine import Engine
 from deeptrader.toolkits.sleep_mode.report import CycleReport
+from deeptrader.toolkits.sleep_mode.scheduler import return_freed_memory
 
 START = datetime(2026, 1, 3, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -68,11 +72,12 @@ class Place:
     folder: Path
     tokens: int
     url: str = ""
+    intervals: tuple[Interval, ...] = ("1d",)
 
     def settings(self) -> Settings:
         url = SecretStr(self.url) if self.url else None
         return load_settings(
-            data_dir=self.folder, journal_url=url, market="simulated", top=self.tokens, intervals=("1d",)
+            data_dir=self.folder, journal_url=url, market="simulated", top=self.tokens, intervals=self.intervals
         )
 
     @contextmanager
@@ -289,6 +294,54 @@ def garbage(place: Place, *, times: int) -> Trial:
     return trial
 
 
+def soak(place: Place, *, times: int) -> Trial:
+    """Cycles an hour apart over garbage in one process: memory, threads, handles and disk level off."""
+    trial, levels = Trial("soak"), list[tuple[str, Level]]()
+    place = replace(place, folder=place.folder.parent, intervals=("1d", "1h"))
+    clock = ManualClock(START)
+    market = Garbage(place.tokens, clock=clock, chance=random.Random(11), share=0.2)
+    with Runtime(place.settings(), market=market, clock=clock) as runtime:
+        engine, failed = Engine(runtime, clock=clock), 0
+        for number in range(1, times + 1):
+            attempt = engine.guard.run()
+            trial.must(attempt.report, f"cycle {number}: {attempt.state} {attempt.error}")
+            failed += attempt.report.count("failed") + attempt.report.count("refused") if attempt.report else 0
+            if number % 24 == 0:
+                runtime.khala.compact()
+            return_freed_memory()
+            if number in (times // 4, times // 2, times):
+                levels.append((f"after {number}", Level.now(runtime.store_dir)))
+            clock.advance(3_600)
+        engine.close()
+    (_, half), (_, end) = levels[-2:]
+    trial.must(failed, "no fault was met")
+    trial.must(end.megabytes <= 1.1 * half.megabytes + 10, "memory grows")
+    trial.must(end.threads <= half.threads + 8, "threads are left behind")  # some end a moment after their work
+    trial.must(end.handles <= half.handles + 8, "handles are left open")
+    trial.must(end.disk <= 1.2 * half.disk + 5, "the folder grows")
+    trial.done = f"{times} cycles, {failed:,} faults; " + "; ".join(f"{when}: {level}" for when, level in levels)
+    return trial
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a process takes. `disk` is its memory's folder; megabytes both."""
+
+    megabytes: float
+    threads: int
+    handles: int
+    disk: float
+
+    @classmethod
+    def now(cls, folder: Path) -> Level:
+        process = psutil.Process()
+        disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return cls(process.memory_info().rss / 1e6, process.num_threads(), process.num_fds(), disk / 1e6)
+
+    def __str__(self) -> str:
+        return f"{self.megabytes:.0f} MB, {self.threads} threads, {self.handles} handles, {self.disk:.1f} MB of disk"
+
+
 def reader(place: Place, published: Any, stop: Any, pipe: Connection) -> None:
     """Read tokens at random until told to stop; send how many, how many were stale, and microseconds of each read."""
     chance, taken, stale = random.Random(os.getpid()), [], 0
@@ -372,6 +425,7 @@ def trials(options: argparse.Namespace) -> Iterable[tuple[str, Callable[[Place],
     yield "kills", lambda place: kills(place, times=options.kills, longest=options.longest)
     yield "readers", lambda place: readers(place, seconds=options.seconds)
     yield "garbage", lambda place: garbage(place, times=options.cycles)
+    yield "soak", lambda place: soak(place, times=options.soak)
     yield "clocks", clocks
     yield "full disk", full_disk
 
@@ -382,6 +436,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--longest", type=float, default=6.0, help="seconds that a killed process lived at most")
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("--cycles", type=int, default=40, help="cycles over garbage")
+    parser.add_argument("--soak", type=int, default=500, help="cycles over garbage in one process")
     parser.add_argument("--seconds", type=float, default=300, help="of readers beside a writer")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--postgres", action="store_true")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_garbage_costs_only_its_own_tokens_a_version(place: torture.Place) -> No
     trial = torture.garbage(place, times=6)
     assert trial.broken == []
     assert " 0 " not in trial.done, "some were published, some failed, some were refused"
+
+
+def test_a_process_that_sleeps_on_garbage_does_not_grow(place: torture.Place) -> None:
+    assert torture.soak(replace(place, tokens=3), times=32).broken == []
 
 
 def test_a_clock_that_was_wrong_leaves_no_trace(place: torture.Place) -> None:
