@@ -14,6 +14,8 @@ from .redaction import redacted
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE_SECONDS = 86_400.0
+
 
 class DeepTraderError(Exception):
     """Base of all errors raised on purpose. `code` is a stable machine name, `exit_code` is for the shell. Keys and
@@ -84,7 +86,16 @@ class SourceError(DeepTraderError):
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.retry_after = retry_after
+        self.retry_after = _bearable(retry_after)
+
+
+def _bearable(seconds: Any) -> float | None:
+    """A pause that a source asked for, a day at most; None where it is no number."""
+    try:
+        asked = float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if asked != asked else min(max(asked, 0.0), LONGEST_PAUSE_SECONDS)
 
 
 class RateLimited(SourceError):
@@ -181,7 +192,7 @@ class Unforeseen(DeepTraderError):
     """What raised an exception that is none of ours, typed so that it costs one token or one step and not a cycle."""
 
 
-def typed(error: Exception, what: str) -> DeepTraderError:
+def typed(error: BaseException, what: str) -> DeepTraderError:
     """The error, if it is one of ours; else the typed one for what nobody foresaw, which is logged in full.
 
     Args:
@@ -194,13 +205,13 @@ def typed(error: Exception, what: str) -> DeepTraderError:
     return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
 
 
-def _in_full(error: Exception) -> str:
-    """The traceback, as any log can hold it; of an exception that cannot even be printed, where it was raised."""
+def _in_full(error: BaseException) -> str:
+    """The traceback; of an exception that cannot even be printed, where it was raised."""
     try:
         lines = traceback.format_exception(error)
     except Exception:  # noqa: BLE001 - its own `__str__` or that of a cause, and whatever that raises
         lines = [*traceback.format_tb(error.__traceback__), type(error).__name__]
-    return "".join(lines).encode(errors="backslashreplace").decode()
+    return "".join(lines)
 
 
 def one_of(choices: Any, value: str, what: str) -> Any:

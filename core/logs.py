@@ -42,7 +42,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         cycle, text = _cycle.get(), super().format(record)
         text += f" [cycle {cycle}]" if cycle and cycle not in text else ""
-        return redacted(text).encode(errors="backslashreplace").decode()
+        return redacted(text)
 
 
 class _Json(logging.Formatter):

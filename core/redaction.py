@@ -29,11 +29,12 @@ def keep_secret(values: Iterable[str]) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text with `***` in place of every key and password in it."""
+    """The text with `***` in place of every key and password in it, and half characters written out as `\\ud800`, so
+    that any log, file or reply can hold it."""
     variables = {value for name, value in os.environ.items() if _VARIABLE.search(name) and len(value) >= SHORTEST}
     for value in sorted(_known | variables, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    return _PLACES.sub(_hide, text)
+    return _PLACES.sub(_hide, text).encode(errors="backslashreplace").decode()
 
 
 def redact(error: BaseException) -> None:

@@ -13,6 +13,10 @@ class OutOfTime(TimeoutError):
     """The work took longer than it may."""
 
 
+class Ended(RuntimeError):
+    """The work raised what is no exception, such as a cancelled task, or a panic of a library in Rust."""
+
+
 def in_time[Result](work: Callable[[], Result], seconds: Callable[[], float]) -> Result:
     """What `work` returns. See `stream_in_time`."""
     return next(iter(stream_in_time(lambda: iter((work(),)), seconds)))
@@ -27,7 +31,8 @@ def stream_in_time[Item](source: Callable[[], Iterator[Item]], seconds: Callable
         seconds: what is left, asked before each item.
 
     Raises:
-        OutOfTime: the next item did not come in time. Whatever the source raises comes through as it is.
+        OutOfTime: the next item did not come in time. Whatever exception the source raises comes through as it is;
+        Ended: it raised what is no exception.
     """
     items: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)  # a source that never ends waits for its reader
     stop = threading.Event()
@@ -47,8 +52,12 @@ def stream_in_time[Item](source: Callable[[], Iterator[Item]], seconds: Callable
                 if stop.is_set():
                     return
             hand_over("end", None)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             hand_over("error", error)
+        except BaseException as error:  # noqa: BLE001 - a panic or a cancelled task in there ends nothing out here
+            ended = Ended(f"It ended by {type(error).__name__}.")
+            ended.__cause__ = error
+            hand_over("error", ended)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), name="in-time", daemon=True).start()
     try:

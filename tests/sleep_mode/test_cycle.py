@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from deeptrader.core.clock import ReplayClock
 from deeptrader.core.errors import RateLimited, SettingsError, SourceUnreachable, VerificationFailed
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
-from deeptrader.toolkits.market_data.protocol import Bars
+from deeptrader.toolkits.market_data.protocol import Bars, Universe
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
 
@@ -182,7 +183,24 @@ def test_a_first_cycle_without_a_universe_says_so_and_writes_nothing(cycle, mark
     assert khala.symbols() == ()
 
 
-@pytest.mark.parametrize("error", [TypeError("bars of the wrong shape"), RecursionError(), OverflowError("10 ** 400")])
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+STRANGE = [
+    TypeError("bars of the wrong shape"),
+    RecursionError(),
+    MemoryError(),
+    OverflowError("10 ** 400"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+    Unprintable(),
+    StopIteration(),
+    asyncio.CancelledError(),
+]
+
+
+@pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
 def test_whatever_a_provider_raises_costs_one_token_and_is_typed(cycle, market, error, caplog):
     bad = symbols(market)[2]
     market.broken[bad] = error
@@ -192,6 +210,68 @@ def test_whatever_a_provider_raises_costs_one_token_and_is_typed(cycle, market, 
     assert report.count("published") == COUNT - 1
     assert report.failures() == {"unforeseen": 1}
     assert type(error).__name__ in caplog.text
+
+
+@pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
+def test_whatever_a_source_raises_about_the_universe_leaves_the_last_one(cycle, market, error):
+    cycle.run()
+    market.universe_error = error
+    report = cycle.run()
+    assert len(report.universe) == COUNT
+    assert "unforeseen" in (report.universe_problem or "")
+
+
+@pytest.mark.parametrize("pause", [float("nan"), float("inf"), 1e300, 10**400, -5, "soon"])
+def test_half_characters_and_a_pause_that_cannot_be_cost_one_token(cycle, market, pause):
+    market.broken[symbols(market)[2]] = RateLimited("half \ud800", retry_after=pause)
+    report = cycle.run()
+    assert report.failures() == {"rate_limited": 1}
+    assert "half \\ud800" in next(o.reason for o in report.outcomes if o.code)
+
+
+def naive(bars: Bars) -> Bars:
+    return replace(bars, frame=bars.frame.set_axis(bars.frame.index.tz_localize(None)))  # type: ignore[attr-defined]
+
+
+def numbered(bars: Bars) -> Bars:
+    return replace(bars, frame=bars.frame.reset_index(drop=True))
+
+
+@pytest.mark.parametrize("change", [naive, numbered, lambda _bars: None])
+def test_bars_without_moments_cost_one_token(cycle, market, change, monkeypatch):
+    victim, whole = symbols(market)[2], market.bars
+
+    def strange(token: Token, **options: Any) -> Any:
+        bars = whole(token, **options)
+        return change(bars) if token.symbol == victim else bars
+
+    monkeypatch.setattr(market, "bars", strange)
+    report = cycle.run()
+    assert report.count("published") == COUNT - 1
+    assert report.count("failed") == 1
+
+
+@pytest.mark.parametrize("nonsense", [None, "BTC-USD", 7])
+def test_what_is_no_token_and_no_quote_is_passed_over(cycle, market, nonsense, monkeypatch):
+    whole = market.universe
+
+    def strange(**options: Any) -> Universe:
+        seen = whole(**options)
+        return replace(seen, tokens=(*seen.tokens, nonsense), quotes=dict(seen.quotes) | {"X-USD": nonsense})
+
+    monkeypatch.setattr(market, "universe", strange)
+    monkeypatch.setattr(market, "quotes", lambda *_, **__: nonsense)
+    assert cycle.run().count("published") == COUNT
+
+
+def test_counts_that_a_source_cannot_tell_cost_nothing_but_a_problem(cycle, market, monkeypatch):
+    def fail() -> int:
+        raise ValueError("nobody counted")
+
+    monkeypatch.setattr(market, "requests_made", fail)
+    report = cycle.run()
+    assert report.count("published") == COUNT
+    assert "the market's count of its requests" in report.problems[0]
 
 
 def test_bars_of_a_shape_that_nobody_foresaw_cost_one_token(cycle, market, khala):

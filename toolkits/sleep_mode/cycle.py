@@ -217,14 +217,17 @@ class SleepCycle:
         if not self._reader.networked:
             yield
             return
-        budget, before = context.budget, self.market.requests_made()
+        budget, before = context.budget, self._requests(context)
         budget.spend("requests")
         allowance = Allowance(partial(budget.spend, "requests"), reserved=1)
         with metered("requests", allowance):
             yield
-        unpaid = self.market.requests_made() - before - budget.spent.get("requests", 0)
+        unpaid = self._requests(context) - before - budget.spent.get("requests", 0)
         if not allowance.calls and unpaid > 0:
             budget.record("requests", unpaid)
+
+    def _requests(self, context: CycleContext) -> int:
+        return context.guarded("the market's count of its requests", self.market.requests_made) or 0
 
     def _recall(self, context: CycleContext, tokens: Sequence[Token], intervals: Sequence[Interval] | None) -> None:
         for interval in intervals or self.settings.intervals:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from ...core.errors import BudgetExceeded, DeepTraderError, SourceError, SourceUnreachable, typed
+from ...core.errors import BudgetExceeded, DeepTraderError, MalformedResponse, SourceError, SourceUnreachable, typed
 from ...core.limits import Allowance, metered
 from ...core.logs import naming_cycle
 from ...core.market import Quote
@@ -21,7 +21,7 @@ from ...core.token import Interval, Token
 from ..khala.records import Recall
 from ..market_data.calendar import expected_bar_close
 from ..market_data.plausibility import QUOTE_APART, check_quote, read_again
-from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, Universe
+from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, QuoteBatch, Universe
 from .bar_store import BarStore
 from .context import CycleContext
 
@@ -92,7 +92,8 @@ class MarketReader:
         try:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
             universe = context.ask_source(ask, what="The market's universe")
-            tokens, quotes, problem = universe.tokens, dict(universe.quotes), universe.problem
+            tokens = tuple(token for token in universe.tokens if isinstance(token, Token))
+            quotes, problem = _only_quotes(universe.quotes), universe.problem
         except Exception as error:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
                 raise
@@ -114,7 +115,7 @@ class MarketReader:
                 continue
             found = context.tried(f"watch list, {symbol}", partial(self._market.find, symbol))
             token = known.get(symbol) if isinstance(found, DeepTraderError) else found
-            if token is not None:
+            if isinstance(token, Token):
                 yield token
 
     def quotes(self, context: CycleContext, tokens: Sequence[Token]) -> dict[str, Quote]:
@@ -125,8 +126,11 @@ class MarketReader:
         batch = context.tried(f"quotes of {len(tokens)} tokens", ask)
         if isinstance(batch, DeepTraderError):  # bars are asked for all the same
             return {}
+        if not isinstance(batch, QuoteBatch):
+            context.problems.append(f"{self._market.id} answered with {type(batch).__name__} for quotes.")
+            return {}
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
-        return dict(batch.quotes)
+        return _only_quotes(batch.quotes)
 
     def confirmed(
         self, context: CycleContext, tokens: Sequence[Token], quotes: Mapping[str, Quote]
@@ -231,11 +235,14 @@ class MarketReader:
         try:
             with metered("requests", allowance):
                 bars = self._market.bars(token, interval=interval, limit=self._settings.history_bars, as_of=now)
+            index = bars.frame.index
+            if getattr(index, "tz", None) is None or index.hasnans or bars.fetched_at.tzinfo is None:
+                raise MalformedResponse(f"The bars of {token.symbol} are not at moments in UTC.")
             new = bars.stale_seconds is None and bool(len(bars.frame))
             if new and self.networked:
                 bars = read_again(bars, self._stored(token, interval))
             return Fetched(token, interval, bars=bars, new=new)
-        except Exception as error:  # noqa: BLE001 - typed and logged: whatever a provider raises costs this token alone
+        except BaseException as error:  # noqa: BLE001 - typed and logged: whatever a provider raises costs this token alone
             return Fetched(token, interval, error=typed(error, f"Bars of {token.symbol}"))
 
     def _remember(self, context: CycleContext, fetched: Fetched) -> Fetched:
@@ -252,6 +259,11 @@ class MarketReader:
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
+
+
+def _only_quotes(quotes: Mapping[str, Quote]) -> dict[str, Quote]:
+    """Without what a provider of one's own put among them that is none."""
+    return {symbol: quote for symbol, quote in quotes.items() if isinstance(quote, Quote)}
 
 
 def runs_away(quote: Quote, recall: Recall) -> bool:

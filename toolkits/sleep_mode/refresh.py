@@ -91,7 +91,7 @@ class Refresher:
             return known
         with context.step("security"):
             try:
-                with context.budget.metering("security_calls", CALLS_PER_CHECK, context.security.calls_made):
+                with context.budget.metering("security_calls", CALLS_PER_CHECK, partial(_calls, context)):
                     if not context.may_ask():
                         return known
                     check = partial(context.security.check, token, now=context.now)
@@ -148,6 +148,12 @@ class Refresher:
                     give_way()
                     remember = partial(remember_situations, context.khala, ready.material.bars, analysis)
                     context.guarded(f"situations of {analysis.token}", remember)
+
+
+def _calls(context: CycleContext) -> int:
+    """How many calls the security source has made so far."""
+    source = context.security
+    return context.guarded("security's count of its calls", source.calls_made) or 0 if source is not None else 0
 
 
 def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> int:
