@@ -32,7 +32,7 @@ _UNKNOWN = re.compile(
     r"\bunknown\b|\bn/?a\b|not (?:be )?(?:known|available|provided|included|given|possible|in (?:my|the) )|"
     r"\bcan(?:no|')t\b|\bcannot\b|\bunable\b|\bno (?:data|information|record)|"
     r"\b(?:do(?:es)?|did)(?: not|n't) (?:have|hold|know|contain|include|provide|tell|say)|"
-    r"\bholds? no\b|\bhas no\b|\binsufficient\b",
+    r"\bholds? (?:no|nothing)\b|\bhas no\b|\binsufficient\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
