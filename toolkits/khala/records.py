@@ -243,11 +243,11 @@ class Recall(Record):
         return (self.read_at - self.analysis.computed_at).total_seconds() if self.analysis else None
 
 
-DocumentKind = Literal["scenario", "judgement"]
+DocumentKind = Literal["scenario", "judgement", "lesson"]
 
 
 class Document(Record):
-    """A prepared text beside the analyses: a cross-token scenario, or a sleeping model's judgement.
+    """A prepared text beside the analyses: a cross-token scenario, a sleeping model's judgement, or a lesson.
 
     `key` is stable across cycles (a newer document of the same kind and key replaces the older one when recalled).
     `rests_on` are analysis ids; when one of their tokens is no longer fresh, the document is not either.

@@ -117,7 +117,7 @@ class KhalaMemoryToolkit(Toolkit):
 
         Args:
             query (str): What to look for. Empty: the newest that meet the conditions.
-            kinds (list[str]): Any of analysis, scenario, judgement, memory.
+            kinds (list[str]): Any of analysis, scenario, judgement, lesson, memory.
             tokens (list[str]): Only about these.
             signal (str): buy, sell or hold.
             security (list[str]): Verdicts that may appear: safe, caution, danger, unknown, not_applicable.

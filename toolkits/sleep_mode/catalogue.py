@@ -16,7 +16,7 @@ from ...core.formats import stamp
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
-from ..khala.records import MarketAnalysis, SimilarSituations
+from ..khala.records import Document, MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_text
 from .topics import answer_with
 
@@ -64,8 +64,8 @@ class View:
 
     `quote` is the newest sighting of the price, `security` the newest report, `before` the analysis of an earlier bar,
     `similar` what followed past situations like this one, `position` what is held of it, `evidence` what rules say and
-    how they did, `record` how the team's last calls did, `told` its news and fundamentals. None (or empty) where it
-    was not looked up, or is not there.
+    how they did, `record` how the team's last calls did, `lessons` what was learned from calls, `told` its news and
+    fundamentals. None (or empty) where it was not looked up, or is not there.
     """
 
     analysis: MarketAnalysis
@@ -77,6 +77,7 @@ class View:
     position: Position | None = None
     evidence: TokenEvidence | None = None
     record: Sequence[Tally] = ()
+    lessons: Sequence[Document] = ()
     told: Told | None = None
 
     @property

@@ -22,6 +22,7 @@ from .guard import Controls, CycleGuard
 from .judgements import Judges
 from .lease import Lease
 from .ledger import Ledger
+from .lessons import Lessons
 from .metrics import forget, watch
 from .news import NewsReader, NewsShelf
 from .planner import Plan, SleepPlanner
@@ -71,10 +72,14 @@ class Engine:
     @cached_property
     def foresight(self) -> Foresight:
         """What will be asked next, and what is prepared for it; a sleeping model judges."""
-        judges = None
-        if self.sleep_model is not None:
-            judges = Judges(self.sleep_model, Reader(self.runtime.khala), prices=self._prices)
-        return Foresight(self.runtime.khala, self.asks, judges=judges, break_even=self._break_even)
+        return Foresight(self.runtime.khala, self.asks, judges=self.judges, break_even=self._break_even)
+
+    @cached_property
+    def judges(self) -> Judges | None:
+        """What asks the sleeping model; None when none is set."""
+        if self.sleep_model is None:
+            return None
+        return Judges(self.sleep_model, Reader(self.runtime.khala), prices=self._prices)
 
     def _break_even(self) -> float:
         measured = self.ledger.break_even()
@@ -135,7 +140,8 @@ class Engine:
         """What a cycle does after the publication, in this order."""
         news = self.runtime.news
         read = () if news is None else (NewsReader(news, NewsShelf(self._journal)).read_news,)
-        return (*read, weigh_rules, write_scenarios, self.foresight.foresee, self.teller.alert)
+        learn = Lessons(self.judges).learn
+        return (*read, weigh_rules, learn, write_scenarios, self.foresight.foresee, self.teller.alert)
 
     @cached_property
     def teller(self) -> Teller:

@@ -84,11 +84,7 @@ def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: st
     Raises:
         MalformedResponse: it is no JSON of that form, or it names a statement that was not shown.
     """
-    try:
-        choice = Choice.model_validate_json(_json_in(reply))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MalformedResponse(f"The model's judgement does not fit: {first['msg']}.") from error
+    choice = _read(reply, Choice)
     numbers = [*choice.statements_for, *choice.statements_against]
     if any(not 1 <= number <= len(statements) for number in numbers):
         raise MalformedResponse(f"The model chose a statement that was not shown ({numbers}).")
@@ -105,10 +101,14 @@ def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: st
     return Judgement(symbol, topic, model, choice.leaning, *sides, missing)
 
 
-def _json_in(reply: str) -> str:
-    """The outermost JSON object of a reply."""
+def _read[T: BaseModel](reply: str, schema: type[T]) -> T:
+    """The outermost JSON object of a reply, in its form."""
     start, end = reply.find("{"), reply.rfind("}")
-    return reply[start : end + 1] if 0 <= start < end else reply
+    try:
+        return schema.model_validate_json(reply[start : end + 1] if 0 <= start < end else reply)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MalformedResponse(f"The model's choice does not fit: {first['msg']}.") from error
 
 
 class Judges:
@@ -122,7 +122,7 @@ class Judges:
 
     def __init__(self, model: Any, reader: Reader, *, prices: PriceList) -> None:
         self._model = model
-        self._name = str(getattr(model, "id", model))
+        self.name = str(getattr(model, "id", model))
         self._reader = reader
         self._price = prices.find(getattr(model, "id", None), getattr(model, "provider", None))
         self._failures: dict[str, int] = {}
@@ -154,8 +154,8 @@ class Judges:
         )
         self._pay(context, prompt)
         try:
-            reply = context.ask_model(lambda: ask_for_json(self._model, prompt, Choice, REPLY_TOKENS))
-            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self._name)
+            reply = self._ask(context, prompt, Choice)
+            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
         except DeepTraderError:
             self._failures = {context.cycle_id: self._failures.get(context.cycle_id, 0) + 1}
             context.made["judgements_refused"] += 1
@@ -172,11 +172,28 @@ class Judges:
             created_at=context.now,
             dies_at=recall.analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes),
             facts={name: value for statement in shown for name, value in statement.facts.items()},
-            fields={"leaning": judgement.leaning, "topic": pair.topic, "model": self._name},
-            author=self._name,
+            fields={"leaning": judgement.leaning, "topic": pair.topic, "model": self.name},
+            author=self.name,
         )
         self._reader.khala.put_documents([document])
         return True
+
+    def choose[T: BaseModel](self, context: CycleContext, prompt: str, schema: type[T]) -> T:
+        """What the model chooses.
+
+        Args:
+            schema: what its reply must fit; JSON, possibly in a fence.
+
+        Raises:
+            MalformedResponse: the reply fits no schema.
+            BudgetExceeded: the model's budget is used up.
+            SourceUnreachable: the model did not answer in time.
+        """
+        self._pay(context, prompt)
+        return _read(self._ask(context, prompt, schema), schema)
+
+    def _ask(self, context: CycleContext, prompt: str, schema: type[BaseModel]) -> str:
+        return context.ask_model(lambda: ask_for_json(self._model, prompt, schema, REPLY_TOKENS))
 
     def _pay(self, context: CycleContext, prompt: str) -> None:
         tokens = estimate_tokens(prompt)

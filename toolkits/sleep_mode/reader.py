@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...core.errors import InvalidInput
 from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
-from ..khala.records import MarketAnalysis, Recall
+from ..khala.records import Document, Freshness, MarketAnalysis, Recall
 from ..market_data.figures import SPECS
 from . import rule_statements as rule_statements  # its statements join the catalogue
 from .asked import asked_statement, needs_bars
@@ -22,6 +22,7 @@ from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
 from .holdings import Holdings, Position, portfolio_statements, positions
+from .lessons import KIND as LESSON
 from .news import NewsShelf
 from .reading import Question, find_token, nearest_names, read_question, unknown_token
 from .screens import Screen, comparison_statements, run_screen, screen_statement
@@ -36,7 +37,7 @@ LEAST_COVERED = 0.5
 ANSWER_STATEMENTS = 6
 MOST_CHANGES = 8
 RECORD_TOPICS = frozenset({"entry", "exit", "rules"})
-"""Topics for which the team's own record is read."""
+"""Topics for which the team's own record, and its lessons, are read."""
 DEFAULT_TOPIC = "state"
 
 
@@ -334,12 +335,16 @@ class Reader:
             told=self.news.about(recall.symbol, recall.read_at) if beside else None,
             evidence=self._calls.evidence(recall.symbol) if only is None and analysis.interval == "1d" else None,
             record=self._calls.team_record() if name in RECORD_TOPICS else (),
+            lessons=self._lessons() if name in RECORD_TOPICS else (),
             only=only,
         )
 
     @cached_property
     def _calls(self) -> CallLog:
         return CallLog(self.khala.journal)
+
+    def _lessons(self) -> list[Document]:
+        return [lesson for lesson, state, _ in self.khala.documents(LESSON) if state is Freshness.FRESH]
 
     def _ordered(self, reading: Reading, recall: Recall) -> list[Statement]:
         """Everything to be said about one token, what answers the question first."""

@@ -24,6 +24,7 @@ STEP_WORDS = {
     "refresh": "fetching and computing",
     "read_news": "reading the news",
     "weigh_rules": "weighing rules on past bars",
+    "learn": "counting lessons",
     "write_scenarios": "working scenarios through",
     "foresee": "foreseeing questions",
     "judge": "judging",
@@ -36,6 +37,7 @@ MADE_WORDS = {
     "weighed": "tokens' rules weighed",
     "scenarios": "scenarios worked through",
     "foreseen": "questions foreseen",
+    "lessons": "lessons learned",
     "judgements_refused": "judgements refused",
 }
 """What `CycleReport.made` counts, for people, where the name does not say it."""

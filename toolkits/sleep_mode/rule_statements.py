@@ -14,7 +14,8 @@ from .calls import Tally
 from .catalogue import Leaning, Said, View, statement
 
 _LEANING: dict[str, Leaning] = {"buy": "bullish", "sell": "bearish", "hold": "neutral"}
-_CAME = {"buy": "rose", "sell": "fell"}
+CAME = {"buy": "rose", "sell": "fell"}
+"""How the price goes when a call is right."""
 _WEIGHT: dict[str, float] = {
     "evidence for it": 0.85,
     "weak evidence": 0.65,
@@ -59,12 +60,12 @@ def _came(told: Outcome, action: str, whose: str) -> str:
     low, high = (f"{100 * side:.0f}" for side in told.interval)
     median = f"; median {percent_text(told.median, signed=True)} after costs" if told.median is not None else ""
     shares = f"{_whole(told.share)}, base rate {_whole(told.base)}, interval {low} to {high}{median}"
-    return (
-        f"of {whose.format(_count(told.calls, action))} {told.right} {_CAME[action]} after {told.bars} bars ({shares})"
-    )
+    calls = whose.format(count_text(told.calls, action))
+    return f"of {calls} {told.right} {CAME[action]} after {told.bars} bars ({shares})"
 
 
-def _count(number: int, action: str) -> str:
+def count_text(number: int, action: str) -> str:
+    """`14 buys`, `1 buy`."""
     return f"{number} {action}{'' if number == 1 else 's'}"
 
 
@@ -101,8 +102,8 @@ def _record(v: View) -> Said | None:
 
 
 def _told(tally: Tally) -> str:
-    came = _CAME[tally.action]
-    last = f"last {_count(tally.scored, tally.action)}" if tally.scored > 1 else f"last {tally.action}"
+    came = CAME[tally.action]
+    last = f"last {count_text(tally.scored, tally.action)}" if tally.scored > 1 else f"last {tally.action}"
     return (
         f"Of the team's {last} {tally.right} {came} after {tally.bars} bars; the market {came} in {tally.market_right}."
     )
