@@ -53,6 +53,14 @@ def reply(**fields: object) -> str:
     return json.dumps({"leaning": "bullish", "statements_for": [1], "statements_against": [2], "missing": []} | fields)
 
 
+def test_what_is_held_is_not_said_to_be_missing() -> None:
+    named = reply(missing=["volume", "security check", "news"])
+    assert {s.id for s in STATEMENTS if s.facts} >= {"volume", "security"}
+    assert judge(STATEMENTS, named, symbol="BTC-USD", topic="entry", model="m").missing == ("news",)
+    shown = [s for s in STATEMENTS if s.id not in ("volume", "security")]
+    assert judge(shown, named, symbol="BTC-USD", topic="entry", model="m", held=STATEMENTS).missing == ("news",)
+
+
 def test_the_text_is_written_by_code_in_the_words_of_the_statements() -> None:
     made = judge(STATEMENTS, reply(missing=["news"]), symbol="BTC-USD", topic="entry", model="m")
     first, second = STATEMENTS[:2]

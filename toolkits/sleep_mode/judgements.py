@@ -39,6 +39,8 @@ REPLY_TOKENS = 200
 
 Missing = Literal["longer history", "hourly bars", "volume", "security check", "news", "fundamentals", "nothing"]
 """What a model may call missing: a closed list, so that it writes no text of its own."""
+HELD_BY = {"security": "security check", "volume": "volume", "news": "news", "fundamentals": "fundamentals"}
+"""Statements whose facts show that one of these is not missing, whatever a model says."""
 
 
 class Choice(BaseModel):
@@ -74,12 +76,21 @@ class Judgement:
         return "\n".join(lines)
 
 
-def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: str, model: str) -> Judgement:
-    """The judgement in a model's reply.
+def judge(
+    statements: Sequence[Statement],
+    reply: str,
+    *,
+    symbol: str,
+    topic: str,
+    model: str,
+    held: Sequence[Statement] | None = None,
+) -> Judgement:
+    """The judgement in a model's reply. What is called missing and is held is left out: a small model names them all.
 
     Args:
         statements: those that were shown, in their order.
         reply: JSON as `Choice` describes it, possibly in a fence.
+        held: all that can be said about the token; None: what was shown.
 
     Raises:
         MalformedResponse: it is no JSON of that form, or it names a statement that was not shown.
@@ -96,7 +107,8 @@ def judge(statements: Sequence[Statement], reply: str, *, symbol: str, topic: st
     def chosen(numbers: Sequence[int]) -> tuple[Statement, ...]:
         return tuple(statements[number - 1] for number in dict.fromkeys(numbers))[:MOST_CHOSEN]
 
-    missing = tuple(m for m in dict.fromkeys(choice.missing) if m != "nothing")
+    there = {HELD_BY.get(s.id) for s in (statements if held is None else held) if s.facts}
+    missing = tuple(m for m in dict.fromkeys(choice.missing) if m != "nothing" and m not in there)
     sides = chosen(choice.statements_for), chosen(choice.statements_against)
     return Judgement(symbol, topic, model, choice.leaning, *sides, missing)
 
@@ -144,7 +156,8 @@ class Judges:
             return True
         if self._failures.get(context.cycle_id, 0) >= MOST_FAILURES or not context.may_ask():
             return False
-        shown = order_for(TOPICS[pair.topic], self._reader.statements(recall, TOPICS[pair.topic]))[:SHOWN]
+        held = self._reader.statements(recall, TOPICS[pair.topic])
+        shown = order_for(TOPICS[pair.topic], held)[:SHOWN]
         prompt = load_prompt(
             "judgement",
             question=TOPICS[pair.topic].label,
@@ -155,7 +168,7 @@ class Judges:
         self._pay(context, prompt)
         try:
             reply = self._ask(context, prompt, Choice)
-            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name)
+            judgement = judge(shown, reply, symbol=pair.symbol, topic=pair.topic, model=self.name, held=held)
         except DeepTraderError:
             self._failures = {context.cycle_id: self._failures.get(context.cycle_id, 0) + 1}
             context.made["judgements_refused"] += 1
