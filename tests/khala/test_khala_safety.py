@@ -106,6 +106,31 @@ def test_a_journal_that_was_replaced_is_noticed(khala: Khala, publish: Publish, 
 
 
 @pytest.mark.file
+@pytest.mark.parametrize("left", [0, 20, 4_096, 40_000])
+def test_a_journal_that_was_cut_short_is_noticed(khala: Khala, publish: Publish, left: int) -> None:
+    publish(make_analysis())
+    khala.journal.vacuum()  # all of it is in the file now, and not in the log
+    khala.remember("a look at the whole file")
+    os.truncate(khala.journal.path, left)
+    with pytest.raises(StoreUnavailable, match="was cut short"):
+        khala.remember("it would be lost")
+    khala._recaller._next_poll = 0.0
+    with pytest.raises(StoreUnavailable, match="was cut short"):
+        khala.latest("BTC-USD")
+
+
+@pytest.mark.file
+def test_a_log_that_was_cut_short_is_noticed_and_one_written_back_is_not(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis())
+    khala.journal.vacuum()
+    assert os.path.getsize(f"{khala.journal.path}-wal") == 0
+    khala.remember("after the log was emptied in order")
+    os.truncate(f"{khala.journal.path}-wal", 40)
+    with pytest.raises(StoreUnavailable, match="was cut short"):
+        khala.remember("it would be lost")
+
+
+@pytest.mark.file
 def test_a_log_that_was_removed_is_noticed(khala: Khala, publish: Publish) -> None:
     publish(make_analysis())
     khala.journal.path.with_name("journal.db-wal").unlink()

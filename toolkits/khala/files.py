@@ -6,11 +6,13 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from ...core.clock import Clock, SystemClock
 from ...core.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
@@ -230,3 +232,27 @@ def unavailable(path: Path, error: Exception) -> StoreUnavailable:
         f"The journal {path} cannot be opened ({error}).",
         hint="Check that the data directory is a folder and is yours to read and write, or set DEEPTRADER_DATA_DIR.",
     )
+
+
+def bytes_in_pages(path: Path) -> float:
+    """How large a database file says that it is; infinite where its header is gone."""
+    with path.open("rb") as file:
+        header = file.read(32)
+    return _page(header[16:18], "big") * int.from_bytes(header[28:32]) if len(header) == 32 else float("inf")
+
+
+def bytes_logged(path: Path) -> int:
+    """How much of the write-ahead log counts, by what the processes that have the file open share of it; 0 where they
+    share nothing. See the WAL-index header in SQLite's description of its format."""
+    try:
+        with open(f"{path}-shm", "rb") as file:
+            header = file.read(20)
+    except FileNotFoundError:
+        return 0
+    frames = int.from_bytes(header[16:20], sys.byteorder)
+    return 32 + frames * (24 + _page(header[14:16], sys.byteorder)) if frames else 0
+
+
+def _page(size: bytes, order: Literal["little", "big"]) -> int:
+    number = int.from_bytes(size, order)
+    return 65_536 if number == 1 else number

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -24,7 +25,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...core.errors import SchemaMismatch, StoreBusy, StoreCorrupt, StoreReadOnly, StoreUnavailable
-from .files import APPLICATION_ID, back_up, backup_name, corrupt, lock_file, translate, unavailable
+from .files import (
+    APPLICATION_ID,
+    back_up,
+    backup_name,
+    bytes_in_pages,
+    bytes_logged,
+    corrupt,
+    lock_file,
+    translate,
+    unavailable,
+)
 from .schema import Connection, Migration, statements, upsert
 
 MIGRATED_WITH_BACKUP = "khala"
@@ -85,6 +96,7 @@ class Journal:
             raise unavailable(self.path, error) from error
         self._identity: tuple[int, int] | None = None
         self._logged = False
+        self._size = 0
         self.read_only = os.path.isfile(self.path) and not (_writable(self.path) and _writable(self.path.parent))
         """True where this process may read the journal but not write it: every `write` raises `StoreReadOnly`."""
         self._set_up(str(self.path.resolve()), busy_seconds)
@@ -166,6 +178,22 @@ class Journal:
             raise self._taken("was replaced by another file")
         if self._written and self._logged and not os.path.exists(f"{self.path}-wal"):
             raise self._taken("lost its write-ahead log")
+        if self._is_cut_short():
+            raise self._taken("was cut short")
+
+    def _is_cut_short(self) -> bool:
+        """Whether the file is smaller than it was and than its header says (a vacuum leaves it smaller and right), or
+        its log smaller than the processes that share it say. Looked at twice: another may be at a checkpoint."""
+        for again in (False, True):
+            size = os.path.getsize(self.path)
+            logged = bytes_logged(self.path)
+            cut = size < self._size and bytes_in_pages(self.path) > size
+            if not cut and (self.read_only or logged <= self.size_bytes() - size):
+                self._size = size
+                return False
+            if not again:
+                time.sleep(0.2)
+        return True
 
     def _begin(self, connection: Connection, *, durable: bool) -> None:
         """Open a transaction, once no other process is in one that writes."""
