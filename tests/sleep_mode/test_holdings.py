@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from doubles.analyses import NOW, make_analysis, make_quote, make_settings
 from doubles.memory import open_memory, publish
@@ -17,7 +19,7 @@ from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
-from deeptrader.toolkits.sleep_mode.holdings import Holding, Holdings, positions, read_csv
+from deeptrader.toolkits.sleep_mode.holdings import Holding, Holdings, correlation_statements, positions, read_csv
 from deeptrader.toolkits.sleep_mode.planner import SleepPlanner
 from deeptrader.toolkits.sleep_mode.reader import Reader
 
@@ -118,6 +120,42 @@ def test_the_portfolio_is_told_as_a_whole(khala, holdings):
     assert [s.symbol for s in answer.statements if s.id == "holding"] == ["BTC-USD", "ETH-USD"]
     later = reader.read("What do I hold?", earlier=["BTC-USD"])
     assert reader.answer(later).text == answer.text, "whatever was talked about before"
+
+
+def daily(closes: np.ndarray, *, at: str) -> pd.DataFrame:
+    return pd.DataFrame({"close": closes}, index=pd.date_range(f"2025-12-02 {at}", periods=len(closes), tz="UTC"))
+
+
+def test_what_is_held_is_correlated_over_the_days_that_all_have():
+    moves = np.random.default_rng(1).normal(0, 0.02, (60, 3))
+    moves[:, 1] = 0.8 * moves[:, 0] + 0.2 * moves[:, 1]
+    prices = 100 * np.cumprod(1 + moves, axis=0)
+    # The coin's bars close at midnight: those that close on the 3rd are of the 2nd, like a share's of that day.
+    frames = {"IBM": daily(prices[:, 0], at="21:00"), "BTC-USD": daily(prices[:, 2], at="21:00")}
+    frames["ETH-USD"] = daily(prices[:, 1], at="00:00").shift(1, freq="D")
+    (said,) = correlation_statements(frames, NOW)
+    pairs = np.corrcoef(moves[1:].T)
+    mean = (pairs[0, 1] + pairs[0, 2] + pairs[1, 2]) / 3
+    assert said.text == (
+        "Of what is held IBM and ETH-USD move most alike: their daily changes correlate at "
+        f"{pairs[0, 1]:.2f}; the mean of 3 pairs is {mean:.2f}, over 59 days."
+    )
+    assert said.facts["held:correlation_mean"] == pytest.approx(mean)
+    early = datetime(2025, 12, 20, tzinfo=UTC)
+    assert correlation_statements(frames, early) == [], "bars of later days are not looked at"
+    assert correlation_statements({"IBM": frames["IBM"]}, NOW) == []
+
+
+def test_the_portfolio_tells_what_moves_alike(tmp_path):
+    clock = ManualClock(NOW)
+    settings = make_settings(data_dir=tmp_path, market="simulated", top=3)
+    with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
+        SleepCycle(market=SimulatedMarket(3, clock=clock), khala=khala, settings=settings, clock=clock).run()
+        first, second, _ = (token.symbol for token in khala.symbols())
+        Holdings(khala.journal).put([holding(first)])
+        assert "move most alike" not in brief(khala, "How is my portfolio?")
+        Holdings(khala.journal).put([holding(second)])
+        assert "move most alike" in brief(khala, "How is my portfolio?")
 
 
 def test_what_is_held_already_counts_towards_the_limit_of_one_position(khala, holdings):

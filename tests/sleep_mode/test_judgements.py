@@ -14,6 +14,7 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import MalformedResponse
 from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.khala.records import Trigger
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
@@ -157,3 +158,26 @@ def test_scenarios_are_worked_through_once_and_name_for_and_against(khala: Khala
     assert "Considered: BTC-USD, ETH-USD." in oversold
     assert "Out of date when" in oversold
     assert by_key["oversold"].symbols == ("BTC-USD",)
+
+
+def test_a_report_says_what_would_have_to_happen_for_the_rule_to_call(khala: Khala, context: CycleContext) -> None:
+    def levels(rsi: float, band: float, side: str = "below") -> tuple[Trigger, ...]:
+        return (
+            Trigger(level=band, side="below", meaning="lower Bollinger band"),
+            Trigger(level=rsi, side=side, meaning="RSI(14) at 30"),  # type: ignore[arg-type]
+        )
+
+    made = [
+        make_analysis("BTC-USD", rsi=45.0, triggers=levels(98.0, 95.0)),
+        make_analysis("ETH-USD", rsi=29.0, triggers=levels(104.0, 99.0, "above")),
+        make_analysis("SOL-USD", rsi=45.0, triggers=levels(98.0, 95.0)[:1]),
+    ]
+    khala.publish(khala.store(made))
+    write_scenarios(context)
+    by_key = {document.key: document.text for document, _, _ in khala.documents("scenario")}
+    assert (
+        "For the mean reversion rule to call a buy a bar would have to close, the nearest first: "
+        "ETH-USD below 99.00 USD (1.0 % away), BTC-USD below 95.00 USD (5.0 % away).\n"
+    ) in by_key["best_buy"]
+    assert "would have to close" not in by_key["best_sell"], "no level on that side is known"
+    assert "would have to close" not in by_key["oversold"]

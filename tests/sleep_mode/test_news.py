@@ -18,6 +18,7 @@ from deeptrader.core.limits import about_to_send
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.khala.records import Document
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.market_data.news import Fundamentals, NewsItem
 from deeptrader.toolkits.runtime import Runtime
@@ -200,6 +201,19 @@ def test_what_is_held_comes_first_then_what_is_watched_then_the_largest_and_nobo
     assert report.problems == ()
     assert cycles.shelf.about(held, NOW).fundamentals is None
     assert cycles.shelf.about(watched, NOW).fundamentals is not None
+
+
+def test_headlines_that_are_new_end_judgements_of_their_token(cycles):
+    one, other = cycles.symbols[:2]
+    khala, made = cycles.khala, {"kind": "judgement", "title": "Judgement", "text": "Bullish.", "created_at": NOW}
+    khala.put_documents([Document(key=symbol, symbols=(symbol,), **made) for symbol in (one, other)])
+    cycles.shelf.put(other, NOW, items=[item(f"News of {other}", other)])
+    cycles.clock.advance(timedelta(hours=7))
+    cycles.cycle.run()
+    assert one in cycles.source.asked
+    assert other in cycles.source.asked, "its headline was known"
+    states = {document.key: state.value for document, state, _ in khala.documents("judgement")}
+    assert states == {one: "stale", other: "fresh"}
 
 
 def test_a_token_is_read_about_every_few_hours_and_sooner_after_a_failure(cycles):

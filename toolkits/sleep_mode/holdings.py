@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationError
@@ -21,8 +23,15 @@ from ..khala.schema import upsert
 from .statements import Said, Statement, View, statement
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..khala import Khala
     from ..khala.journal import Journal
+
+DAYS_TOGETHER, FEWEST_TOGETHER = 90, 30
+"""Days over which tokens are correlated, and how many there must be."""
+MOST_TOGETHER = 10
+"""The largest of what is held are correlated."""
 
 _MIGRATIONS = (
     """
@@ -236,6 +245,43 @@ def portfolio_statements(held: Sequence[str], found: Mapping[str, Position], now
         )
     text = ", ".join(parts) + (f"; no price is known of {', '.join(unknown)}" if unknown else "")
     return [Statement("portfolio", "", f"{text}.", facts, "neutral", 1.0, now)]
+
+
+def correlation_statements(held: Mapping[str, pd.DataFrame], now: datetime) -> list[Statement]:
+    """How closely tokens that are held moved together: the correlation (Pearson's) of the changes of their closes over
+    the last 90 days on which each of them has one. Empty for fewer than two tokens, or fewer than 30 such days.
+
+    Args:
+        held: daily bars by symbol.
+        now: bars that close later are not looked at.
+    """
+    import numpy as np  # heavy, like what follows, and few questions are about what is held
+
+    from ..market_data.panel import rows_until
+
+    closes: dict[str, dict[date, float]] = {}
+    for symbol, frame in held.items():
+        bars = rows_until(frame, now)
+        # A bar that closes at midnight is of the day before.
+        days = [(moment - timedelta(seconds=1)).date() for moment in bars.index]
+        closes[symbol] = dict(zip(days, bars["close"].tolist(), strict=True))
+    shared = sorted(set.intersection(*map(set, closes.values())))[-DAYS_TOGETHER - 1 :] if len(closes) > 1 else []
+    if len(shared) <= FEWEST_TOGETHER:
+        return []
+    prices = {symbol: np.array([kept[day] for day in shared]) for symbol, kept in closes.items()}
+    moves = {symbol: price[1:] / price[:-1] - 1 for symbol, price in prices.items() if np.ptp(price) > 0}
+    if len(moves) < 2:
+        return []
+    table = np.corrcoef(list(moves.values()))
+    pairs = {(a, b): float(table[i, j]) for (i, a), (j, b) in combinations(enumerate(moves), 2)}
+    one, other = max(pairs, key=lambda pair: pairs[pair])
+    most, mean = pairs[one, other], fmean(pairs.values())
+    text = f"Of what is held {one} and {other} move most alike: their daily changes correlate at {most:.2f}"
+    if len(pairs) > 1:
+        text += f"; the mean of {len(pairs)} pairs is {mean:.2f}"
+    text += f", over {len(shared) - 1} days"
+    facts = {"held:correlation_most": most, "held:correlation_mean": mean}
+    return [Statement("held_together", "", f"{text}.", facts, "neutral", 0.8, now)]
 
 
 @statement("holding")

@@ -19,6 +19,7 @@ from ...core.formats import percent_text, price_text, time_text, value_text
 from ...core.text import quote_untrusted, skeleton
 from ...core.token import Token
 from ..khala.codec import decode_all, encode
+from ..khala.records import Freshness
 from ..khala.schema import epoch, upsert
 from ..market_data.news import TITLE_LIMIT, Fundamentals, NewsItem, NewsSource
 from .statements import Said, View, statement
@@ -150,9 +151,18 @@ class NewsReader:
 
         with context.budget.metering("requests", REQUESTS):
             new = self._shelf.put(token.symbol, context.now, items=ask(self._source.news))
+            if new:
+                _end_judgements(context, token)
             with suppress(TokenNotFound):  # most coins have none
                 self._shelf.put(token.symbol, context.now, fundamentals=ask(self._source.fundamentals))
         return new
+
+
+def _end_judgements(context: CycleContext, token: Token) -> None:
+    """Judgements of a token that were made before its newest headlines were read are not shown any more."""
+    kept = [judgement for judgement, state, _ in context.khala.documents("judgement") if state is Freshness.FRESH]
+    ended = [j.model_copy(update={"dies_at": context.now}) for j in kept if token.symbol in j.symbols]
+    context.khala.put_documents(ended)
 
 
 # -- statements ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .asked import asked_statement, needs_bars
 from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
-from .holdings import Holdings, Position, portfolio_statements, positions
+from .holdings import MOST_TOGETHER, Holdings, Position, correlation_statements, portfolio_statements, positions
 from .lessons import KIND as LESSON
 from .news import NewsShelf
 from .reading import Question, find_token, nearest_names, read_question, unknown_token
@@ -277,7 +277,16 @@ class Reader:
         found = positions(self.khala, held)
         recalls = {recall.symbol: recall for recall in reading.market}
         made = portfolio_statements(tuple(held), found, reading.read_at)
-        for symbol in sorted(found, key=lambda s: -found[s].worth):
+        largest = sorted(found, key=lambda s: -found[s].worth)
+        store = BarStore(self.khala.journal)
+        bars = {
+            symbol: kept.frame
+            for symbol in largest[:MOST_TOGETHER]
+            if symbol in recalls and (analysis := recalls[symbol].analysis) is not None
+            if (kept := store.get(analysis.token, "1d")) is not None
+        }
+        made += correlation_statements(bars, reading.read_at) if len(bars) > 1 else []
+        for symbol in largest:
             if symbol in recalls:
                 made += self.statements(recalls[symbol], only=("holding", "held_stop"))
         return made

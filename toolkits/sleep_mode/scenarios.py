@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ...core.formats import time_text
+from ...core.formats import percent_text, price_text, threshold_text, time_text
 from ...core.settings import Settings
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
 from . import rule_statements as rule_statements  # its statements join the catalogue
@@ -101,6 +101,7 @@ def scenario_document(scenario: Scenario, recalls: Sequence[Recall], now: dateti
         if judgement := judged.get((analysis.token.symbol,)):
             lines.append(f"  Judged: {judgement}")
         facts |= {name: value for statement in made for name, value in statement.facts.items()}
+    lines += _would_call(scenario, recalls, settings)
     dies_at = _dies_at(result, settings, now)
     considered = sorted({recall.symbol for recall in recalls} - set(result.left_out))
     lines.append(f"Considered: {', '.join(considered) or 'nothing'}.")
@@ -153,6 +154,36 @@ def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> lis
         told = [statement.text for statement in made if statement.leaning == leaning][:TOLD]
         lines.append(f"  {lead}: {' '.join(told) or 'nothing.'}")
     return lines
+
+
+def _would_call(scenario: Scenario, recalls: Sequence[Recall], settings: Settings) -> list[str]:
+    """What would have to happen for the mean reversion rule to call what the scenario looks for: the nearest prices.
+
+    The bands are taken as they stand, though they move a little with the price.
+    """
+    action = scenario.screen.signal
+    if action not in ("buy", "sell"):
+        return []
+    side, band, threshold = "below", "lower", settings.rsi_oversold
+    if action == "sell":
+        side, band, threshold = "above", "upper", settings.rsi_overbought
+    wanted = {f"{band} Bollinger band", f"RSI(14) at {threshold_text(threshold)}"}
+    found = []
+    for recall in recalls:
+        if not recall.servable or recall.analysis is None or recall.analysis.signal.action == action:
+            continue
+        levels = [trigger.level for trigger in recall.analysis.triggers if trigger.meaning in wanted]
+        if len(levels) == len(wanted):
+            price = min(levels) if action == "buy" else max(levels)
+            found.append((abs(price / recall.analysis.price - 1), recall.symbol, price))
+    if not found:
+        return []
+    told = [
+        f"{symbol} {side} {price_text(price)} USD ({percent_text(away)} away)"
+        for away, symbol, price in sorted(found)[:TOLD]
+    ]
+    what = f"For the mean reversion rule to call a {action} a bar would have to close"
+    return [f"{what}, the nearest first: {', '.join(told)}."]
 
 
 def _dies_at(result: ScreenResult, settings: Settings, now: datetime) -> datetime:
