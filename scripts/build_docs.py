@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import SecretStr
 
 from deeptrader.cli.main import COMMANDS, build
 from deeptrader.core.settings import Settings
@@ -47,7 +48,8 @@ def _default(info: Any) -> str:
     if info.default is None or info.default == ():
         return "none"
     if isinstance(info.default, tuple):
-        return ", ".join(f"`{item}`" for item in info.default)
+        shown = (item.get_secret_value() if isinstance(item, SecretStr) else item for item in info.default)
+        return ", ".join(f"`{item}`" for item in shown)
     return f"`{str(info.default).lower() if isinstance(info.default, bool) else info.default}`"
 
 

@@ -230,4 +230,4 @@ class CycleContext:
 
 
 Step = Callable[[CycleContext], object]
-"""Work after the publication: scenarios, foresight, judgements. Each is guarded by itself."""
+"""Work after the publication, such as scenarios or foresight. Each is guarded by itself."""

@@ -1,4 +1,4 @@
-"""One sleep cycle: observe the market, plan, fetch, compute, check, write, verify, publish, then prepare and index.
+"""One sleep cycle: observe the market, plan, fetch, check, compute, write, verify, publish, then prepare and index.
 
 Memory never gets worse: a version is published only when it has passed verification, in one transaction, and whatever
 fails leaves the last good version where it was.
@@ -51,7 +51,7 @@ class SleepCycle:
         security: where security reports come from; None leaves tokens unchecked and says so.
         planner: decides what is refreshed; by default what a refresh can make fresh, all tokens asked about alike.
         budgets: makes the budget of one cycle; by default nothing is limited, only counted.
-        after: what is done after the publication, in this order: scenarios, foresight, judgements.
+        after: what is done after the publication, in this order; see `Engine.steps`.
         team: knows when the team is at work; the cycle gives way to it, and expensive work waits for its rest.
         on_progress: called from the cycle's thread with a `Progress`.
         index: whether the search index is brought up to date after each cycle.
