@@ -155,7 +155,11 @@ def test_the_portfolio_tells_what_moves_alike(tmp_path):
         Holdings(khala.journal).put([holding(first)])
         assert "move most alike" not in brief(khala, "How is my portfolio?")
         Holdings(khala.journal).put([holding(second)])
-        assert "move most alike" in brief(khala, "How is my portfolio?")
+        for question in ("How is my portfolio?", "How correlated are my holdings?"):
+            told = brief(khala, question)
+            assert "move most alike" in told
+            assert "does not hold what was asked" not in told
+        assert "does not hold what was asked" in brief(khala, f"How correlated is {first} with gold?")
 
 
 def test_what_is_held_already_counts_towards_the_limit_of_one_position(khala, holdings):

@@ -38,6 +38,7 @@ ANSWER_STATEMENTS = 6
 MOST_CHANGES = 8
 RECORD_TOPICS = frozenset({"entry", "exit", "rules"})
 """Topics for which the team's own record, and its lessons, are read."""
+CORRELATED = frozenset({"correlated", "correlation"})
 DEFAULT_TOPIC = "state"
 
 
@@ -179,7 +180,9 @@ class Reader:
             screen = replace(screen, symbols=tuple(token.symbol for token in question.tokens))
             question = replace(question, screen=screen, about_market=True)
         if question.topic == "holdings" and not question.tokens:
-            question = replace(question, about_market=True, screen=None)
+            alike = question.not_held in CORRELATED  # of what is held together it is known
+            not_held = "" if alike else question.not_held
+            question = replace(question, about_market=True, screen=None, not_held=not_held)
         if question.topic in FROM_SOURCES:
             there = any(self._told(token.symbol, question.topic) for token in question.tokens)
             question = replace(question, not_held="" if there else question.not_held or TOPICS[question.topic].label)

@@ -123,7 +123,8 @@ _ALL = (
     _topic(
         "holdings",
         "what is held",
-        "holdings, portfolio, do i hold, do i own, my position, my positions, exposure, unrealised, p&l, concentration",
+        "holdings, portfolio, do i hold, do i own, my position, my positions, exposure, unrealised, p&l, "
+        "concentration, diversified",
         "holding, held_stop, price, returns",
         takes="either",
         cannot="What is not named here as held is not held, as far as memory knows.",
