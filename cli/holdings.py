@@ -115,7 +115,7 @@ def watch(
 
 
 def alerts(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200)] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Alerts to show.")] = 20,
     brief: Annotated[bool, typer.Option("--brief", help="Print the brief of the day as markdown, as of now.")] = False,
     market: Market = None,
     as_of: AsOf = None,

@@ -221,11 +221,11 @@ def _print_similar(similar: SimilarSituations) -> None:
 
 def search(
     text: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 5,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=50, help="Hits to show.")] = 5,
     signal: Annotated[Action | None, typer.Option(help="buy, sell or hold.")] = None,
     security: Annotated[list[str] | None, typer.Option(help="Verdict that may appear; repeatable.")] = None,
-    rsi_below: Annotated[float | None, typer.Option(min=0, max=100)] = None,
-    rsi_above: Annotated[float | None, typer.Option(min=0, max=100)] = None,
+    rsi_below: Annotated[float | None, typer.Option(min=0, max=100, help="Only with RSI(14) below this.")] = None,
+    rsi_above: Annotated[float | None, typer.Option(min=0, max=100, help="Only with RSI(14) above this.")] = None,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,
@@ -263,7 +263,7 @@ def screen(
     security: Annotated[Passing | None, typer.Option(help="passes, safe, caution, danger or unknown.")] = None,
     signal: Annotated[Action | None, typer.Option(help="buy, sell or hold.")] = None,
     kind: Annotated[TokenKind | None, typer.Option(help="crypto or equity.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=50)] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=50, help="Tokens to show.")] = 10,
     market: Market = None,
     as_of: AsOf = None,
     data_dir: DataDir = None,

@@ -17,7 +17,11 @@ def playground(
     ),
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="DEEPTRADER_PLAYGROUND_TOKEN", help="Secret every request must bring."),
+        typer.Option(
+            "--token",
+            envvar="DEEPTRADER_PLAYGROUND_TOKEN",
+            help="Secret every request must bring; better set as DEEPTRADER_PLAYGROUND_TOKEN.",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Further host name to answer to; repeatable.")

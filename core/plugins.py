@@ -1,4 +1,4 @@
-"""Files of a user's own that register what they add: indicators, statements and rules."""
+"""Files of a user's own that register what they add: indicators, statements, topics and rules."""
 
 from __future__ import annotations
 

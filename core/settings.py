@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         default=None, description="folder whose files override the shipped instructions one by one"
     )
     plugins_dir: Path | None = Field(
-        default=None, description="folder of Python files that register indicators, statements and rules of your own"
+        default=None, description="folder of Python files with indicators, statements, topics and rules of your own"
     )
     recorded_dir: Path | None = Field(default=None, description="folder of a recorded market; None: the shipped one")
     journal_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
