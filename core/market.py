@@ -19,7 +19,7 @@ class Quote(Record):
     """The last price somebody would see now, and when it was seen. Prices in the quote currency (USD)."""
 
     symbol: Symbol
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    price: Annotated[float, Field(gt=0)]
     as_of: UtcDatetime
     """When the market showed this price."""
     fetched_at: UtcDatetime

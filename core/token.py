@@ -26,11 +26,11 @@ def normalize_symbol(text: str) -> str:
     """Upper-case Yahoo-style symbol.
 
     Raises:
-        ValueError: not a symbol (empty, too long, or characters outside A-Z 0-9 . ^ = _ -).
+        ValueError: not a symbol (no text, empty, too long, or characters outside A-Z 0-9 . ^ = _ -).
     """
-    symbol = text.strip().upper()
+    symbol = text.strip().upper() if isinstance(text, str) else ""  # models and files bring other values too
     if not _SYMBOL.match(symbol):
-        raise ValueError(f"{clean_label(text)!r} is not a token symbol; symbols look like BTC-USD or AAPL")
+        raise ValueError(f"{clean_label(str(text))!r} is not a token symbol; symbols look like BTC-USD or AAPL")
     return symbol
 
 

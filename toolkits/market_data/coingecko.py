@@ -110,12 +110,13 @@ class CoinGecko:
         answer = run_sync(self._http.fetch(path, params=params))
         try:
             return read(answer)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except Exception as error:
             raise MalformedResponse(f"CoinGecko's answer cannot be read ({type(error).__name__}).") from error
 
 
 def _usd(answer: dict[str, Any]) -> dict[str, float]:
-    return {coin_id: float(row["usd"]) for coin_id, row in answer.items() if row.get("usd")}
+    named = {coin_id: float(row["usd"]) for coin_id, row in answer.items() if row.get("usd")}
+    return {coin_id: price for coin_id, price in named.items() if 0 < price < float("inf")}
 
 
 def _priced(answer: list[dict[str, Any]]) -> list[tuple[str, str, str, float]]:

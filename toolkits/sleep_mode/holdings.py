@@ -67,10 +67,15 @@ class Holding(Record):
             raise InvalidInput(f"{first['loc'][0]}: {first['msg']}.") from error
 
     def plus(self, more: Self) -> Self:
-        """Both together: quantities add up, the price is their weighted mean, a new stop replaces the old one."""
+        """Both together: quantities add up, the price is their weighted mean, a new stop replaces the old one.
+
+        Raises:
+            InvalidInput: together they are too large to be numbers.
+        """
         quantity = self.quantity + more.quantity
         price = (self.quantity * self.price + more.quantity * more.price) / quantity
-        return self.model_copy(update={"quantity": quantity, "price": price, "stop": more.stop or self.stop})
+        changed = {"quantity": quantity, "price": price, "stop": more.stop or self.stop}
+        return self.read(**(self.model_dump() | changed))
 
 
 @dataclass(frozen=True, slots=True)
