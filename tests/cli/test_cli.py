@@ -18,6 +18,7 @@ from doubles.security_server import Answer, security_server
 from doubles.yahoo_server import YahooServer
 
 from deeptrader.cli.main import COMMANDS, build, main
+from deeptrader.core.errors import StoreBusy
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 
@@ -728,6 +729,18 @@ def test_an_output_that_is_full_is_one_line_and_exit_code_four(slept, arguments)
     assert done.returncode == 4
     assert done.stderr.startswith("error: The output cannot be written: No space left on device.")
     assert "Traceback" not in done.stderr
+
+
+def test_an_answer_stands_where_its_ask_cannot_be_written(capsys, slept, monkeypatch):
+    from deeptrader.toolkits.sleep_mode.asks import AskLog
+
+    def fail(*_: object) -> None:
+        raise StoreBusy("Another process kept the journal locked for too long.")
+
+    monkeypatch.setattr(AskLog, "_write", fail)
+    code, out, _ = run(capsys, "ask", "is apple oversold?", "--memory", "--data-dir", slept)
+    assert code == 0
+    assert "AAPL is oversold" in out
 
 
 def test_a_sign_that_the_output_cannot_encode_costs_no_answer(slept):

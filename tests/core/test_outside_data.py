@@ -33,7 +33,7 @@ from deeptrader.toolkits.sleep_mode.holdings import read_csv
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 READERS_TYPED = Exception
 """Whoever asks Yahoo and CoinGecko types whatever a reader raises; here it is asked that nothing unsound is read."""
-many = partial(settings, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+many = partial(settings, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HOSTILE = st.sampled_from(
     [None, True, -1, 0, 10**400, -(10**30), 1e308, math.nan, math.inf, "", "\ud800", "1e999", "<script>", [], {}, [[]]]
 ) | st.recursive(st.none() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=4)

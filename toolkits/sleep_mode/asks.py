@@ -144,6 +144,7 @@ class AskLog:
         self._writing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._written = 0
+        self._closed = False
         journal.ensure("asks", _MIGRATIONS)
         atexit.register(_write_at_exit, weakref.ref(self))
 
@@ -194,12 +195,13 @@ class AskLog:
                 raise
 
     def close(self) -> None:
-        """Write what waits in memory."""
+        """Write what waits in memory, once: what cannot be written then is logged. An answer that was given stands."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        self.flush()
+        self._closed = True
+        self.try_flush()
 
     def try_flush(self) -> None:
         """Flush; what cannot be written now is logged and tried again later."""
@@ -376,5 +378,5 @@ def _seconds(run: Any) -> float | None:
 
 def _write_at_exit(reference: weakref.ref[AskLog]) -> None:
     asks = reference()
-    if asks is not None and asks._waiting:
+    if asks is not None and asks._waiting and not asks._closed:
         asks.try_flush()
