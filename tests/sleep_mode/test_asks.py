@@ -197,28 +197,6 @@ def test_asks_about_the_market_stand_by_themselves(asks: AskLog):
         asks.note(Ask(str(n), NOON, "command", topic="screen"))
     rates = Demand(asks).rates([BTC])
     assert rates[MARKET] > 10 * rates["BTC-USD"]
-    assert Demand(asks).shares([MARKET], {"state": 1.0})[MARKET] == {"screen": pytest.approx(10 / 14)}
-
-
-def test_topics_of_a_token_lean_on_all_tokens_and_those_on_the_prior(asks: AskLog):
-    prior = {"state": 0.5, "risk": 0.5}
-    assert Demand(asks).shares(["BTC-USD"], prior)["BTC-USD"] == prior
-    for n in range(40):
-        asks.note(ask(str(n), "ETH-USD", topic="entry"))
-    shares = Demand(asks).shares(["BTC-USD", "ETH-USD"], prior)
-    assert shares["BTC-USD"]["entry"] > 0.8
-    assert shares["ETH-USD"]["entry"] > shares["BTC-USD"]["entry"]
-    assert sum(shares["ETH-USD"].values()) == pytest.approx(1.0)
-
-
-def test_what_follows_what_is_counted_within_a_session(asks: AskLog):
-    for session in "abc":
-        asks.note(ask(f"{session}1", session=session, topic="state"))
-        asks.note(ask(f"{session}2", session=session, topic="risk"))
-    asks.note(ask("d", "ETH-USD", session="a", topic="entry"))
-    follows = Demand(asks).follows()
-    assert follows["state"] == [("risk", True, pytest.approx(1.0))]
-    assert [follow[:2] for follow in follows["risk"]] == [("entry", False)]
 
 
 def test_what_was_just_talked_about_comes_newest_first(asks: AskLog, clock: ManualClock):
