@@ -110,7 +110,7 @@ def test_every_example_is_run_here():
 
 @pytest.mark.parametrize("name", SHOWS)
 def test_an_example_runs(python: Path, name: str, tmp_path: Path):
-    copied = shutil.copy(ROOT / "examples" / f"{name}.py", tmp_path)  # away from its neighbours
+    copied = str(shutil.copy(ROOT / "examples" / f"{name}.py", tmp_path))  # away from its neighbours
 
     done = run(python, copied, folder=tmp_path)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from deeptrader.toolkits.khala.journal import Journal
 
 
 def everything(journal: Journal) -> list[str]:
     """Every row of every table, as text."""
     with journal.read() as connection:
-        if isinstance(connection, sqlite3.Connection):
+        if not journal.shared:
             return list(connection.iterdump())
         tables = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1"

@@ -34,7 +34,7 @@ def test_some_rows_alone_are_as_they_are_among_all():
 
     some = figure_history(frame, interval="1d", at=wanted)
 
-    pd.testing.assert_frame_equal(some, figure_history(frame, interval="1d")[wanted], rtol=1e-12)
+    pd.testing.assert_frame_equal(some, figure_history(frame, interval="1d").loc[wanted], rtol=1e-12)
 
 
 def test_an_empty_frame_has_an_empty_history():

@@ -52,7 +52,7 @@ def seen(reader: InMemoryMetricReader, name: str, **attributes: str) -> float | 
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 if metric.name == name:
-                    found += [p for p in metric.data.data_points if attributes.items() <= dict(p.attributes).items()]
+                    found += [p for p in metric.data.data_points if attributes.items() <= (p.attributes or {}).items()]
     assert len(found) < 2, found
     point = found[0] if found else None
     return None if point is None else getattr(point, "value", getattr(point, "count", None))

@@ -215,12 +215,14 @@ def topic(
     Raises:
         InvalidInput: the name is taken or none, there is no word, or a word is another topic's.
     """
-    lowered = tuple(word.lower().strip() for word in words)
+    lowered = tuple(filter(None, (word.lower().strip() for word in words)))
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) or name in _topics:
         raise InvalidInput(f"{name!r} cannot be a topic's name, or is one already.", hint="Choose another one.")
     taken = {word: other.name for other in _topics.values() for word in other.words}
-    if not lowered or (mine := next((word for word in lowered if not word or word in taken), None)) is not None:
-        why = f"the word {mine!r} belongs to {taken[mine]}" if lowered and mine else "it has no word"
+    why = "" if lowered else "it has no word"
+    for word in lowered:
+        why = f"the word {word!r} belongs to {taken[word]}" if word in taken else why
+    if why:
         raise InvalidInput(f"The topic {name!r} cannot be named: {why}.", hint="Choose words of its own.")
     _topics[name] = Topic(name, label, lowered, tuple(statements), takes, cannot)
     return _topics[name]
