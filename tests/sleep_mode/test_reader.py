@@ -74,6 +74,13 @@ def reader(khala: Khala) -> Reader:
         ("is safe a buy?", ["SAFE-USD"], "safety"),
         ("Is ETH at a LOW?", ["ETH-USD"], None),
         ("have we seen ETH like this before", ["ETH-USD"], "history"),
+        ("is sol oversold or nah", ["SOL-USD"], "oversold"),
+        ("what happened to sol overnight", ["SOL-USD"], "change"),
+        ("eth or sol which looks better", ["ETH-USD", "SOL-USD"], "compare"),
+        ("is btc or link closer to its high", ["BTC-USD", "LINK-USD"], "compare"),
+        ("bitcion overbougth?", ["BTC-USD"], "overbought"),
+        ("AAPLを買うべきですか", ["AAPL"], None),
+        ("BTC는 과매도인가요", ["BTC-USD"], None),
     ],
 )
 def test_tokens_and_topics_are_read_by_their_words(
@@ -136,6 +143,21 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
         ("any unsafe tokens?", Screen("rsi_14", "lowest", verdict="danger")),
         ("which tokens trade above their 200-day average?", Screen("distance_ema_200", "highest", above=0.0)),
         ("most volatile coin", Screen("volatility_30", "highest")),
+        ("coins with rsi < 35", Screen("rsi_14", "lowest", below=35.0)),
+        ("anything under its lower band?", Screen("bb_percent_b_20_2", "lowest", below=0.0)),
+        ("tokens above 200 day average", Screen("distance_ema_200", "highest", above=0.0)),
+        ("any overbought names today?", Screen("rsi_14", "highest", above=70.0)),
+        ("are any coins near their highs", Screen("distance_high_52w", "highest")),
+        ("which stocks are near their 52 week low", Screen("distance_low_52w", "lowest")),
+        ("what's the worst drawdown among coins", Screen("distance_high_52w", "lowest")),
+        ("worst volatility", Screen("volatility_30", "highest")),
+        ("rsi above 50 but below 70", Screen("rsi_14", "highest", above=50.0, below=70.0)),
+        ("safe coins with rsi under 50", Screen("rsi_14", "lowest", below=50.0, verdict="safe")),
+        ("stocks within 5% of their 52 week high", Screen("distance_high_52w", "highest", above=-0.05)),
+        ("coins more than 20% below their 52 week high", Screen("distance_high_52w", "highest", below=-0.2)),
+        ("did any coin turn oversold", Screen("rsi_14", "lowest", below=30.0)),
+        ("biggest loser this month?", Screen("return_30", "lowest")),
+        ("what is the highest rsi", Screen("rsi_14", "highest")),
     ],
 )
 def test_questions_about_the_market_become_screens(khala: Khala, question: str, screen: Screen) -> None:
@@ -220,6 +242,24 @@ def test_a_question_about_the_market_is_never_answered_with_nothing(reader: Read
 @pytest.mark.parametrize("question", ["what's RSI", "whats rsi?"])
 def test_a_definition_may_be_asked_for_in_short(reader: Reader, question: str) -> None:
     assert reader.answer(reader.read(question)).text.startswith("RSI(14) is: Wilder's")
+
+
+def test_a_condition_that_a_screen_does_not_look_at_is_told(reader: Reader) -> None:
+    reading = reader.read("who has rsi over 45 and is above the 50 day average")
+    assert reading.question.screen == Screen("rsi_14", "highest", above=45.0)
+    assert "EMA(50) is left out" in reader.answer(reading).text
+
+
+def test_of_two_subjects_each_is_answered(reader: Reader) -> None:
+    answer = reader.answer(reader.read("is ETH oversold and is BAD-USD safe?"))
+    assert "has a security verdict" not in answer.statements[0].text
+    assert {"rsi", "security"} <= {statement.id for statement in answer.statements if statement.symbol == "ETH-USD"}
+    told = [statement.id for statement in reader.answer(reader.read("RSI and volume of ETH")).statements[:3]]
+    assert {"rsi", "volume"} <= {*told}
+
+
+def test_a_figure_that_is_a_topic_too_is_defined(reader: Reader) -> None:
+    assert reader.answer(reader.read("what is volatility?")).text.startswith("volatility a year is:")
 
 
 def test_a_definition_needs_no_token(reader: Reader) -> None:

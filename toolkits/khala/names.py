@@ -36,13 +36,16 @@ ARTICLES = frozenset({"a", "an", "the", "any", "which", "what", "this", "that", 
 DETERMINERS = ARTICLES | {"my", "your", "his", "her", "its", "our", "their", "no", "some"}
 """Words before a noun, and hardly ever before a name: "its target", "the link"."""
 
-TYPO_LIKENESS = 0.86
-"""difflib's ratio from which on a word of four letters or more counts as a name mistyped ("aple", "bitcon")."""
+TYPO_LIKENESS = 0.85
+"""difflib's ratio from which on a longer word counts as another one mistyped ("aple", "bitcion", "overbougt")."""
 
-_WORD = re.compile(r"[$#]?\w+(?:[.\-&^=]\w+)*", re.UNICODE)
 _POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+_UNSPACED_SCRIPTS = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
+_UNSPACED = re.compile(f"[{_UNSPACED_SCRIPTS}]")
 """Scripts written without spaces: a name in them is looked for anywhere in the text."""
+_ATTACHED = rf"{_UNSPACED_SCRIPTS}\uac00-\ud7a3"
+"""These, and Hangul, whose particles follow a name without a space: a Latin name ends where they begin."""
+_WORD = re.compile(rf"[$#]?[^\W{_ATTACHED}]+(?:[.\-&^=][^\W{_ATTACHED}]+)*|[{_ATTACHED}]+", re.UNICODE)
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s*$|^\s*$")
 
 _Rule = Literal["any", "upper", "name", "exact"]
@@ -134,11 +137,16 @@ class Lexicon:
         return (token,) if token is not None else ()
 
     def _by_name(self, words: list[_Word], at: int, length: int, vocabulary: Collection[str]) -> Token | None:
-        """A token in memory by a name that is also a word ("apple"), unless a word beside it makes another thing of it
-        ("apple juice", "natural gas")."""
-        entry = self._entries.get(" ".join(word.lower for word in words[at : at + length]))
-        if entry is None or entry.rule != "name" or entry.token.symbol not in self._held:
+        """A token in memory by a name or ticker that is also a word ("apple", "sol"), unless a word beside it makes
+        another thing of it ("apple juice", "natural gas", "the link")."""
+        name = " ".join(word.lower for word in words[at : at + length])
+        entry = self._entries.get(name)
+        if entry is None or entry.rule == "exact" or entry.token.symbol not in self._held:
             return None
+        if entry.rule == "upper" and (name in vocabulary or (at and words[at - 1].lower in DETERMINERS)):
+            return None
+        if at > 1 and words[at - 1].lower in JOINING and self.one(words[at - 2].lower) is not None:
+            return entry.token  # "xrp or link": what follows belongs to both
         beside = [words[place].lower for place in (at - 1, at + length) if 0 <= place < len(words)]
         known = all(word in vocabulary or not word.isalpha() or self.one(word) for word in beside)
         return entry.token if known else None

@@ -134,11 +134,11 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
         "return_30": _return(30, "month", "30 day", "30 day return", "30 trading day"),
         "distance_high_52w": FigureSpec(
             "ratio", f"close / highest high {_YEAR} - 1", 0, "distance from the 52-week high", "signed_percent",
-            ("52 week high", "year high"),
+            ("52 week high", "year high", "highs", "drawdown"),
         ),
         "distance_low_52w": FigureSpec(
             "ratio", f"close / lowest low {_YEAR} - 1", 0, "distance from the 52-week low", "signed_percent",
-            ("52 week low", "year low"),
+            ("52 week low", "year low", "lows"),
         ),
         "volume_ratio_20": FigureSpec("ratio", _VOLUME, 21, "volume against its 20-bar mean", "ratio", ("volume",)),
     }

@@ -15,7 +15,7 @@ from ...core.errors import InvalidInput
 from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
-from ..market_data.figures import SPECS
+from ..market_data.figures import SPECS, figure_label
 from . import rule_statements as rule_statements  # its statements join the catalogue
 from .asked import asked_statement, needs_bars
 from .bar_store import BarStore
@@ -262,7 +262,7 @@ class Reader:
         if question.screen is not None:
             pool = reading.recalls if len(reading.recalls) > 1 else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
-        if len(reading.recalls) > 1 and not made:
+        if len(reading.recalls) > 1 and not made and reading.topic.name != "safety":  # each verdict is told by itself
             made += comparison_statements(reading.recalls, settings, now)
         if question.about_market and reading.market and question.screen is None:
             if reading.topic.name == "change":
@@ -318,6 +318,9 @@ class Reader:
             lines.append(_unknown(reading.question))
         if reading.question.not_held:
             lines.append(_not_held(reading.question))
+        if reading.question.unscreened:
+            ignored = ", ".join(map(figure_label, reading.question.unscreened))
+            lines.append(f"The tokens are not chosen by all that was asked: {ignored} is left out.")
         if reading.topic.cannot:
             lines.append(reading.topic.cannot)
         if reading.knows_something:
@@ -366,7 +369,10 @@ class Reader:
             if needs_bars(question):
                 bars = BarStore(self.khala.journal).get(recall.analysis.token, recall.interval)
             asked = asked_statement(question, recall.analysis, self.khala.settings, bars)
-        return order_for(reading.topic, self.statements(recall, reading.topic), question.figure, asked)
+        topic = reading.topic
+        also = tuple(TOPICS[name].statements[0] for name in question.beside)  # another subject is not dropped for one
+        topic = replace(topic, statements=(*topic.statements[:1], *also, *topic.statements[1:]))
+        return order_for(topic, self.statements(recall, reading.topic), question.figure, asked)
 
     def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
         """The newest stored analysis of an earlier bar."""
@@ -394,7 +400,8 @@ class Reader:
         named = {s.symbol for s in taken} | {fact.split(":", 1)[0] for s in across for fact in s.facts}
         sources = tuple(Source.of(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
         served = "memory" if reading.covered and not reading.question.not_held else "partly"
-        suggestions = self._suggestions(reading) if reading.question.topic is None else ()
+        read = reading.question.topic is not None or reading.question.screen is not None
+        suggestions = () if read else self._suggestions(reading)
         return MemoryAnswer("\n".join(lines), served, tuple(taken), reading.symbols, sources, suggestions)
 
     def _nothing(self, reading: Reading) -> MemoryAnswer:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ...core.coins import everyday_words
@@ -18,6 +19,7 @@ from ...core.errors import UnknownToken
 from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token
+from ..khala.names import ARTICLES, CONTEXT, TYPO_LIKENESS
 from ..market_data.figures import SPECS
 from .asked import MOVES, Numbers, numbers_in
 from .screens import MOST, RANKED, Order, Screen
@@ -29,17 +31,15 @@ if TYPE_CHECKING:
 QUESTION_LIMIT = 1_000
 LONGEST_TICKER = 5
 """Letters of a word in capitals that may be a ticker nobody knows; longer ones are shouted."""
-TYPO_LIKENESS = 0.85
-"""difflib's ratio from which on a longer word counts as another one mistyped."""
-
 _WORD = re.compile(r"[$#]?\w+(?:[./&'-]\w+)*%?", re.UNICODE)
+_SIGNS = str.maketrans({"<": " below ", ">": " above ", "≤": " below ", "≥": " above ", "=": " "})
 _LIMIT = re.compile(r"\b(below|under|less than|above|over|more than|at least)\s+(-?\d+(?:\.\d+)?)\s*(%?)")
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
 _BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d+)?)\s*(%?)")
 
-MARKET_WORDS = frozenset(
-    """tokens coins stocks assets names list screen everything anything market markets gainers losers
-    movers""".split()
+MOVERS = frozenset("gainer gainers loser losers mover movers".split())
+MARKET_WORDS = (
+    frozenset("tokens coins stocks assets names list screen everything anything market markets".split()) | MOVERS
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
 RANKING_WORDS = frozenset(
@@ -54,7 +54,9 @@ _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
-FALLING = frozenset("lost lose losing fell fall falling down dropped losers".split())
+_BETTER: dict[str, Order] = {"best": "lowest", "better": "lowest", "worst": "highest", "worse": "highest"}
+"""What a word that judges asks of a risk."""
+FALLING = frozenset("lost lose losing fell fall fallen falling down dropped loser losers".split())
 _MOVED = FALLING | frozenset("rise rose rising climbed gained change changed moved since".split())
 _SCREENED: dict[str, tuple[str, Order]] = {
     "oversold": ("rsi_14", "lowest"),
@@ -71,8 +73,14 @@ _SCREENED: dict[str, tuple[str, Order]] = {
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
+_OF_ALL = ARTICLES - {"a", "an", "the", "this", "that"}
+"""Words that make one of all tokens out of "coin" or "stock": "any coin", "every stock"."""
 _OF_MANY = ("screen", "market")
 """Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
+_BELOW = frozenset({"below", "under", "beneath"})
+_MIRRORED = {"above": "below", "below": "above"}
+_WITHIN = {"distance_high_52w": "above", "distance_low_52w": "below"}
+"""On which side of a limit a close is that lies within a percentage of its high or low."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
 
 
@@ -82,7 +90,8 @@ class Question:
 
     `topic` is a name from `TOPICS`, None when no word named one. `unknown` are words that look like tokens and are
     none. `earlier` tells that the tokens come from what was talked about before. `numbers`, and `limits` of the figure
-    by the side that is asked about (`above`, `below`), are those that the question brings along.
+    by the side that is asked about (`above`, `below`), are those that the question brings along. `beside` are further
+    topics that it names, `unscreened` figures that it names and its screen does not look at.
     """
 
     text: str
@@ -97,6 +106,8 @@ class Question:
     interval: Interval = "1d"
     numbers: Numbers = field(default_factory=Numbers)
     limits: Mapping[str, float] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    unscreened: tuple[str, ...] = ()
 
     @property
     def certain(self) -> bool:
@@ -115,11 +126,14 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         earlier: tokens that the conversation was about, taken up by a question that names none ("and its risk?").
     """
     text = clean_label(text, limit=QUESTION_LIMIT)
-    lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").split())
+    plain = text.translate(_SIGNS)
+    lowered = " ".join(plain.lower().replace("’", "'").replace("-", " ").split())
     lowered = _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
-    words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
-    topic, figure = _topic(lowered, words), _figure(lowered, words)
+    words = [word.lower().removesuffix("'s") for word in _WORD.findall(plain)]
+    topic, (figures, rest) = _topic(lowered, words), _figures(lowered)
+    figure = _figure(figures, words)
     about_market = any(word in MARKET_WORDS for word in words)
+    about_market |= any(pair[0] in _OF_ALL and pair[1] in CONTEXT for pair in pairwise(words))
     ranks = any(word in RANKING_WORDS for word in words) and ((topic or figure) is not None or _all_known(words))
     alone = (topic or figure) is not None and _names_market_alone(words)
     tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not (about_market or ranks or alone))
@@ -129,7 +143,11 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     if topic in ("not_held", *FROM_SOURCES):  # what a source told of is held, where it did: see `Reader.read`
         not_held = next((word for word in TOPICS[topic].words if _mentions(lowered, word)), "")  # "": only likened
         topic = topic if topic in FROM_SOURCES else _topic(lowered, words, leave_out={"not_held"})
-    if topic == "definition" and (figure is None or tokens):
+    ranked = any(word in MARKET_WORDS or word in RANKING_WORDS or word in _ORDERS for word in words)
+    meant = figure is not None and not (tokens or ranked) and _uses(lowered, "definition")
+    if meant and not not_held:
+        topic = "definition"
+    elif topic == "definition":
         topic = _topic(lowered, words, leave_out={"definition", "not_held"})
     if len(tokens) == 1 and topic in (*_OF_MANY, "compare"):
         topic = _topic(lowered, words, leave_out={*_OF_MANY, "compare", "definition", "not_held"})
@@ -152,10 +170,18 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         earlier=taken_up,
         interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
         numbers=numbers_in(lowered),
-        limits=_limits(lowered, figure) if figure is not None else {},
+        limits=_limits(rest, figure) if figure is not None else {},
+        beside=_beside(lowered, topic, figures),
     )
     if question.about_market or len(question.tokens) > 1:
-        return replace(question, screen=_screen(lowered, words, question, settings))
+        if question.figure is not None and question.figure not in RANKED:
+            # A price orders no tokens: the next figure named does.
+            ordering = next((name for name in figures if name in RANKED), question.figure)
+            question = replace(question, figure=ordering)
+        screen = _screen(rest, words, question, settings)
+        family = ("return", screen.figure.split("_", 1)[0]) if screen is not None else ()
+        ignored = tuple(name for name in figures if family and not name.startswith(family))
+        return replace(question, screen=screen, unscreened=ignored if question.about_market else ())
     return question
 
 
@@ -195,18 +221,38 @@ def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = (
     return found
 
 
-def _figure(lowered: str, words: Sequence[str]) -> str | None:
-    """The figure that the text names by the longest of its words; its change, where it asks how that figure moved."""
-    hits = [
-        (len(word), -place, name)
-        for place, (name, spec) in enumerate(SPECS.items())
-        for word in (*spec.words, spec.label.lower())
-        if _mentions(lowered, word)
-    ]
-    moved = next((f"{name}_change" for _, _, name in hits if f"{name}_change" in SPECS), None)
+def _figures(lowered: str) -> tuple[tuple[str, ...], str]:
+    """The figures that a text names, that with the longest word first, and the text without their names. A part of a
+    longer name names none, and a number in one ("200-day average") is no limit."""
+    called = sorted(
+        ((word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())),
+        key=lambda pair: -len(pair[0]),
+    )
+    found: dict[str, None] = {}
+    for word, name in called:
+        if _mentions(lowered, word):
+            found.setdefault(name)
+            lowered = _whole(word).sub(" , ", lowered)
+    return tuple(found), lowered
+
+
+def _figure(figures: Sequence[str], words: Sequence[str]) -> str | None:
+    """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
+    moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
     if moved is not None and _MOVED.intersection(words):
         return moved
-    return max(hits)[2] if hits else None
+    return figures[0] if figures else None
+
+
+def _beside(lowered: str, topic: str | None, figures: Sequence[str]) -> tuple[str, ...]:
+    """Topics about a token that are named besides the one that was read, by their own words or by a figure's."""
+    named = [other.name for other in TOPICS.values() if other.statements and _uses(lowered, other.name)]
+    named += [_home(figure) for figure in figures if not figure.startswith("return")]
+    return tuple(dict.fromkeys(name for name in named if name not in (topic, *FROM_SOURCES)))
+
+
+def _uses(lowered: str, topic: str) -> bool:
+    return any(_mentions(lowered, word) for word in TOPICS[topic].words)
 
 
 def _home(figure: str) -> str:
@@ -263,7 +309,7 @@ def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...
     return tuple(dict.fromkeys(found))
 
 
-def _screen(lowered: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
+def _screen(rest: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
     """The ranking or screen that a question names, of the tokens in it or of the market; None when it names none."""
     topic, said = question.topic or "", set(words)
     usual, first = _SCREENED.get(topic, (None, "highest"))
@@ -274,25 +320,34 @@ def _screen(lowered: str, words: Sequence[str], question: Question, settings: Se
     if topic in ("entry", "exit") and question.figure is None:
         order = None  # the best buy is not the highest of anything
     if figure is None:
-        if len(question.tokens) > 1 or not said & {"gainers", "losers", "movers", "best", "worst", "top"}:
+        if len(question.tokens) > 1 or not said & {"best", "worst", "top", *MOVERS}:
             return None
         figure = "return_7"
-    if order is None and "below" in said and figure.startswith("distance"):
+    if _home(figure) == "risk" and (judged := said & _BETTER.keys()):  # of a risk, less is better
+        order = _BETTER[judged.pop()]
+    if order is None and figure == "distance_low_52w":
+        order = "lowest"  # near its low
+    if order is None and said & _BELOW and figure.startswith("distance"):
         order = "lowest"
-    wanted: dict[str, Any] = _limits(lowered, figure)
+    wanted: dict[str, Any] = _limits(rest, figure)
     if figure.startswith("return"):
         if said & FALLING:  # "lost more than 1 %" is a return below -1 %
             order = "lowest"
             wanted = {"below": -next(iter(wanted.values()))} if wanted else {}
         if not wanted and said & {"up", "down"}:
             wanted = {"above": 0.0} if "up" in said else {"below": 0.0}
+    shares = question.numbers.shares
+    if figure == "distance_high_52w" and wanted:  # "more than 20 % below its high" is a distance below -20 %
+        wanted = {_MIRRORED[side]: -abs(limit) for side, limit in wanted.items()}
+    elif figure in _WITHIN and shares:  # "within 5 % of its high"
+        wanted = {_WITHIN[figure]: shares[0] if _WITHIN[figure] == "below" else -shares[0]}
     if wanted:
         order = order or ("lowest" if "above" not in wanted else "highest")
     elif order is None or len(question.tokens) < 2:  # of two that are named, "the more oversold" need not be oversold
         wanted = _condition(topic, figure, said, settings)
-    if topic != "safety" and said & {"safe", "secure"}:
-        wanted["verdict"] = "safe"
     symbols = tuple(token.symbol for token in question.tokens) if len(question.tokens) > 1 else ()
+    if said & {"safe", "secure"} and not symbols:  # of those named, each one's verdict is told
+        wanted.setdefault("verdict", "safe")
     if symbols:
         wanted["limit"] = min(len(symbols), MOST)
     return Screen(figure, order or first, symbols=symbols, **wanted)
@@ -312,8 +367,8 @@ def _condition(topic: str, figure: str, said: set[str], settings: Settings) -> d
         bad = said & _UNSAFE
         return {"verdict": "danger" if bad else "safe"}
     if topic == "bands" and figure == "bb_percent_b_20_2":
-        return {"below": 0.0} if "below" in said else {"above": 1.0}
-    if figure == "distance_ema_200" and said & {"above", "uptrend", "below", "downtrend"}:
+        return {"below": 0.0} if said & _BELOW else {"above": 1.0}
+    if figure == "distance_ema_200" and said & {"above", "uptrend", "downtrend", *_BELOW}:
         return {"above": 0.0} if said & {"above", "uptrend"} else {"below": 0.0}
     return {}
 
@@ -328,10 +383,11 @@ def _limits(lowered: str, figure: str) -> dict[str, float]:
     if between := _BETWEEN.search(lowered):
         low, high = sorted((scaled(between[1]), scaled(between[2])))
         return {"above": low, "below": high}
-    if limit := _LIMIT.search(lowered):
+    found: dict[str, float] = {}
+    for limit in _LIMIT.finditer(lowered):
         side = "below" if limit[1] in ("below", "under", "less than") else "above"
-        return {side: scaled(limit[2])}
-    return {}
+        found.setdefault(side, scaled(limit[2]))
+    return found
 
 
 # -- names that a caller gives ----------------------------------------------------------------------------------

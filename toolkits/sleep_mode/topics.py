@@ -87,8 +87,8 @@ _ALL = (
     _topic(
         "change",
         "what changed, how it moved",
-        "changed, change, new, happened, moved, performed, performance, return, fall, fell, drop, dropped, rise, "
-        "rose, gain, gained, lost, crash, yesterday, today, week, month, since",
+        "changed, change, new, happened, moved, performed, performance, return, fall, fell, fallen, drop, dropped, "
+        "rise, rose, gain, gained, lost, crash, yesterday, overnight, today, week, month, since",
         "change, returns, rsi_change, rsi, trend",
         takes="either",
     ),
@@ -116,7 +116,7 @@ _ALL = (
     _topic(
         "risk",
         "risk: volatility, stop and size",
-        "risk, risky, riskiest, riskier, stop, stop loss, position size, drawdown, volatile, volatility, swings, calm",
+        "risk, risky, riskiest, riskier, stop, stop loss, position size, volatile, volatility, swings, calm",
         "volatility, held_stop, earnings, holding, stop, range, security",
         takes="either",
     ),
