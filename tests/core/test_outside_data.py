@@ -46,7 +46,7 @@ def damaged(draw: Callable, whole: Any) -> Any:
     for _ in range(draw(st.integers(0, 4))):
         holder, key = draw(st.sampled_from(list(places(answer)) or [([answer], 0)]))
         if draw(st.booleans()) or not isinstance(holder, dict):
-            holder[key] = draw(HOSTILE)
+            holder[key] = copy.deepcopy(draw(HOSTILE))  # it may be damaged in turn
         else:
             del holder[key]
     return answer

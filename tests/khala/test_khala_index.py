@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,11 @@ from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_
 from doubles.embedders import BrokenEmbedder, HashEmbedder
 from doubles.journals import everything
 from pydantic import SecretStr
+from pytest_mock import MockerFixture
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import SourceUnreachable, StoreBusy, StoreError
-from deeptrader.toolkits.khala import Khala, SearchFilter
+from deeptrader.toolkits.khala import Khala, SearchFilter, chroma, index
 from deeptrader.toolkits.khala.chroma import Server
 from deeptrader.toolkits.khala.index import REBUILD_AFTER, ChromaIndex
 
@@ -509,3 +514,49 @@ def test_a_server_that_is_gone_stops_no_search(free_port: int, open_khala: Calla
         khala.index()
     assert khala.search("oversold", limit=3)
     assert khala.latest("T1-USD").usable
+
+
+def test_a_copy_that_never_answers_is_waited_for_within_a_limit(khala: Khala, mocker: MockerFixture) -> None:
+    khala.remember("a calm market")
+    khala.index()
+    end = threading.Event()
+    mocker.patch.object(index, "SEARCH_SECONDS", 0.2)
+    mocker.patch.object(index_of(khala), "_query", side_effect=lambda *_: end.wait(60))
+    assert khala.search("calm")[0].text == "a calm market"
+    assert "did not answer within 0.2 s" in khala.status().index_problems[0]
+    end.set()
+
+
+def test_a_copy_that_is_locked_elsewhere_is_not_taken_over(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    with closing(sqlite3.connect(source / "chroma.sqlite3", isolation_level=None)) as holder:
+        holder.execute("CREATE TABLE t (a)")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            chroma.duplicate(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("body", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n"], ids=["silent", "drips"])
+def test_a_server_that_answers_a_byte_now_and_then_holds_nothing_up(
+    open_khala: Callable[..., Khala], mocker: MockerFixture, body: bytes
+) -> None:
+    mocker.patch.object(chroma, "SERVER_SECONDS", 0.3)
+    end = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                client.sendall(body)
+                while body and not end.wait(0.05):
+                    client.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        khala = open_khala(chroma_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        khala.remember("a calm market")
+        with pytest.raises(StoreError, match="The search index failed"):
+            khala.index()
+        assert khala.search("calm")[0].text == "a calm market"
+        end.set()

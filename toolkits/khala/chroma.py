@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import shutil
 import sqlite3
+import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...core.settings import Settings
+from ..in_time import in_time
 from .entries import conditions
 from .records import SearchFilter
 
@@ -64,15 +67,28 @@ def connect(folder: Path, server: Server | None) -> Any:
 
     # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
     url, headers = server
-    httpx.get(f"{url}/api/v2/heartbeat", timeout=SERVER_SECONDS, headers=headers).raise_for_status()
+    with httpx.Client(timeout=SERVER_SECONDS, headers=headers, event_hooks={"response": [_limit_body]}) as http:
+        http.get(f"{url}/api/v2/heartbeat").raise_for_status()
     parts = urlsplit(url)
     secure, host = parts.scheme == "https", parts.hostname or "localhost"
     port = parts.port or (443 if secure else 8000)
-    client = chromadb.HttpClient(host=host, port=port, ssl=secure, headers=headers, settings=quiet)
+    open_client = partial(chromadb.HttpClient, host, port, ssl=secure, headers=headers, settings=quiet)
+    client: Any = in_time(open_client, lambda: SERVER_SECONDS)  # it asks for its database before it can be limited
     session = getattr(getattr(client, "_server", None), "_session", None)
     if session is not None:
         session.timeout = SERVER_SECONDS
+        session.event_hooks = {"response": [_limit_body]}
     return client
+
+
+def _limit_body(response: Any) -> None:
+    """Read an answer's body within `SERVER_SECONDS` altogether: a client's own limit holds for each piece of it."""
+    end, pieces = time.monotonic() + SERVER_SECONDS, []
+    for piece in response.iter_bytes():
+        pieces.append(piece)
+        if time.monotonic() > end:
+            raise TimeoutError(f"it did not answer within {SERVER_SECONDS:g} s")
+    response._content = b"".join(pieces)  # where httpx itself keeps what was read
 
 
 _SIGNS = {"<": "$lt", ">": "$gt", ">=": "$gte", "<=": "$lte"}
@@ -97,6 +113,8 @@ def duplicate(source: Path, target: Path) -> Path:
         path.chmod(0o700)
     held = sqlite3.connect(f"{(source / DATABASE).absolute().as_uri()}?mode=ro", uri=True)
     with closing(held), closing(sqlite3.connect(target / DATABASE)) as copy:
+        held.execute("BEGIN")
+        held.execute("SELECT count(*) FROM sqlite_master")  # waits for a lock for a while; `backup` would for ever
         held.backup(copy)
     return target
 

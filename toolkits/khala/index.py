@@ -25,8 +25,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from numpy.typing import NDArray
 from ...core.clock import Clock
 from ...core.errors import DeepTraderError, EmbedderMismatch, StoreError, StoreUnavailable
 from ...core.giving_way import give_way
+from ..in_time import OutOfTime, in_time
 from .chroma import BUILD_SYNC, HNSW, NEVER, Server, chroma_where, connect, duplicate, inside, outside
 from .embedder import Embedder, embed_texts
 from .entries import REMEMBERED_REVISIONS, Entry, EntryTable
@@ -54,6 +56,8 @@ LOCK_SECONDS = 5.0
 """How long another process at the same work is waited for."""
 RETRY_SECONDS = 60.0
 """How long a server, or a copy, that failed is left alone by searches."""
+SEARCH_SECONDS = 10.0
+"""How long a search waits for Chroma before it goes by words alone."""
 TEXT_HASH = "text_hash"
 NOT_BUILT, MANY_CHANGES = "it was not built yet", "it had taken in many changes"
 
@@ -115,14 +119,25 @@ class ChromaIndex:
             if self.problem and self._timer() < self._retry_at:
                 raise StoreError(f"The search index failed: {self.problem}.", hint=_GOES_ON)
             live = self.state().name
+            query = partial(self._query, vector, where, limit)
             try:
-                found = self._query(vector, where, limit)
+                found = self._soon(query)
             except StoreError:
                 if self.state().name == live:
                     raise
-                found = self._query(vector, where, limit)  # it was replaced under our eyes
+                found = self._soon(query)  # it was replaced under our eyes
             self.problem = None
         return found
+
+    def _soon[Result](self, query: Callable[[], Result]) -> Result:
+        """What a query gives within `SEARCH_SECONDS`: Chroma waits for ever for a lock of another process. One that
+        hangs is left behind with the client it hangs in."""
+        with self._failures():
+            try:
+                return in_time(query, lambda: SEARCH_SECONDS)
+            except OutOfTime:
+                self._open = self._private = None
+                raise TimeoutError(f"it did not answer within {SEARCH_SECONDS:g} s") from None
 
     def _query(self, vector: NDArray[np.float32], where: SearchFilter, limit: int) -> list[tuple[str, float]]:
         with self._failures():
@@ -166,11 +181,14 @@ class ChromaIndex:
     def close(self) -> None:
         """Close what is open for searching."""
         with self._lock:
-            if self._open is not None:
-                self._open[1].close()
-            if self._private is not None:
-                self._private.cleanup()
-            self._open = self._private = None
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+        if self._private is not None:
+            self._private.cleanup()
+        self._open = self._private = None
 
     # -- bringing up to date --------------------------------------------------------------------------------------
 
@@ -190,7 +208,7 @@ class ChromaIndex:
                 reason = self.problem
             if reason is not None:
                 with self._failures(), self._lock:
-                    known = self._live() if reason == MANY_CHANGES else None
+                    known = self._soon(self._live) if reason == MANY_CHANGES else None
                 with self._failures():
                     self._copy(CopyState(), (), counts, known)
             self.problem = None
@@ -208,7 +226,7 @@ class ChromaIndex:
             try:
                 with self._failures():
                     rows = None if self.behind() else self._rows()
-                    return self.problem or inside(self._live(), rows)
+                    return self.problem or self._soon(lambda: inside(self._live(), rows))
             except StoreError as error:
                 return self.problem or error.message
 
@@ -328,7 +346,7 @@ class ChromaIndex:
         if not name:
             return None
         if self._open is None or self._open[0] != name or self.problem:
-            self.close()
+            self._drop()
             finding = self._unfit(name)
             if finding is not None:
                 raise _Damaged(finding)
