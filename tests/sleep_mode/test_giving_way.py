@@ -212,7 +212,7 @@ def test_nothing_is_held_while_it_gives_way(khala: Khala, clock: ManualClock, se
         clock.advance(timedelta(days=1))
         cycle.run()
     assert not held
-    assert waits[0] > 2 * 2 * COUNT * 4, "at least four times for each refresh"
+    assert waits[0] > 2 * 2 * COUNT * 3, "more than three times for each refresh"
 
 
 def test_an_analyst_who_is_asked_does_not_give_way(khala: Khala, clock: ManualClock, settings: Settings) -> None:
