@@ -92,6 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     if wanted in COMMANDS and "--help" not in given:
         set_up_logs()
         _point_out_unknown_variables()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a sign that the output's encoding lacks costs that sign, not the answer
             stream.reconfigure(errors="replace")

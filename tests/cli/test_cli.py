@@ -743,6 +743,12 @@ def test_an_answer_stands_where_its_ask_cannot_be_written(capsys, slept, monkeyp
     assert "AAPL is oversold" in out
 
 
+def test_an_output_that_is_closed_is_no_failure():
+    closed = [*("sh", "-c", 'exec "$0" "$@" >&-'), Path(sys.executable).with_name("deeptrader"), "instructions"]
+    done = subprocess.run(closed, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_sign_that_the_output_cannot_encode_costs_no_answer(slept):
     command = [sys.executable, "-c", "from deeptrader.cli.main import main; main()", "ledger", "--data-dir", str(slept)]
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
