@@ -38,16 +38,19 @@ def holdings(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """What is held, with its worth, result and stop. A CSV file has the columns symbol,quantity,price,stop."""
+    """What is held, its worth, result and stop. `import` reads CSV: symbol, quantity, what one unit cost, stop."""
     with runtime_for(data_dir, market) as runtime:
         kept, now = Holdings(runtime.khala.journal), runtime.clock.now()
+
+        def find(name: str) -> str:
+            return find_token(runtime, name, ask_market=True).symbol
+
         if action == "add" and what and quantity is not None and at is not None:
-            symbol = find_token(runtime, what, ask_market=True).symbol
-            kept.add(Holding.read(symbol=symbol, quantity=quantity, price=at, stop=stop, since=now))
+            kept.add(Holding.read(symbol=find(what), quantity=quantity, price=at, stop=stop, since=now))
         elif action == "remove" and what:
             kept.remove(_symbol(runtime, what, kept.all()), quantity)
         elif action == "import" and what:
-            kept.put(read_csv(Path(what), now))
+            kept.put(read_csv(Path(what), now, find))
         elif action != "list":
             raise InvalidInput(
                 f"`holdings {action}` cannot be done so.",

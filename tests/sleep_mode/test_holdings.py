@@ -206,15 +206,40 @@ def test_what_is_held_is_refreshed_before_all_others(tmp_path):
         assert khala.latest(watched).analysis is not None
 
 
-def test_a_file_is_taken_as_a_whole_and_adds_up_its_rows(tmp_path, holdings):
+SCHWAB = """"Positions for account ...123 as of 09:12 AM ET"\r
+\r
+"Symbol","Description","Quantity","Price","Market Value","Cost Basis"\r
+"AAPL","APPLE INC","1,250","$509.59","$636,987.50","$562,500.00"\r
+"Cash & Cash Investments","--","--","--","$1,000.00","--"\r
+"""
+FIDELITY = """Account Name,Symbol,Quantity,Last Price,Current Value,Average Cost Basis,Type
+Own,IBM,12.5,$190.10,$2376.25,$180.25,Cash
+
+"The data in this spreadsheet is provided to you solely"
+"""
+GERMAN = "Kürzel;Symbol;Stück;Einstandskurs;Währung\n;AAPL;1.250;450,25;USD\n;IBM;10,5;1.180,00;USD\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        (
+            "\ufeffSymbol, Quantity, Price, Stop, Note\nbtc-usd,1,60000,,first\nBTC-USD,1,70000,55000,\n",
+            [holding(quantity=2, price=65_000, stop=55_000)],
+        ),
+        (SCHWAB, [holding("AAPL", 1_250, 450)]),  # its price is that of today
+        (FIDELITY, [holding("IBM", 12.5, 180.25)]),
+        (GERMAN.encode("cp1252"), [holding("AAPL", 1_250, 450.25), holding("IBM", 10.5, 1_180)]),
+        ("Ticker\tQty\tAvg Cost\nAAPL\t1 000\t1.25\n".encode("utf-16"), [holding("AAPL", 1_000, 1.25)]),
+        ("symbol,quantity,price\nAAPL,1'000,\"1,400\"\nbitcoin,1e-3,$60000\n",
+         [holding("AAPL", 1_000, 1_400), holding("BTC-USD", 0.001, 60_000)]),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_brokers_write_it_and_adds_up_its_rows(tmp_path, content, held):
     file = tmp_path / "held.csv"
-    file.write_text(
-        "\ufeffSymbol, Quantity, Price, Stop, Note\nbtc-usd,1,60000,,first\nBTC-USD,1,70000,55000,\nAAPL,10,150,\n"
-    )
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    found = read_csv(file, NOW)
-
-    assert found == [holding(quantity=2, price=65_000, stop=55_000), holding("AAPL", 10, 150)]
+    assert read_csv(file, NOW, lambda name: {"bitcoin": "BTC-USD"}.get(name, name)) == held
 
 
 @pytest.mark.parametrize(
@@ -222,9 +247,16 @@ def test_a_file_is_taken_as_a_whole_and_adds_up_its_rows(tmp_path, holdings):
     [
         ("symbol,quantity\nAAPL,1\n", "lacks a column"),
         ("symbol,quantity,price\nAAPL,1,150\nIBM,-1,100\n", "line 3: quantity"),
+        ("symbol,quantity,price\nIBM,(1),100\n", "line 2: quantity"),
         ("symbol,quantity,price\nAAPL,many,150\n", "line 2: quantity"),
         ("symbol,quantity,price\n!,1,150\n", "line 2: symbol"),
         ("symbol,quantity,price\nAAPL,1,nan\n", "line 2: price"),
+        ("symbol;quantity;price\nAAPL;1;450,25 €\n", "line 2: price: 450,25 € is no number, or not in USD"),
+        ("symbol,quantity,price,currency\nAAPL,1,450,GBP\n", "line 2: Its price is in GBP"),
+        ("symbol;quantity;price\nAAPL;1;1.250\n", "in two ways"),
+        ('symbol,quantity,price\nAAPL,1.5,"450,25"\n', "in two ways"),
+        ('symbol,quantity,price\nAAPL,"1,00,000",450\n', "line 2: quantity"),
+        ("symbol,side,quantity,price\nAAPL,Buy,2,150\nAAPL,SELL,1,150\n", "line 3: It is a sale"),
         ("", "lacks a column"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import combinations
@@ -13,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
-from ...core.errors import InvalidInput
+from ...core.errors import InvalidInput, UserError
 from ...core.formats import percent_text, price_text, quantity_text, threshold_text
 from ...core.market import UtcDatetime
 from ...core.settings import Settings
+from ...core.text import clean_label
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all, encode
 from ..khala.schema import upsert
@@ -205,32 +208,140 @@ def position_texts(holding: Holding, position: Position | None) -> tuple[str, ..
     return (*own, *seen, stop, result)
 
 
-def read_csv(path: Path, now: datetime) -> list[Holding]:
-    """Holdings from a file with the columns symbol, quantity, price and, if any, stop. Rows of one token add up.
+def read_csv(path: Path, now: datetime, find: Callable[[str], str] = str.upper) -> list[Holding]:
+    """Holdings from a file as brokers export positions, with the columns of `COLUMNS`. Rows of one token add up.
+
+    Lines above the line that names the columns, and rows with no quantity and no price, hold no position and are
+    passed over. A comma is a decimal mark where the numbers of the file can be read in no other way.
+
+    Args:
+        path: of the file: UTF-8, UTF-16, or Windows's western characters; comma, semicolon, tab or bar between cells.
+        now: since when it is held.
+        find: the symbol of a token by what the file calls it.
 
     Raises:
         InvalidInput: the file cannot be read, or a line of it; nothing of it is taken then.
     """
     found: dict[str, Holding] = {}
+    where = str(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
-            names = {(name or "").strip().lower() for name in rows.fieldnames or ()}
-            if not {"symbol", "quantity", "price"} <= names:
-                raise InvalidInput(f"{path} lacks a column.", hint="Its first line must be: symbol,quantity,price,stop")
-            for row in rows:
-                fields = {(name or "").strip().lower(): value for name, value in row.items() if value}
-                wanted = {name: fields.get(name) for name in ("symbol", "quantity", "price", "stop")}
-                try:
-                    holding = Holding.read(**wanted, since=now)
-                except InvalidInput as error:
-                    hint = "Nothing of the file was taken; correct the line."
-                    raise InvalidInput(f"{path}, line {rows.line_num}: {error.message}", hint=hint) from error
-                before = found.get(holding.symbol)
-                found[holding.symbol] = before.plus(holding) if before else holding
+        between, rows = _rows(_text(path.read_bytes()))
+        decimal = _decimal_mark([row[name] for _, row in rows for name in _NUMBERS if name in row], between)
+        for line, row in rows:
+            where = f"{path}, line {line}"
+            holding = _holding_in(row, decimal, now, find)
+            before = found.get(holding.symbol)
+            found[holding.symbol] = before.plus(holding) if before else holding
+    except UserError as error:
+        hint = error.hint or "Nothing of the file was taken; correct the line."
+        raise InvalidInput(f"{where}: {error.message}", hint=hint) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"{path} cannot be read as CSV: {error}.") from error
     return list(found.values())
+
+
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "symbol": ("symbol", "ticker", "token", "asset", "coin"),
+    "quantity": ("quantity", "qty", "shares", "units", "stück", "anzahl"),
+    "cost": (
+        *("average cost basis", "average cost", "avg cost", "average price", "avg price", "cost price", "unit cost"),
+        *("cost per share", "cost share", "purchase price", "price paid", "open price", "einstandskurs", "kaufkurs"),
+    ),
+    "total": ("cost basis total", "cost basis", "total cost"),
+    "price": ("price",),
+    "stop": ("stop", "stop price", "stop loss"),
+    "side": ("side", "action", "type", "transaction type", "buy sell"),
+    "currency": ("currency", "ccy", "währung"),
+}
+"""What the columns of a file are called, the one that is meant first. The cost of a unit is read from `cost`, else out
+of `total`, else from `price`: beside a cost, brokers call the price of today so."""
+_NUMBERS = ("quantity", "cost", "total", "price", "stop")
+_EMPTY = frozenset(("", "-", "--", "–", "n/a", "na"))
+_PLAIN = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+|(?=\.))(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
+
+
+def _text(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
+def _rows(text: str) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """What parts cells, and by line the filled cells of each row that holds a position, by the names of `COLUMNS`."""
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        for between in ",;\t|":
+            heads = [" ".join(re.findall(r"\w+", cell.lower())) for cell in next(csv.reader([line], delimiter=between))]
+            places = {
+                name: heads.index(called)
+                for name, many in COLUMNS.items()
+                if (called := next((c for c in many if c in heads), None))
+            }
+            if not {"symbol", "quantity"} <= set(places) or not {"cost", "total", "price"} & set(places):
+                continue
+            rows = csv.reader(lines[number:], delimiter=between, skipinitialspace=True)
+            found = []
+            for cells in rows:
+                filled = {n: cells[at].strip() for n, at in places.items() if at < len(cells)}
+                filled = {n: cell for n, cell in filled.items() if cell.lower() not in _EMPTY}
+                if any(name in filled for name in _NUMBERS):
+                    found.append((number + rows.line_num, filled))
+            return between, found
+    raise InvalidInput("It lacks a column.", hint="The file must name its columns: symbol,quantity,price,stop")
+
+
+def _bare(text: str) -> str:
+    """A number without spaces, the apostrophes of thousands, and dollars; in brackets it is below 0."""
+    bare = re.sub(r"[\s'’]|US\$|USD|\$", "", text, flags=re.IGNORECASE)
+    return f"-{bare[1:-1]}" if bare.startswith("(") and bare.endswith(")") else bare
+
+
+def _decimal_mark(numbers: Iterable[str], between: str) -> str:
+    """The mark in front of decimals: by the numbers that can be read in one way only, else by how cells are parted."""
+    known, unsure = set[str](), ""
+    for bare in map(_bare, numbers):
+        marks = [character for character in bare if character in ".,"]
+        if len(set(marks)) == 2:
+            known.add(marks[-1])
+        elif len(marks) > 1:
+            known.add("." if marks[0] == "," else ",")
+        elif marks:
+            before, _, after = bare.partition(marks[0])
+            if not re.match(r"\d{3}(?!\d)", after) or before.lstrip("+-") in ("", "0"):
+                known.add(marks[0])
+            else:
+                unsure = bare
+    if len(known) > 1 or (unsure and not known and between != ","):
+        raise InvalidInput(
+            f"Its numbers can be read in two ways ({unsure or 'decimal commas and decimal points'}).",
+            hint="Write them with a decimal point and without marks between thousands.",
+        )
+    return known.pop() if known else "."
+
+
+def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Callable[[str], str]) -> Holding:
+    def number(name: str) -> float | None:
+        if name not in row:
+            return None
+        bare = _bare(row[name])
+        plain = bare.translate(str.maketrans(",.", ".,")) if decimal == "," else bare
+        if not _PLAIN.fullmatch(plain):
+            raise InvalidInput(f"{name}: {clean_label(row[name])} is no number, or not in USD.")
+        return float(plain.replace(",", ""))
+
+    side, currency = row.get("side", ""), row.get("currency", "USD")
+    if re.search(r"\b(sell|sold|short|verkauf)", side, re.IGNORECASE):
+        raise InvalidInput("It is a sale: import what is held, not what was traded.")
+    if currency.upper() not in ("USD", "US$", "$"):
+        raise InvalidInput(f"Its price is in {clean_label(currency)}, not in USD.")
+    quantity, price, total = number("quantity"), number("cost"), number("total")
+    if price is None:
+        price = total / quantity if total is not None and quantity else number("price")
+    symbol = find(row.get("symbol", ""))
+    return Holding.read(symbol=symbol, quantity=quantity, price=price, stop=number("stop"), since=now)
 
 
 def portfolio_statements(held: Sequence[str], found: Mapping[str, Position], now: datetime) -> list[Statement]:
