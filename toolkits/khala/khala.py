@@ -273,6 +273,10 @@ class Khala(Shelves, Upkeep):
         """
         return self._situations.add(symbol_of(token), interval_of(interval), rows)
 
+    def add_pasts(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Any]]) -> int:
+        """`add_situations` for several tokens in one transaction, from arrays; see `SituationTable.add_many`."""
+        return self._situations.add_many(many)
+
     def situations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
         """The newest bar of a token that `similar` knows, None when it knows none."""
         return self._situations.until(symbol_of(token), interval_of(interval))

@@ -88,9 +88,19 @@ class SituationTable:
 
     def add(self, symbol: str, interval: Interval, rows: Iterable[Row]) -> int:
         """Keep rows; one of the same bar is replaced. Returns how many changed."""
+        kept = [(epoch(bar_close), float(price), _vector(figures)) for bar_close, price, figures in rows]
+        if not kept:
+            return 0
+        at, price, figures = zip(*kept, strict=True)
+        return self.add_many([(symbol, interval, at, price, np.stack(figures))])
+
+    def add_many(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Floats]]) -> int:
+        """Keep rows of several tokens in one transaction: symbol, interval, when bars closed (UTC epoch seconds), their
+        closes, and figures as in `SITUATION_FIGURES`, shape (bars, figures). Returns how many changed."""
         values = [
-            (symbol, interval, epoch(bar_close), float(price), _vector(figures).astype("<f8").tobytes())
-            for bar_close, price, figures in rows
+            (symbol, interval, *row, figures.tobytes())
+            for symbol, interval, at, price, table in many
+            for *row, figures in zip(at, price, table.astype("<f8"), strict=True)
         ]
         if not values:
             return 0

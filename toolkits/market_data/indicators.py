@@ -7,10 +7,10 @@ takes about as long as twenty: a cycle gives all its frames to `compute_many` at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ...core.market import Figure
 from ...core.token import Interval, TokenKind
 from .figures import LIVE_SPECS, MINIMUM_BARS, ONE_MISSING_IN, OWN_SPECS, SPECS, YEAR_DAYS, Absence, FigureSpec, stated
 from .own import compute_extra, compute_own, parse_extra
-from .panel import Panel, build_panel
+from .panel import Panel, build_panel, moments_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,15 +74,37 @@ def compute_many(
         InvalidInput: a column is missing, an index is not increasing moments in UTC, an `extra` does not parse, or
             there is not one kind per frame.
     """
+    return [dict(latest.figures) for latest in compute_latest(frames, interval=interval, extra=extra, kinds=kinds)]
+
+
+class Latest(NamedTuple):
+    """A token after its last bar: its figures, Wilder's average gain and loss of 14 bars (positive), and its close."""
+
+    figures: Mapping[str, Figure]
+    gain: float
+    loss: float
+    close: float
+
+
+def compute_latest(
+    frames: Sequence[pd.DataFrame],
+    *,
+    interval: Interval,
+    extra: Sequence[str] = (),
+    kinds: Sequence[TokenKind | None] | None = None,
+) -> list[Latest]:
+    """`compute_many`, with what levels and live figures follow from."""
     given = list(kinds) if kinds is not None else [None] * len(frames)
     if len(given) != len(frames):
         raise InvalidInput(f"{len(frames)} frames came with {len(given)} kinds.", hint="Give one kind per frame.")
-    figures: list[dict[str, Figure]] = []
+    found: list[Latest] = []
     for first in range(0, len(frames), _BATCH):
         give_way()
         panel = build_panel(frames[first : first + _BATCH], interval, given[first : first + _BATCH])
-        figures += [found | _further(panel, extra, token) for token, found in enumerate(_core(panel))]
-    return figures
+        gain, loss, close = (_take(side, panel.last)[0].tolist() for side in (*rsi_state(panel), panel.close))
+        for token, core in enumerate(_core(panel)):
+            found.append(Latest(core | _further(panel, extra, token), gain[token], loss[token], close[token]))
+    return found
 
 
 def live_figures(
@@ -102,16 +124,19 @@ def live_figures(
     Raises:
         InvalidInput: the price is not positive, or `bars` are no bars.
     """
+    panel = build_panel([bars], interval)
+    return live_of(Latest(closed or _core(panel)[0], *wilder_state(panel)), quote_price)
+
+
+def live_of(latest: Latest, quote_price: float) -> dict[str, Figure]:
+    """`live_figures` of a token whose figures are known."""
     if not quote_price > 0 or not np.isfinite(quote_price):
         raise InvalidInput(f"A price must be positive, got {quote_price}.")
-    panel = build_panel([bars], interval)
-    closed = closed or _core(panel)[0]
-    gain, loss, close = wilder_state(panel)
-    move = quote_price - close
-    gain, loss = 13 * gain + max(move, 0), 13 * loss + max(-move, 0)
-    middle, width = (float(part[0, 0]) for part in _bands(panel, panel.last))
+    closed, move = latest.figures, quote_price - latest.close
+    gain, loss = 13 * latest.gain + max(move, 0), 13 * latest.loss + max(-move, 0)
     rsi = 100 * gain / (gain + loss) if gain + loss > 0 else np.nan
-    position = (quote_price - middle + width) / (2 * width) if width > 0 else np.nan
+    low, high = (closed[f"bb_{side}_20_2"].value for side in ("lower", "upper"))
+    position = np.nan if low is None or high is None or high <= low else (quote_price - low) / (high - low)
     twins = (("rsi_14_live", "rsi_14", rsi), ("bb_percent_b_live", "bb_percent_b_20_2", position))
     return {
         name: _figure(LIVE_SPECS[name], value, closed[twin].absent, closed[twin].gaps, forming=True)
@@ -140,16 +165,44 @@ def figure_history(
     """
     import pandas as pd
 
-    panel = build_panel([bars], interval, [kind])
     wanted = np.ones(len(bars), dtype=bool) if at is None else at
-    table = np.full((len(bars), len(SPECS)), np.nan)
-    index: pd.DatetimeIndex = bars.index.as_unit("us")  # type: ignore[attr-defined]
-    rows = np.searchsorted(index.asi8, panel.time[: panel.count[0], 0])
-    if wanted[rows].any():
-        found = compute(panel, np.flatnonzero(wanted[rows])[:, None])
-        stated = [np.where(found.absent[name] == 0, found.values[name], np.nan)[:, 0] for name in SPECS]
-        table[rows[wanted[rows]]] = np.stack(stated, axis=1)
-    return pd.DataFrame(table[wanted], index=bars.index[wanted], columns=list(SPECS))
+    [table] = figures_at([bars], interval, [kind], [wanted])
+    return pd.DataFrame(table, index=bars.index[wanted], columns=list(SPECS))
+
+
+def figures_at(
+    frames: Sequence[pd.DataFrame],
+    interval: Interval,
+    kinds: Sequence[TokenKind | None],
+    at: Sequence[Bools],
+    names: Sequence[str] = tuple(SPECS),
+) -> list[Floats]:
+    """`figure_history` of several tokens together, as arrays.
+
+    Args:
+        frames: closed bars of each token.
+        interval: of all of them.
+        kinds: of each token.
+        at: which rows of each frame are wanted.
+        names: of the figures that are wanted.
+
+    Returns:
+        For each token an array (wanted rows, names); NaN where a figure was absent, and where a bar is missing.
+    """
+    panel = build_panel(frames, interval, kinds)
+    tables = [np.full((int(wanted.sum()), len(names)), np.nan) for wanted in at]
+    chosen: list[tuple[Ints, Ints]] = []  # of each token, rows of the panel and of its table
+    for token, (frame, wanted) in enumerate(zip(frames, at, strict=True)):
+        rows = np.searchsorted(moments_of(frame), panel.time[: panel.count[token], token])
+        chosen.append((np.flatnonzero(wanted[rows]), wanted.cumsum()[rows[wanted[rows]]] - 1))
+    first = min((int(rows[0]) for rows, _ in chosen if len(rows)), default=None)
+    if first is None:
+        return tables
+    found = compute(panel, np.minimum(np.arange(first, len(panel.close))[:, None], panel.last), names)
+    stated = np.stack([np.where(found.absent[name] == 0, found.values[name], np.nan) for name in names], axis=-1)
+    for token, (rows, places) in enumerate(chosen):
+        tables[token][places] = stated[rows - first, token]
+    return tables
 
 
 def _core(panel: Panel) -> list[dict[str, Figure]]:
@@ -195,27 +248,34 @@ class Computed:
     gaps: dict[str, Ints]
 
 
-def compute(panel: Panel, at: Ints) -> Computed:
-    """Every figure of the catalogue as of some bars.
+def compute(panel: Panel, at: Ints, names: Collection[str] = tuple(SPECS)) -> Computed:
+    """Figures of the catalogue as of some bars.
 
     Args:
         panel: bars of the tokens.
         at: rows of the panel, shape (bars, tokens): `panel.last`, or every row of one token.
+        names: of the figures that are wanted; what only others rest on is not worked out.
 
     Returns:
         Arrays of the shape of `at`. A value counts only where `absent` is 0.
     """
     with np.errstate(all="ignore"):  # what cannot be computed is NaN, and `absent` says why
-        values, year_start = _windows(panel, at)
-        values |= {name: _take(series, at) for name, series in _recursions(panel).items()}
-        values["distance_ema_200"] = _take(panel.close, at) / values["ema_200"] - 1
-        missing = {run: _missing(panel, at, run) for run in {spec.run for spec in SPECS.values()}}
-        gaps = {name: missing[spec.run] for name, spec in SPECS.items()}
-        room = {name: np.full(at.shape, spec.run // ONE_MISSING_IN) for name, spec in SPECS.items()}
-        for name in ("distance_high_52w", "distance_low_52w"):
-            gaps[name] = _take(panel.place, at) - _take(panel.place, year_start) - (at - year_start)
-            room[name] = (at - year_start) // ONE_MISSING_IN
-        lost = {name: gaps[name] > room[name] for name in SPECS}
+        values, gaps, lost = {}, {}, {}
+        for group, work in _WINDOWED.items():
+            if not group.isdisjoint(names):
+                values |= work(panel, at)
+        if not _RECURSIVE.isdisjoint(names):
+            values |= {name: _take(series, at) for name, series in _recursions(panel).items()}
+            values["distance_ema_200"] = _take(panel.close, at) / values["ema_200"] - 1
+        missing = {run: _missing(panel, at, run) for run in {SPECS[name].run for name in names}}
+        for name in names:
+            gaps[name], room = missing[SPECS[name].run], SPECS[name].run // ONE_MISSING_IN
+            if name in _YEARLY:
+                first = _year_start(panel, at)
+                gaps[name] = _take(panel.place, at) - _take(panel.place, first) - (at - first)
+                room = (at - first) // ONE_MISSING_IN
+            lost[name] = gaps[name] > room
+        values = {name: values[name] for name in names}
         return Computed(values, _absences(panel, at, values, lost), gaps)
 
 
@@ -258,33 +318,62 @@ def _recursions(panel: Panel) -> dict[str, Floats]:
     return series
 
 
-def _windows(panel: Panel, at: Ints) -> tuple[dict[str, Floats], Ints]:
-    """Figures that are plain arithmetic over a window, and the first bar of the last 52 weeks."""
-    close = _take(panel.close, at)
-    values: dict[str, Floats] = {}
-    middle, width = _bands(panel, at)
-    values |= {"bb_lower_20_2": middle - width, "bb_middle_20_2": middle, "bb_upper_20_2": middle + width}
+def _band_figures(panel: Panel, at: Ints) -> dict[str, Floats]:
+    close, (middle, width) = _take(panel.close, at), _bands(panel, at)
+    values = {"bb_lower_20_2": middle - width, "bb_middle_20_2": middle, "bb_upper_20_2": middle + width}
     values["bb_percent_b_20_2"] = (close - middle + width) / (2 * width)
     values["bb_bandwidth_20_2"] = 200 * width / middle
+    return values
+
+
+def _returns(panel: Panel, at: Ints) -> dict[str, Floats]:
+    values = {}
     for bars in (1, 7, 30):
         base = _first_of_last(panel, at, bars + 1)
         there = _take(panel.place, at) - _take(panel.place, base) == bars
-        values[f"return_{bars}"] = np.where(there, close / _take(panel.close, base) - 1, np.nan)
+        values[f"return_{bars}"] = np.where(there, _take(panel.close, at) / _take(panel.close, base) - 1, np.nan)
+    return values
+
+
+def _volatility(panel: Panel, at: Ints) -> dict[str, Floats]:
     moves = np.diff(np.log(_window(panel.close, at, 31)), axis=-1)
-    values["volatility_30"] = moves.std(axis=-1, ddof=1) * np.sqrt(panel.per_year)
+    return {"volatility_30": moves.std(axis=-1, ddof=1) * np.sqrt(panel.per_year)}
+
+
+def _volume_ratio(panel: Panel, at: Ints) -> dict[str, Floats]:
     known = _window(panel.place, at, 21) > (_take(panel.place, at) - 21)[..., None]
     traded = _window(panel.volume, at, 21)
     before = np.where(known & np.isfinite(traded), traded, np.nan)[..., :-1]
     mean = np.nansum(before, axis=-1) / np.isfinite(before).sum(axis=-1)
-    values["volume_ratio_20"] = _take(panel.volume, at) / mean
+    return {"volume_ratio_20": _take(panel.volume, at) / mean}
+
+
+def _year_start(panel: Panel, at: Ints) -> Ints:
+    """The first bar of the last 52 weeks."""
     since = _take(panel.time, at) - _YEAR
     year = np.empty_like(at)
     for token in range(at.shape[1]):
         year[:, token] = np.searchsorted(panel.time[: panel.count[token], token], since[:, token], side="right")
-    year = np.minimum(year, at)
-    values["distance_high_52w"] = close / _highest(panel.high, year, at) - 1
-    values["distance_low_52w"] = close / -_highest(-panel.low, year, at) - 1
-    return values, year
+    return np.minimum(year, at)
+
+
+def _year_distances(panel: Panel, at: Ints) -> dict[str, Floats]:
+    close, year = _take(panel.close, at), _year_start(panel, at)
+    high, low = _highest(panel.high, year, at), -_highest(-panel.low, year, at)
+    return {"distance_high_52w": close / high - 1, "distance_low_52w": close / low - 1}
+
+
+_BANDS = frozenset(f"bb_{part}_20_2" for part in ("lower", "middle", "upper", "percent_b", "bandwidth"))
+_YEARLY = frozenset({"distance_high_52w", "distance_low_52w"})
+_WINDOWED: Mapping[frozenset[str], Callable[[Panel, Ints], dict[str, Floats]]] = {
+    _BANDS: _band_figures,
+    frozenset({"return_1", "return_7", "return_30"}): _returns,
+    frozenset({"volatility_30"}): _volatility,
+    frozenset({"volume_ratio_20"}): _volume_ratio,
+    _YEARLY: _year_distances,
+}
+"""Figures that are plain arithmetic over a window, by what works them out together."""
+_RECURSIVE = frozenset(SPECS).difference(*_WINDOWED)
 
 
 def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str, Bools]) -> dict[str, NDArray[np.int8]]:
@@ -292,20 +381,23 @@ def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str,
     moved, higher, lower = (
         np.diff(side, axis=0, prepend=side[:1]) != 0 for side in (panel.close, panel.high, panel.low)
     )
-    calm = {
-        ("atr_14",): _flat(moved | (panel.high != panel.low), at, 14),
-        ("adx_14",): _flat(higher | lower, at, 14),
-        ("rsi_14", "rsi_14_change"): _flat(moved, at, 14),
-        ("volatility_30",): _flat(moved, at, 30),
-        tuple(f"bb_{part}_20_2" for part in ("lower", "upper", "percent_b", "bandwidth")): _flat(moved, at, 19),
+    calm: dict[Collection[str], tuple[Bools, int]] = {
+        ("atr_14",): (moved | (panel.high != panel.low), 14),
+        ("adx_14",): (higher | lower, 14),
+        ("rsi_14", "rsi_14_change"): (moved, 14),
+        ("volatility_30",): (moved, 30),
+        _BANDS - {"bb_middle_20_2"}: (moved, 19),
     }
-    flat = {name: where for names, where in calm.items() for name in names}
+    flat = {}
+    for names, (moves, steps) in calm.items():
+        if wanted := values.keys() & names:
+            flat |= dict.fromkeys(wanted, _flat(moves, at, steps))
     young = _take(panel.time, np.zeros_like(at)) > _take(panel.time, at) - _YEAR
     idle = ~(np.nan_to_num(_take(panel.volume, at)) > 0)
     nothing = np.broadcast_to(panel.rows == 0, at.shape)
     reasons: dict[str, NDArray[np.int8]] = {}
-    for name, spec in SPECS.items():
-        bare = ~np.isfinite(values[name])
+    for name in values:
+        spec, bare = SPECS[name], ~np.isfinite(values[name])
         short = at + 1 < max(spec.bars, MINIMUM_BARS)
         rules: list[tuple[Absence, Bools]] = [("failed", bare)]  # the later rule goes before the earlier one
         if name == "volume_ratio_20":

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import InvalidInput
 from ...core.formats import threshold_text
 from ...core.market import Figure, Signal, Trigger
-from .indicators import wilder_state
+from .indicators import Latest, wilder_state
 from .panel import build_panel
 
 if TYPE_CHECKING:
@@ -89,7 +89,13 @@ def triggers(
     Raises:
         InvalidInput: a threshold is out of range, or `bars` are no bars.
     """
-    gain, loss, close = wilder_state(build_panel([bars], "1d"))  # gaps are bridged: the interval decides nothing
+    state = wilder_state(build_panel([bars], "1d"))  # gaps are bridged: the interval decides nothing
+    return levels_of(Latest(figures, *state), seen=seen, oversold=oversold, overbought=overbought)
+
+
+def levels_of(latest: Latest, *, seen: float | None, oversold: float, overbought: float) -> tuple[Trigger, ...]:
+    """`triggers` of a token whose figures are known."""
+    figures, gain, loss, close = latest
     levels: list[Trigger] = []
 
     def add(level: float, side: Literal["above", "below"], meaning: str) -> None:

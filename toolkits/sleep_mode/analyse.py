@@ -15,15 +15,16 @@ import numpy as np
 
 from ...core.errors import DeepTraderError, TooFewBars, VerificationFailed, typed
 from ...core.giving_way import give_way
-from ...core.market import Figure, Quote
+from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ..khala.freshness import rules_of
 from ..khala.records import MarketAnalysis, Provenance, core_figures
 from ..market_data.calendar import next_bar_close
-from ..market_data.indicators import compute_many, live_figures
+from ..market_data.indicators import Latest, compute_latest, live_of
+from ..market_data.panel import in_order
 from ..market_data.protocol import Bars
-from ..market_data.signals import decide_signal, triggers
+from ..market_data.signals import decide_signal, levels_of
 from .briefs import report_text
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def build_analyses(
     for interval in dict.fromkeys(material.bars.interval for material in many):
         places = [place for place, material in enumerate(many) if material.bars.interval == interval]
         try:
-            figures = compute_many(
+            figures = compute_latest(
                 [many[place].bars.frame for place in places],
                 interval=many[places[0]].bars.interval,
                 extra=settings.extra_indicators,
@@ -75,8 +76,8 @@ def build_analyses(
     return [found[place] for place in range(len(many))]
 
 
-def _analysis(material: Material, figures: dict[str, Figure], settings: Settings, now: datetime) -> MarketAnalysis:
-    bars, quote = material.bars, material.quote
+def _analysis(material: Material, latest: Latest, settings: Settings, now: datetime) -> MarketAnalysis:
+    bars, quote, figures = material.bars, material.quote, dict(latest.figures)
     frame = bars.frame
     closed = np.flatnonzero(frame["close"].notna().to_numpy())
     if not len(closed):
@@ -85,9 +86,9 @@ def _analysis(material: Material, figures: dict[str, Figure], settings: Settings
     price = float(frame["close"].iloc[closed[-1]])
     thresholds = {"oversold": settings.rsi_oversold, "overbought": settings.rsi_overbought}
     signal = decide_signal(figures, price=price, **thresholds)
-    crossings = triggers(figures, frame, seen=quote.price if quote else None, **thresholds)
+    crossings = levels_of(latest, seen=quote.price if quote else None, **thresholds)
     if quote is not None:
-        figures = figures | live_figures(frame, quote.price, interval=bars.interval, closed=figures)
+        figures |= live_of(latest, quote.price)
     rsi, bollinger, further = core_figures(figures)
     analysis = MarketAnalysis(
         token=bars.token,
@@ -153,7 +154,7 @@ def verify_analysis(analysis: MarketAnalysis, *, now: datetime) -> None:
 def inputs_hash(frame: pd.DataFrame) -> str:
     """SHA-256 (16 hex digits) over bar times and values: equal inputs, equal hash, on every machine."""
     digest = hashlib.sha256(frame.index.as_unit("ns").asi8.astype("<i8").tobytes())  # type: ignore[attr-defined]
-    columns = frame[["open", "high", "low", "close", "volume"]].to_numpy(dtype="<f8")
+    columns = in_order(frame).to_numpy(dtype="<f8")
     digest.update(np.nan_to_num(columns, nan=-1.0).tobytes())
     return digest.hexdigest()[:16]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import StoreCorrupt
 from ...core.token import Interval, Token
 from ..khala.schema import upsert
+from ..market_data.panel import COLUMNS, in_order
 from ..market_data.protocol import Bars
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from ..khala.journal import Journal
 
-COLUMNS = ("open", "high", "low", "close", "volume")
 HEAD = ("provider", "source", "simulated", "adjusted", "settled")
 _MIGRATIONS = (
     """
@@ -87,7 +87,7 @@ class BarStore:
 
 def _encode(bars: Bars) -> bytes:
     times = bars.frame.index.as_unit("ns").asi8  # type: ignore[attr-defined]
-    values = bars.frame[list(COLUMNS)].to_numpy(dtype="<f8")
+    values = in_order(bars.frame).to_numpy(dtype="<f8")
     return zlib.compress(times.astype("<i8").tobytes() + values.tobytes(), level=1)
 
 

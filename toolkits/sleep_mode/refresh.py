@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -15,9 +14,11 @@ from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, Verificat
 from ...core.giving_way import give_way
 from ...core.market import Quote
 from ...core.security import SecurityReport
-from ...core.token import Token
+from ...core.token import Interval, Token, TokenKind
 from ..khala.records import MarketAnalysis
-from ..market_data.indicators import figure_history
+from ..khala.situations import SITUATION_FIGURES
+from ..market_data.indicators import figures_at
+from ..market_data.panel import moments_of
 from ..market_data.protocol import Bars
 from .analyse import Material, build_analyses
 from .bar_store import BarStore
@@ -143,11 +144,12 @@ class Refresher:
             else:
                 context.outcome(ready.item, "published", analysis_id=analysis_id)
         with context.step("situations"):
-            for (ready, analysis), analysis_id in zip(good, ids, strict=True):
-                if ready.new and analysis_id not in refusals:
-                    give_way()
-                    remember = partial(remember_situations, context.khala, ready.material.bars, analysis)
-                    context.guarded(f"situations of {analysis.token}", remember)
+            new = [
+                (ready.material.bars, analysis)
+                for (ready, analysis), made_id in zip(good, ids, strict=True)
+                if ready.new and made_id not in refusals
+            ]
+            context.guarded("situations", partial(remember_situations, context.khala, new))
 
 
 def _calls(context: CycleContext) -> int:
@@ -156,36 +158,37 @@ def _calls(context: CycleContext) -> int:
     return context.guarded("security's count of its calls", source.calls_made) or 0 if source is not None else 0
 
 
-def remember_situations(khala: Khala, bars: Bars, analysis: MarketAnalysis) -> int:
+def remember_situations(khala: Khala, read: Sequence[tuple[Bars, MarketAnalysis]]) -> int:
     """Add the past bars of which memory has no situation yet: their figures, for similar situations to be found among.
     Returns how many were added. A last bar that has not settled is left for the next reading.
 
-    `analysis` is the one made from these bars: when only its bar is new, its figures are taken as they are. Figures at
+    An analysis is the one made from its bars: where only its bar is new, its figures are taken as they are. Figures at
     a bar rest on bars up to it only. Bars without a price have no situation.
 
     Raises:
         StoreError: memory cannot be written.
     """
-    frame = bars.frame
-    new = frame["close"].notna().to_numpy(copy=True)
-    new[-1] &= bars.settled
-    known_until = khala.situations_until(bars.token, interval=bars.interval)
-    if known_until is not None:
-        new = new & np.asarray(frame.index > known_until)
-    if not new.any():
-        return 0
-    if new.sum() == 1 and frame.index[new][0] == analysis.bar_close:
-        figures = {name: figure.value for name, figure in analysis.all_figures.items() if not figure.forming}
-        return khala.add_situations(bars.token, bars.interval, [(analysis.bar_close, analysis.price, figures)])
-    return khala.add_situations(bars.token, bars.interval, _past_rows(bars, new))
-
-
-def _past_rows(bars: Bars, new: NDArray[np.bool_]) -> list[tuple[datetime, float, dict[str, float]]]:
-    history = figure_history(bars.frame, interval=bars.interval, kind=bars.token.kind, at=new)
-    names = list(history.columns)
-    moments = [moment.to_pydatetime() for moment in bars.frame.index[new]]
-    closes = bars.frame["close"].to_numpy(dtype=float)[new].tolist()
-    return [
-        (moment, close, {name: value for name, value in zip(names, figures, strict=True) if value == value})
-        for moment, close, figures in zip(moments, closes, history.to_numpy().tolist(), strict=True)
-    ]
+    found: list[tuple[str, Interval, list[float], list[float], NDArray[np.float64]]] = []
+    more: dict[Interval, list[tuple[Bars, NDArray[np.bool_]]]] = {}
+    for bars, analysis in read:
+        new = bars.frame["close"].notna().to_numpy(copy=True)
+        new[-1] &= bars.settled
+        known_until = khala.situations_until(bars.token, interval=bars.interval)
+        if known_until is not None:
+            new &= np.asarray(bars.frame.index > known_until)
+        if new.sum() == 1 and bars.frame.index[new][0] == analysis.bar_close:
+            figures = (analysis.figure(name) for name in SITUATION_FIGURES)
+            values = [np.nan if f is None or f.value is None or f.forming else f.value for f in figures]
+            at, price = [analysis.bar_close.timestamp()], [analysis.price]
+            found.append((bars.token.symbol, bars.interval, at, price, np.array([values])))
+        elif new.any():
+            more.setdefault(bars.interval, []).append((bars, new))
+    for interval, some in more.items():
+        give_way()
+        frames = [bars.frame for bars, _ in some]
+        kinds: list[TokenKind | None] = [bars.token.kind for bars, _ in some]
+        pasts = figures_at(frames, interval, kinds, [new for _, new in some], SITUATION_FIGURES)
+        for (bars, new), table in zip(some, pasts, strict=True):
+            at, price = (moments_of(bars.frame)[new] / 1e6).tolist(), bars.frame["close"].to_numpy()[new].tolist()
+            found.append((bars.token.symbol, interval, at, price, table))
+    return khala.add_pasts(found)
