@@ -40,15 +40,16 @@ def test_some_rows_alone_are_as_they_are_among_all():
 
 def test_the_history_of_many_tokens_together_is_that_of_each_alone():
     market = SimulatedMarket(3, clock=ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))
-    frames = [market.bars(token, limit=n).frame for token, n in zip(market.universe().tokens, (500, 120, 40), strict=True)]
-    frames[0] = frames[0].copy()
+    tokens = market.universe(top=3).tokens
+    frames = [market.bars(token, limit=n).frame.copy() for token, n in zip(tokens, (500, 120, 40), strict=True)]
     frames[0].iloc[420] = np.nan
     wanted = [np.arange(len(frame)) >= from_row for frame, from_row in zip(frames, (400, 0, 39), strict=True)]
+    names = ["rsi_14", "return_7", "distance_high_52w"]
 
-    together = figures_at(frames, "1d", ["crypto"] * 3, wanted, ("rsi_14", "return_7", "distance_high_52w"))
+    together = figures_at(frames, "1d", ["crypto"] * 3, wanted, names)
 
     for frame, rows, table in zip(frames, wanted, together, strict=True):
-        alone = figure_history(frame, interval="1d", kind="crypto").loc[rows, ["rsi_14", "return_7", "distance_high_52w"]]
+        alone = figure_history(frame, interval="1d", kind="crypto").loc[rows, names]
         np.testing.assert_allclose(table, alone.to_numpy(), rtol=1e-9)
 
 
