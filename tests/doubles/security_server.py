@@ -307,14 +307,14 @@ def solana_payload(**changes: Any) -> dict[str, Any]:
     return _changed(clean, changes)
 
 
-def honeypot_payload(**changes: Any) -> dict[str, Any]:
+def honeypot_payload(address: str = EVM_ADDRESS, **changes: Any) -> dict[str, Any]:
     """What honeypot.is says about a token that can be bought and sold."""
     clean = {
         "token": {
             "name": "Harbour Token",
             "symbol": "HRB",
             "decimals": 18,
-            "address": EVM_ADDRESS,
+            "address": address,
             "totalHolders": 812345,
         },
         "withToken": {"name": "Wrapped Ether", "symbol": "WETH", "decimals": 18},

@@ -45,7 +45,7 @@ def cached(composite, clock):
 @pytest.fixture
 def clean(server):
     server.goplus(lambda seen: goplus_answer(evm_payload(), seen.query["contract_addresses"][0]))
-    server.honeypot_is(Answer(honeypot_payload()))
+    server.honeypot_is(lambda seen: Answer(honeypot_payload(seen.query["address"][0])))
 
 
 def tokens(count: int) -> list[Token]:

@@ -54,7 +54,7 @@ def test_a_clean_token_is_safe_and_every_check_is_there_with_source_and_time(gop
     assert tuple(check.id for check in report.checks) == CHECK_IDS
     assert all(check.checked_at == clock.now() for check in report.checks)
     assert {check.source for check in report.checks} == {"goplus", "reviewed list", "rule", "none"}
-    assert report.check("age").state == "unknown"  # GoPlus does not tell, and nobody else was asked
+    assert report.check("age").state == "not_applicable"  # GoPlus does not tell, and nobody else was asked
     assert report.check("freezable").state == "not_applicable"
     assert report.expires_at - report.checked_at == timedelta(hours=24)
     [seen] = server.requests

@@ -41,6 +41,7 @@ def checked(server, settings, clock, harbour, harbour_dog):
 
 SOLD = {"buyTax": 0, "sellTax": 0, "transferTax": 0}
 CALM = {"holders": "1000", "successful": "1000", "failed": "0", "siphoned": "0", "averageTax": 0, "highTaxWallets": "0"}
+LOOSE = {"lp_holders": [{"address": "0x1", "percent": "1", "is_locked": 0}], "lp_holder_count": "1"}
 HOLDERS = {"holders": "1000", "successful": "50", "failed": "950", "siphoned": "0"}
 
 
@@ -81,7 +82,7 @@ def test_clean_tokens_are_safe_with_nothing_left_to_say(checked, source):
         ("honeypot.is", {"holderAnalysis": HOLDERS}, "danger", "trapped_holders"),
         ("honeypot.is", {"holderAnalysis": {"holders": 1000, "failed": 950}}, "danger", "trapped_holders"),
         ("honeypot.is", {"holderAnalysis": {"holders": "1000", "successful": "50"}}, "danger", "trapped_holders"),
-        ("honeypot.is", {"holderAnalysis": HOLDERS | {"failed": "200"}}, "caution", "trapped_holders"),
+        ("honeypot.is", {"holderAnalysis": CALM | {"failed": 200, "successful": 800}}, "caution", "trapped_holders"),
         ("honeypot.is", {"holderAnalysis": HOLDERS | {"failed": "0", "siphoned": "600"}}, "danger", "trapped_holders"),
         ("honeypot.is", {"holderAnalysis": HOLDERS | {"failed": "0", "averageTax": 60}}, "danger", "sell_tax"),
         ("honeypot.is", {"holderAnalysis": "none"}, "unknown", "trapped_holders"),
@@ -117,6 +118,29 @@ def test_clean_tokens_are_safe_with_nothing_left_to_say(checked, source):
         ("rugcheck", {"insiderNetworks": [{"size": 40, "tokenAmount": 5}]}, "caution", "insiders"),
         ("rugcheck", {"mintAuthority": "somebody"}, "caution", "mintable"),
         ("rugcheck", {"rugged": "true"}, "danger", "honeypot"),
+        ("honeypot.is", {"holderAnalysis": CALM | {"successful": "0"}}, "danger", "trapped_holders"),
+        ("honeypot.is", {"holderAnalysis": CALM | {"averageGas": 29_000_000}}, "caution", "source_warnings"),
+        ("honeypot.is", {"simulationResult": SOLD | {"sellGas": "29000000"}}, "caution", "source_warnings"),
+        ("honeypot.is", {"chain": {"id": "56"}}, "unknown", "honeypot"),
+        ("honeypot.is", {"token": {"address": MINT}}, "unknown", "honeypot"),
+        ("goplus", {"creator_percent": "0.9"}, "caution", "creator_holding"),
+        ("goplus", {"owner_address": "0x2", "owner_percent": "0.95"}, "caution", "creator_holding"),
+        ("goplus", {"holders": [{"address": "0xwhale", "percent": "0.95"}] * 10}, "caution", "largest_holder"),
+        ("goplus", {"holder_count": "1"}, "caution", "largest_holder"),
+        ("goplus", {"is_whitelisted": "1"}, "caution", "whitelist"),
+        ("goplus", {"trading_cooldown": "1"}, "caution", "trading_cooldown"),
+        ("goplus", {"is_in_cex": {"listed": "0"}, "is_in_dex": "0"}, "caution", "listed"),
+        ("goplus", {"is_in_cex": None, "is_in_dex": "0"}, "caution", "listed"),
+        ("goplus", {"is_in_cex": {"listed": "0"}, "dex": [{"liquidity": "12"}]}, "caution", "listed"),
+        ("goplus", LOOSE | {"is_in_cex": {"listed": "0"}}, "caution", "liquidity_concentration"),
+        ("goplus", LOOSE, "safe", "liquidity_locked"),  # an exchange lists it: its market is not one pool's
+        ("rugcheck", {"creatorBalance": 80_000_000_000}, "caution", "creator_holding"),
+        ("rugcheck", {"totalHolders": 1}, "caution", "largest_holder"),
+        ("rugcheck", {"topHolders": []}, "caution", "largest_holder"),
+        ("rugcheck", {"totalMarketLiquidity": 0}, "caution", "listed"),
+        ("rugcheck", {"markets": []}, "caution", "listed"),
+        ("solana", {"dex": []}, "caution", "listed"),
+        ("solana", {"dex": [{"tvl": "5000000", "open_time": "1791700000"}]}, "caution", "age"),
         ("solana", {"metadata_mutable": {"status": "1"}}, "safe", "metadata_mutable"),
         ("solana", {"freezable": {"authority": [{"malicious_address": 1}], "status": "1"}}, "danger", "true_token"),
     ],

@@ -200,8 +200,8 @@ def test_bitcoin_is_not_refused_for_want_of_a_contract():
 @pytest.mark.parametrize(
     ("answer", "verdict", "check_id", "state"),
     [
-        (quote(9_000), "safe", "liquidity_depth", "fail"),
-        (quote(None), "safe", "liquidity_depth", "unknown"),
+        (quote(9_000), "caution", "liquidity_depth", "fail"),
+        (quote(None), "caution", "liquidity_depth", "unknown"),
         (None, "unknown", "listed", "unknown"),
         (SourceUnreachable("away"), "unknown", "listed", "unknown"),
         (RateLimited("slow down"), "unknown", "listed", "unknown"),
@@ -216,7 +216,7 @@ def test_what_a_quote_tells_about_a_native_coin(answer, verdict, check_id, state
 
 def test_without_a_market_the_reviewed_list_answers_what_it_can():
     report = CompositeSecurity(clock=ManualClock(NOW)).check(BTC)
-    assert report.verdict == "safe"
+    assert report.verdict == "caution"
     assert report.score == 80
     assert seen(report, "liquidity_depth").state == "unknown"
 

@@ -145,7 +145,7 @@ def test_solana_is_asked_of_goplus_and_rugcheck(composite, server, harbour_dog):
         ({"risks": [{"name": "Copycat token", "level": "danger"}]}, "danger", "true_token"),
         ({"token": {"mintAuthority": "abc", "freezeAuthority": None, "supply": 1}}, "caution", "mintable"),
         ({"token": {"freezeAuthority": None, "supply": 1}}, "unknown", "mintable"),
-        ({"topHolders": [{"pct": 80.0, "owner": "whale"}]}, "safe", "holder_concentration"),
+        ({"topHolders": [{"pct": 80.0, "owner": "whale"}]}, "caution", "holder_concentration"),
         ({"transferFee": {"pct": 12}}, "caution", "sell_tax"),
         ({"mint": BONK}, "unknown", "freezable"),
     ],
@@ -160,7 +160,7 @@ def test_what_rugcheck_finds_counts(composite, server, harbour_dog, changes, ver
 
 def test_a_symbol_is_checked_by_its_reviewed_contract(composite, server):
     server.goplus(goplus_answer(evm_payload(token_symbol="LINK", token_name="ChainLink Token", trust_list=None), LINK))
-    server.honeypot_is(Answer(honeypot_payload()))
+    server.honeypot_is(Answer(honeypot_payload(LINK)))
     report = composite.check(Token(symbol="LINK-USD", name="Chainlink"))
     assert report.verdict == "safe", report.reasons
     assert report.contract == Contract(chain="1", address=LINK)

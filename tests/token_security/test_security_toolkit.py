@@ -22,7 +22,7 @@ from deeptrader.toolkits.token_security.toolkit import TokenSecurityToolkit
 @pytest.fixture
 def toolkit(http, clock, settings, server):
     server.goplus(lambda seen: goplus_answer(evm_payload(), seen.query["contract_addresses"][0]))
-    server.honeypot_is(Answer(honeypot_payload()))
+    server.honeypot_is(lambda seen: Answer(honeypot_payload(seen.query["address"][0])))
     sources = (
         GoPlus(http=http("GoPlus"), clock=clock, settings=settings),
         HoneypotIs(http=http("honeypot.is"), clock=clock, settings=settings),

@@ -19,8 +19,9 @@ answer can do to the verdict:
 
 The score is the weight of the checks that pass over the weight of the checks that apply, times 100. An unknown check
 counts like one that fails; a fatal failure makes the score 0; an unknown verdict has none. Losing an answer can
-therefore never help (`core.security.SAFETY` has the order). The exception are statements that sources only make when
-there is something to say (`silent`): a source that keeps quiet about them has no opinion.
+therefore never help (`core.security.SAFETY` has the order). The exception are `silent` checks, which not every source
+answers, or only when there is something to say: one that nobody was asked about, or that its source keeps quiet
+about, is left out.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ TAX_LIMIT = LARGE_HOLDING = 0.05
 CONCENTRATED = 0.5
 """The ten largest holders together (locked, burnt and pool holdings left out) may hold this much."""
 LIQUIDITY_FLOOR_USD, LOCKED_FLOOR, AGE_FLOOR_DAYS, TOP = 100_000.0, 0.8, 30.0, 10
+DEAD_POOLS_USD = 1_000.0
+"""Nothing worth a fee can be sold into pools that hold less."""
 BURN_ADDRESSES = frozenset(
     ("0x" + "0" * 40, "0x000000000000000000000000000000000000dead", "1nc1nerator11111111111111111111111111111111")
 )
@@ -227,6 +229,13 @@ class Sheet:
         unsure = depths is None or (None in depths and total < LIQUIDITY_FLOOR_USD)
         self.at_least("liquidity_depth", None if unsure else total, LIQUIDITY_FLOOR_USD, f"{total:,.0f} USD in pools")
 
+    def traded(self, pools: bool | None) -> None:
+        """Whether it is traded: there are pools (None: nobody said), and `liquidity` found money in them."""
+        depth = self.checks["liquidity_depth"].value
+        dead = depth < DEAD_POOLS_USD if isinstance(depth, float) else None
+        none = None if pools is None else not pools
+        self.unless("listed", either(dead, none), "no pool with money in it was found")
+
     def age(self, opened: Iterable[float | None]) -> None:
         """Age from the moments (epoch seconds) at which its pools opened: the oldest readable one, none from later."""
         now = self.at.timestamp()
@@ -236,11 +245,15 @@ class Sheet:
         self.at_least("age", days if past else None, AGE_FLOOR_DAYS, shown)
 
     def concentration(self, shares: Sequence[float | None], count: float | None) -> None:
-        """Share of the ten largest of `count` holders, largest first; missing rows leave it unknown or worse."""
+        """Shares of the ten largest of `count` holders, and of the largest alone; what is missing leaves it unknown or
+        worse. Of a single holder's share nobody need be told."""
         known = min(sum(share or 0.0 for share in shares[:TOP]), 1.0)
         whole = None not in shares[:TOP] and len(shares) >= min(TOP, TOP if count is None else count)
         sure = bool(shares) and (whole or known > CONCENTRATED)
         self.at_most("holder_concentration", known if sure else None, CONCENTRATED, "the largest ten hold")
+        largest = 1.0 if count is not None and count <= 1 else max((share or 0.0 for share in shares), default=0.0)
+        sure = largest > CONCENTRATED or (bool(shares) and None not in shares[:TOP])
+        self.at_most("largest_holder", largest if sure else None, CONCENTRATED, "the largest holder has")
 
     def remarks(self, known: Mapping[str, Any], said: Answer, statements: Sequence[Statement] = ()) -> None:
         """Write down what a source says beyond its table: in words of its own, and in fields that are not known here.

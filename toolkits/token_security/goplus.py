@@ -112,9 +112,12 @@ def read_evm(said: Answer, sheet: Sheet) -> Labels:
     unsure = None in shares and held <= ev.LARGE_HOLDING
     sheet.at_most("creator_holding", None if unsure else held, ev.LARGE_HOLDING, "creator or owner holds")
     sheet.liquidity(None if pools is None else [pool.number("liquidity") for pool in pools])
-    _liquidity_holders(said, sheet)
-    traded = True if said.part("is_in_cex").flag("listed") else said.flag("is_in_dex")
-    sheet.unless("listed", None if traded is None else not traded, "no pool with a main coin was found")
+    on_exchange = said.part("is_in_cex").flag("listed") is True
+    _liquidity_holders(said, sheet, on_exchange=on_exchange)
+    if on_exchange:
+        sheet.unless("listed", False, "")
+    else:
+        sheet.traded(said.flag("is_in_dex"))
     _identity(said, sheet)
     words = [said.get(field) for field in ("other_potential_risks", "note")]
     warnings = [(warning, 1) for warning in words if warning not in (None, "", "0", 0, [], {})]
@@ -140,7 +143,7 @@ def read_solana(said: Answer, sheet: Sheet) -> Labels:
     _holders(said, sheet, excluded=set())
     pools = said.rows("dex")
     sheet.liquidity(None if pools is None else [pool.number("tvl") for pool in pools])
-    sheet.unless("listed", None if pools is None else not pools, "no pool with a main coin was found")
+    sheet.traded(None if pools is None else bool(pools))
     sheet.age(pool.number("open_time") for pool in pools or ())
     _solana_identity(said, sheet)
     sheet.remarks(known, said)
@@ -167,7 +170,8 @@ def _holders(said: Answer, sheet: Sheet, *, excluded: set[str]) -> None:
     sheet.concentration(shares, said.number("holder_count"))
 
 
-def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
+def _liquidity_holders(said: Answer, sheet: Sheet, *, on_exchange: bool) -> None:
+    """Whose the liquidity is. Of a token that exchanges list, nobody who takes his pool away takes the market away."""
     listed, count = said.rows("lp_holders") or [], said.number("lp_holder_count")
     shares = [(row.fraction("percent"), _locked(row, sheet.at)) for row in listed[: ev.TOP]]
     locked = min(sum(share or 0.0 for share, safe in shares if safe), 1.0)
@@ -177,7 +181,8 @@ def _liquidity_holders(said: Answer, sheet: Sheet) -> None:
     sheet.at_least("liquidity_locked", locked if sure else None, ev.LOCKED_FLOOR, f"{locked:.1%} locked")
     sure = bool(listed) and (whole or largest > ev.CONCENTRATED)
     what = "one holder of liquidity has"
-    sheet.at_most("liquidity_concentration", largest if sure else None, ev.CONCENTRATED, what)
+    if not on_exchange:
+        sheet.at_most("liquidity_concentration", largest if sure else None, ev.CONCENTRATED, what)
 
 
 def _identity(said: Answer, sheet: Sheet) -> None:

@@ -19,6 +19,8 @@ from .protocol import ContractSource
 
 TRAPPED_LIMIT = 0.1
 """So many of its holders may have failed to sell: contracts and lockers among them never do."""
+GAS_LIMIT = 2_000_000
+"""A trade costs 100,000 to 300,000 gas: one that needs so much more mints or burns something at its trader's cost."""
 NOBODY = "1" * 32
 """Solana's system program: who may do what nobody may."""
 _LEVELS = ("info good none very_low low", "medium warn warning", "high very_high critical danger honeypot")
@@ -45,7 +47,11 @@ class HoneypotIs(ContractSource):
 
     async def read(self, contract: Contract, sheet: Sheet) -> Labels:
         params = {"address": contract.address, "chainID": contract.chain}
-        return read_honeypot_is(Answer(await self.http.fetch("/v2/IsHoneypot", params=params, inspect=_inspect)), sheet)
+        said = Answer(await self.http.fetch("/v2/IsHoneypot", params=params, inspect=_inspect))
+        about = (said.part("token").text("address"), said.part("chain").text("id"))
+        if (about[0] or contract.address).lower() != contract.address or (about[1] or contract.chain) != contract.chain:
+            raise MalformedResponse("honeypot.is answered about something else than this contract.")
+        return read_honeypot_is(said, sheet)
 
 
 def _inspect(answer: Any) -> None:
@@ -76,6 +82,8 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     sheet.age([pair.number("createdAtTimestamp")])
     words: list[Statement] = [(summary.get("risk"), _loud(summary.get("risk"))), *_scored(summary, "riskLevel", 20, 60)]
     words += _scored(holders, "highestTax", 100 * ev.TAX_LIMIT, math.inf)
+    for part, field in ((simulation, "buyGas"), (simulation, "sellGas"), (holders, "averageGas")):
+        words += _scored(part, field, GAS_LIMIT, math.inf)
     if not trapped and (reason := trap.text("honeypotReason")):
         words.append((reason, 1))
     for listed in (said.get("flags"), summary.get("flags")):
@@ -90,8 +98,8 @@ def _trapped(holders: Answer, sheet: Sheet) -> None:
     """The share of the holders looked at whose sale failed, was siphoned off or was taxed away."""
     bad = [holders.number(key) if key in holders else 0.0 for key in ("failed", "siphoned", "highTaxWallets")]
     stuck, sold = sum(count or 0.0 for count in bad), holders.number("successful")
-    whole = holders.number("holders") or stuck + (sold or 0.0)
-    if "failed" not in holders and sold is not None:
+    whole = max(holders.number("holders") or 0.0, stuck + (sold or 0.0))
+    if sold is not None:
         stuck = max(stuck, whole - sold)
     taxed = [row.number("count") for row in holders.rows("taxDistribution") or () if (row.percent("tax") or 0) >= HALF]
     stuck = max(stuck, sum(count or 0.0 for count in taxed))
@@ -143,7 +151,7 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
     locked = [market.part("lp").percent("lpLockedPct") for market in markets or ()]
     least = None if not locked or None in locked else min(share or 0.0 for share in locked)  # what can leave counts
     sheet.at_least("liquidity_locked", least, ev.LOCKED_FLOOR, f"{least or 0.0:.1%} locked")
-    sheet.unless("listed", None if markets is None else not markets, "no pool was found")
+    sheet.traded(None if markets is None else bool(markets))
     _own_words(said, sheet)
     return metadata.text("symbol"), metadata.text("name")
 
