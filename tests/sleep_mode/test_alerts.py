@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from deeptrader.core.settings import Settings
 from deeptrader.toolkits.khala import Freshness
 from deeptrader.toolkits.khala.records import Recall, StaleReason
 from deeptrader.toolkits.market_data import RecordedMarket
+from deeptrader.toolkits.market_data.evidence import Outcome, RuleEvidence, TokenEvidence
 from deeptrader.toolkits.runtime import Runtime
 from deeptrader.toolkits.sleep_mode.alerts import MOST_TRIES, Alert, Look, changes, is_quiet, look_at
 from deeptrader.toolkits.sleep_mode.holdings import Holding, Holdings
 
 LEVEL = Trigger(level=105.0, side="above", meaning="upper band")
-HELD = Holding(symbol="BTC-USD", quantity=1, price=120, stop=95, since=NOW)
 
 
 class Hook:
@@ -60,8 +61,10 @@ def hook() -> Iterator[Hook]:
     opened.close()
 
 
-def look(price: float = 100.0, *, at: datetime = NOW, **analysis: Any) -> Look:
-    """A look at a fresh analysis at a price."""
+def look(
+    price: float = 100.0, *, at: datetime = NOW, stop: float | None = 95.0, evidence: Any = None, **analysis: Any
+) -> Look:
+    """A look at a fresh analysis at a price, of a token that is held."""
     made = make_analysis(price=100.0, triggers=(LEVEL,), **analysis)
     seen = Recall(
         symbol="BTC-USD",
@@ -71,28 +74,29 @@ def look(price: float = 100.0, *, at: datetime = NOW, **analysis: Any) -> Look:
         observed=make_quote(price=price, as_of=at),
         read_at=at,
     )
-    found = look_at(seen, None, make_settings())
+    found = look_at(seen, None, make_settings(), evidence=evidence, stop=stop)
     assert found is not None
     return found
 
 
-def kinds(before: Look | None, now: Look, held: Holding | None = None) -> list[str]:
-    return [alert.kind for alert in changes(before, now, held)]
+def kinds(before: Look | None, now: Look) -> list[str]:
+    return [alert.kind for alert in changes(before, now)]
 
 
 def test_nothing_changed_is_nothing_to_tell():
-    assert changes(look(100), look(104.9), HELD) == []
-    assert changes(None, look(100), HELD) == []
+    assert changes(look(100), look(104.9)) == []
+    assert changes(None, look(100)) == []
 
 
 def test_a_stop_is_told_when_it_is_reached_and_not_while_it_stays_so():
-    [alert] = changes(look(96), look(95, at=NOW + timedelta(minutes=5)), HELD)
+    [alert] = changes(look(96), look(95, at=NOW + timedelta(minutes=5)))
 
     assert alert.text == "BTC-USD reached its stop at 95.00 USD: the price seen last is 95.00 USD. Nothing was sold."
     assert (alert.since, alert.found_at) == (NOW, NOW + timedelta(minutes=5))
-    assert kinds(look(94), look(93), HELD) == []
-    assert kinds(None, look(94), HELD) == ["stop"]
-    assert kinds(look(96), look(95), HELD.model_copy(update={"stop": None})) == []
+    assert kinds(look(94), look(93)) == []
+    assert kinds(None, look(94)) == ["stop"]
+    assert kinds(look(96, stop=None), look(95, stop=None)) == []
+    assert kinds(look(100), look(100, stop=101)) == ["stop"], "it was raised above the price"
 
 
 @pytest.mark.parametrize(("before", "now", "told"), [(105, 105.1, 1), (105.1, 106, 0), (106, 104, 0), (104, 105, 0)])
@@ -114,6 +118,30 @@ def test_a_verdict_that_turns_and_a_signal_that_begins_or_ends_are_told_with_the
     assert begun.text.startswith("The mean reversion rule says buy for BTC-USD: RSI(14) 25.0 is below 30")
     assert ended.text.endswith("Before, it said buy.")
     assert kinds(look(security=None), look(security="safe")) == []
+
+
+def test_a_verdict_that_turns_twice_before_the_next_bar_is_told_twice():
+    checks = [look(security=verdict) for verdict in ("safe", "danger", "safe", "danger")]
+    checks = [one.model_copy(update={"verdict_at": NOW + n * timedelta(hours=6)}) for n, one in enumerate(checks)]
+    keys = [alert.key for before, now in pairwise(checks) for alert in changes(before, now)]
+
+    assert len(set(keys)) == 3
+    assert changes(*checks[:2])[0].key == keys[0]
+
+
+def test_each_rule_that_fires_or_ends_is_told_with_its_record():
+    def says(stance: str, since: datetime = BAR_CLOSE) -> Look:
+        outcome = Outcome(bars=7, calls=14, right=9, base_right=55, base_bars=100)
+        rule = RuleEvidence(rule="breakout", stance=stance, since=since, outcomes={"buy": (outcome,)})  # type: ignore[arg-type]
+        return look(evidence=TokenEvidence(symbol="BTC-USD", bar_close=BAR_CLOSE, first_bar=BAR_CLOSE, rules=(rule,)))
+
+    [fired] = changes(says("hold"), says("buy"))
+    [ended] = changes(says("buy"), says("hold"))
+
+    assert fired.text.startswith("Breakout calls BTC-USD a buy at this bar; of its 14 buys on it since 2026 9 rose")
+    assert fired.text.endswith("Before, it said hold.")
+    assert ended.text == "Breakout says hold for BTC-USD at the last bar. Before, it said buy."
+    assert kinds(says("buy"), says("buy")) == kinds(look(), says("buy")) == []
 
 
 def test_an_analysis_that_no_longer_holds_is_told_once():
@@ -139,7 +167,7 @@ def test_an_analysis_that_no_longer_holds_is_told_once():
 
 def test_the_same_change_has_the_same_key_until_the_next_bar():
     def key(**more: Any) -> str:
-        return changes(look(96, **more), look(95, **more), HELD)[0].key
+        return changes(look(96, **more), look(95, **more))[0].key
 
     assert key() == key()
     assert key() != key(bar_close=BAR_CLOSE - timedelta(days=1))
@@ -255,6 +283,19 @@ def test_in_quiet_hours_nothing_is_told_and_afterwards_everything(replayed, tmp_
     replay.day(DAYS[2] + timedelta(hours=9))
 
     assert file.read_text().count(alert.text) == 1
+
+
+def test_what_was_let_go_of_in_quiet_hours_is_not_told_afterwards(replayed, tmp_path):
+    file = tmp_path / "alerts.txt"
+    replay = replayed(alert_channels=(f"file:{file}",), alert_quiet_hours="21:00-06:00")
+    replay.day(DAYS[0])
+    replay.hold()
+    assert [a for a in replay.day(DAYS[2]) if a.kind == "stop"]
+    replay.holdings.remove("AAPL")
+
+    replay.day(DAYS[2] + timedelta(hours=9))
+
+    assert not file.exists()
 
 
 def test_the_brief_of_a_day_comes_once_at_its_hour(replayed, tmp_path):

@@ -132,7 +132,7 @@ def test_an_earnings_date_near_now_is_a_statement_and_an_alert_once(khala, days,
     shelf.put("IBM", NOW, fundamentals=fundamentals(earnings_at=NOW + timedelta(days=days), earnings_estimated=True))
 
     told = shelf.about("IBM", NOW)
-    look = look_at(khala.latest("IBM"), None, khala.settings, told)
+    look = look_at(khala.latest("IBM"), None, khala.settings, told=told)
     assert look is not None
     [alert] = changes(None, look)
 

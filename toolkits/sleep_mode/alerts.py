@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import httpx
+from pydantic import Field
 
 from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable
 from ...core.formats import percent_text, price_text, stamp, time_text
@@ -27,7 +28,7 @@ from ...core.token import Record
 from ..khala.codec import decode_all, encode
 from ..khala.records import Recall
 from ..khala.schema import epoch
-from .holdings import Holding
+from .calls import CallLog
 from .news import EARNINGS_NEAR, Told
 from .planner import bands_moved, is_shock
 from .reader import Reader
@@ -36,6 +37,7 @@ from .statements import SHOWN_LEVELS, level_text, statements_of
 if TYPE_CHECKING:
     from ..khala import Khala
     from ..khala.journal import Journal
+    from ..market_data.evidence import TokenEvidence
     from .context import CycleContext
 
 log = logging.getLogger(__name__)
@@ -80,16 +82,21 @@ class Alert(Record):
 
 
 class Look(Record):
-    """What one cycle saw of a token: its price (USD), signal and verdict, each with the sentence that tells it, the
-    levels that statements named, its next earnings date, and why its analysis no longer holds, if it does not."""
+    """What one cycle saw of a token: its price (USD) and the stop of what is held; signal, stances of the other rules
+    and verdict, each with the sentence that tells it; the levels that statements named, its next earnings date, and
+    why its analysis no longer holds, if it does not."""
 
     symbol: str
     at: UtcDatetime
     bar_close: UtcDatetime
     price: float
+    stop: float | None = None
     signal: str | None = None
     signal_text: str = ""
+    stances: dict[str, str] = Field(default_factory=dict)
+    stance_texts: tuple[str, ...] = ()
     verdict: str | None = None
+    verdict_at: UtcDatetime | None = None
     verdict_text: str = ""
     levels: tuple[Trigger, ...] = ()
     moved: str = ""
@@ -97,20 +104,37 @@ class Look(Record):
     earnings_at: UtcDatetime | None = None
     earnings_text: str = ""
 
+    @property
+    def below_stop(self) -> bool:
+        return self.stop is not None and self.price <= self.stop
 
-def look_at(recall: Recall, begun: Recall | None, settings: Settings, told: Told | None = None) -> Look | None:
+
+def look_at(
+    recall: Recall,
+    begun: Recall | None,
+    settings: Settings,
+    *,
+    told: Told | None = None,
+    evidence: TokenEvidence | None = None,
+    stop: float | None = None,
+) -> Look | None:
     """What there is to see of a token now; None where memory knows nothing of it.
 
     Args:
         recall: what memory knows after the cycle.
         begun: what it knew when the cycle began, judged by the price seen then: has that run away from it?
         told: its news and fundamentals.
+        evidence: what rules say of it.
+        stop: of what is held (USD a unit).
     """
     analysis, price = recall.analysis, recall.price
     if analysis is None or price is None:
         return None
-    made = statements_of(analysis, settings, told=told, only=("signal", "security", "earnings"))
+    wanted = ("signal", "security", "earnings", "evidence")
+    made = statements_of(analysis, settings, told=told, evidence=evidence, only=wanted)
     texts = {statement.id: statement.text for statement in made}
+    current = evidence is not None and evidence.bar_close == analysis.bar_close
+    others = [rule for rule in evidence.rules if rule.rule != "mean_reversion"] if evidence and current else ()
     moved = ""
     if begun is not None and begun.analysis is not None and is_shock(begun, settings, recall.read_at):
         change = percent_text(price / begun.analysis.reference_price - 1, signed=True)
@@ -122,9 +146,13 @@ def look_at(recall: Recall, begun: Recall | None, settings: Settings, told: Told
         at=recall.read_at,
         bar_close=analysis.bar_close,
         price=price,
+        stop=stop,
         signal=analysis.signal.action,
         signal_text=texts["signal"],
+        stances={rule.label: rule.stance for rule in others if rule.stance},
+        stance_texts=tuple(statement.text for statement in made if statement.id == "evidence"),
         verdict=analysis.security.verdict if analysis.security else None,
+        verdict_at=analysis.security.checked_at if analysis.security else None,
         verdict_text=texts["security"],
         levels=analysis.triggers[:SHOWN_LEVELS],
         moved=moved,
@@ -134,20 +162,19 @@ def look_at(recall: Recall, begun: Recall | None, settings: Settings, told: Told
     )
 
 
-def changes(before: Look | None, now: Look, held: Holding | None = None) -> list[Alert]:
+def changes(before: Look | None, now: Look) -> list[Alert]:
     """What changed materially between two looks at a token; of the first look only what needs none before it."""
     symbol, price = now.symbol, f"the price seen last is {price_text(now.price)} USD"
 
-    def alert(kind: AlertKind, what: str, text: str) -> Alert:
-        key = f"{kind}:{symbol}:{what}@{stamp(now.bar_close)}"
+    def alert(kind: AlertKind, what: str, text: str, of: datetime = now.bar_close) -> Alert:
+        key = f"{kind}:{symbol}:{what}@{stamp(of)}"
         since = before.at if before else None
         return Alert(key=key, kind=kind, symbol=symbol, text=text, since=since, found_at=now.at)
 
     found: list[Alert] = []
-    stop = held.stop if held else None
-    if stop is not None and now.price <= stop and (before is None or before.price > stop):
-        text = f"{symbol} reached its stop at {price_text(stop)} USD: {price}. Nothing was sold."
-        found.append(alert("stop", f"{stop:g}", text))
+    if now.stop is not None and now.below_stop and not (before and before.below_stop):
+        text = f"{symbol} reached its stop at {price_text(now.stop)} USD: {price}. Nothing was sold."
+        found.append(alert("stop", f"{now.stop:g}", text))
     if now.earnings_at is not None and timedelta(0) <= now.earnings_at - now.at <= EARNINGS_NEAR:
         near = alert("earnings", "", now.earnings_text)
         found.append(near.model_copy(update={"key": f"earnings:{symbol}:{now.earnings_at:%Y-%m-%d}", "since": None}))
@@ -166,9 +193,14 @@ def changes(before: Look | None, now: Look, held: Holding | None = None) -> list
         found.append(alert("invalidated", "", text))
     if before.verdict and now.verdict and before.verdict != now.verdict:
         text = f"{now.verdict_text} Before, the verdict was {before.verdict.replace('_', ' ')}."
-        found.append(alert("verdict", now.verdict, text))
+        found.append(alert("verdict", now.verdict, text, now.verdict_at or now.bar_close))
     if before.signal and now.signal and before.signal != now.signal:
         found.append(alert("signal", now.signal, f"{now.signal_text} Before, it said {before.signal}."))
+    for rule, stance in now.stances.items():
+        if (said := before.stances.get(rule)) not in (None, stance):
+            says = f"{rule.capitalize()} says {stance} for {symbol} at the last bar."
+            text = next((text for text in now.stance_texts if text.lower().startswith(rule)), says)
+            found.append(alert("signal", f"{rule}:{stance}", f"{text} Before, it said {said}."))
     return found
 
 
@@ -351,26 +383,35 @@ class Teller:
         """Look at all that is held or watched, keep what changed, and tell what waits; returns how many are new."""
         settings, khala = self._settings, context.khala
         interval = "1d" if "1d" in settings.intervals else settings.intervals[0]
-        held, before = context.holdings.all(), self.log.looks()
+        held, before, calls = context.holdings.all(), self.log.looks(), CallLog(khala.journal)
+        found: list[Alert] = []
         looks: list[Look] = []
         for symbol, recall in khala.latest_many(context.holdings.followed(settings), interval=interval).items():
-            told = self._reader.news.about(symbol, context.now)
-            look = look_at(recall, context.recalls.get((symbol, interval)), settings, told)
-            looks += [look] if look is not None else []
-        found = [a for look in looks for a in changes(before.get(look.symbol), look, held.get(look.symbol))]
+            was, stop = before.get(symbol), held[symbol].stop if symbol in held else None
+            told, evidence = self._reader.news.about(symbol, context.now), calls.evidence(symbol)
+            begun = context.recalls.get((symbol, interval))
+            look = look_at(recall, begun, settings, told=told, evidence=evidence, stop=stop)
+            if look is not None:
+                if was is not None:  # what is not known now is as it was seen last
+                    kept = {n: getattr(was, n) for n in ("verdict", "verdict_at", "stances") if not getattr(look, n)}
+                    look = look.model_copy(update=kept)
+                found += changes(was, look)
+            looks += [seen] if (seen := look or was) else []
         new = self.log.add([*found, *self._brief(context, looks)], looks)
         if new:
             context.made["alerts"] = new
-        self._tell(context)
+        self._tell(context, {look.symbol for look in looks})
         return new
 
-    def _tell(self, context: CycleContext) -> None:
-        """Send what waits on each channel. One that fails is a problem of the cycle, and is tried in the next one."""
+    def _tell(self, context: CycleContext, followed: Container[str]) -> None:
+        """Send what waits on each channel, but for tokens that were let go of meanwhile. A channel that fails is a
+        problem of the cycle, and is tried in the next one."""
         settings = self._settings
         if settings.alert_quiet_hours and is_quiet(context.now, settings.alert_quiet_hours, settings.timezone):
             return
         for channel in self._channels:
             waiting = self.log.waiting(channel.name, context.now)
+            waiting = [alert for alert in waiting if not alert.symbol or alert.symbol in followed]
             if not waiting or context.halted() is not None:
                 continue
             self.log.tried(waiting, channel.name)
