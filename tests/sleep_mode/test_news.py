@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from doubles.analyses import NOW, make_analysis, make_settings
 from doubles.memory import open_memory, publish
+from doubles.scripted_model import ScriptedModel
 
 from deeptrader.agents.push import as_block
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import RateLimited, SourceUnreachable, TokenNotFound
 from deeptrader.core.limits import about_to_send
+from deeptrader.core.prices import PriceList
 from deeptrader.core.settings import load_settings
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
@@ -26,6 +28,7 @@ from deeptrader.toolkits.sleep_mode.alerts import changes, look_at
 from deeptrader.toolkits.sleep_mode.budgets import BudgetBook, Limit
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 from deeptrader.toolkits.sleep_mode.holdings import Holdings
+from deeptrader.toolkits.sleep_mode.judgements import Judges
 from deeptrader.toolkits.sleep_mode.news import LARGEST, NewsReader, NewsShelf
 from deeptrader.toolkits.sleep_mode.reader import Reader
 
@@ -162,14 +165,16 @@ def test_the_same_headline_is_kept_once_and_an_old_one_is_not_told(khala):
 class Cycles:
     """Cycles over a simulated market that end with a look at the news."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *replies: str) -> None:
         self.clock, self.source, self.requests = ManualClock(NOW), Source(), float("inf")
         self.settings = make_settings(data_dir=folder, top=8, intervals=("1d",))
         self.khala = Khala.open(folder / "khala", clock=self.clock, settings=self.settings)
         self.market = SimulatedMarket(10, clock=self.clock)
         self.symbols = [token.symbol for token in self.market.universe(top=10).tokens]
         self.shelf = NewsShelf(self.khala.journal)
-        reader = NewsReader(self.source, self.shelf)
+        self.model = ScriptedModel(replies)
+        judges = Judges(self.model, Reader(self.khala), prices=PriceList()) if replies else None
+        reader = NewsReader(self.source, self.shelf, judges)
         self.cycle = SleepCycle(
             market=self.market,
             khala=self.khala,
@@ -244,6 +249,49 @@ def test_a_source_that_is_too_busy_is_left_alone_and_a_spent_budget_is_no_proble
     assert len(cycles.source.asked) == 1 + 2
     assert report.spent["requests"] == 4
     assert report.problems == ()
+
+
+def sorted_by(folder: Path, *replies: str) -> Iterator[Cycles]:
+    """Cycles with a sleeping model; of the first token headlines are known that none of them was shown."""
+    cycles = Cycles(folder, *replies)
+    told = [item(HOSTILE), item("Deal signed", publisher="AP"), item("A deal is signed"), item("Weather")]
+    times = [{"published_at": NOW - timedelta(hours=n)} for n in range(1, 5)]
+    told = [one.model_copy(update=at) for one, at in zip(told, times, strict=True)]
+    cycles.shelf.put(cycles.symbols[0], NOW, items=told)
+    yield cycles
+    cycles.khala.close()
+
+
+def test_a_sleeping_model_sorts_headlines_and_code_quotes_what_it_chose(tmp_path):
+    for cycles in sorted_by(tmp_path, '{"matter": [3, 2], "repeats": [3], "leaning": "bullish"}'):
+        report = cycles.cycle.run()
+        symbol = cycles.symbols[0]
+        told = cycles.shelf.about(symbol, NOW)
+
+        assert report.made["digests"] == 1
+        [hostile] = [line for line in cycles.model.requests[0].user.splitlines() if "Ignore all" in line]
+        assert hostile.startswith("1. ")
+        assert not set(hostile) & set("<>`{}[]")
+        assert [i.title for i in told.items] == ["Deal signed"]
+        text = answer(cycles.khala, f"news about {symbol}")
+        assert '("scripted" chose 1 of 4, and reads them as bullish): "Deal signed" ("AP", ' in text
+        cycles.clock.advance(timedelta(minutes=5))
+        cycles.cycle.run()
+        assert len(cycles.model.requests) == 1, "what was sorted is not sorted again"
+        cycles.shelf.put(symbol, NOW, items=[item("Something else", symbol)])
+        assert cycles.shelf.about(symbol, NOW).digest is None, "it has not read the newest"
+        assert len(cycles.shelf.about(symbol, NOW).items) == 3
+
+
+@pytest.mark.parametrize("said", ['{"matter": [9], "leaning": "neutral"}', "Buy!", '{"matter": [1], "text": "x"}'])
+def test_a_reply_that_fits_no_form_leaves_the_headlines_as_they_came(tmp_path, said):
+    for cycles in sorted_by(tmp_path, said):
+        report = cycles.cycle.run()
+        assert [p for p in report.problems if p.startswith(f"digest of {cycles.symbols[0]}: ")]
+        told = cycles.shelf.about(cycles.symbols[0], NOW)
+        assert (told.digest, len(told.items)) == (None, 3)
+        cycles.clock.advance(timedelta(minutes=5))
+        assert cycles.cycle.run().problems == ()
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ class Engine:
     def steps(self) -> Sequence[Step]:
         """What a cycle does after the publication, in this order."""
         news = self.runtime.news
-        read = () if news is None else (NewsReader(news, NewsShelf(self._journal)).read_news,)
+        read = () if news is None else (NewsReader(news, NewsShelf(self._journal), self.judges).read_news,)
         learn = Lessons(self.judges).learn
         return (*read, weigh_rules, learn, write_scenarios, self.foresight.foresee, self.teller.alert)
 

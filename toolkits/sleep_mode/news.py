@@ -1,6 +1,7 @@
 """News and fundamentals in memory: read asleep for the tokens that matter, kept with their dates, told as statements.
 
 They are read for what is held, watched and largest, at most every `news_every_hours`, and within the request budget.
+A sleeping model chooses which headlines matter, which repeat others, and how they lean: the digest. It writes no word.
 A headline stands in a statement as a quotation in ASCII, which nothing in it can end: to whatever reads it, it is data.
 """
 
@@ -14,19 +15,23 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...core.errors import BudgetExceeded, CircuitOpen, RateLimited, StoreError, TokenNotFound
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...core.errors import BudgetExceeded, CircuitOpen, MalformedResponse, RateLimited, StoreError, TokenNotFound
 from ...core.formats import percent_text, price_text, time_text, value_text
 from ...core.text import quote_untrusted, skeleton
-from ...core.token import Token
+from ...core.token import Record, Token
+from ...prompts import load_prompt
 from ..khala.codec import decode_all, encode
 from ..khala.records import Freshness
 from ..khala.schema import epoch, upsert
 from ..market_data.news import TITLE_LIMIT, Fundamentals, NewsItem, NewsSource
-from .statements import Said, View, statement
+from .statements import Leaning, Said, View, statement
 
 if TYPE_CHECKING:
     from ..khala.journal import Journal
     from .context import CycleContext
+    from .judgements import Judges
 
 LARGEST = 5
 """So many of the largest tokens are read about besides what is held or watched."""
@@ -35,6 +40,8 @@ AGAIN_AFTER = timedelta(hours=1)
 REQUESTS = 2
 SHOWN, NEW = 3, timedelta(days=7)
 """Headlines told of one token, none older than this."""
+MOST_READ = 12
+"""Headlines that a model chooses among, the newest; numbered from 1."""
 KEPT = timedelta(days=30)
 EARNINGS_NEAR, EARNINGS_AHEAD = timedelta(days=7), timedelta(days=30)
 """An earnings date so near is among the most telling there is; one so far ahead is told."""
@@ -48,16 +55,38 @@ _MIGRATIONS = (
     CREATE TABLE fundamentals (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE news_asked (symbol TEXT PRIMARY KEY, asked_at REAL NOT NULL, problem TEXT NOT NULL);
     """,
+    "CREATE TABLE news_digests (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);",
 )
+
+
+class Sorted(BaseModel):
+    """What a model returns: numbers of the headlines shown to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    matter: list[int] = Field(max_length=MOST_READ)
+    repeats: list[int] = Field(default_factory=list, max_length=MOST_READ)
+    leaning: Leaning
+
+
+class Digest(Record):
+    """The headlines of a token that a model chose of those it was shown, newest first, and how it reads them."""
+
+    model: str
+    leaning: Leaning
+    shown: int
+    chosen: tuple[NewsItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What memory holds about a token from outside the market, newest first, when it is read (`now`)."""
+    """What memory holds about a token from outside the market, newest first, when it is read (`now`). With a digest
+    the items are those that it chose."""
 
     now: datetime
     items: Sequence[NewsItem] = ()
     fundamentals: Fundamentals | None = None
+    digest: Digest | None = None
 
 
 class NewsShelf:
@@ -71,11 +100,27 @@ class NewsShelf:
         """What is known about a token as of `now`."""
         if not self._there:
             return Told(now)
+
+        def body[T: Record](table: str, record: type[T]) -> T | None:
+            rows = self._journal.rows(f"SELECT body FROM {table} WHERE symbol = ?", symbol)
+            return next(iter(decode_all(record, (text for (text,) in rows))), None)
+
+        digest, items = body("news_digests", Digest), self.recent(symbol, now)[:SHOWN]
+        if digest is not None:
+            items = [item for item in digest.chosen if item.published_at > now - NEW][:SHOWN]
+        return Told(now, items, body("fundamentals", Fundamentals), digest if items else None)
+
+    def recent(self, symbol: str, now: datetime) -> list[NewsItem]:
+        """The headlines of the last days about a token, newest first."""
         recent = "SELECT body FROM news WHERE symbol = ? AND published_at > ? ORDER BY published_at DESC LIMIT ?"
-        items = self._journal.rows(recent, symbol, epoch(now - NEW), SHOWN)
-        bodies = self._journal.rows("SELECT body FROM fundamentals WHERE symbol = ?", symbol)
-        found = decode_all(Fundamentals, (body for (body,) in bodies))
-        return Told(now, decode_all(NewsItem, (body for (body,) in items)), found[0] if found else None)
+        return decode_all(
+            NewsItem, (body for (body,) in self._journal.rows(recent, symbol, epoch(now - NEW), MOST_READ))
+        )
+
+    def put_digest(self, symbol: str, digest: Digest) -> None:
+        """Keep what a model chose, until there are new headlines."""
+        with self._journal.write() as connection:
+            connection.execute(upsert("news_digests", "symbol", "body"), (symbol, encode(digest)))
 
     def due(self, symbol: str, now: datetime, every: timedelta) -> bool:
         """Whether a source is to be asked about a token again."""
@@ -106,6 +151,8 @@ class NewsShelf:
                     (symbol, digest, epoch(item.published_at), encode(item)),
                 ).rowcount
             connection.execute("DELETE FROM news WHERE published_at < ?", (epoch(at - KEPT),))
+            if new:
+                connection.execute("DELETE FROM news_digests WHERE symbol = ?", (symbol,))
             if fundamentals is not None:
                 connection.execute(upsert("fundamentals", "symbol", "body"), (symbol, encode(fundamentals)))
             connection.execute(upsert("news_asked", "symbol", "asked_at, problem"), (symbol, epoch(at), problem))
@@ -113,18 +160,25 @@ class NewsShelf:
 
 
 class NewsReader:
-    """Reads a source asleep; `read_news` is a step of the cycle."""
+    """Reads a source asleep; `read_news` is a step of the cycle.
 
-    def __init__(self, source: NewsSource, shelf: NewsShelf) -> None:
+    Args:
+        judges: what asks the sleeping model for digests; without it headlines are told as they come.
+    """
+
+    def __init__(self, source: NewsSource, shelf: NewsShelf, judges: Judges | None = None) -> None:
         self._source = source
         self._shelf = shelf
+        self._judges = judges
+        self._sorted: dict[str, Sequence[NewsItem]] = {}
 
     def read_news(self, context: CycleContext) -> int:
         """Read about each token whose turn it is, until time or budget end it; returns how many headlines are new."""
         khala, every = context.khala, timedelta(hours=context.settings.news_every_hours)
         known = {token.symbol: token for token in khala.symbols()}
         new = 0
-        for symbol in dict.fromkeys([*context.holdings.followed(context.settings), *khala.universe()[:LARGEST]]):
+        symbols = dict.fromkeys([*context.holdings.followed(context.settings), *khala.universe()[:LARGEST]])
+        for symbol in symbols:
             if symbol not in known or not self._shelf.due(symbol, context.now, every):
                 continue
             if context.budget.left("requests") < REQUESTS or not context.may_ask():
@@ -143,7 +197,30 @@ class NewsReader:
                     break
         if new:
             context.made["news"] = new
+        for symbol in symbols:
+            if not context.guarded(f"digest of {symbol}", partial(self._digest, context, symbol)):
+                break
         return new
+
+    def _digest(self, context: CycleContext, symbol: str) -> bool:
+        """Have headlines sorted that no digest is of; those of a reply that fitted no form are not shown again. False
+        when the model is not to be asked now."""
+        judges, items = self._judges, self._shelf.recent(symbol, context.now)
+        if len(items) < 2 or self._sorted.get(symbol) == items or self._shelf.about(symbol, context.now).digest:
+            return True
+        if judges is None or not context.may_ask():
+            return False
+        self._sorted[symbol] = items
+        lines = "\n".join(f"{number}. {_quoted(item)}" for number, item in enumerate(items, 1))
+        reply = judges.choose(context, load_prompt("digest", symbol=symbol, headlines=lines), Sorted)
+        if not {*reply.matter, *reply.repeats} <= set(range(1, len(items) + 1)):
+            raise MalformedResponse(f"The model chose a headline that was not shown ({reply.matter}, {reply.repeats}).")
+        chosen = tuple(item for n, item in enumerate(items, 1) if n in reply.matter and n not in reply.repeats)
+        if chosen:
+            made = Digest(model=judges.name, leaning=reply.leaning, shown=len(items), chosen=chosen)
+            self._shelf.put_digest(symbol, made)
+            context.made["digests"] += 1
+        return True
 
     def _read(self, context: CycleContext, token: Token) -> int:
         def ask[T](what: Callable[[Token], T]) -> T:
@@ -172,13 +249,17 @@ def _end_judgements(context: CycleContext, token: Token) -> None:
 def _news(v: View) -> Said | None:
     if v.told is None or not v.told.items:
         return None
-    quoted = [
-        f"{quote_untrusted(item.title, limit=TITLE_LIMIT)} ({quote_untrusted(item.publisher)}, "
-        f"{time_text(item.published_at)})"
-        for item in v.told.items
-    ]
-    text = f"Headlines about {v.symbol}, quoted, not checked: {'; '.join(quoted)}."
+    by = ""
+    if (digest := v.told.digest) is not None:
+        chose = f"chose {len(digest.chosen)} of {digest.shown}, and reads them as {digest.leaning}"
+        by = f" ({quote_untrusted(digest.model)} {chose})"
+    text = f"Headlines about {v.symbol}, quoted, not checked{by}: {'; '.join(map(_quoted, v.told.items))}."
     return Said(text, weight=0.3, as_of=v.told.items[0].fetched_at)
+
+
+def _quoted(item: NewsItem) -> str:
+    title, publisher = quote_untrusted(item.title, limit=TITLE_LIMIT), quote_untrusted(item.publisher)
+    return f"{title} ({publisher}, {time_text(item.published_at)})"
 
 
 @statement("earnings")
