@@ -2,7 +2,8 @@
 
 Yahoo's short symbols often belong to another coin than the one people mean (`UNI-USD` is not Uniswap, `UNI7083-USD`
 is), so symbols are looked up here and never built from a ticker. `core/data/coins.json` holds the coins, keyed by
-CoinGecko id; `core/data/equities.json` the large US equities with the names people say.
+CoinGecko id; `core/data/equities.json` the large US equities with the names people say, and the shares that were
+renamed or left the market, each with the day.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CoinCategory = Literal["coin", "stablecoin", "wrapped"]
 _NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
 _QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
 _REMARK = re.compile(r"\s*[(\[][^)\]]*[)\]]")
+_SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./]([ABC])")  # BRK.B, which is BRK-B at Yahoo; VOD.L is another exchange's
 _NOT_ALNUM = re.compile(r"[\W_]+")
 _STABLE_WORDS = re.compile(
     r"stable\s?coin|\bdollar\b|\busd[a-z0-9]{0,3}\b|\b[a-z]*usd\b|\b[a-z]{0,2}eur[a-z]?\b|\beuro\b|\bgbp\b|\bjpy\b"
@@ -87,16 +89,12 @@ class Coin:
 
 @dataclass(frozen=True, slots=True)
 class Equity:
-    """One large US equity. `top` marks the fifty that stand in when no screener answers.
-
-    `became` is the symbol it trades under today, for one that recordings know by its former symbol (FB, now META).
-    """
+    """One large US equity. `top` marks the fifty that stand in when no screener answers."""
 
     symbol: str
     name: str
     aliases: tuple[str, ...] = ()
     top: bool = True
-    became: str | None = None
 
     def token(self) -> Token:
         return Token(symbol=self.symbol, name=self.name, kind="equity")
@@ -162,9 +160,28 @@ def coins_for_ticker(ticker: str) -> tuple[Coin, ...]:
 
 
 def equity_for_symbol(symbol: str) -> Equity | None:
-    """The known equity under this symbol, or None."""
-    wanted = symbol.strip().upper()
+    """The known equity that trades, or once traded, under this symbol, or None."""
+    wanted = current_symbol(symbol)
     return next((equity for equity in known_equities() if equity.symbol == wanted), None)
+
+
+def current_symbol(symbol: str) -> str:
+    """The symbol under which a share trades today, as Yahoo writes it: META for FB, BRK-B for BRK.B."""
+    wanted = symbol.strip().upper()
+    if renamed := _moved("renamed").get(wanted):
+        return renamed[0]
+    return "-".join(match.groups()) if (match := _SHARE_CLASS.fullmatch(wanted)) else wanted
+
+
+def is_former_symbol(symbol: str) -> bool:
+    """Whether a share once traded under this symbol and now has another."""
+    return symbol.strip().upper() in _moved("renamed")
+
+
+def left_market(symbol: str) -> str | None:
+    """Why and when a well-known share left the market ("bought by Microsoft on 2023-10-13"); None when it did not."""
+    gone = _moved("gone").get(symbol.strip().upper())
+    return " on ".join(gone) if gone else None
 
 
 def aliases_for(symbol: str) -> tuple[str, ...]:
@@ -174,8 +191,11 @@ def aliases_for(symbol: str) -> tuple[str, ...]:
     """
     known = coin_for_symbol(symbol) or equity_for_symbol(symbol)
     aliases = known.aliases if known else (base_ticker(symbol).lower(),)
+    today = current_symbol(symbol)
+    former = (old.lower() for old, (new, _) in _moved("renamed").items() if new == today)
+    dotted = (today.replace("-", ".").lower(),) if _SHARE_CLASS.fullmatch(today.replace("-", ".")) else ()
     whole = symbol.strip().lower().removesuffix("-usd")
-    return aliases if whole in aliases else (*aliases, whole)
+    return tuple(dict.fromkeys((*aliases, today.lower().removesuffix("-usd"), *former, *dotted, whole)))
 
 
 def is_common_word(alias: str) -> bool:
@@ -248,6 +268,12 @@ def _by_symbol() -> Mapping[str, Coin]:
 @cache
 def _by_id() -> Mapping[str, Coin]:
     return {coin.id: coin for coin in reviewed_coins()}
+
+
+@cache
+def _moved(table: str) -> Mapping[str, tuple[str, str]]:
+    """Of shares by their former symbol: today's ("renamed") or what became of it ("gone"), and the day."""
+    return {symbol: tuple(row) for symbol, row in _file("equities")[table].items()}
 
 
 @cache

@@ -1,7 +1,9 @@
+import json
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
+from importlib.resources import files
 
 import pytest
 
@@ -12,10 +14,12 @@ from deeptrader.core.coins import (
     coin_for_id,
     coin_for_symbol,
     coins_for_ticker,
+    current_symbol,
     equity_for_symbol,
     fallback_equities,
     is_common_word,
     known_equities,
+    left_market,
     look_like_wrapped_or_stable,
     plain_name,
     reviewed_coins,
@@ -72,6 +76,25 @@ def test_people_find_bitcoin_and_facebook_by_what_they_call_them():
     assert aliases_for("NOBODY9999-USD") == ("nobody", "nobody9999")
     assert aliases_for("PEPE24478-USD")[0] == "pepe"
     assert "pepe24478" in aliases_for("PEPE24478-USD")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "today"),
+    [("FB", "META"), ("sq", "XYZ"), ("VIAC", "PSKY"), ("BRK.B", "BRK-B"), ("bf/b", "BF-B"), ("VOD.L", "VOD.L"),
+     ("AAPL", "AAPL"), ("BTC-USD", "BTC-USD")],
+)  # fmt: skip
+def test_a_share_is_known_by_the_symbol_it_trades_under_today(symbol, today):
+    assert current_symbol(symbol) == today
+    assert symbol.lower().replace("/", ".") in aliases_for(today) or today == "BTC-USD"
+
+
+def test_no_symbol_is_renamed_to_one_that_was_renamed_or_is_gone():
+    table = json.loads(files("deeptrader.core").joinpath("data", "equities.json").read_text(encoding="utf-8"))
+    for today, day in table["renamed"].values():
+        assert current_symbol(today) == today
+        assert left_market(today) is None
+        date.fromisoformat(day)
+    assert left_market("atvi") == "bought by Microsoft on 2023-10-13"
 
 
 def test_everyday_words_are_marked():

@@ -104,6 +104,13 @@ def test_one_name_stands_for_one_token(khala: Khala, name: str) -> None:
     assert token.symbol == "BTC-USD"
 
 
+def test_a_share_answers_to_its_former_symbol_in_capitals(khala: Khala, publish: Publish) -> None:
+    publish(make_analysis("FUN", name="Six Flags", kind="equity"))
+    publish(make_analysis("XYZ", name="Block, Inc.", kind="equity"))
+    assert named(khala, "is SQ oversold, and what of SIX?") == ["XYZ", "FUN"]
+    assert named(khala, "name six of them") == []
+
+
 @pytest.mark.parametrize("name", ["near", "link", "apple"])
 def test_asked_for_by_itself_an_everyday_word_is_a_name(khala: Khala, name: str) -> None:
     assert khala.find(name) is not None

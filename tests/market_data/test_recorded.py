@@ -101,6 +101,10 @@ def printed(symbol: str) -> pd.DataFrame:
     return read_rows(market.folder, next(entry for entry in market.manifest.files if entry.symbol == symbol))
 
 
+def test_a_recorded_share_is_found_by_its_symbol_of_today():
+    assert RecordedMarket().find("meta").symbol == "FB"
+
+
 def test_a_replay_knows_no_dividend_and_no_split_that_came_later():
     """MSFT paid 3 dollars in November 2004 and split in February 2003."""
     market, rows = RecordedMarket(), printed("MSFT")

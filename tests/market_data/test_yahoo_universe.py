@@ -316,6 +316,17 @@ def test_an_unlisted_symbol_is_asked_for_once(server, tmp_path):
     assert sum("/v7/finance/quote" in path for path in server.requests) == 1
 
 
+def test_a_share_is_found_by_its_former_symbol_and_one_that_left_says_why(server, tmp_path):
+    server.list("XYZ", "Block, Inc.", kind="equity")
+    server.list("BF-B", "Brown-Forman Corporation", kind="equity")
+    market = server.market(tmp_path)
+    assert [market.find(text).symbol for text in ("SQ", "bf.b", "brk/b", "BRK.B")] == ["XYZ", "BF-B", "BRK-B", "BRK-B"]
+    with pytest.raises(UnknownToken, match="taken private as X on 2022-10-28"):
+        market.find("TWTR")
+    server.list("TWTR", "Tower Tools, Inc.", kind="equity")  # somebody else may take the symbol up
+    assert market.find("TWTR").name == "Tower Tools, Inc."
+
+
 @pytest.mark.parametrize("text", ["NOBODY-USD", "", "no such thing!", "QUORX-USD"])
 def test_what_cannot_be_found_is_unknown(server, tmp_path, text):
     server.list("QUORX-USD", "Quorx USD", row={"coinMarketCapLink": None})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 from doubles.cycles import START
 from doubles.moody_market import COUNT, MoodyMarket
@@ -16,6 +18,7 @@ from deeptrader.core.clock import ReplayClock
 from deeptrader.core.errors import RateLimited, SettingsError, SourceUnreachable, VerificationFailed
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Freshness, Khala
+from deeptrader.toolkits.market_data import MarketDataToolkit
 from deeptrader.toolkits.market_data.protocol import Bars, Universe
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
@@ -249,6 +252,55 @@ def test_bars_without_moments_cost_one_token(cycle, market, change, monkeypatch)
     report = cycle.run()
     assert report.count("published") == COUNT - 1
     assert report.count("failed") == 1
+
+
+def pence(frame: pd.DataFrame) -> None:
+    frame.iloc[:-40, :4] *= 100
+
+
+def half_a_split(frame: pd.DataFrame) -> None:
+    frame.iloc[:-7, :4] *= 4
+
+
+def spike(frame: pd.DataFrame) -> None:
+    frame.iloc[-20, :4] *= 100
+
+
+@pytest.mark.parametrize("damage", [pence, half_a_split, spike])
+def test_bars_that_cannot_be_are_refused_of_any_market_and_the_good_version_stays(
+    cycle, market, khala, clock, damage, monkeypatch
+):
+    victim, whole = symbols(market)[2], market.bars
+    cycle.run()
+    good = khala.latest(victim).analysis
+
+    def strange(token: Token, **options: Any) -> Any:
+        bars = whole(token, **options)
+        if token.symbol == victim:
+            bars = replace(bars, frame=bars.frame.copy())
+            damage(bars.frame)
+        return bars
+
+    monkeypatch.setattr(market, "bars", strange)
+    clock.advance(timedelta(days=1))
+    report = cycle.run()
+    assert report.failures() == {"implausible_prices": 1}
+    assert khala.latest(victim).analysis == good
+    assert "error" in json.loads(MarketDataToolkit(market, clock=clock).get_indicators(victim))
+
+
+def test_a_quote_from_the_future_is_not_used_of_any_market(cycle, market, khala, clock, monkeypatch):
+    victim, whole = symbols(market)[2], market.universe
+
+    def strange(**options: Any) -> Universe:
+        seen = whole(**options)
+        late = seen.quotes[victim].model_copy(update={"as_of": clock.now() + timedelta(hours=9)})
+        return replace(seen, quotes=dict(seen.quotes) | {victim: late})
+
+    monkeypatch.setattr(market, "universe", strange)
+    report = cycle.run()
+    assert any(victim in problem and "not used" in problem for problem in report.problems)
+    assert khala.latest(victim).freshness is Freshness.FRESH
 
 
 @pytest.mark.parametrize("nonsense", [None, "BTC-USD", 7])

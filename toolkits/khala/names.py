@@ -20,6 +20,7 @@ from ...core.coins import (
     coin_for_symbol,
     equity_for_symbol,
     is_common_word,
+    is_former_symbol,
     known_equities,
     plain_name,
     reviewed_coins,
@@ -197,17 +198,17 @@ class Lexicon:
             return
         self._symbols[token.symbol] = token
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
-        renamed = getattr(reviewed, "became", None)
         pair = (token.symbol.replace("-", ""),) if token.symbol.endswith("-USD") else ()
-        for alias in (*aliases_for(token.symbol), *(aliases_for(renamed) if renamed else ()), *pair):
+        for alias in (*aliases_for(token.symbol), *pair):
             key = _key(alias)
             if key and not key.isascii() and _UNSPACED.search(key):
                 self._foreign.setdefault(alias, token)
             elif key and key not in self._entries:
                 called_so = reviewed is not None and key == _key(reviewed.name)
                 ticker = key == base_ticker(token.symbol).lower() and not called_so
+                former = token.kind == "equity" and is_former_symbol(key)
                 rule: _Rule = "any"
-                if len(key) <= 2 or (ticker and is_common_word(alias)):
+                if len(key) <= 2 or former or (ticker and is_common_word(alias)):
                     rule = "upper"
                 elif is_common_word(alias):
                     rule = "name"

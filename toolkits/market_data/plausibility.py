@@ -17,6 +17,7 @@ import numpy as np
 
 from ...core.errors import ImplausiblePrices
 from ...core.market import Quote
+from .calendar import expected_bar_close
 from .protocol import SETTLES_AFTER, Bars
 
 if TYPE_CHECKING:
@@ -154,6 +155,25 @@ def require_plausible(name: str, problems: tuple[Problem, ...]) -> None:
             hint="Nothing is computed from it; the last good bars stay.",
             problems=tuple(problem.kind for problem in problems),
         )
+
+
+def plausible(bars: Bars, quote: Quote | None = None) -> Bars:
+    """The same bars, when `check_bars` finds nothing wrong with them, or their provider asked it.
+
+    Args:
+        bars: of any market.
+        quote: the price seen at about the newest bar, if there is one.
+
+    Raises:
+        ImplausiblePrices: see `require_plausible`.
+    """
+    if bars.checked or not len(bars.frame):
+        return bars
+    kind, interval, last = bars.token.kind, bars.interval, bars.closes_at(-1)
+    late = quote is not None and expected_bar_close(kind, interval, quote.as_of) > last
+    forming = None if late else bars.forming  # it was seen in a bar that is not there yet
+    require_plausible(bars.token.symbol, check_bars(bars.frame, quote, forming=forming))
+    return bars
 
 
 def read_again(bars: Bars, before: Bars | None) -> Bars:

@@ -58,7 +58,7 @@ class Bars:
     is the age of the answer when an earlier one stands in, and `problem` says why; with `NotPublishedYet` the bars are
     sound and the newest expected one is not among them, whether they are new or remembered. What a second reading told
     stands in `settled` (False: they are to be read again) and `revised` (the close of the newest bar that it changed):
-    see `read_again`.
+    see `read_again`. `checked`: the provider held them to `check_bars`; whoever reads others does (`plausible`).
     """
 
     token: Token
@@ -74,6 +74,7 @@ class Bars:
     problem: SourceError | None = None
     settled: bool = True
     revised: datetime | None = None
+    checked: bool = False
 
     def closes_at(self, row: int) -> datetime:
         """When the bar in a row closes (UTC)."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.clock import Clock
+from ...core.coins import current_symbol
 from ...core.errors import (
     ImplausiblePrices,
     MalformedResponse,
@@ -92,13 +93,16 @@ class RecordedMarket:
         return min(self._clock.now(), self.last_bar) if self._clock else self.last_bar
 
     def find(self, symbol: str) -> Token:
-        """The recorded token behind a symbol or ticker (`BTC` finds `BTC-USD`), in any case.
+        """The recorded token behind a symbol or ticker (`BTC` finds `BTC-USD`, `META` finds `FB`), in any case.
 
         Raises:
             UnknownToken: nothing was recorded under it.
         """
         wanted = symbol.strip().upper()
         token = self._tokens.get(wanted) or self._tokens.get(f"{wanted}-USD")
+        if token is None:
+            today = current_symbol(wanted)
+            token = next((known for name, known in self._tokens.items() if current_symbol(name) == today), None)
         if token is None:
             known = ", ".join(list(self._tokens)[:8])
             raise UnknownToken(f"{symbol.strip()[:40]!r} is not in the recording.", hint=f"It holds {known}.")
@@ -197,6 +201,7 @@ class RecordedMarket:
             source=self.manifest.source or self.manifest.name,
             simulated=self.simulated,
             adjusted=entry.adjusted,
+            checked=True,
         )
 
     def _fetched_at(self) -> datetime:

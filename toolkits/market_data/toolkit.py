@@ -20,6 +20,7 @@ from ..aio import in_thread
 from ..arguments import Names, Text, as_count, as_moment, as_names, as_text
 from .indicators import compute_indicators
 from .panel import moments
+from .plausibility import plausible
 from .protocol import Bars, MarketProvider
 from .signals import decide_signal
 
@@ -143,7 +144,7 @@ class MarketDataToolkit(Toolkit):
             until (str): Last day (included) or moment of the span, in ISO format. Empty for now.
         """
         count, as_of = as_count("bars", bars, HISTORY_BARS), self._moment(until)
-        found = self.market.bars(self._find(symbol), interval=_interval(interval), limit=count, as_of=as_of)
+        found = plausible(self.market.bars(self._find(symbol), interval=_interval(interval), limit=count, as_of=as_of))
         known = found.frame.dropna(subset=["close"])
         if known.empty:
             return _about(found) | {"summary": None, "bars": []}
@@ -178,7 +179,7 @@ class MarketDataToolkit(Toolkit):
             define (str): Name of one figure to have its exact definition and value. Empty for all figures.
         """
         settings = self.settings
-        bars = self.market.bars(self._find(symbol), interval=_interval(interval), limit=HISTORY_BARS)
+        bars = plausible(self.market.bars(self._find(symbol), interval=_interval(interval), limit=HISTORY_BARS))
         figures = compute_indicators(
             bars.frame, interval=bars.interval, extra=settings.extra_indicators, kind=bars.token.kind
         )

@@ -27,8 +27,8 @@ from itertools import batched
 from typing import Any
 from urllib.parse import quote_plus
 
+from ...core import coins
 from ...core.clock import ensure_utc
-from ...core.coins import coin_for_symbol
 from ...core.errors import (
     BudgetExceeded,
     CircuitOpen,
@@ -160,8 +160,8 @@ class YahooMarket(YahooSource):
         if self._reference_prices is None:
             return {}
         try:
-            coins = (coin_for_symbol(row["symbol"]) for row in rows)
-            return self._reference_prices([coin.id for coin in coins if coin is not None])
+            known = (coins.coin_for_symbol(row["symbol"]) for row in rows)
+            return self._reference_prices([coin.id for coin in known if coin is not None])
         except (SourceError, BudgetExceeded) as error:
             _log.warning("prices could not be compared with a second source: %s", error)
             return {}
@@ -253,7 +253,9 @@ class YahooMarket(YahooSource):
         forming = chart.forming if live else None
         quote = self._quote_beside(token.symbol, facts, now) if live else None
         source = "Yahoo Finance chart"
-        bars = Bars(token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming)
+        bars = Bars(
+            token, interval, chart.frame, now, self.id, source, adjusted=chart.adjusted, forming=forming, checked=True
+        )
         newest, due = bars.closes_at(-1), expected_bar_close(token.kind, interval, moment)
         if live and now - newest > DEAD:
             raise TokenDelisted(
@@ -300,15 +302,16 @@ class YahooMarket(YahooSource):
         token = rows_of.known_token(symbol, self.settings.universe)
         if token is not None:
             return token
-        wanted = symbol.strip().upper()
-        if wanted in self._seen:
-            return self._seen[wanted][0]
+        for wanted in (symbol.strip().upper(), coins.current_symbol(symbol)):
+            if wanted in self._seen:
+                return self._seen[wanted][0]
         now = self._clock.now()
         path, params, rows_in = rows_of.quote_question([wanted])
 
         def read(answer: Any) -> tuple[Token, Quote | None]:
             row = next((row for row in rows_in(answer) if row["symbol"] == wanted), None)
-            reason = "Yahoo does not know it" if row is None else rows_of.objection(row, now)
+            gone = coins.left_market(wanted) or "Yahoo does not know it"
+            reason = gone if row is None else rows_of.objection(row, now)
             if row is None or reason is not None:
                 raise UnknownToken(f"{wanted} cannot be used: {reason}.", hint="Check the symbol: BTC-USD, AAPL.")
             return rows_of.token_from(row), rows_of.quote_from(row, now)

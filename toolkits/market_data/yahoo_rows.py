@@ -233,11 +233,9 @@ def known_token(text: str, wanted: Wanted) -> Token | None:
     coin, name = coins.coin_for_symbol(text), text.strip().lower()
     if coin is not None:
         return coin.token()
-    listed = [equity for equity in coins.known_equities() if equity.became is None]
-    for equity in listed:
-        if name == equity.symbol.lower():
-            return equity.token()
-    for entry in (*(() if wanted == "equity" else coins.reviewed_coins()), *listed):
+    if (equity := coins.equity_for_symbol(text)) is not None:
+        return equity.token()
+    for entry in (*(() if wanted == "equity" else coins.reviewed_coins()), *coins.known_equities()):
         if name in entry.aliases:
             return entry.token()
     try:

@@ -13,14 +13,16 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ...core.errors import BudgetExceeded, DeepTraderError, MalformedResponse, SourceError, SourceUnreachable, typed
+from ...core.formats import time_text
 from ...core.limits import Allowance, metered
 from ...core.logs import naming_cycle
 from ...core.market import Quote
 from ...core.settings import Settings
 from ...core.token import Interval, Token
+from ..khala.freshness import CLOCK_SKEW
 from ..khala.records import Recall
 from ..market_data.calendar import expected_bar_close
-from ..market_data.plausibility import QUOTE_APART, check_quote, read_again
+from ..market_data.plausibility import QUOTE_APART, check_quote, plausible, read_again
 from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, QuoteBatch, Universe
 from .bar_store import BarStore
 from .context import CycleContext
@@ -65,6 +67,7 @@ class MarketReader:
         self._market = market
         self._bars = bars
         self._settings = settings
+        self._quotes: dict[str, Quote] = {}
         self._later: dict[tuple[str, Interval], _Later] = {}
 
     @property
@@ -93,7 +96,7 @@ class MarketReader:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
             universe = context.ask_source(ask, what="The market's universe")
             tokens = tuple(token for token in universe.tokens if isinstance(token, Token))
-            quotes, problem = _only_quotes(universe.quotes), universe.problem
+            quotes, problem = self._only_quotes(context, universe.quotes), universe.problem
         except Exception as error:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
                 raise
@@ -115,7 +118,7 @@ class MarketReader:
                 continue
             found = context.tried(f"watch list, {symbol}", partial(self._market.find, symbol))
             token = known.get(symbol) if isinstance(found, DeepTraderError) else found
-            if isinstance(token, Token):
+            if isinstance(token, Token) and token.symbol not in listed:  # named by a former symbol
                 yield token
 
     def quotes(self, context: CycleContext, tokens: Sequence[Token]) -> dict[str, Quote]:
@@ -130,7 +133,17 @@ class MarketReader:
             context.problems.append(f"{self._market.id} answered with {type(batch).__name__} for quotes.")
             return {}
         context.problems.extend(f"{symbol}: no quote. {error}" for symbol, error in batch.failures.items())
-        return _only_quotes(batch.quotes)
+        return self._only_quotes(context, batch.quotes)
+
+    def _only_quotes(self, context: CycleContext, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
+        """Without what a provider of one's own put among them that is none, and without those from the future."""
+        sure = {symbol: quote for symbol, quote in quotes.items() if isinstance(quote, Quote)}
+        for symbol, quote in list(sure.items()):
+            if quote.as_of > context.now + CLOCK_SKEW:
+                del sure[symbol]
+                context.problems.append(f"{symbol}: the price is not used, since it is of {time_text(quote.as_of)}.")
+        self._quotes |= sure
+        return sure
 
     def confirmed(
         self, context: CycleContext, tokens: Sequence[Token], quotes: Mapping[str, Quote]
@@ -238,6 +251,7 @@ class MarketReader:
             index = bars.frame.index
             if getattr(index, "tz", None) is None or index.hasnans or bars.fetched_at.tzinfo is None:
                 raise MalformedResponse(f"The bars of {token.symbol} are not at moments in UTC.")
+            plausible(bars, self._quotes.get(token.symbol))
             new = bars.stale_seconds is None and bool(len(bars.frame))
             if new and self.networked:
                 bars = read_again(bars, self._stored(token, interval))
@@ -259,11 +273,6 @@ class MarketReader:
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
-
-
-def _only_quotes(quotes: Mapping[str, Quote]) -> dict[str, Quote]:
-    """Without what a provider of one's own put among them that is none."""
-    return {symbol: quote for symbol, quote in quotes.items() if isinstance(quote, Quote)}
 
 
 def runs_away(quote: Quote, recall: Recall) -> bool:
