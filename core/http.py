@@ -11,8 +11,9 @@ import asyncio
 import contextvars
 import json
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -135,22 +136,47 @@ def source_error(error: Exception, source: str, secrets: tuple[str, ...] = ()) -
 
 def run_sync[T](coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from sync code, whether or not this thread already runs an event loop."""
+    if hasattr(_kept, "loop") and (_kept.loop is None or not _kept.loop.is_running()):
+        _kept.loop = _kept.loop or asyncio.new_event_loop()
+        return _run(_kept.loop, coroutine)
     done: Future[T] = Future()
 
     def work() -> None:
         loop = asyncio.new_event_loop()  # not asyncio.run, which waits for its threads: a name look-up may hang
         try:
-            done.set_result(loop.run_until_complete(coroutine))
+            done.set_result(_run(loop, coroutine))
         except BaseException as error:  # noqa: BLE001 - carried over to the calling thread, whatever it is
             done.set_exception(error)
         finally:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), name="deeptrader-http", daemon=True).start()
     return done.result()
+
+
+_kept = threading.local()
+
+
+@contextmanager
+def keeping_loop() -> Iterator[None]:
+    """Within the block `run_sync` of this thread runs one coroutine after the other in one event loop, in place of a
+    thread and a loop for each."""
+    _kept.loop = None
+    try:
+        yield
+    finally:
+        loop = _kept.__dict__.pop("loop")
+        if loop is not None:
+            loop.close()
+
+
+def _run[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 @cache

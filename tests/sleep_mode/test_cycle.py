@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from doubles.analyses import make_security
 from doubles.cycles import START
 from doubles.moody_market import COUNT, MoodyMarket
 
@@ -352,6 +353,28 @@ def test_a_market_that_hangs_costs_a_cycle_a_bounded_time(market, khala, setting
     never.set()
     assert report.failures() == {"source_unreachable": COUNT}
     assert "did not answer within 0.1 s" in report.outcomes[0].reason
+
+
+def test_a_security_source_that_hangs_on_a_token_costs_the_check_of_that_one(market, khala, settings, clock):
+    never, victim = threading.Event(), market.universe(top=COUNT).tokens[1].symbol
+
+    class Checks:
+        calls_made = staticmethod(lambda: 0)
+
+        def check(self, token, *, now):
+            if token.symbol == victim:
+                never.wait(60)
+            return make_security(symbol=token.symbol, checked_at=now)
+
+    impatient = settings.with_changes(source_seconds=0.1)
+    cycle = SleepCycle(market=market, khala=khala, security=Checks(), settings=impatient, clock=clock)
+
+    report = cycle.run()
+
+    never.set()
+    assert report.count("published") == COUNT
+    assert [s for s in report.universe if khala.security(s) is None] == [victim]
+    assert [problem for problem in report.problems if f"security of {victim}" in problem]
 
 
 def test_a_universe_that_hangs_is_stood_in_for_by_the_last_one(cycle, market, khala, settings, clock):

@@ -10,7 +10,7 @@ import pytest
 from doubles.security_server import Answer
 
 from deeptrader.core.errors import BudgetExceeded, MalformedResponse, RateLimited, SourceUnreachable, TokenNotFound
-from deeptrader.core.http import run_sync
+from deeptrader.core.http import keeping_loop, run_sync
 from deeptrader.core.limits import metered
 
 
@@ -95,6 +95,32 @@ async def test_sync_works_inside_a_running_loop_and_carries_errors_over(http, se
     assert run_sync(source.fetch("/thing")) == {"n": 1}
     with pytest.raises(TokenNotFound):
         run_sync(source.fetch("/thing"))
+
+
+def test_calls_of_a_thread_that_keeps_its_loop_share_it_and_leave_nothing_running_in_it():
+    loops, ended = [], []
+
+    async def left_running() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def call(then=None) -> None:
+        loops.append(asyncio.get_running_loop())
+        waiting = asyncio.create_task(left_running())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        if then is not None:
+            run_sync(then)
+
+    with keeping_loop():
+        run_sync(call())
+        assert ended == [True]
+        run_sync(call(then=call()))  # within a running loop: in another
+    assert loops[0] is loops[1]
+    assert loops[2] is not loops[1]
+    assert loops[0].is_closed()
 
 
 async def test_a_cancelled_caller_is_cancelled_and_the_source_not_blamed(http, server):

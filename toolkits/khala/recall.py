@@ -8,6 +8,7 @@ what a recall rests on (a counter in the journal) empties the cache, so a busy l
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from .freshness import Evidence, judge
 from .journal import Journal
 from .records import Freshness, MarketAnalysis, Recall
 from .schema import moment
-from .shelves import symbol_of
+from .shelves import interval_of, symbol_of
 
 POLL_SECONDS = 0.005
 """Another process's publication is seen this late at most; its own process sees it at once."""
@@ -36,7 +37,7 @@ is kept in all grows with the universe, and with nothing else: about 60 kB for e
 _logger = logging.getLogger("deeptrader.khala")
 
 _EVIDENCE = """
-    SELECT p.id, a.verified_at, o.body, s.body, u.since, (SELECT value FROM counters WHERE name = 'recall')
+    SELECT p.id, a.verified_at, o.body, s.body, u.since, p.symbol, (SELECT value FROM counters WHERE name = 'recall')
     FROM published p
     JOIN analyses a ON a.id = p.id
     LEFT JOIN observations o ON o.symbol = p.symbol
@@ -60,6 +61,7 @@ class Recaller:
         """By symbol and interval the recall, and until when time alone does not change it."""
         self._parsed: dict[str, MarketAnalysis] = {}
         self._versions: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._reports: dict[str, tuple[bytes, SecurityReport]] = {}
 
     def latest(self, token: Token | str, interval: Interval = "1d") -> Recall:
         """The published analysis of a token, judged at this moment; a MISS when there is none."""
@@ -75,6 +77,9 @@ class Recaller:
     def version(self, analysis_id: str) -> Recall | None:
         """One stored version judged by what is known now; None when it is gone or other bars have replaced its own."""
         symbol, interval = analysis_id.split(":")[:2]
+        recall = self.latest(symbol, interval_of(interval))
+        if recall.analysis is not None and recall.analysis is self._parsed.get(analysis_id):
+            return recall
         row = self._journal.row(_EVIDENCE, symbol, interval)
         if row is None:
             return None
@@ -85,7 +90,7 @@ class Recaller:
             return None
         if version.provenance.inputs_hash != published.provenance.inputs_hash:
             return None
-        return judge(version, _evidence(row), self._now(), self._settings)[0]
+        return judge(version, self._evidence(row), self._now(), self._settings)[0]
 
     def remember(self, analyses: Mapping[str, MarketAnalysis]) -> None:
         """Keep analyses that are known already, so that their next reader need not parse them."""
@@ -117,13 +122,13 @@ class Recaller:
         if row is None:
             return miss
         try:
-            analysis, evidence = self._analysis(row[0]), _evidence(row)
+            analysis, evidence = self._analysis(row[0]), self._evidence(row)
         except StoreCorrupt as error:
             # One unreadable record must not hide the others; a miss makes the next cycle write it anew.
             _logger.error("%s: %s", row[0], error.message)
             return miss
         recall, until = judge(analysis, evidence, now, self._settings)
-        generation = row[5] or 0
+        generation = row[6] or 0
         if generation > self._generation:
             # This read is the first to see a commit that nobody has been told of yet. What is kept of other tokens is
             # older: whoever reads them next must not go back in time.
@@ -143,12 +148,23 @@ class Recaller:
             self.remember({analysis_id: parsed})
         return parsed
 
+    def report(self, symbol: str, body: str, made: SecurityReport | None = None) -> SecurityReport:
+        """The report in a stored body, parsed once while it is the token's newest; not at all by whoever has `made` it.
 
-def _evidence(row: tuple[Any, ...]) -> Evidence:
-    _, verified_at, quote, security, left_at, _ = row
-    return Evidence(
-        observed=decode(Quote, quote) if quote else None,
-        security=decode(SecurityReport, security) if security else None,
-        left_universe_at=moment(left_at) if left_at is not None else None,
-        verified_at=moment(verified_at),
-    )
+        Raises:
+            StoreCorrupt, SchemaMismatch: see `decode`.
+        """
+        digest = hashlib.blake2b(body.encode(), digest_size=16).digest()
+        kept = self._reports.get(symbol)
+        if kept is None or kept[0] != digest:
+            kept = self._reports[symbol] = digest, made or decode(SecurityReport, body)
+        return kept[1]
+
+    def _evidence(self, row: tuple[Any, ...]) -> Evidence:
+        _, verified_at, quote, security, left_at, symbol, _ = row
+        return Evidence(
+            observed=decode(Quote, quote) if quote else None,
+            security=self.report(symbol, security) if security else None,
+            left_universe_at=moment(left_at) if left_at is not None else None,
+            verified_at=moment(verified_at),
+        )

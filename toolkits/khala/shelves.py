@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core.clock import Clock
-from ...core.errors import InvalidInput, StoreError, VerificationFailed
+from ...core.errors import InvalidInput, SchemaMismatch, StoreCorrupt, StoreError, VerificationFailed
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.text import clean_label
@@ -23,6 +24,7 @@ from .schema import bump, epoch, moment, upsert
 if TYPE_CHECKING:
     from .recall import Recaller
 
+_logger = logging.getLogger("deeptrader.khala")
 NOTE_LIMIT = 4_000
 """Characters of a note."""
 
@@ -187,7 +189,8 @@ class Shelves:
             ).fetchone()
             if row and checked < row[2] <= epoch(self.clock.now()) + 300 and report.verdict != "danger":
                 return False
-            dates = (checked, epoch(report.expires_at), encode(report))
+            body = encode(report)
+            dates = (checked, epoch(report.expires_at), body)
             if row and row[1] == digest:
                 connection.execute(
                     "UPDATE security SET checked_at = ?, expires_at = ?, body = ? WHERE seq = ?", (*dates, row[0])
@@ -199,12 +202,19 @@ class Shelves:
                     (symbol, digest, checked, *dates),
                 )
             bump(connection, "recall")
+        self._recaller.report(symbol, body, report)
         return not row or row[1] != digest
 
     def security(self, symbol: str) -> SecurityReport | None:
         """The newest security report of a token, None if it was never checked."""
         query = "SELECT body FROM security WHERE symbol = ? ORDER BY seq DESC LIMIT 1"
-        return next(iter(self._all(SecurityReport, query, symbol_of(symbol))), None)
+        symbol = symbol_of(symbol)
+        rows = self.journal.rows(query, symbol)
+        try:
+            return self._recaller.report(symbol, rows[0][0]) if rows else None
+        except (StoreCorrupt, SchemaMismatch) as error:
+            _logger.error("Left out: %s", error.message)
+            return None
 
     def put_documents(self, documents: Sequence[Document]) -> None:
         """Keep prepared texts; each replaces the one of its kind and key."""

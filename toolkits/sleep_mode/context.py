@@ -16,7 +16,7 @@ from ...core.clock import Clock, ReplayClock, SystemClock
 from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, SourceUnreachable, StoreError, typed
 from ...core.settings import Settings
 from ...core.token import Interval
-from ..in_time import OutOfTime, in_time
+from ..in_time import OutOfTime, Worker
 from ..khala.records import Recall
 from .budgets import Budget
 from .holdings import Holdings
@@ -85,6 +85,11 @@ class CycleContext:
         self.wall: Clock = SystemClock() if isinstance(self.clock, ReplayClock) else self.clock
         self.began_at = self.wall.now()
         self._began = self.clock.monotonic()
+        self._worker = Worker()
+
+    def close(self) -> None:
+        """End the thread in which sources were asked."""
+        self._worker.close()
 
     @cached_property
     def holdings(self) -> Holdings:
@@ -135,7 +140,7 @@ class CycleContext:
         """
         limit = self.settings.source_seconds if seconds is None else seconds
         try:
-            answer = in_time(call, lambda: limit)
+            answer = self._worker.do(call, limit)
         except OutOfTime as error:
             raise SourceUnreachable(
                 f"{what} did not answer within {limit:.3g} s.", hint="It is asked again in a later cycle."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -130,7 +130,7 @@ class SleepCycle:
             context = self._context(now, only=tuple(only), lease=lease, stopped=stopped)
             if now is not None or isinstance(self.clock, ReplayClock):
                 self._require_no_later_memory(context.now)
-            with context.fenced(), naming_cycle(context.cycle_id):
+            with closing(context), context.fenced(), naming_cycle(context.cycle_id):
                 return self._run(context)
         finally:
             self._running.release()
@@ -148,7 +148,12 @@ class SleepCycle:
         self, tokens: Sequence[Token], intervals: Sequence[Interval] | None = None
     ) -> list[TokenOutcome]:
         """Bring these tokens up to date, whatever the plan would say; see `analyse_tokens`."""
-        context = self._context(None)
+        with closing(self._context(None)) as context:
+            return self._refreshed(context, tokens, intervals)
+
+    def _refreshed(
+        self, context: CycleContext, tokens: Sequence[Token], intervals: Sequence[Interval] | None
+    ) -> list[TokenOutcome]:
         quotes = self._reader.confirmed(context, tokens, self._reader.quotes(context, tokens))
         self.khala.observe(quotes.values())
         self._recall(context, tokens, intervals)
@@ -167,8 +172,8 @@ class SleepCycle:
 
     def preview(self, now: datetime | None = None) -> Plan:
         """What the next cycle would do, without doing it. Reads the universe and its quotes, writes nothing."""
-        context = self._context(now)
-        return self._plan(context, self._reader.universe(context).tokens)
+        with closing(self._context(now)) as context:
+            return self._plan(context, self._reader.universe(context).tokens)
 
     def _context(self, now: datetime | None, *, stopped=lambda: None, **parts: Any) -> CycleContext:
         return CycleContext(

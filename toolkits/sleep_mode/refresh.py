@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -22,6 +23,7 @@ from ..market_data.panel import moments_of
 from ..market_data.protocol import Bars
 from .analyse import Material, build_analyses
 from .bar_store import BarStore
+from .budgets import BudgetKind
 from .context import LEASE_LOST, CycleContext
 from .fetch import MarketReader
 from .planner import PlanItem
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..khala import Khala
+    from ..token_security.protocol import SecurityProvider
 
 BATCH = 25
 """Versions per transaction: small enough that a kill loses little, large enough that 5,000 tokens are quick."""
@@ -41,7 +44,7 @@ check needs beyond them (a retry, CoinGecko's list) is asked of the budget befor
 @dataclass(frozen=True)
 class _Ready:
     item: PlanItem
-    material: Material
+    bars: Bars
     new: bool
 
 
@@ -70,49 +73,65 @@ class Refresher:
                     context.out_of_budget = fetched.error.message
                 context.outcome(item, "deferred" if refused or fetched.later else "failed", error=fetched.error)
             elif fetched.bars is not None:
-                security = self._security(context, item.token)
-                absent = "no_provider" if context.security is None else "not_checked"
-                material = Material(fetched.bars, quotes.get(item.token.symbol), security, absent)
-                batch.append(_Ready(item, material, fetched.new))
+                batch.append(_Ready(item, fetched.bars, fetched.new))
             context.progress("refresh", done, len(items), fetched.token.symbol)
             if len(batch) >= BATCH:
-                self._publish(context, batch)
+                self._publish(context, batch, quotes)
                 batch = []
-        self._publish(context, batch)
+        self._publish(context, batch, quotes)
 
     # Security
 
-    def _security(self, context: CycleContext, token: Token) -> SecurityReport | None:
-        """A report in date, a new one, or the last known one (whose age a reader sees). None: never checked.
+    def _securities(self, context: CycleContext, tokens: Iterable[Token]) -> dict[str, SecurityReport]:
+        """By symbol a report in date, a new one, or the last known one (whose age a reader sees); none: never checked.
 
         A look-up that fails does not replace a report that was good: the older evidence stays, out of date.
         """
-        known = context.khala.security(token.symbol)
-        if context.security is None or context.halted() or (known is not None and context.now < known.expires_at):
-            return known
-        with context.step("security"):
-            try:
-                with context.budget.metering("security_calls", CALLS_PER_CHECK, partial(_calls, context)):
-                    if not context.may_ask():
-                        return known
-                    check = partial(context.security.check, token, now=context.now)
-                    found = context.tried(f"security of {token.symbol}", check)
-            except BudgetExceeded:
-                return known
-            if isinstance(found, DeepTraderError):
-                return known
-            if found.verdict == "unknown" and known is not None and known.verdict != "unknown":
-                return known
-            if context.khala.security(token.symbol) != found:  # a provider over Khala has kept it
-                context.khala.set_security(token.symbol, found)
+        by_symbol = {token.symbol: token for token in tokens}
+        kept = {symbol: context.khala.security(symbol) for symbol in by_symbol}
+        found = {symbol: report for symbol, report in kept.items() if report is not None}
+        if context.security is None or context.halted():
             return found
+        due = [t for s, t in by_symbol.items() if s not in found or context.now >= found[s].expires_at]
+        budget: BudgetKind = "security_calls"
+        with suppress(BudgetExceeded):  # the budget tells of itself
+            while due:
+                fit = int(min(len(due), max(1, context.budget.left(budget) // CALLS_PER_CHECK)))
+                with context.budget.metering(budget, CALLS_PER_CHECK * fit, partial(_calls, context)):
+                    for token in due[:fit]:
+                        if not context.may_ask():
+                            return found
+                        self._look_up(context, context.security, token, found)
+                due = due[fit:]
+        return found
+
+    def _look_up(
+        self, context: CycleContext, source: SecurityProvider, token: Token, found: dict[str, SecurityReport]
+    ) -> None:
+        report = context.tried(f"security of {token.symbol}", partial(source.check, token, now=context.now))
+        known = found.get(token.symbol)
+        if isinstance(report, DeepTraderError):
+            return
+        if report.verdict == "unknown" and known is not None and known.verdict != "unknown":
+            return
+        found[token.symbol] = report
+        if context.khala.security(token.symbol) != report:  # a provider over Khala has kept it
+            context.khala.set_security(token.symbol, report)
 
     # Publication
 
-    def _publish(self, context: CycleContext, batch: Sequence[_Ready]) -> None:
+    def _publish(self, context: CycleContext, batch: Sequence[_Ready], quotes: Mapping[str, Quote]) -> None:
         """Compute a batch and write it, then verification and the pointers in one transaction, then what is left."""
+        with context.step("security"):
+            reports = self._securities(context, [ready.item.token for ready in batch])
+        absent = "no_provider" if context.security is None else "not_checked"
+        symbols = [ready.item.token.symbol for ready in batch]
+        materials = [
+            Material(ready.bars, quotes.get(symbol), reports.get(symbol), absent)
+            for ready, symbol in zip(batch, symbols, strict=True)
+        ]
         with context.step("figures"):
-            made = build_analyses([r.material for r in batch], settings=context.settings, now=context.now)
+            made = build_analyses(materials, settings=context.settings, now=context.now)
         good: list[tuple[_Ready, MarketAnalysis]] = []
         for ready, analysis in zip(batch, made, strict=True):
             if isinstance(analysis, MarketAnalysis):
@@ -129,23 +148,24 @@ class Refresher:
                 refusals = context.khala.publish(ids).refused
                 give_way()
                 shown = [ready for (ready, _), made_id in zip(good, ids, strict=True) if made_id not in refusals]
-                self._bars.put_many([ready.material.bars for ready in shown if ready.new])
+                self._bars.put_many([ready.bars for ready in shown if ready.new])
         except LeaseLost:
             context.stopped_by = LEASE_LOST
             for ready, _ in good:
                 context.outcome(ready.item, "deferred", reason=LEASE_LOST)
             return
-        served = {recall.analysis.analysis_id for recall in context.recalls.values() if recall.analysis}
-        for (ready, _), analysis_id in zip(good, ids, strict=True):
+        for (ready, analysis), analysis_id in zip(good, ids, strict=True):
+            recall = context.recalls.get((ready.item.token.symbol, ready.item.interval))
+            served = recall.analysis if recall is not None else None
             if analysis_id in refusals:
                 context.outcome(ready.item, "refused", reason=refusals[analysis_id])
-            elif analysis_id in served:
+            elif served and served.bar_close == analysis.bar_close and served.analysis_id == analysis_id:
                 context.outcome(ready.item, "unchanged", analysis_id=analysis_id)
             else:
                 context.outcome(ready.item, "published", analysis_id=analysis_id)
         with context.step("situations"):
             new = [
-                (ready.material.bars, analysis)
+                (ready.bars, analysis)
                 for (ready, analysis), made_id in zip(good, ids, strict=True)
                 if ready.new and made_id not in refusals
             ]
@@ -171,6 +191,7 @@ def remember_situations(khala: Khala, read: Sequence[tuple[Bars, MarketAnalysis]
     found: list[tuple[str, Interval, list[float], list[float], NDArray[np.float64]]] = []
     more: dict[Interval, list[tuple[Bars, NDArray[np.bool_]]]] = {}
     for bars, analysis in read:
+        give_way()
         new = bars.frame["close"].notna().to_numpy(copy=True)
         new[-1] &= bars.settled
         known_until = khala.situations_until(bars.token, interval=bars.interval)
