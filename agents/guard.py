@@ -3,7 +3,8 @@
 Every number in it must stand in the brief, a tool's reply, the question or the limits in settings, in any usual
 rounding or as percent; else it is marked in the text, or the computed answer takes its place. An empty answer, and one
 that only repeats a tool's JSON, becomes the computed answer. A token whose security verdict lets nobody buy it is never
-named without that verdict in front. Recommendations are checked by the risk rules in whatever form they come.
+named without that verdict in front. Recommendations are checked by the risk rules in whatever form they come: as
+`TradeRecommendation`, as its JSON, or as a line `Call: BTC-USD buy` in prose. No other prose is read for them.
 
 Numbers are compared as numbers. What a sentence says about them is not judged here.
 """
@@ -52,6 +53,7 @@ _NUMBER = re.compile(
     r"(?P<scale>\s?%|\s?(?:[kKmM]|[bB]n?)\b)?(?!\w|\.\d|-(?:bar|minute|hour|day|week|month|year|period))"
 )
 _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9}
+_CALL = re.compile(r"^\W*call:\W*([\w.^=-]+) +(buy|sell|hold)\W*$", re.IGNORECASE | re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*(?:```)?$", re.DOTALL)
 
 
@@ -202,6 +204,7 @@ class Guard(BaseGuardrail):
             run_output.content = self._checked(before, recommended)
             if isinstance(before, str) and run_output.content == before:
                 run_output.content = self._held(run, run_output, before, notes, run_context.output_schema)
+                recommended += () if run.computed else self._called(run_output.content)
         except DeepTraderError as error:
             log.warning("An answer could not be held to memory: %s", error)
             notes["problem"] = str(error)
@@ -251,6 +254,11 @@ class Guard(BaseGuardrail):
             violation = Violation(rule="unchecked", detail=problem)
             return value | {"status": "held", "violations": [violation.model_dump()]}
         return value | found[-1].model_dump(mode="json")
+
+    def _called(self, text: str) -> Iterator[CheckedRecommendation]:
+        for symbol, action in dict.fromkeys((found[1], found[2].lower()) for found in _CALL.finditer(text)):
+            proposal = {"token": symbol[:24], "action": action, "confidence": 0.0}
+            yield self._check(TradeRecommendation.model_validate(proposal))
 
     def _checked_text(self, text: str, found: list[CheckedRecommendation]) -> str:
         fenced = _FENCE.match(text.strip())
@@ -313,7 +321,7 @@ class Guard(BaseGuardrail):
                     each.action,
                     call_id=f"{TEAM}:{run.id}:{number}",
                     status=each.status,
-                    facts={name: value for name in _PRICED if (value := getattr(each, name)) is not None},
+                    facts={name: value for name in _PRICED if (value := getattr(each, name))},
                     **who,
                 )
                 for number, each in enumerate(recommended)

@@ -252,6 +252,19 @@ def test_a_recommendation_that_is_blocked_is_not_the_teams(world: World) -> None
     assert world.log.calls(by=TEAM) == []
 
 
+def test_advice_in_prose_is_kept_where_it_ends_with_its_call(world: World) -> None:
+    world.cycle(0)
+    parts: Any = {"khala": world.khala, "market": world.market, "settings": world.settings}
+    said = "It is cheap.\n\n**Call: IBM buy**\n- Call: AAPL SELL.\nCall: IBM buy\nCall: NOSUCH buy\nNo call: MSFT buy."
+    answer = deep_trader_manager(ScriptedModel([said]), **parts).run("What now?").content
+    assert "**Call: IBM buy**" in answer
+    kept = {(one.call.symbol, one.call.action, one.call.status) for one in world.log.calls(by=TEAM)}
+    assert kept == {("IBM", "buy", "held"), ("AAPL", "sell", "held")}
+    assert all("confidence" not in one.call.facts for one in world.log.calls(by=TEAM))
+    deep_trader_manager(ScriptedModel(["Buy MSFT now."]), **parts).run("What now?")
+    assert len(world.log.calls(by=TEAM)) == 2, "other prose is not read"
+
+
 def test_what_a_member_recommends_to_its_team_is_not_the_teams(world: World) -> None:
     world.cycle(0)
     proposed = {"action": "buy", "entry": 1.0, "stop": 0.9, "target": 1.2, "position_percent": 1, "confidence": 0.6}
