@@ -1,11 +1,11 @@
-"""Khala's speed and what survives a kill, each beside its aim.
+"""Khala's speed, each figure beside its aim.
 
-    python benchmarks/khala.py [--kills 30] [--big] [--short] [--json]
+    python benchmarks/khala.py [--big] [--short] [--json]
 
 Wall time, the best of repeated runs where something can be repeated: what others do on the machine counts least. What
 can only be done once has its processor time beside it.
-`--big` adds 5,000 analyses, `--kills` says how many times a writing process is killed (0: not at all), `--short` only
-measures what has a rival: the plainest thing that does the same work, timed in the same run.
+`--big` adds 5,000 analyses, `--short` only measures what has a rival: the plainest thing that does the same work, timed
+in the same run. What a kill leaves is `torture.py`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -313,42 +312,6 @@ def freezing(folder: Path, settings: Settings) -> Iterator[Row]:
         yield Row("longest pause of an event loop while 1,000 are indexed in a thread", freeze, "ms")
 
 
-def killing(folder: Path, kills: int) -> Iterator[Row]:
-    """Kill a writing process at random moments; count acknowledged versions that are gone afterwards."""
-    chance, lost, acknowledged = random.Random(7), 0, 0
-    for _ in range(kills):
-        writer = subprocess.Popen(
-            [sys.executable, __file__, "--write-into", str(folder)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline() for _ in range(chance.randint(2, 12))]
-        time.sleep(chance.uniform(0, 0.1))
-        os.kill(writer.pid, signal.SIGKILL)
-        lines += writer.communicate()[0].splitlines(keepends=True)
-        ids = [line.strip() for line in lines if line.endswith("\n") and ":" in line]
-        with Khala.open(folder, clock=ManualClock(NOW)) as khala:
-            assert khala.journal.problems() == []
-            acknowledged += len(ids)
-            lost += sum(khala.analysis(analysis_id) is None for analysis_id in ids)
-    yield Row(f"acknowledged versions lost in {kills} kills ({acknowledged:,} acknowledged)", lost, "", 0)
-
-
-def write_without_end(folder: Path) -> None:
-    """What the other process does: new versions of fifty tokens, one transaction after another, and the index."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    clock = ManualClock(NOW)
-    settings = load_settings(market="simulated")
-    with open_memory(folder, settings, clock) as khala:
-        symbols = khala.symbols()[:50]
-        found = (khala.latest(token).analysis for token in symbols)
-        analyses = [a for a in found if a is not None] or real_analyses(50, settings, clock)
-        for step in range(1, 10**9):
-            clock.set(NOW + timedelta(days=step))
-            ids = khala.store(later(analyses, step + random.Random().randrange(10**6)))
-            print("\n".join(ids), flush=True)
-            khala.publish(ids)
-
-
 def fill(khala: Khala, settings: Settings, clock: ManualClock) -> None:
     """500 current analyses beside an archive of 3,000 texts."""
     khala.publish(khala.store(real_analyses(500, settings, clock)))
@@ -387,22 +350,15 @@ def measure(options: argparse.Namespace) -> list[Row]:
         if options.short:
             return [row for row in rows if row.rival]
         rows += freezing(root / "freeze", settings)
-        if options.kills:
-            rows += killing(root / "kill", options.kills)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--big", action="store_true")
     parser.add_argument("--short", action="store_true", help="only what has a rival")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
-    parser.add_argument("--write-into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.write_into:
-        write_without_end(options.write_into)
-        return
     rows = measure(options)
     if options.json:
         for row in rows:

@@ -22,7 +22,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RUNS = (
-    "khala.py --short --kills 0",
+    "khala.py --short",
     "indicators.py --sizes 50 500",
     "cycle.py --sizes 50",
     "sleep_mode.py --repeat 200",

@@ -1,4 +1,4 @@
-"""What a memory endures: killed processes, a full disk, wrong clocks, garbage from sources (also for long), readers.
+"""What a memory endures: killed processes, replicas, a full disk, wrong clocks, garbage (also for long), readers.
 
     python benchmarks/torture.py [--kills 200] [--tokens 500] [--seconds 300] [--soak 500] [--only TRIAL] [--postgres]
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import logging
 import multiprocessing
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import psutil
 from doubles.analyses import NOW, make_analysis
+from doubles.chroma import chroma_server
 from doubles.postgres import postgres_server
 from pydantic import SecretStr
 
@@ -116,16 +120,21 @@ def recovers(trial: Trial, place: Place, now: datetime) -> None:
 
 
 def victim(place: Place, now: datetime, pipe: Connection) -> None:
-    """Cycles a day apart. Sends "ready", then the ids of each acknowledged publication."""
+    """Cycles a day apart. Sends "ready", then the ids of each version when it is acknowledged, and again as shown."""
     with place.open(now) as khala:
-        publish = khala.publish
+        store, publish = khala.store, khala.publish
 
-        def acknowledged(ids: Sequence[str]) -> Any:
+        def stored(analyses: Iterable[MarketAnalysis]) -> list[str]:
+            ids = store(analyses)
+            pipe.send(ids)
+            return ids
+
+        def published(ids: Sequence[str]) -> Any:
             report = publish(ids)
             pipe.send(list(report.published))
             return report
 
-        khala.publish = acknowledged  # type: ignore[method-assign]
+        khala.store, khala.publish = stored, published  # type: ignore[method-assign]
         cycle = place.cycle(khala)
         pipe.send("ready")
         while True:
@@ -171,7 +180,73 @@ def kills(place: Place, *, times: int, longest: float) -> Trial:
             trial.must(not (damage := khala.journal.problems()), f"kill {number}: {damage}")
     recovers(trial, place, START + times * 2 * DAY)
     trial.must(said > times, f"only {said} versions were acknowledged: nothing was tried")
-    trial.done = f"{times} SIGKILLs, {said:,} acknowledged versions"
+    trial.done = f"{times} SIGKILLs, {said:,} acknowledgements"
+    return trial
+
+
+SHARDS = 4
+"""As the sleeper divides."""
+SLEEPER = Path(__file__).resolve().parent.parent / "tests" / "doubles" / "shard_sleeper.py"
+
+
+@contextmanager
+def sleeper(place: Place, chroma_url: str, *, still_after: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that shares the universe with others; see `shard_sleeper.py`."""
+    process = subprocess.Popen(
+        [sys.executable, SLEEPER, place.folder, place.url, str(place.tokens), str(still_after)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | ({"DEEPTRADER_CHROMA_URL": chroma_url} if chroma_url else {}),
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def replicas(place: Place, *, end: str = "killed") -> Trial:
+    """Two processes share the tokens, one ends in the middle of its shard: the other does that too, and nothing twice.
+
+    `end` "stood still": it is held up for longer than its lease, and then goes on.
+    """
+    trial, shares = Trial("replicas"), list[dict[str, Any]]()
+
+    def told(process: subprocess.Popen[str]) -> dict[str, Any]:
+        assert process.stdout is not None
+        return json.loads(process.stdout.readline())
+
+    with ExitStack() as stack:
+        chroma_url = stack.enter_context(chroma_server(place.folder / "server")) if place.url else ""
+        first = stack.enter_context(sleeper(place, chroma_url, still_after=place.tokens // SHARDS // 3))
+        trial.must("still" in told(first), "the first one did not begin")
+        second = stack.enter_context(sleeper(place, chroma_url))
+        shares += [told(second) for _ in range(SHARDS - 1)]
+        if end == "killed":
+            first.kill()
+        begun = time.monotonic()
+        shares.append(told(second))
+        moved = time.monotonic() - begun
+        if end == "stood still":
+            first.communicate("\n", timeout=60)
+        universe = [symbol for share in shares for symbol in share["tokens"]]
+        settings = place.settings().with_changes(chroma_url=chroma_url or None)
+        with Khala.open(settings.store_dir, settings=settings) as khala:
+            published = Counter(symbol for (symbol,) in khala.journal.rows("SELECT symbol FROM published"))
+            query = "SELECT a.symbol FROM publications p JOIN analyses a ON a.id = p.id"
+            times = Counter(symbol for (symbol,) in khala.journal.rows(query))
+            khala.index()
+            trial.must(not (problems := khala.check().problems), f"the search index: {problems}")
+    trial.must(not any(share["stopped_by"] for share in shares), "a share was stopped")
+    trial.must(len(universe) == place.tokens, f"{len(universe)} of {place.tokens} tokens were shared out")
+    trial.must(published == Counter(universe), "a token is lost, or was in two shards")
+    trial.must(times == published, f"done twice: {[symbol for symbol, count in times.items() if count > 1][:3]}")
+    searched = "a Chroma server" if chroma_url else "embedded Chroma"
+    trial.done = (
+        f"2 replicas, {searched}, {len(universe)} tokens in {SHARDS} shards, one {end}; "
+        f"{len(shares[-1]['published'])} tokens of its shard moved and done in {moved:.1f} s"
+    )
     return trial
 
 
@@ -423,6 +498,7 @@ def _publish_round(place: Place, khala: Khala, published: Any, number: int) -> N
 
 def trials(options: argparse.Namespace) -> Iterable[tuple[str, Callable[[Place], Trial]]]:
     yield "kills", lambda place: kills(place, times=options.kills, longest=options.longest)
+    yield "replicas", replicas
     yield "readers", lambda place: readers(place, seconds=options.seconds)
     yield "garbage", lambda place: garbage(place, times=options.cycles)
     yield "soak", lambda place: soak(place, times=options.soak)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from doubles.chroma import free_port
 
 FLAGS = [
     "--no-sandbox",
@@ -66,12 +66,6 @@ class Server:
 def chromium_path() -> str | None:
     """The Chromium or Chrome of this machine, if there is one."""
     return shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from doubles.chroma import free_port
 
 PASSWORD = "s3cret"
 _OPTIONS = "-c fsync=off -c shared_buffers=16MB -c listen_addresses=127.0.0.1 -c max_connections=60"
@@ -34,9 +34,7 @@ class PostgresServer:
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
         self._programs = programs
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql://keeper:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def database(self) -> str:

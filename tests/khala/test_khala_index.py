@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -18,6 +15,7 @@ from typing import Any
 
 import pytest
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_settings
+from doubles.chroma import chroma_server, free_port
 from doubles.embedders import BrokenEmbedder, HashEmbedder
 from doubles.journals import everything
 from pydantic import SecretStr
@@ -405,51 +403,9 @@ def test_an_empty_memory_has_nothing_to_index_and_finds_nothing(khala: Khala) ->
 
 
 @pytest.fixture
-def server(tmp_path: Path, free_port: int) -> Iterator[str]:
-    process = subprocess.Popen(
-        [
-            str(Path(sys.executable).parent / "chroma"),
-            "run",
-            "--path",
-            str(tmp_path / "server"),
-            "--port",
-            str(free_port),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{free_port}"
-    try:
-        wait_for(f"{url}/api/v2/heartbeat")
+def server(tmp_path: Path) -> Iterator[str]:
+    with chroma_server(tmp_path / "server") as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(url: str) -> None:
-    import time
-
-    import httpx
-
-    end = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(url, timeout=1).raise_for_status()
-        except httpx.HTTPError:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        else:
-            return
 
 
 def test_a_chroma_server_serves_several_processes(server: str, open_khala: Callable[..., Khala]) -> None:
@@ -484,8 +440,8 @@ def test_a_server_is_asked_with_the_credentials_that_settings_hold() -> None:
     assert Server.of(make_settings()) is None
 
 
-def test_a_password_reaches_neither_journal_nor_message(free_port: int, open_khala: Callable[..., Khala]) -> None:
-    khala = open_khala(chroma_url=f"http://reader:s3cret@127.0.0.1:{free_port}")
+def test_a_password_reaches_neither_journal_nor_message(open_khala: Callable[..., Khala]) -> None:
+    khala = open_khala(chroma_url=f"http://reader:s3cret@127.0.0.1:{free_port()}")
     fill(khala)
     with pytest.raises(StoreError) as caught:
         khala.index()
@@ -507,8 +463,8 @@ def test_two_memories_on_one_server_stay_apart(server: str, tmp_path: Path, cloc
         assert [hit.symbols for hit in b.search("calm")] == [("B-USD",)]
 
 
-def test_a_server_that_is_gone_stops_no_search(free_port: int, open_khala: Callable[..., Khala]) -> None:
-    khala = open_khala(chroma_url=f"http://127.0.0.1:{free_port}")
+def test_a_server_that_is_gone_stops_no_search(open_khala: Callable[..., Khala]) -> None:
+    khala = open_khala(chroma_url=f"http://127.0.0.1:{free_port()}")
     fill(khala)
     with pytest.raises(StoreError, match="search index"):
         khala.index()

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,14 +10,12 @@ import pytest
 from doubles.postgres import PostgresServer
 from pydantic import SecretStr
 
+from benchmarks import torture
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.settings import load_settings
-from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.journal import Journal
 from deeptrader.toolkits.sleep_mode.lease import Claim, Lease
 
-SLEEPER = Path(__file__).parent.parent / "doubles" / "shard_sleeper.py"
-TOKENS, SHARDS = 100, 4
+TOKENS, SHARDS = 100, torture.SHARDS
 
 
 def lease_of(journal: Journal, clock: ManualClock, shards: int = SHARDS) -> Lease:
@@ -90,26 +83,6 @@ def test_a_shard_is_done_once_for_all_and_one_that_is_left_is_taken_over(journal
     assert lease.claim(since=since + timedelta(seconds=90), share=True).state == "granted"
 
 
-@contextmanager
-def sleeper(folder: Path, url: SecretStr | None, still_after: int = 0) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, SLEEPER, folder, url.get_secret_value() if url else "", str(TOKENS), str(still_after)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def told(process: subprocess.Popen[str]) -> dict:
-    assert process.stdout is not None
-    return json.loads(process.stdout.readline())
-
-
 @pytest.mark.kill
 @pytest.mark.parametrize("end", ["killed", "stood still"])
 def test_two_share_a_hundred_tokens_and_one_ends_in_the_middle(
@@ -117,26 +90,5 @@ def test_two_share_a_hundred_tokens_and_one_ends_in_the_middle(
 ) -> None:
     if journal_url is not None and postgres is not None:  # a market's memory has one name, so each test has a database
         journal_url = SecretStr(postgres.database())
-    folder = tmp_path
-    with sleeper(folder, journal_url, still_after=5) as first:
-        assert "still" in told(first)
-        with sleeper(folder, journal_url) as second:
-            shares = [told(second) for _ in range(SHARDS - 1)]
-            assert not any(share["stopped_by"] for share in shares)
-            if end == "killed":
-                first.kill()
-            shares.append(told(second))
-            if end == "stood still":  # it goes on, and has lost its lease
-                assert first.stdin is not None
-                first.stdin.write("\n")
-                first.communicate(timeout=60)
-    universe = [symbol for share in shares for symbol in share["tokens"]]
-    assert len(universe) == len(set(universe)) == TOKENS
-    settings = load_settings(data_dir=folder, journal_url=journal_url, market="simulated")
-    with Khala.open(settings.store_dir, settings=settings) as khala, khala.journal.read() as connection:
-        published = Counter(row[0] for row in connection.execute("SELECT symbol FROM published"))
-        times = Counter(
-            row[0] for row in connection.execute("SELECT a.symbol FROM publications p JOIN analyses a ON a.id = p.id")
-        )
-    assert published == Counter(universe), "nothing is lost"
-    assert times == published, "nothing was done twice"
+    url = journal_url.get_secret_value() if journal_url else ""
+    assert torture.replicas(torture.Place(tmp_path, TOKENS, url), end=end).broken == []
