@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from doubles.analyses import make_analysis
 from doubles.embedders import AgnoStyle, BrokenEmbedder, ChromaStyle, HashEmbedder
@@ -33,6 +34,16 @@ def test_the_default_works_offline_on_the_cpu(no_network: None) -> None:
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+def test_texts_that_never_come_again_leave_nothing_in_memory() -> None:
+    embedder, process = resolve_embedder(None), psutil.Process()
+    texts = [f"{n} " + " ".join(str(n * k / 7) for k in range(10)) for n in range(4_000)]
+    embed_texts(embedder, texts[:100])
+    before = process.memory_info().rss
+    for at in range(100, 4_000, 10):
+        embed_texts(embedder, texts[at : at + 10])
+    assert process.memory_info().rss - before < 8e6
 
 
 def test_chromas_own_embedder_is_never_reached(

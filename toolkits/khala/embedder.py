@@ -61,7 +61,11 @@ class WordLlamaEmbedder:
 def _load_wordllama() -> Any:
     import wordllama  # half a second, and not needed to read a token
 
-    return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    # Its tokenizer takes a whole text for one word, and would keep the first 10,000 short ones, 50 MB and more, in a
+    # cache that a text with other figures in it never hits.
+    model.tokenizer.model._resize_cache(0)
+    return model
 
 
 class WrappedEmbedder:
