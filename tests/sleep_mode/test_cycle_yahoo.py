@@ -208,3 +208,56 @@ def test_a_high_of_days_before_a_dividend_says_that_it_is_adjusted(tmp_path, pai
             assert lead.text.endswith(" USD (adjusted for dividends).") is paid
             (price,) = statements_of(analysis, settings, only=["price"])
             assert ", yahoo)" in price.text or "seen last" not in price.text
+
+
+@pytest.mark.parametrize("idle", [3, 2])
+def test_a_session_in_which_no_share_traded_is_no_missing_bar(tmp_path, idle):
+    """The calendar has 3 June 2026. Where one of three shares traded, the other two are late."""
+    with YahooServer(now=datetime(2026, 6, 2, 21, 0, tzinfo=UTC)) as server:
+        shares = [server.list(name, f"{name} Inc.", kind="equity") for name in ("AAPL", "MSFT", "NVDA")]
+        for share in shares:
+            share.daily = bars_of(share, "1d", server.clock.now())
+            share.row["regularMarketTime"] = int(datetime(2026, 6, 2, 20, 0, 1, tzinfo=UTC).timestamp())
+        settings = load_settings(data_dir=tmp_path, top=3, intervals=("1d",), universe="equity")
+        market = server.market(tmp_path, settings={"universe": "equity"})
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)
+            assert cycle.run().count("published") == 3
+            server.clock.set(datetime(2026, 6, 3, 22, 0, tzinfo=UTC))
+            if idle < 3:
+                del shares[2].row["regularMarketTime"]
+
+            cycle.run()
+
+            recall = khala.latest("AAPL")
+            if idle < 3:
+                assert "newer_bar" in {reason.code for reason in recall.reasons}
+                return
+            assert recall.freshness is Freshness.FRESH
+            server.clock.set(datetime(2026, 6, 4, 13, 0, tzinfo=UTC))  # before the next bell
+            cycle.run()
+            assert khala.latest("AAPL").freshness is Freshness.FRESH
+            server.clock.set(datetime(2026, 6, 4, 15, 0, tzinfo=UTC))
+            assert "price_unobserved" in {reason.code for reason in khala.latest("AAPL").reasons}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"regularMarketPrice": None}, {"marketCap": 1.0}, {"regularMarketTime": 4_000_000_000}, {"regularMarketTime": 1}],
+)
+def test_one_bad_quote_takes_no_token_out_of_the_universe(tmp_path, bad):
+    with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
+        first, second, third, _ = server.list_coins(4)
+        settings = load_settings(data_dir=tmp_path, top=3, intervals=("1d",))
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=server.market(tmp_path), khala=khala, settings=settings, clock=server.clock)
+            cycle.run()
+            server.listings[second].row |= bad
+            server.clock.advance(300)
+            cycle.run()
+            assert len(khala.universe_events()) == 3
+            assert set(khala.universe()) == {first, second, third}
+            for _ in range(6):
+                server.clock.advance(86_400)
+                cycle.run()
+            assert [event.symbol for event in khala.universe_events() if event.event == "left"] == [second]

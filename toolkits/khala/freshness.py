@@ -30,7 +30,7 @@ from ...core.formats import age_text, time_text
 from ...core.market import Quote
 from ...core.security import SecurityReport
 from ...core.settings import Settings
-from ...core.token import TokenKind
+from ...core.token import Interval, TokenKind
 from ..market_data import calendar
 from ..market_data.figures import OWN_SPECS, SPECS
 from .records import Document, Freshness, MarketAnalysis, Recall, StaleReason
@@ -66,6 +66,8 @@ class Evidence:
     security: SecurityReport | None = None
     left_universe_at: datetime | None = None
     verified_at: datetime | None = None
+    closure: datetime | None = None
+    """Close of the newest session of the calendar that did not take place."""
 
 
 def last_seen(analysis: MarketAnalysis, observed: Quote | None, now: datetime | None = None) -> Quote | None:
@@ -91,12 +93,13 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings:
             stale("from_future", f"its {what} is dated {time_text(when)}, and it is {time_text(now)}")
             until.append(when)
 
+    closure = evidence.closure if evidence.closure and evidence.closure <= now else None
     grace = timedelta(minutes=settings.bar_grace_minutes)
     due = analysis.next_bar_due + grace
     if now < due:
         until.append(due)
     else:
-        expected = calendar.expected_bar_close(analysis.token.kind, analysis.interval, now, grace=grace)
+        expected = _newest_due(analysis.token.kind, analysis.interval, now - grace, closure)
         if expected > analysis.bar_close:
             stale("newer_bar", f"a bar closed at {time_text(expected)}, this rests on {_at(analysis)}")
         else:
@@ -110,7 +113,7 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings:
     unobserved = seen_at + timedelta(minutes=settings.observation_max_age_minutes)
     if now <= unobserved:
         until.append(unobserved)
-    elif not closed_since(analysis.token.kind, seen_at, now):
+    elif not closed_since(analysis.token.kind, seen_at, now, closure):
         stale("price_unobserved", f"the price was last seen {age_text(seen_at, now)} ago")
     if analysis.token.kind != "crypto":
         until.append(now + RECHECK_CLOSED_MARKET)
@@ -236,14 +239,31 @@ def _parts(analysis: MarketAnalysis, current: SecurityReport | None) -> tuple[tu
     return tuple(missing), tuple(absent)
 
 
-def closed_since(kind: TokenKind, seen_at: datetime, now: datetime) -> bool:
-    """True when the market is closed at `now` and already was at `seen_at`: no newer price can exist."""
+def _newest_due(kind: TokenKind, interval: Interval, moment: datetime, closure: datetime | None) -> datetime:
+    """Close of the newest bar that should exist at a moment; a session that did not take place has none."""
+    expected = calendar.expected_bar_close(kind, interval, moment)
+    if kind == "crypto" or closure is None:
+        return expected
+    bell = calendar.bar_open(kind, "1d", closure)
+    return calendar.expected_bar_close(kind, interval, bell) if bell < expected <= closure else expected
+
+
+def closed_since(kind: TokenKind, seen_at: datetime, now: datetime, closure: datetime | None) -> bool:
+    """True when the market is closed at `now` and already was at `seen_at`: no newer price can exist.
+
+    Args:
+        kind: a coin's market never closes.
+        seen_at: when the price was seen (UTC).
+        now: the moment of reading (UTC).
+        closure: close of the newest session that did not take place, before `now`.
+    """
     if kind == "crypto":
         return False
-    last_close = calendar.expected_bar_close(kind, "1d", now)
+    last_close = _newest_due(kind, "1d", now, closure)
     if seen_at < last_close:
         return False
-    return now < calendar.bar_open(kind, "1d", calendar.next_bar_close(kind, "1d", last_close))
+    upcoming = calendar.next_bar_close(kind, "1d", max(last_close, closure or last_close))
+    return now < calendar.bar_open(kind, "1d", upcoming)
 
 
 def _at(analysis: MarketAnalysis) -> str:

@@ -37,7 +37,8 @@ is kept in all grows with the universe, and with nothing else: about 60 kB for e
 _logger = logging.getLogger("deeptrader.khala")
 
 _EVIDENCE = """
-    SELECT p.id, a.verified_at, o.body, s.body, u.since, p.symbol, (SELECT value FROM counters WHERE name = 'recall')
+    SELECT p.id, a.verified_at, o.body, s.body, u.since, p.symbol, (SELECT value FROM counters WHERE name = 'recall'),
+        (SELECT value FROM facts WHERE name = 'closure')
     FROM published p
     JOIN analyses a ON a.id = p.id
     LEFT JOIN observations o ON o.symbol = p.symbol
@@ -161,10 +162,11 @@ class Recaller:
         return kept[1]
 
     def _evidence(self, row: tuple[Any, ...]) -> Evidence:
-        _, verified_at, quote, security, left_at, symbol, _ = row
+        _, verified_at, quote, security, left_at, symbol, _, closure = row
         return Evidence(
             observed=decode(Quote, quote) if quote else None,
             security=self.report(symbol, security) if security else None,
             left_universe_at=moment(left_at) if left_at is not None else None,
             verified_at=moment(verified_at),
+            closure=datetime.fromisoformat(closure) if closure else None,
         )

@@ -316,6 +316,14 @@ class Shelves:
                 bump(connection, "recall", "names")
         return events
 
+    def record_closure(self, session: datetime) -> None:
+        """Note the close of a session that the calendar has and that did not take place: no bar of it is missed."""
+        value = session.isoformat()
+        if self.journal.row("SELECT 1 FROM facts WHERE name = 'closure' AND value = ?", value) is None:
+            with self.journal.write() as connection:
+                connection.execute(upsert("facts", "name", "value"), ("closure", value))
+                bump(connection, "recall")
+
     def universe(self) -> tuple[str, ...]:
         """Symbols in the universe as last recorded, largest first."""
         rows = self.journal.rows("SELECT symbol FROM universe WHERE present = 1 ORDER BY rank")

@@ -20,13 +20,18 @@ SETTLES_AFTER: dict[Interval, timedelta] = {"1d": timedelta(hours=1), "1h": time
 INTERVAL_LENGTH: dict[Interval, timedelta] = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
 
 
+ABOUT_ITS_QUOTE = frozenset({"no_quote", "price_mismatch", "from_the_future", "stale_quote", "unreadable"})
+"""Reasons to leave a token out that say something of one quote, and nothing of what it is."""
+
+
 @dataclass(frozen=True)
 class Universe:
     """The top of the market at one moment, largest market cap first, with the quotes that came in the same request.
 
     `stale_seconds` is None for a live answer; otherwise the age of the last good one that stands in for it, and
-    `problem` says why. `excluded` maps a symbol to the reason it was left out (stablecoin, wrapped, price mismatch,
-    unmapped). `ranked_by` says what "largest" rests on where no market cap is known.
+    `problem` says why. `excluded` maps a symbol to the reason it was left out, a code that a colon and more words may
+    follow (stablecoin, wrapped, unmapped, those of `ABOUT_ITS_QUOTE`). `ranked_by` says what "largest" rests on where
+    no market cap is known.
     """
 
     as_of: datetime

@@ -120,7 +120,7 @@ def select(
     reference: Mapping[str, float] = _NO_PRICES,
 ) -> Selection:
     """The `top` largest of the rows that may enter. `reference` holds second prices in USD by CoinGecko id."""
-    ranked = sorted(filter(_is_named, rows), key=lambda row: number_in(row, "marketCap") or 0.0, reverse=True)
+    ranked = sorted(filter(_is_named, rows), key=_size, reverse=True)
     crowded = {ticker for ticker, count in Counter(map(_unreviewed_ticker, ranked)).items() if ticker and count > 1}
     wanted = {"stablecoin": include_stablecoins, "wrapped": include_wrapped}
     taken = Selection()
@@ -316,6 +316,12 @@ def _is_named(row: Row) -> bool:
         return bool(normalize_symbol(row["symbol"]))
     except ValueError:  # a symbol we could not store, ask for or show
         return False
+
+
+def _size(row: Row) -> float:
+    """Its market cap, told or worked out: where one of the two is wrong, the row is refused, not passed over."""
+    price, supply = (number_in(row, key) or 0.0 for key in ("regularMarketPrice", "circulatingSupply"))
+    return max(number_in(row, "marketCap") or 0.0, price * supply)
 
 
 def _unreviewed_ticker(row: Row) -> str | None:

@@ -30,7 +30,7 @@ from ..token_security.protocol import SecurityProvider
 from .bar_store import BarStore
 from .budgets import Budget
 from .context import LEASE_LOST, CycleContext, Progress, Step
-from .fetch import MarketReader
+from .fetch import MarketReader, unknown_closure
 from .planner import Plan, PlanItem, SleepPlanner
 from .refresh import Refresher
 from .report import CycleLog, CycleReport, TokenOutcome
@@ -197,6 +197,8 @@ class SleepCycle:
                 context.progress("observe", 0, 1)
                 universe = self._reader.universe(context)
                 self.khala.observe(universe.quotes.values())
+                if (closure := unknown_closure(universe, context.now)) is not None:
+                    self.khala.record_closure(closure)
                 if universe.problem is None and not context.only:
                     events = self.khala.record_universe(universe.tokens, context.now)
                 context.progress("observe", 1, 1)

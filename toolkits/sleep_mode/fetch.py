@@ -21,9 +21,9 @@ from ...core.settings import Settings
 from ...core.token import Interval, Token
 from ..khala.freshness import CLOCK_SKEW
 from ..khala.records import Recall
-from ..market_data.calendar import expected_bar_close
+from ..market_data.calendar import bar_open, expected_bar_close
 from ..market_data.plausibility import QUOTE_APART, check_quote, plausible, read_again
-from ..market_data.protocol import SETTLES_AFTER, Bars, MarketProvider, QuoteBatch, Universe
+from ..market_data.protocol import ABOUT_ITS_QUOTE, SETTLES_AFTER, Bars, MarketProvider, QuoteBatch, Universe
 from .bar_store import BarStore
 from .context import CycleContext
 
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _LOCAL_MARKETS = frozenset({"recorded", "simulated"})
 """These providers read files or compute: asking them is no network request."""
+HELD_FOR = timedelta(days=5)
+"""A token whose quotes are refused stays in the universe for so long after its last good price: a long weekend."""
+WITNESSES = 3
+"""Shares that tell a closure from a halt."""
 LONGEST_PAUSE = timedelta(hours=1)
 """A source whose newest bar is late is asked for it again after two periods, then after twice as long, up to this."""
 
@@ -96,6 +100,7 @@ class MarketReader:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
             universe = context.ask_source(ask, what="The market's universe")
             tokens = tuple(token for token in universe.tokens if isinstance(token, Token))
+            tokens = self._with_doubtful(context, tokens, universe.excluded, known)
             quotes, problem = self._only_quotes(context, universe.quotes), universe.problem
         except Exception as error:
             if isinstance(error, DeepTraderError) and not isinstance(error, SourceError):
@@ -109,6 +114,21 @@ class MarketReader:
         quotes |= self.quotes(context, [token for token in tokens if token.symbol not in quotes])
         quotes = self.confirmed(context, tokens, quotes)
         return Universe(as_of=context.now, tokens=tokens, quotes=quotes, problem=problem)  # type: ignore[arg-type]
+
+    def _with_doubtful(
+        self, context: CycleContext, tokens: tuple[Token, ...], excluded: Mapping[str, str], known: Mapping[str, Token]
+    ) -> tuple[Token, ...]:
+        """The tokens, with those of the last universe that one bad quote keeps out of it: they have not left it until
+        no price of theirs was good for days."""
+        doubtful = [
+            known[symbol]
+            for symbol in context.khala.universe()
+            if symbol in known and str(excluded.get(symbol)).partition(":")[0] in ABOUT_ITS_QUOTE
+        ]
+        recalls = context.khala.latest_many(doubtful) if doubtful else {}
+        since = context.now - HELD_FOR
+        held = [t for t in doubtful if (seen := recalls[t.symbol].observed) is not None and seen.as_of >= since]
+        return (*tokens[: self._settings.top - len(held)], *held) if held else tokens
 
     def _watched(self, context: CycleContext, listed: set[str], known: Mapping[str, Token]) -> Iterator[Token]:
         """The tokens held or watched that the market's top does not have. One that the market does not find now is
@@ -273,6 +293,18 @@ class MarketReader:
         if pause:
             self._later[key] = _Later(now + timedelta(seconds=pause), tries, fetched.error)
         return fetched
+
+
+def unknown_closure(universe: Universe, now: datetime) -> datetime | None:
+    """The close of the last session, when nobody traded in it: by the prices seen now of three shares at least, all of
+    which are older. A calendar knows no day of mourning and no storm."""
+    shares = [token.symbol for token in universe.tokens if token.kind == "equity" and token.symbol in universe.quotes]
+    if len(shares) < WITNESSES:
+        return None
+    close = expected_bar_close("equity", "1d", now)
+    seen = [universe.quotes[symbol] for symbol in shares]
+    nobody = all(quote.as_of < bar_open("equity", "1d", close) <= close <= quote.fetched_at for quote in seen)
+    return close if nobody else None
 
 
 def runs_away(quote: Quote, recall: Recall) -> bool:
