@@ -12,10 +12,12 @@ import pytest
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.settings import load_settings
-from deeptrader.toolkits.khala import index, recall
+from deeptrader.toolkits.khala import index, khala, recall
+from deeptrader.toolkits.khala.records import MarketAnalysis
 from deeptrader.toolkits.khala.situations import SituationTable
 from deeptrader.toolkits.market_data import indicators, rules
 from deeptrader.toolkits.runtime import Runtime
+from deeptrader.toolkits.sleep_mode.bar_store import BarStore
 from deeptrader.toolkits.sleep_mode.budgets import BudgetBook
 from deeptrader.toolkits.sleep_mode.engine import Engine
 from deeptrader.toolkits.sleep_mode.refresh import BATCH
@@ -49,6 +51,10 @@ class Counted:
         counting(rules, "compute", "tokens computed for rules", lambda _panel, at, *_: at.shape[1])
         counting(SituationTable, "add_many", "writes of situations")
         counting(recall, "decode", "records decoded")
+        counting(BarStore, "get", "stored bars read")
+        counting(MarketAnalysis, "__eq__", "analyses compared")
+        counting(MarketAnalysis, "findings_json", "analyses serialised")
+        counting(khala, "Lexicon", "lexicons compiled")
         counting(index, "embed_texts", "texts embedded", lambda _embedder, texts: len(texts))
 
     def cycle(self, later: timedelta) -> Counter[str]:
@@ -78,6 +84,9 @@ def test_a_cycle_does_each_piece_of_work_once(counted: Counted):
     assert done["last bars computed"] == TOKENS
     assert done["tokens computed for rules"] == TOKENS
     assert done["writes of situations"] == BATCHES
+    assert done["stored bars read"] == 2 * TOKENS  # is the newest bar there? and for the rules
+    assert done["analyses compared"] == done["lexicons compiled"] == 0
+    assert done["analyses serialised"] <= TOKENS + 60  # to be stored; and those that scenarios and new calls rest on
     assert done["records decoded"] <= 2 * TOKENS  # a quote and a security report
     assert done["texts embedded"] <= TOKENS + 12  # and those that are about the market
     assert done["transactions"] <= TOKENS + 8 * BATCHES + 16

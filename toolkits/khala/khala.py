@@ -87,7 +87,8 @@ class Khala(Shelves, Upkeep):
         self.settings = settings
         self._written = {}
         self._recaller = Recaller(journal, clock, settings)
-        self._names: tuple[int, tuple[Token, ...], Lexicon] | None = None
+        self._names: tuple[int, tuple[Token, ...]] | None = None
+        self._read_names: tuple[int, Lexicon] | None = None
         self._embedder = embedder
         self._entries = EntryTable(journal)
         self._chroma = None
@@ -176,19 +177,24 @@ class Khala(Shelves, Upkeep):
 
         `vocabulary` and `loose` as in `Lexicon.find`.
         """
-        return self._known()[2].find(text, vocabulary=vocabulary, loose=loose)
+        return self._lexicon().find(text, vocabulary=vocabulary, loose=loose)
 
     def find(self, name: str) -> Token | None:
         """The token a whole name stands for: symbol, ticker, name or alias, in any case."""
-        return self._known()[2].one(name)
+        return self._lexicon().one(name)
 
-    def _known(self) -> tuple[int, tuple[Token, ...], Lexicon]:
+    def _known(self) -> tuple[int, tuple[Token, ...]]:
         with self.journal.read() as connection:
             generation = counter(connection, "names")
         if self._names is None or self._names[0] != generation:
-            published = self._tokens(published_only=True)
-            self._names = generation, published, Lexicon(self._tokens(published_only=False))
+            self._names = generation, self._tokens(published_only=True)
         return self._names
+
+    def _lexicon(self) -> Lexicon:
+        generation, _ = self._known()
+        if self._read_names is None or self._read_names[0] != generation:
+            self._read_names = generation, Lexicon(self._tokens(published_only=False))
+        return self._read_names[1]
 
     # -- prepared texts -------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ REMEMBERED = 5_000
 """Analyses stored and not yet published that are kept with their text: what is read back equal need not be parsed."""
 
 _STANDING = """
-    SELECT a.body, p.id, a.bar_close, a.verified_at, b.bar_close, b.verified_at FROM analyses a
+    SELECT a.body, p.id, p.token, a.bar_close, a.verified_at, b.bar_close, b.verified_at FROM analyses a
     LEFT JOIN published p ON p.symbol = a.symbol AND p.interval = a.interval
     LEFT JOIN analyses b ON b.id = p.id
     WHERE a.id = ?
@@ -88,9 +88,10 @@ class Shelves:
         now = self.clock.now()
         published: dict[str, MarketAnalysis] = {}
         refused: dict[str, str] = {}
+        moved = ["recall"]
         with self.journal.write() as connection:
             for analysis_id in dict.fromkeys(analysis_ids):
-                body, previous, *moments = connection.execute(_STANDING, (analysis_id,)).fetchone() or [None] * 6
+                body, previous, named, *moments = connection.execute(_STANDING, (analysis_id,)).fetchone() or [None] * 7
                 try:
                     analysis = self._read_back(analysis_id, plain(connection, body) if body else None)
                     _object(analysis, moments[:2], moments[2:], now)
@@ -99,9 +100,12 @@ class Shelves:
                     continue
                 published[analysis_id] = analysis
                 if previous != analysis_id:
+                    token = encode(analysis.token)
+                    if token != named:
+                        moved = ["recall", "names"]
                     connection.execute(
                         upsert("published", "symbol, interval", "id, published_at, token"),
-                        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), encode(analysis.token)),
+                        (analysis.token.symbol, analysis.interval, analysis_id, epoch(now), token),
                     )
                     connection.execute(
                         "INSERT INTO publications (id, previous, published_at) VALUES (?, ?, ?)",
@@ -109,7 +113,7 @@ class Shelves:
                     )
             if published:
                 put_entries(connection, map(analysis_entry, published.values()))
-                bump(connection, "recall", "names")
+                bump(connection, *moved)
         for analysis_id in published:
             self._written.pop(analysis_id, None)
         self._recaller.remember(published)

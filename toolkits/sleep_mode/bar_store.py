@@ -44,14 +44,14 @@ class BarStore:
         self._journal = journal
         journal.ensure("bars", _MIGRATIONS)
 
-    def get(self, token: Token, interval: Interval) -> Bars | None:
-        """The stored bars, or None.
+    def get(self, token: Token, interval: Interval, *, until: datetime | None = None) -> Bars | None:
+        """The stored bars, or None, also where the last of them closed before `until`.
 
         Raises:
             StoreCorrupt: the row does not decode.
         """
-        query = "SELECT fetched_at, head, body FROM bars WHERE symbol = ? AND interval = ?"
-        found = self._journal.rows(query, token.symbol, interval)
+        query = "SELECT fetched_at, head, body FROM bars WHERE symbol = ? AND interval = ? AND last_close >= ?"
+        found = self._journal.rows(query, token.symbol, interval, until.timestamp() if until else 0.0)
         if not found:
             return None
         [(fetched_at, head, body)] = found

@@ -248,16 +248,15 @@ class MarketReader:
         """Stored bars, `complete` up to `now`, or None. A bar that just closed is asked for without waiting out its
         grace: the source may well have it; it is asked for once more when it should have settled. Bars that reach past
         `now` are another moment's (a replay stepped back)."""
-        bars = self._stored(token, interval)
+        bars = self._stored(token, interval, until=expected_bar_close(token.kind, interval, now) if complete else None)
         if bars is None or (last := bars.closes_at(-1)) > now:
             return None
-        again = not bars.settled and now - last >= SETTLES_AFTER[interval]
-        return None if complete and (again or last < expected_bar_close(token.kind, interval, now)) else bars
+        return None if complete and not bars.settled and now - last >= SETTLES_AFTER[interval] else bars
 
-    def _stored(self, token: Token, interval: Interval) -> Bars | None:
+    def _stored(self, token: Token, interval: Interval, until: datetime | None = None) -> Bars | None:
         """This market's bars as they were read last; None when there are none, or they do not decode."""
         try:
-            bars = self._bars.get(token, interval)
+            bars = self._bars.get(token, interval, until=until)
         except DeepTraderError as error:
             log.warning("The kept bars of %s are not used: %s", token.symbol, error)
             return None

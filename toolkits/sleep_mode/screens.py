@@ -96,8 +96,8 @@ def run_screen(screen: Screen, recalls: Iterable[Recall], settings: Settings, no
     sign = 1 if screen.order == "lowest" else -1
     known.sort(key=lambda a: (sign * (a.value(screen.figure) or 0.0), a.token.symbol))
     members = [a for a in known if belongs(a, screen, settings)]
-    others = [a for a in known if a not in members and belongs(a, replace(screen, below=None, above=None), settings)]
-    nearest = others[0] if not members and others else None
+    unlimited = replace(screen, below=None, above=None)
+    nearest = None if members else next((a for a in known if belongs(a, unlimited, settings)), None)
     return ScreenResult(screen, tuple(members[: screen.limit]), len(members), len(known), tuple(left_out), nearest, now)
 
 

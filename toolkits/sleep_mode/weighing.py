@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core.giving_way import give_way
 from ...core.settings import Settings
-from ...core.token import Interval, Token
+from ...core.token import Interval, Token, TokenKind
 from ..market_data.evidence import HORIZONS, TOLD_AFTER, Outcome, RuleEvidence, TokenEvidence
 from ..market_data.panel import Panel, build_panel, rows_until
 from ..market_data.rules import MarketIndex, Past, Rule, all_rules, closed_at, weigh
@@ -52,14 +52,15 @@ def weigh_rules(context: CycleContext) -> int:
     if not changed or context.halted() is not None:
         return 0
     ranked = [tokens[symbol] for symbol in khala.universe() if symbol in tokens]
-    markets = {
-        kind: MarketIndex.of(_panel(context, store, [t for t in ranked if t.kind == kind][:MARKET_TOKENS])[1])
-        for kind in {token.kind for token in changed}
-    }
+    kinds = {token.kind for token in changed}
+    largest = {kind: [t for t in ranked if t.kind == kind][:MARKET_TOKENS] for kind in kinds}
+    frames = _frames(context, store, [token for tokens in largest.values() for token in tokens])
+    markets = {kind: MarketIndex.of(_panel(tokens, frames)[1]) for kind, tokens in largest.items()}
     counts, found = log.counts(under), dict[str, TokenEvidence]()
     for batch in batched(changed, BATCH):
         give_way()
-        readable, panel = _panel(context, store, batch)
+        others = _frames(context, store, [token for token in batch if token.symbol not in frames])
+        readable, panel = _panel(batch, frames | others)
         level = np.full(panel.close.shape, np.nan)
         for place, token in enumerate(readable):
             level[:, place] = markets[token.kind].at(panel.time[:, place])
@@ -93,16 +94,20 @@ def made_under(settings: Settings, rules: Sequence[Rule]) -> str:
     return f"{limits}:{hashlib.sha256(texts.encode()).hexdigest()[:12]}"
 
 
-def _panel(context: CycleContext, store: BarStore, tokens: Sequence[Token]) -> tuple[list[Token], Panel]:
-    """The stored bars of these tokens, without those that cannot be read: the next cycle fetches them again."""
-    readable: list[Token] = []
-    frames: list[pd.DataFrame] = []
+def _frames(context: CycleContext, store: BarStore, tokens: Sequence[Token]) -> dict[str, pd.DataFrame]:
+    """By symbol the stored bars of these tokens, those that can be read: the next cycle fetches the others again."""
+    frames: dict[str, pd.DataFrame] = {}
     for token in tokens:
         bars = context.guarded(f"rules on {token}", partial(store.get, token, INTERVAL))
         if bars is not None:
-            readable.append(token)
-            frames.append(rows_until(bars.frame, context.now))  # a replay that stepped back keeps later bars
-    return readable, build_panel(frames, INTERVAL, [token.kind for token in readable])
+            frames[token.symbol] = rows_until(bars.frame, context.now)  # a replay that stepped back keeps later bars
+    return frames
+
+
+def _panel(tokens: Sequence[Token], frames: Mapping[str, pd.DataFrame]) -> tuple[list[Token], Panel]:
+    readable = [token for token in tokens if token.symbol in frames]
+    kinds: list[TokenKind | None] = [token.kind for token in readable]
+    return readable, build_panel([frames[token.symbol] for token in readable], INTERVAL, kinds)
 
 
 def _new_calls(khala: Khala, evidence: TokenEvidence) -> Iterator[Call]:

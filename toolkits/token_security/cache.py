@@ -17,7 +17,6 @@ from cachetools import LRUCache
 
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.errors import InvalidInput, StoreReadOnly
-from ...core.http import run_sync
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
 from ...core.token import Contract, Token
@@ -65,27 +64,27 @@ class CachedSecurity:
         Raises:
             InvalidInput: the contract cannot exist, or the provider behind takes symbols only.
         """
-        return run_sync(self.acheck(token, now=now, refresh=refresh))
+        at, key = self._asked(token, now)
+        kept, failed = self._find(key)
+        held = None if refresh else _held(kept, failed, at)
+        return held or self._settle(key, kept, self.provider.check(token, now=at))  # type: ignore[arg-type]
 
     async def acheck(
         self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False
     ) -> SecurityReport:
         """Async twin of `check`."""
-        at, key, provider = ensure_utc(now or self._clock.now()), _key(token), self.provider
-        if not isinstance(token, Token) and not isinstance(provider, CompositeSecurity):
-            raise InvalidInput("This market's tokens have no contracts to check.", hint="Ask for them by symbol.")
+        at, key = self._asked(token, now)
         kept, failed = await asyncio.to_thread(self._find, key)
-        danger = kept if kept is not None and kept.verdict == "danger" else None
-        for report in (kept, failed) if not refresh else ():
-            if report is not None and report.checked_at <= at < report.expires_at:
-                return danger or report
-        found = await provider.acheck(token, now=at)  # type: ignore[arg-type]
-        if found.verdict == "unknown" and kept is not None and kept.verdict != "unknown":
-            with self._lock:
-                self._failed[key] = found  # old evidence, dated as it is, says more than none
-            return danger or found
-        await asyncio.to_thread(self._keep, key, found)
-        return found
+        held = None if refresh else _held(kept, failed, at)
+        if held is not None:
+            return held
+        found = await self.provider.acheck(token, now=at)  # type: ignore[arg-type]
+        return await asyncio.to_thread(self._settle, key, kept, found)
+
+    def _asked(self, token: Token | Contract, now: datetime | None) -> tuple[datetime, str]:
+        if not isinstance(token, Token) and not isinstance(self.provider, CompositeSecurity):
+            raise InvalidInput("This market's tokens have no contracts to check.", hint="Ask for them by symbol.")
+        return ensure_utc(now or self._clock.now()), _key(token)
 
     def _find(self, key: str) -> tuple[SecurityReport | None, SecurityReport | None]:
         """What is kept about it, and a look-up since then that brought nothing."""
@@ -94,6 +93,15 @@ class CachedSecurity:
         if here is None and self._khala is not None and ":" not in key:
             here = self._khala().security(key)
         return here, failed
+
+    def _settle(self, key: str, kept: SecurityReport | None, found: SecurityReport) -> SecurityReport:
+        """What counts of a new look and of what is kept."""
+        if found.verdict == "unknown" and kept is not None and kept.verdict != "unknown":
+            with self._lock:
+                self._failed[key] = found  # old evidence, dated as it is, says more than none
+            return kept if kept.verdict == "danger" else found
+        self._keep(key, found)
+        return found
 
     def _keep(self, key: str, report: SecurityReport) -> None:
         if self._khala is not None and ":" not in key:
@@ -107,6 +115,14 @@ class CachedSecurity:
                     return
         with self._lock:
             self._here[key] = report
+
+
+def _held(kept: SecurityReport | None, failed: SecurityReport | None, at: datetime) -> SecurityReport | None:
+    """What is in date needs no new look; danger stands before a look-up that brought nothing."""
+    for report in (kept, failed):
+        if report is not None and report.checked_at <= at < report.expires_at:
+            return kept if kept is not None and kept.verdict == "danger" else report
+    return None
 
 
 def _key(token: Token | Contract) -> str:

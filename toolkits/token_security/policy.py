@@ -99,9 +99,12 @@ def verdict_line(report: SecurityReport | None, settings: Settings | None = None
 
 def checks_of(report: SecurityReport, state: CheckState) -> list[SecurityCheck]:
     """The checks in one state, heaviest first: what could turn a verdict before what costs a point."""
+    return sorted((check for check in report.checks if check.state == state), key=_weight, reverse=True)
+
+
+def _weight(check: SecurityCheck) -> tuple[int, float]:
     grades = ("scored", "guarded", "essential", "share", "fatal")
-    weight = {c.id: max((grades.index(r.grade), r.weight) for r in _known(c).rules.values()) for c in report.checks}
-    return sorted((c for c in report.checks if c.state == state), key=lambda check: weight[check.id], reverse=True)
+    return max((grades.index(rule.grade), rule.weight) for rule in _known(check).rules.values())
 
 
 def told(check: SecurityCheck) -> str:
