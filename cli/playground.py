@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.errors import SettingsError
 from .options import AsOf, DataDir, Market, runtime_for
 from .output import errors
 
@@ -23,6 +24,14 @@ def playground(
             help="Secret every request must bring; better set as DEEPTRADER_PLAYGROUND_TOKEN.",
         ),
     ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--user",
+            envvar="DEEPTRADER_PLAYGROUND_USERS",
+            help="NAME:TOKEN of somebody who sees only their own sessions; repeatable, in the variable with spaces.",
+        ),
+    ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Further host name to answer to; repeatable.")
     ] = None,
@@ -37,7 +46,16 @@ def playground(
     """Serve the playground: chat, what the team knows, sleep; with agno's REST interface beside it."""
     from ..playground.access import Access
 
-    access = Access(host=host, token=token, hosts=tuple(allow_host or ()), origins=tuple(allow_origin or ()))
+    pairs = [given.partition(":") for given in user or ()]
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise SettingsError("A user is named twice.", hint="Give each one NAME:TOKEN.")
+    access = Access(
+        host=host,
+        token=token,
+        users={name: secret for name, _, secret in pairs},
+        hosts=tuple(allow_host or ()),
+        origins=tuple(allow_origin or ()),
+    )
     from ..playground.app import require_extra, serve
 
     require_extra()

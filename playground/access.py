@@ -1,8 +1,9 @@
 """Who may talk to the playground: this machine, or whoever has the token; and no page of another site.
 
-One ASGI layer in front of everything, agno's REST interface and the page's websocket included. The token is one for all
-who use this server, so whoever holds it sees every session. Signing in gives a cookie of one's own, which ends with
-`/sign-out`, after thirty days, or with the server. Who tries wrong tokens is logged and left waiting.
+One ASGI layer in front of everything, agno's REST interface and the page's websocket included. One token for all lets
+whoever holds it see every session; with a token for each user, agno and the page show each their own. Signing in gives
+a cookie of one's own, which ends with `/sign-out`, after thirty days, or with the server. Who tries wrong tokens is
+logged and left waiting.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import hmac
 import html
 import ipaddress
 import logging
+import re
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -34,7 +36,11 @@ SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
 PROBES = ("/healthz", "/readyz")
 """Addresses that ask for no token; what they answer is no secret."""
+PAGE_SOCKET = "/_nicegui_ws/"
 COOKIE = "deeptrader_playground"
+SIGNED_IN = "deeptrader_signed_in"
+"""In a request's state: whether it came with a cookie, which signing out ends."""
+USER = re.compile(r"[A-Za-z0-9][\w.@+-]{0,63}")
 MINIMUM_TOKEN = 12
 BODY_LIMIT = 4_096
 WRONG_TRIES = 10
@@ -57,7 +63,7 @@ _HEADERS = (
     (b"content-security-policy", CONTENT_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with none, a browser calls the page's own forms another site's
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
@@ -69,30 +75,43 @@ class Access:
 
     Args:
         host: address the server binds.
-        token: secret that every request must bring; required unless `host` is loopback.
+        token: secret that every request must bring; required unless `host` is loopback, or there are `users`.
+        users: a token for each user by name. Who comes with it sees the sessions of that user and no other; who comes
+            with `token` sees all.
         hosts: further names this server answers to (a reverse proxy's).
         origins: other origins that may call, e.g. `https://os.agno.com` for agno's hosted control plane.
 
     Raises:
-        SettingsError: a non-loopback host without a token, or a token that is too short.
+        SettingsError: a non-loopback host without a token, a token that is too short or two users', or a bad name.
     """
 
     host: str = "127.0.0.1"
     token: str | None = field(default=None, repr=False)
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.token is None and not is_loopback(self.host):
+        if not self.tokens and not is_loopback(self.host):
             raise SettingsError(
                 f"{self.host} can be reached from other machines.",
                 hint="Give --token with a long random text, or leave --host at 127.0.0.1.",
             )
-        if self.token is not None and len(self.token) < MINIMUM_TOKEN:
+        shortest = min(map(len, self.tokens), default=MINIMUM_TOKEN)
+        if shortest < MINIMUM_TOKEN:
             raise SettingsError(
-                f"A token of {len(self.token)} characters can be guessed.",
+                f"A token of {shortest} characters can be guessed.",
                 hint=f"Use at least {MINIMUM_TOKEN} random characters.",
             )
+        if len(set(self.tokens)) < len(self.tokens):
+            raise SettingsError("Two users have the same token.", hint="Give each one of their own.")
+        if wrong := next((name for name in self.users if not USER.fullmatch(name)), None):
+            raise SettingsError(f"{wrong[:40]!r} is no name of a user.", hint="Use letters, digits and . _ @ + -")
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Every token that opens; none where nobody is asked for one."""
+        return (*(() if self.token is None else (self.token,)), *self.users.values())
 
     def knows_host(self, header: str) -> bool:
         """True when a Host header names this server. A foreign name means that its owner points it at us."""
@@ -111,9 +130,12 @@ class Access:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
-    def accepts(self, given: str) -> bool:
-        """True for the token. Takes the same time whatever was given."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+    def user_with(self, token: str) -> str | None:
+        """Whose token this is, "" for the one for all, None for a wrong one. Takes the same time whatever was given."""
+        own = {"": self.token} if self.token is not None else {}
+        given = token.encode()
+        found = [name for name, right in (own | dict(self.users)).items() if hmac.compare_digest(given, right.encode())]
+        return found[0] if found else None
 
 
 def is_loopback(host: str) -> bool:
@@ -129,7 +151,7 @@ class Gatekeeper:
     def __init__(self, app: App, access: Access, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self.access = access
-        self._sessions: TTLCache[str, None] = TTLCache(SESSIONS, SESSION_SECONDS, timer=monotonic)
+        self._sessions: TTLCache[str, str] = TTLCache(SESSIONS, SESSION_SECONDS, timer=monotonic)
         self._wrong: TTLCache[str, int] = TTLCache(ADDRESSES, WAIT_SECONDS, timer=monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,13 +163,22 @@ class Gatekeeper:
         if refusal is not None:
             await _refuse(scope, send, 403, refusal)
             return
-        if self.access.token is not None and scope["type"] == "http" and scope["path"] == SIGN_OUT:
+        path = scope["path"] if scope["type"] == "http" else ""
+        if self.access.tokens and path == SIGN_OUT:
             await self._sign_out(scope, send, headers)
             return
-        probe = scope["type"] == "http" and scope["path"] in PROBES
-        if self.access.token is not None and not probe and not self._signed_in(scope, headers):
-            await self._ask_for_token(scope, receive, send, headers)
-            return
+        if self.access.tokens and path not in PROBES:
+            session = self._session(headers)
+            user = self._sessions[session] if session is not None else self._user_by_header(scope, headers)
+            if user is None:
+                await self._ask_for_token(scope, receive, send, headers)
+                return
+            if user and scope["type"] == "websocket" and not scope["path"].startswith(PAGE_SOCKET):
+                await _refuse(scope, send, 403, "agno's websockets know no users.")
+                return
+            # Where agno looks for who may see what; `user_of` is for the page.
+            own = {"user_id": user, "user_isolation_enabled": True} if user else {}
+            scope = {**scope, "state": {**scope.get("state", {}), **own, SIGNED_IN: session is not None}}
         await self._app(scope, receive, _with_headers(scope, send))
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> str | None:
@@ -165,24 +196,24 @@ class Gatekeeper:
             return "Requests from other sites are refused."
         return None
 
-    def _signed_in(self, scope: Scope, headers: dict[str, str]) -> bool:
+    def _user_by_header(self, scope: Scope, headers: dict[str, str]) -> str | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        by_token = scheme.lower() == "bearer" and self._is_token(scope, given.strip())
-        return by_token or self._session(headers) is not None
+        return self._user_with(scope, given.strip()) if scheme.lower() == "bearer" else None
 
     def _must_wait(self, scope: Scope) -> bool:
         return self._wrong.get(_address(scope), 0) >= WRONG_TRIES
 
-    def _is_token(self, scope: Scope, given: str) -> bool:
-        """Whether this is the token. A wrong one is counted against its address, where it is not waiting already."""
+    def _user_with(self, scope: Scope, token: str) -> str | None:
+        """`Access.user_with`. A wrong one is counted against its address, where it is not waiting already."""
         if self._must_wait(scope):
-            return False
-        if self.access.accepts(given):
-            return True
+            return None
+        user = self.access.user_with(token)
+        if user is not None:
+            return user
         address = _address(scope)
         self._wrong[address] = self._wrong.get(address, 0) + 1
         _log.warning("A wrong token came from %s (%d within a minute).", address, self._wrong[address])
-        return False
+        return None
 
     def _session(self, headers: dict[str, str]) -> str | None:
         """The session that the cookie names, if it goes on."""
@@ -212,13 +243,15 @@ class Gatekeeper:
         if self._must_wait(scope):
             wait = ((b"retry-after", str(WAIT_SECONDS).encode()),)
             await respond(send, 429, f"Too many wrong tokens. Wait {WAIT_SECONDS} seconds.\n", headers=wait)
-        elif scope["method"] == "GET" and given is not None and self._is_token(scope, given):
+        elif scope["method"] == "GET" and given and (user := self._user_with(scope, given)) is not None:
             rest = urlencode([(name, value) for name, value in query if name != "token"])
-            await self._let_in(scope, send, "/" + quote(scope["path"].lstrip("/")) + ("?" + rest if rest else ""))
+            path = "/" + quote(scope["path"].lstrip("/")) + ("?" + rest if rest else "")
+            await self._let_in(scope, send, user, path)
         elif scope["method"] == "POST" and scope["path"] == SIGN_IN:
             form = dict(parse_qsl((await _body(receive)).decode("utf-8", "replace")))
-            if self._is_token(scope, form.get("token", "")):
-                await self._let_in(scope, send, "/")
+            user = self._user_with(scope, form.get("token", ""))
+            if user is not None:
+                await self._let_in(scope, send, user, "/")
             else:
                 await respond(send, 401, _sign_in_page("That is not the token."), HTML)
         elif "text/html" in headers.get("accept", "") and scope["method"] == "GET":
@@ -226,10 +259,10 @@ class Gatekeeper:
         else:
             await respond(send, 401, "Give the token: Authorization: Bearer ...\n")
 
-    async def _let_in(self, scope: Scope, send: Send, path: str) -> None:
+    async def _let_in(self, scope: Scope, send: Send, user: str, path: str) -> None:
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = None
+        self._sessions[session] = user
         cookie = f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}{secure}"
         # A page of its own instead of a redirect: a Strict cookie is not sent along a redirect that began elsewhere.
         await respond(
@@ -239,6 +272,11 @@ class Gatekeeper:
             HTML,
             ((b"set-cookie", cookie.encode()), (b"location", path.encode())),
         )
+
+
+def user_of(scope: Scope) -> str | None:
+    """Whose sessions a request may see; None for everybody's."""
+    return scope.get("state", {}).get("user_id")
 
 
 def _headers(scope: Scope) -> dict[str, str]:

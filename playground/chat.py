@@ -32,10 +32,12 @@ STOP_SECONDS = 1.0
 
 @dataclass
 class Conversation:
-    """One session. `target` is who is talked to; it stays what it was when the first question was asked."""
+    """One session. `target` is who is talked to; it stays what it was when the first question was asked. `user` is
+    whose it is, None where nobody tells users apart."""
 
     id: str
     target: Target
+    user: str | None = None
     turns: list[Turn] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
@@ -92,18 +94,19 @@ class ChatDesk:
 
     # Reading
 
-    async def sessions(self, limit: int = 60) -> list[SessionSummary]:
-        """The newest sessions, newest first, those still without a stored run included."""
-        found = await asyncio.to_thread(self._sessions, limit)
+    async def sessions(self, user: str | None = None, *, limit: int = 60) -> list[SessionSummary]:
+        """The newest sessions of a user (None: of all), newest first, those still without a stored run included."""
+        found = await asyncio.to_thread(self._sessions, user, limit)
         running = {each.id for each in self._open.values() if each.running is not None}
         found = [replace(summary, running=summary.id in running) for summary in found]
         return sorted(found, key=lambda summary: summary.updated_at, reverse=True)[:limit]
 
-    def _sessions(self, limit: int) -> list[SessionSummary]:
+    def _sessions(self, user: str | None, limit: int) -> list[SessionSummary]:
         found: dict[str, SessionSummary] = {}
         for target, kind in _kinds().items():
             sessions = self._db.get_sessions(
                 session_type=kind,
+                user_id=user,
                 component_id=self._components[target].id,
                 limit=limit,
                 sort_by="updated_at",
@@ -115,6 +118,8 @@ class ChatDesk:
                 name = (session.session_data or {}).get("session_name") or f"Session {session.session_id[:8]}"
                 found[session.session_id] = SessionSummary(session.session_id, clean_label(str(name)), target, moment)
         for row in self._unfinished.of():
+            if user is not None and row.user_id != user:
+                continue
             known = found.get(row.session_id)
             title, when = title_of(row.question), row.asked_at
             if known is not None:
@@ -122,21 +127,23 @@ class ChatDesk:
             found[row.session_id] = SessionSummary(row.session_id, title, _target(row.target), when)
         return list(found.values())
 
-    async def open(self, session_id: str) -> Conversation | None:
-        """A conversation by its id, read back from its session when this server has not seen it yet."""
+    async def open(self, session_id: str, user: str | None = None) -> Conversation | None:
+        """A conversation by its id, read back from its session when this server has not seen it yet; None where there
+        is none, or it is not of this user."""
         known = self._open.get(session_id)
-        if known is not None:
-            return known
-        read = await asyncio.to_thread(self._read, session_id)
-        return self._open.setdefault(session_id, read) if read is not None else None
+        if known is None:
+            known = await asyncio.to_thread(self._read, session_id)
+            if known is not None:
+                known = self._open.setdefault(session_id, known)
+        return known if known is not None and user in (None, known.user) else None
 
     def _read(self, session_id: str) -> Conversation | None:
         left = self._unfinished.of(session_id)
-        conversation = Conversation(session_id, _target(left[0].target)) if left else None
+        conversation = Conversation(session_id, _target(left[0].target), left[0].user_id) if left else None
         for target, kind in _kinds().items():
             session = self._db.get_session(session_id=session_id, session_type=kind)
             if session is not None:
-                conversation = Conversation(session_id, target, turns_of(session.runs or ()))
+                conversation = Conversation(session_id, target, session.user_id, turns_of(session.runs or ()))
                 break
         if conversation is None:
             return None
@@ -172,9 +179,9 @@ class ChatDesk:
                 turn.suggestions = tuple(self._suggest(turn.question))
                 turn.changed()
 
-    def begin(self, target: Target) -> Conversation:
+    def begin(self, target: Target, user: str | None = None) -> Conversation:
         """A new, empty conversation. It is kept from its first question on."""
-        conversation = Conversation(uuid.uuid4().hex, target)
+        conversation = Conversation(uuid.uuid4().hex, target, user)
         self._open[conversation.id] = conversation
         return conversation
 
@@ -197,7 +204,7 @@ class ChatDesk:
         turn = Turn(uuid.uuid4().hex, question, self._clock.now())
         component = self._components[conversation.target]
         turn.model, turn.provider = str(component.model.id), str(component.model.provider or "")
-        self._unfinished.put(Unfinished(turn.id, conversation.id, conversation.target, question, turn.asked_at))
+        self._unfinished.put(_row(conversation, turn))
         conversation.turns.append(turn)
         conversation.task = asyncio.create_task(self._answer(conversation, turn), name=f"answer-{turn.id}")
         return turn
@@ -231,10 +238,15 @@ class ChatDesk:
         first = len(conversation.turns) == 1
         component = self._components[conversation.target].deep_copy()
         run_ids, kept_at = {turn.id}, -KEEP_SECONDS
-        row = Unfinished(turn.id, conversation.id, conversation.target, turn.question, turn.asked_at)
+        row = _row(conversation, turn)
         try:
             stream = component.arun(
-                turn.question, stream=True, stream_events=True, session_id=conversation.id, run_id=turn.id
+                turn.question,
+                stream=True,
+                stream_events=True,
+                session_id=conversation.id,
+                user_id=conversation.user,
+                run_id=turn.id,
             )
             async for event in stream:
                 run_ids.add(getattr(event, "run_id", None) or turn.id)
@@ -276,6 +288,11 @@ def _kinds() -> dict[Target, Any]:
     from agno.db.base import SessionType
 
     return {"team": SessionType.TEAM, "analyst": SessionType.AGENT}
+
+
+def _row(conversation: Conversation, turn: Turn) -> Unfinished:
+    row = Unfinished(turn.id, conversation.id, conversation.target, turn.question, turn.asked_at)
+    return row._replace(user_id=conversation.user)
 
 
 def _target(name: str) -> Target:

@@ -13,6 +13,7 @@ from nicegui.events import GenericEventArguments
 from ..core.errors import DeepTraderError
 from ..core.formats import time_text
 from ..core.text import clean_label
+from .access import user_of
 from .board import suggestions
 from .chat import Conversation, Target, title_of
 from .desk import Desk
@@ -35,6 +36,8 @@ class ChatView:
     def __init__(self, desk: Desk, target: Target) -> None:
         self._desk = desk
         self._target: Target = target
+        request = ui.context.client.request
+        self._user = user_of(request.scope) if request is not None else None
         self._conversation: Conversation | None = None
         self._sent: dict[str, int] = {}
         self._listed: Any = None
@@ -43,7 +46,7 @@ class ChatView:
         problem = ""
         if session:
             try:
-                self._conversation = await self._desk.chat.open(session)
+                self._conversation = await self._desk.chat.open(session, self._user)
             except DeepTraderError as error:
                 problem = str(error)
             if self._conversation is None and not problem:
@@ -137,7 +140,7 @@ class ChatView:
     # What the browser asks for
 
     def _send(self, text: str) -> None:
-        conversation = self._conversation or self._desk.chat.begin(self._target)
+        conversation = self._conversation or self._desk.chat.begin(self._target, self._user)
         if not attempt(lambda: self._desk.chat.ask(conversation, text)):
             self._composer.restore(text)
             return
@@ -188,7 +191,7 @@ class ChatView:
 
     async def _show_sessions(self) -> None:
         try:
-            summaries = await self._desk.chat.sessions()
+            summaries = await self._desk.chat.sessions(self._user)
         except DeepTraderError:
             return  # the bar says that memory cannot be read
         here = self._conversation.id if self._conversation else ""

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from ..core.errors import DeepTraderError
 from ..core.formats import time_text
+from .access import SIGN_OUT, SIGNED_IN, user_of
 from .desk import Desk
 from .dom import button, el, set_attribute, set_classes, set_text
 
@@ -47,6 +48,10 @@ class Frame:
                 with el("button", cls="btn quiet small", type="button", id="theme-toggle", aria_label="Colours"):
                     ui.html(THEME, sanitize=False, tag="span")
                 button("?", "quiet small wide", id="keys-toggle", aria_label="Keyboard shortcuts")
+                request = ui.context.client.request
+                if request is not None and getattr(request.state, SIGNED_IN, False):
+                    with el("form", method="post", action=SIGN_OUT):
+                        el("button", "Sign out", "btn quiet small", type="submit", title=user_of(request.scope))
         with el("div", cls="bar-progress", aria_hidden="true"):
             self._progress = el("div")
         with el("section", cls="simulated-note", aria_label="What the prices are") as self._note:

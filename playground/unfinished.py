@@ -21,6 +21,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID
     """,
     "ALTER TABLE unfinished_turns ADD COLUMN answer TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE unfinished_turns ADD COLUMN user_id TEXT",
 )
 
 
@@ -33,6 +34,7 @@ class Unfinished(NamedTuple):
     question: str
     asked_at: datetime
     answer: str = ""
+    user_id: str | None = None
 
 
 class UnfinishedTurns:
@@ -49,8 +51,8 @@ class UnfinishedTurns:
         """Keep a question, or how far its answer has come."""
         with self._journal.write(durable=not turn.answer) as connection:
             connection.execute(
-                upsert("unfinished_turns", "run_id", "session_id, target, question, asked_at, answer"),
-                (*turn[:4], turn.asked_at.timestamp(), turn.answer),
+                upsert("unfinished_turns", "run_id", "session_id, target, question, asked_at, answer, user_id"),
+                turn._replace(asked_at=turn.asked_at.timestamp()),
             )
 
     def drop(self, run_id: str = "", *, session_id: str = "") -> None:
@@ -67,6 +69,5 @@ class UnfinishedTurns:
                 (session_id,) if session_id else (),
             ).fetchall()
         return [
-            Unfinished(run_id, session, target, question, datetime.fromtimestamp(asked_at, UTC), answer)
-            for run_id, session, target, question, asked_at, answer in rows
+            turn._replace(asked_at=datetime.fromtimestamp(turn.asked_at, UTC)) for turn in map(Unfinished._make, rows)
         ]

@@ -1,7 +1,7 @@
 """A playground in a process of its own, over the simulated market and scripted models, steered by lines on its input.
 
     python playground_server.py PORT DATA_DIR [--top N] [--intervals 1d 1h] [--no-model] [--plain-names] [--host HOST]
-        [--token SECRET]
+        [--token SECRET] [--user NAME SECRET]
 
 The first question's words choose what the models do; see `manager_turn`. Lines on the input: `advance SECONDS` moves
 the market's present; an unknown line ends the process. One token's name is full of markup.
@@ -127,8 +127,10 @@ def main() -> None:
     options.add_argument("--no-model", action="store_true")
     options.add_argument("--plain-names", action="store_true")
     options.add_argument("--token")
+    options.add_argument("--user", nargs=2, action="append", default=[], metavar=("NAME", "TOKEN"))
     options.add_argument("--host", default="127.0.0.1")
     given = options.parse_args()
+    access = Access(host=given.host, token=given.token, users=dict(given.user))
     settings = load_settings(
         data_dir=given.data_dir,
         market="simulated",
@@ -155,7 +157,7 @@ def main() -> None:
         models["model"] = StallingModel(forever=manager_turn, id="scripted-manager")
         models["analyst_model"] = ScriptedModel(forever="The analyst has looked: calm.", id="scripted-analyst")
     with runtime:
-        serve(Desk(runtime, **models), port=given.port, access=Access(host=given.host, token=given.token))
+        serve(Desk(runtime, **models), port=given.port, access=access)
 
 
 if __name__ == "__main__":

@@ -268,6 +268,27 @@ async def test_a_server_that_is_killed_in_mid_answer_says_so_when_it_is_back(tmp
     assert browser.foreign == []
 
 
+async def test_each_user_has_conversations_of_their_own_until_signing_out(tmp_path, window):
+    users = ("--user", "anna", "the-token-of-anna", "--user", "ben", "the-token-of-ben")
+    with serving(tmp_path / "data", "--no-model", *users) as server:
+        ben = (await window(f"{server.url}/?token=the-token-of-ben")).page
+        anna = (await window(server.url)).page
+        await anna.get_by_label("Token").fill("the-token-of-anna")
+        await anna.keyboard.press("Enter")
+        await ask(anna, "annas question")
+        await expect(last_turn(anna)).to_contain_text("annas question")
+        await expect(anna.locator(".sessions")).to_contain_text("annas question")
+        await ben.goto(anna.url)
+        await expect(ben.locator("#view")).to_contain_text("This conversation is not on record here.")
+        await expect(ben.locator(".sessions")).to_contain_text("Conversations are kept here.")
+        await anna.get_by_role("button", name="Sign out").click()
+        await expect(anna.locator("body")).to_contain_text("You are signed out.")
+        await anna.goto(server.url)
+        await expect(anna.get_by_label("Token")).to_be_visible()
+        await ben.reload()
+        await expect(ben.get_by_role("button", name="Sign out")).to_be_visible()
+
+
 async def test_without_a_model_memory_answers_and_says_what_it_is(tmp_path, window):
     with serving(tmp_path / "data", "--no-model") as server:
         browser = await window(server.url)

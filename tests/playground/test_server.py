@@ -118,6 +118,38 @@ def test_json_that_is_nested_too_deeply_is_the_callers_mistake(server):
     assert answer.json()["error"] == "invalid_input"
 
 
+def test_users_see_their_own_sessions_and_nobody_elses(tmp_path):
+    tokens = {name: f"the-token-of-{name}" for name in ("anna", "ben")}
+    given = [part for name, token in tokens.items() for part in ("--user", name, token)]
+    with serving(tmp_path / "data", "--token", "the-token-of-all", *given) as server:
+        anna, ben, all_ = (
+            httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=60)
+            for token in (*tokens.values(), "the-token-of-all")
+        )
+        for kind, asked in (("teams", "deep-trader-manager"), ("agents", "market-analyst")):
+            form = {"message": "annas-secret", "stream": "false", "session_id": f"of-anna-{kind}", "user_id": "ben"}
+            assert anna.post(f"/{kind}/{asked}/runs", data=form).status_code == 200
+        assert httpx.get(f"{server.url}/sessions").status_code == 401
+        spec = all_.get("/openapi.json").json()
+        told = {}
+        for path, methods in spec["paths"].items():
+            place = path.replace("{session_id}", "of-anna-teams").replace("{team_id}", "deep-trader-manager")
+            place = place.replace("{agent_id}", "market-analyst")
+            if "get" in methods and "{" not in place:
+                for query in ({}, {"user_id": "anna"}, {"type": "team"}, {"session_id": "of-anna-teams"}):
+                    answer = ben.get(place, params=query)
+                    told[place, *query] = answer.text if answer.status_code == 200 else ""
+        assert {place: text for place, text in told.items() if "annas-secret" in text or "of-anna" in text} == {}
+        for http in (anna, all_):
+            assert "of-anna-teams" in http.get("/sessions", params={"type": "team"}).text
+        assert ben.delete("/sessions/of-anna-teams", params={"type": "team"}).status_code in (204, 403, 404)
+        form = {"message": "and then?", "stream": "false", "session_id": "of-anna-teams"}
+        assert "annas-secret" not in ben.post("/teams/deep-trader-manager/runs", data=form).text
+        runs = anna.get("/sessions/of-anna-teams/runs", params={"type": "team"}).text
+        assert "annas-secret" in runs
+        assert "and then?" not in runs
+
+
 def test_a_server_that_is_told_to_end_does_so_with_exit_code_0(tmp_path):
     with serving(tmp_path / "data", "--no-model") as server:
         server.process.terminate()
