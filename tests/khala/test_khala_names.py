@@ -36,6 +36,9 @@ def named(khala: Khala, text: str) -> list[str]:
         ("link token", ["LINK-USD"]),
         ("is Render safe?", ["RENDER-USD"]),
         ("they render a page", []),
+        ("sol and uni, dangerous?", ["SOL-USD", "UNI7083-USD"]),
+        ("XBTUSD or ethusdt", ["BTC-USD", "ETH-USD"]),
+        ("pol and matic", ["POL28321-USD"]),
         ("", []),
         ("hello there, how are you?", []),
     ],
@@ -59,6 +62,47 @@ def test_tokens_are_found_by_symbol_ticker_name_and_alias(khala: Khala, text: st
 )
 def test_everyday_words_are_no_tokens(khala: Khala, text: str) -> None:
     assert named(khala, text) == []
+
+
+HELD = ("BTC-USD", "LINK-USD", "NEAR-USD", "SOL-USD", "RSI", "A", "HAS", "ONE-USD", "AAPL", "MSFT", "SIM003-USD")
+VOCABULARY = frozenset("a or one has near is all than which more overbought rsi i my should the buy stock it".split())
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("is link linked to btc", ["LINK-USD", "BTC-USD"]),
+        ("is the link linked to btc", ["BTC-USD"]),
+        ("is link juice overbought", []),
+        ("link pumping?", ["LINK-USD"]),
+        ("one or near, which is more overbought", ["ONE-USD", "NEAR-USD"]),
+        ("dot or sol", ["DOT-USD", "SOL-USD"]),
+        ("btc link sol", ["BTC-USD", "LINK-USD", "SOL-USD"]),
+        ("btc or one of the others", ["BTC-USD"]),
+        ("A or MSFT", ["A", "MSFT"]),
+        ("has HAS crashed", ["HAS"]),
+        ("is it overbought", []),
+        ("microsft rsi", ["MSFT"]),
+        ("appel stock", ["AAPL"]),
+        ("should i buy my link", ["LINK-USD"]),
+        ("hasbro, overbought?", ["HAS"]),
+        ("is sim3 overbought", ["SIM003-USD"]),
+    ],
+)
+def test_a_name_that_is_a_word_counts_where_it_stands_as_a_name(
+    khala: Khala, publish: Publish, text: str, symbols: list[str]
+) -> None:
+    names = {"HAS": "Hasbro, Inc.", "AAPL": "Apple Inc."}
+    publish(*(make_analysis(symbol, name=names.get(symbol, "")) for symbol in HELD))
+    assert [token.symbol for token in khala.resolve(text, vocabulary=VOCABULARY, loose=True)] == symbols
+
+
+def test_a_name_that_is_a_word_counts_in_a_question_about_the_market_only_where_it_must_be_one(
+    khala: Khala, publish: Publish
+) -> None:
+    publish(*(make_analysis(symbol) for symbol in HELD))
+    for text, symbols in {"is link a better buy than most": ["LINK-USD"], "which near the top": []}.items():
+        assert [token.symbol for token in khala.resolve(text, vocabulary=VOCABULARY)] == symbols
 
 
 def test_shouting_gives_capitals_no_meaning(khala: Khala) -> None:

@@ -19,7 +19,7 @@ from .files import JOURNAL_FILE as JOURNAL_FILE
 from .files import unavailable
 from .freshness import judge_document
 from .journal import Journal
-from .names import Lexicon
+from .names import Lexicon, Mention
 from .recall import Recaller
 from .records import (
     Document,
@@ -177,6 +177,10 @@ class Khala(Shelves, Upkeep):
 
         `vocabulary` and `loose` as in `Lexicon.find`.
         """
+        return tuple(mention.token for mention in self.mentions(text, vocabulary=vocabulary, loose=loose))
+
+    def mentions(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Mention, ...]:
+        """The same tokens, each with how it is written."""
         return self._lexicon().find(text, vocabulary=vocabulary, loose=loose)
 
     def find(self, name: str) -> Token | None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...core.coins import (
     aliases_for,
@@ -31,7 +31,11 @@ TEXT_LIMIT = 20_000
 """Characters of a text that are looked at: a question is short, and a pasted book should not stall a read."""
 CONTEXT = frozenset({"coin", "token", "stock", "share", "shares", "crypto", "protocol"})
 """Words that make a token out of an everyday word before them: "link token"."""
-JOINING = frozenset({"or", "and", "vs", "versus", "than", "of"})
+PAIRING = frozenset({"or", "and", "vs", "versus", "than"})
+GOVERNING = frozenset(
+    "is isn't was did does has will about buy sell hold of than except excluding besides but without my".split()
+)
+"""Words after which a bare noun is a name, as any other would have an article: "is link linked to btc"."""
 PRONOUNS = frozenset({"it", "me", "you", "he", "she", "we", "they", "them", "this", "that", "one", "all", "any"})
 ARTICLES = frozenset({"a", "an", "the", "any", "which", "what", "this", "that", "each", "every"})
 DETERMINERS = ARTICLES | {"my", "your", "his", "her", "its", "our", "their", "no", "some"}
@@ -40,16 +44,23 @@ DETERMINERS = ARTICLES | {"my", "your", "his", "her", "its", "our", "their", "no
 TYPO_LIKENESS = 0.85
 """difflib's ratio from which on a longer word counts as another one mistyped ("aple", "bitcion", "overbougt")."""
 
+_LEGAL_FORM = re.compile(
+    r"(?:,? (?:inc|corp|corporation|company|companies|co|ltd|limited|plc|group|holdings?|n\.?v|s\.?a|ag|se)\b\.?)+$",
+    re.IGNORECASE,
+)
 _POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
 _UNSPACED_SCRIPTS = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _UNSPACED = re.compile(f"[{_UNSPACED_SCRIPTS}]")
 """Scripts written without spaces: a name in them is looked for anywhere in the text."""
 _ATTACHED = rf"{_UNSPACED_SCRIPTS}\uac00-\ud7a3"
 """These, and Hangul, whose particles follow a name without a space: a Latin name ends where they begin."""
+_LEADING_ZEROS = re.compile(r"(?<=[a-z])0+(?=\d)")
 _WORD = re.compile(rf"[$#]?[^\W{_ATTACHED}]+(?:[.\-&^=][^\W{_ATTACHED}]+)*|[{_ATTACHED}]+", re.UNICODE)
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s*$|^\s*$")
 
 _Rule = Literal["any", "upper", "name", "exact"]
+_Sureness = Literal["clear", "written", "possible"]
+"""Of a name: nothing else can be meant; a word too, but written as names are; a word too, and written as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,13 @@ class _Entry:
     token: Token
     rule: _Rule
     spelling: str = ""
+
+
+class Mention(NamedTuple):
+    """A token that a text speaks of, and how it is written there, in small letters."""
+
+    token: Token
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,99 +107,126 @@ class Lexicon:
             self._learn(equity.token())
         self._longest = max((key.count(" ") + 1 for key in self._entries), default=1)
 
-    def find(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Token, ...]:
+    def find(self, text: str, *, vocabulary: Collection[str] = (), loose: bool = False) -> tuple[Mention, ...]:
         """Tokens in order of first mention, each once.
 
         Args:
             text: prose; the first 20,000 characters are looked at.
             vocabulary: words (lower-case) that are about tokens without naming one. A token called like one of them
-                counts only where no other is named.
-            loose: names that are also words count in any case when every other word of the text is known; and where
+                counts only beside "or" and another name, or where no other is named.
+            loose: names that are also words count in any case where nothing beside them makes them a word; and where
                 nothing is named, the one word that is left counts, also with a slip in it.
         """
         text = _POSSESSIVE.sub("", text[:TEXT_LIMIT])  # "Apple's shares" are not about a token called S
         words = list(_words(text))
-        shouting = len(words) > 3 and not any(c.islower() for c in text)
-        clear: dict[str, Token] = {}
-        doubtful: dict[str, Token] = {}
-        known = loose and all(w.lower in vocabulary or not w.lower.isalpha() or self.one(w.lower) for w in words)
+        found: dict[_Sureness, dict[str, Mention]] = {"clear": {}, "written": {}, "possible": {}}
         at = 0
         while at < len(words):
             for length in range(min(self._longest, len(words) - at), 0, -1):
                 run = words[at : at + length]
-                token = self._match(text, words, at, length, shouting) or (
-                    self._by_name(words, at, length, vocabulary) if loose or self._joined(words, at, length) else None
-                )
-                if token is None and known and length == 1 and words[at].lower not in vocabulary:
-                    token = self.one(words[at].lower)
-                    token = token if token is not None and token.symbol in self._held else None
-                if token is not None:
-                    everyday = all(word.text.isalpha() and word.lower in vocabulary for word in run)
-                    short = length == 1 and len(run[0].text) <= 2 and token.symbol not in self._held
-                    common = all(word.text.islower() and is_common_word(word.lower) for word in run)
-                    common = common and not self._joined(words, at, length)
-                    common = common and not (known and words[at - 1].lower not in DETERMINERS)
-                    unsure = (everyday or short or common) and not self._has_context(words, at + length - 1)
-                    (doubtful if unsure else clear).setdefault(token.symbol, token)
+                entry = self._entries.get(_key(" ".join(word.text for word in run)).lstrip("$#"))
+                sure = self._sureness(text, words, at, length, entry, vocabulary, loose) if entry else None
+                if entry is not None and sure is not None:
+                    mention = Mention(entry.token, " ".join(word.lower for word in run))
+                    found[sure].setdefault(entry.token.symbol, mention)
                     at += length
                     break
             else:
                 at += 1
         for written, token in self._foreign.items():
             if written in text:
-                clear.setdefault(token.symbol, token)
-        if clear or not vocabulary:
-            return tuple((clear or doubtful).values())
-        if loose and doubtful:
-            return tuple(doubtful.values())
-        token = self._guess(words, vocabulary) if loose else None
-        return (token,) if token is not None else ()
+                found["clear"].setdefault(token.symbol, Mention(token, written))
+        if found["clear"]:
+            return tuple(found["clear"].values())
+        if not vocabulary or (loose and found["written"]):
+            return tuple((found["written"] or found["possible"]).values())
+        return self._guess(words, vocabulary, tuple(found["possible"].values())) if loose else ()
 
-    def _by_name(self, words: list[_Word], at: int, length: int, vocabulary: Collection[str]) -> Token | None:
-        """A token in memory by a name or ticker that is also a word ("apple", "sol"), unless a word beside it makes
-        another thing of it ("apple juice", "natural gas", "the link")."""
-        name = " ".join(word.lower for word in words[at : at + length])
-        entry = self._entries.get(name)
-        if entry is None or entry.rule == "exact" or entry.token.symbol not in self._held:
+    def _sureness(
+        self,
+        text: str,
+        words: list[_Word],
+        at: int,
+        length: int,
+        entry: _Entry,
+        vocabulary: Collection[str],
+        loose: bool,
+    ) -> _Sureness | None:
+        """How sure it is that a run of words names the token it could name; None: it is plain words."""
+        run, held = words[at : at + length], entry.token.symbol in self._held
+        written = [word.text for word in run]
+        upper, first = all(word.isupper() for word in written), written[0]
+        if first[0] in "$#":
+            return "clear"
+        if entry.rule == "exact" and " ".join(written) != entry.spelling:
             return None
-        if entry.rule == "upper" and (name in vocabulary or (at and words[at - 1].lower in DETERMINERS)):
-            return None
-        if at > 1 and words[at - 1].lower in JOINING and self.one(words[at - 2].lower) is not None:
-            return entry.token  # "xrp or link": what follows belongs to both
-        beside = [words[place].lower for place in (at - 1, at + length) if 0 <= place < len(words)]
-        known = all(word in vocabulary or not word.isalpha() or self.one(word) for word in beside)
-        return entry.token if known else None
+        everyday = all(word.isalpha() and word.lower() in vocabulary for word in written)
+        if self._paired(words, at, length, held=held, everyday=everyday and not upper):
+            return "clear"
+        before = words[at - 1].lower if at else ""
+        beside = words[at + length].lower if at + length < len(words) else ""
+        context = beside in CONTEXT and run[-1].lower not in ARTICLES
+        shouting = len(words) > 3 and not any(c.islower() for c in text)
+        # A single capital is an initial or a pronoun more often than a ticker.
+        capitals = upper and len(first) > 1 and not shouting
+        title = all(word[:1].isupper() for word in written) and not _SENTENCE_END.search(text[: run[0].start])
+        if entry.rule in ("any", "exact") or context or capitals or (entry.rule == "name" and title and not shouting):
+            if not everyday and (held or length > 1 or len(first) > 2):
+                return "clear"
+            return "written" if upper and not shouting else "possible"
+        if not held or not vocabulary or before in DETERMINERS - {"my"} or run[0].lower in PRONOUNS | ARTICLES:
+            return None  # "the link"
+        beyond = self._makes_a_compound(beside, vocabulary)
+        listed = (self._entries.get(word) for word in (before, beside))
+        if not everyday and any(other is not None and other.rule == "any" for other in listed):
+            return "clear"  # "btc link near"
+        if before == "my" or (everyday and (loose or before in GOVERNING)):
+            return "possible"
+        if before in GOVERNING and not beyond:  # "is link linked to btc", "is link a better buy than most"
+            return "clear"
+        return "clear" if loose and not beyond and not self._makes_a_compound(before, vocabulary) else None
 
-    def _guess(self, words: list[_Word], vocabulary: Collection[str]) -> Token | None:
-        """The token that the only word nobody knows may name, or else the only word that names one at all."""
+    def _makes_a_compound(self, word: str, vocabulary: Collection[str]) -> bool:
+        """A word nobody knows makes another thing of the name beside it ("apple juice"), unless it is a verb."""
+        known = not word.isalpha() or word in vocabulary or _key(word) in self._entries
+        return not known and not word.endswith(("ed", "ing"))
+
+    def _paired(self, words: list[_Word], at: int, length: int, *, held: bool, everyday: bool) -> bool:
+        """True beside another name, with a word between that puts two names side by side: "dot or sol"."""
+        for joint, other in ((at - 1, at - 2), (at + length, at + length + 1)):
+            if not (0 <= other < len(words)) or words[joint].lower not in PAIRING:
+                continue
+            if everyday and words[joint].lower == "and":
+                continue  # "btc and so on"
+            entry = self._entries.get(_key(words[other].text).lstrip("$#"))
+            after = words[max(other, at + length - 1) + 1 :][:1]
+            if entry is not None and not (after and after[0].lower == "of"):  # "btc or one of the others"
+                return held or entry.rule == "any"
+        return False
+
+    def _guess(
+        self, words: list[_Word], vocabulary: Collection[str], possible: tuple[Mention, ...]
+    ) -> tuple[Mention, ...]:
+        """The token that the only word nobody knows may name; where all are known, those that could be names."""
         plain = [word.lower.lstrip("$#") for word in words]
         strange = list(dict.fromkeys(w for w in plain if len(w) > 1 and w not in vocabulary and not w.isdigit()))
+        strange = [w for w in strange if all(w != mention.written for mention in possible)]
         if len(strange) > 1:  # a long word may be one of the known ones with a slip in it, too
-            slips = {w for w in strange if len(w) >= 7 and get_close_matches(w, vocabulary, n=1, cutoff=TYPO_LIKENESS)}
-            strange = [w for w in strange if w not in slips]
-        if len(strange) == 1:
-            word = strange[0]
-            if (token := self.one(word)) is not None:
-                return token
-            if len(word) < 4 or not word.isalpha():
-                return None
-            near = [self._entries[m].token for m in get_close_matches(word, self._entries, n=5, cutoff=TYPO_LIKENESS)]
-            return next((token for token in near if token.symbol in self._held), near[0] if near else None)
+            strange = [w for w in strange if len(w) < 7 or not nearest(w, vocabulary)]
+        if len(strange) == 1 and (token := self.one(strange[0]) or self._near(strange[0])):
+            return (Mention(token, strange[0]),)
+        if strange or possible:
+            return () if strange else possible
         whole = [w for w in plain if w not in PRONOUNS and (len(w) > 1 or len(plain) < 3)]
-        named = {t.symbol: t for w in whole if (t := self.one(w)) is not None} if not strange else {}
-        return next(iter(named.values())) if len(named) == 1 else None
+        named = {token.symbol: Mention(token, w) for w in whole if (token := self.one(w)) is not None}
+        return tuple(named.values()) if len(named) == 1 else ()
 
-    @staticmethod
-    def _has_context(words: list[_Word], at: int) -> bool:
-        """True before "token" or "stock", in the singular: "ALL tokens" and "IT stocks" are of no one token."""
-        beside = words[at + 1].lower if at + 1 < len(words) else ""
-        return beside in CONTEXT and words[at].lower not in ARTICLES
-
-    @staticmethod
-    def _joined(words: list[_Word], at: int, length: int) -> bool:
-        """True beside a word that puts two names side by side: "sol or btc"."""
-        beside = (words[place].lower for place in (at - 1, at + length) if 0 <= place < len(words))
-        return any(word in JOINING for word in beside)
+    def _near(self, word: str) -> Token | None:
+        """The token whose name a word is with a slip in it, one in memory before others."""
+        if len(word) < 4 or not word.isalpha():
+            return None
+        near = [self._entries[match].token for match in nearest(word, self._entries, n=5)]
+        return next((token for token in near if token.symbol in self._held), near[0] if near else None)
 
     def one(self, name: str) -> Token | None:
         """The token that a whole name stands for, in any case: symbol, ticker, name or alias."""
@@ -197,9 +242,13 @@ class Lexicon:
         if token.symbol in self._symbols:
             return
         self._symbols[token.symbol] = token
+        if not token.symbol.isalnum():
+            self._entries[_key(token.symbol)] = _Entry(token, "any")
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
-        pair = (token.symbol.replace("-", ""),) if token.symbol.endswith("-USD") else ()
-        for alias in (*aliases_for(token.symbol), *pair):
+        names = [*aliases_for(token.symbol)]
+        if token.symbol.endswith("-USD"):
+            names += [f"{name}{quote}" for name in names if name.isalnum() for quote in ("usd", "usdt")]
+        for alias in names:
             key = _key(alias)
             if key and not key.isascii() and _UNSPACED.search(key):
                 self._foreign.setdefault(alias, token)
@@ -217,33 +266,17 @@ class Lexicon:
         key = _key(name)
         if reviewed is None and len(key) >= 3 and not is_common_word(name) and key not in self._entries:
             self._entries[key] = _Entry(token, "exact", " ".join(name.split()))
+        if token.kind == "equity":  # of a listed company nobody chooses the name to match everything
+            short = _LEGAL_FORM.sub("", name.split(" (")[0])
+            own = any(len(word) > 3 and not is_common_word(word) for word in short.split())
+            self._entries.setdefault(_key(short), _Entry(token, "any" if own else "exact", short))
 
-    def _match(self, text: str, words: list[_Word], at: int, length: int, shouting: bool) -> Token | None:
-        run = words[at : at + length]
-        if length == 1 and run[0].lower.lstrip("$#").upper() in self._symbols:
-            symbol = run[0].lower.lstrip("$#").upper()
-            if "-" in symbol or "^" in symbol:
-                return self._symbols[symbol]
-        tagged = length == 1 and run[0].text[0] in "$#"
-        entry = self._entries.get(" ".join(word.lower for word in run).lstrip("$#"))
-        if entry is None:
-            return None
-        if tagged or entry.rule == "any":
-            return entry.token
-        if self._has_context(words, at + length - 1):
-            return entry.token
-        if shouting:
-            return None
-        written = [word.text for word in run]
-        if entry.rule == "exact":
-            return entry.token if " ".join(written) == entry.spelling else None
-        if all(word.isupper() for word in written):
-            # A single capital is an initial or a pronoun more often than a ticker.
-            return entry.token if len(written[0]) > 1 else None
-        if entry.rule == "upper":
-            return None
-        starts_sentence = bool(_SENTENCE_END.search(text[: run[0].start]))
-        return entry.token if all(word[:1].isupper() for word in written) and not starts_sentence else None
+
+def nearest(word: str, names: Iterable[str], *, n: int = 1) -> list[str]:
+    """Names of which a word may be a slip: a letter more, less or other, or two that changed places."""
+    names = list(names)
+    swapped = [name for name in names if name[:1] == word[:1] and name != word and sorted(name) == sorted(word)]
+    return [*swapped, *get_close_matches(word, names, n=n, cutoff=TYPO_LIKENESS)][:n]
 
 
 def _words(text: str) -> Iterator[_Word]:
@@ -253,4 +286,5 @@ def _words(text: str) -> Iterator[_Word]:
 
 
 def _key(alias: str) -> str:
-    return " ".join(word.lower for word in _words(alias))
+    """Words in small letters; `sim3` and `SIM003` are one."""
+    return " ".join(_LEADING_ZEROS.sub("", word.lower) for word in _words(alias))

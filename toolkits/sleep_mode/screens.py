@@ -18,6 +18,7 @@ from ..token_security.policy import may_recommend
 from .statements import Statement, fact_name
 
 Order = Literal["lowest", "highest"]
+Side = Literal["above", "below", "at least", "at most"]
 Passing = Literal["passes", "safe", "caution", "danger", "unknown"]
 
 SHOWN = 5
@@ -29,23 +30,56 @@ RANKED = tuple(name for name, spec in SPECS.items() if spec.unit != "price")
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """On which side of a value a figure is to lie; a percentage is a fraction: 0.05 is 5 %."""
+
+    figure: str
+    side: Side
+    value: float
+
+    def holds(self, value: float) -> bool:
+        """True for a value on that side."""
+        match self.side:
+            case "above":
+                return value > self.value
+            case "below":
+                return value < self.value
+            case "at least":
+                return value >= self.value
+            case "at most":
+                return value <= self.value
+
+    @property
+    def text(self) -> str:
+        """`below 30`, `at least 5 %`."""
+        spec = figure_spec(self.figure)
+        percent = spec is not None and spec.form in ("percent", "signed_percent")
+        limit = f"{threshold_text(round(100 * self.value, 6))} %" if percent else threshold_text(self.value)
+        return f"{self.side} {limit}"
+
+
+@dataclass(frozen=True, slots=True)
 class Screen:
     """Which tokens, in what order.
 
-    `figure` orders them, `below` and `above` are its limits (a fraction for percentages: 0.05 is 5 %). `verdict`
-    "passes" keeps what the security settings let through and "safe" what was checked and found safe; another verdict
-    keeps exactly that. `symbols` narrows it to tokens that were named; empty means every fresh token.
+    `figure` orders them, `below` and `above` are its limits (a fraction for percentages: 0.05 is 5 %), `also` are
+    further ones, of any figure. `verdict` "passes" keeps what the security settings let through and "safe" what was
+    checked and found safe; another verdict keeps exactly that. "not safe", like "not buy" as a signal, keeps all
+    others. `kind` is the kind of token looked at, `without` are symbols passed over, and `symbols` narrows it to
+    tokens that were named; empty means every fresh token.
     """
 
     figure: str = "rsi_14"
     order: Order = "lowest"
     below: float | None = None
     above: float | None = None
-    verdict: Passing | None = None
-    signal: Literal["buy", "sell", "hold"] | None = None
+    verdict: Passing | Literal["not safe", "not danger"] | None = None
+    signal: Literal["buy", "sell", "hold", "not buy", "not sell"] | None = None
     kind: TokenKind | None = None
     limit: int = SHOWN
     symbols: tuple[str, ...] = ()
+    also: tuple[Limit, ...] = ()
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.figure not in (known := (*RANKED, *OWN_SPECS)):
@@ -56,10 +90,15 @@ class Screen:
             raise InvalidInput(f"A screen shows 1 to {MOST} tokens, not {self.limit}.")
 
     @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Every limit, those of the figure that orders first."""
+        own: tuple[tuple[Side, float | None], ...] = (("above", self.above), ("below", self.below))
+        return (*(Limit(self.figure, side, value) for side, value in own if value is not None), *self.also)
+
+    @property
     def conditional(self) -> bool:
         """True when a token may fail to belong."""
-        conditions = (self.below, self.above, self.verdict, self.signal, self.kind)
-        return any(condition is not None for condition in conditions)
+        return bool(self.limits) or self.verdict is not None or self.signal is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +125,11 @@ def run_screen(screen: Screen, recalls: Iterable[Recall], settings: Settings, no
     known: list[MarketAnalysis] = []
     left_out: list[str] = []
     for recall in recalls:
-        if screen.symbols and recall.symbol not in screen.symbols:
-            continue
         analysis = recall.analysis
+        if (screen.symbols and recall.symbol not in screen.symbols) or recall.symbol in screen.without:
+            continue
+        if screen.kind is not None and (analysis is None or analysis.token.kind != screen.kind):
+            continue
         if analysis is None or not recall.servable or analysis.value(screen.figure) is None:
             left_out.append(recall.symbol)
         else:
@@ -97,20 +138,18 @@ def run_screen(screen: Screen, recalls: Iterable[Recall], settings: Settings, no
     known.sort(key=lambda a: (sign * (a.value(screen.figure) or 0.0), a.token.symbol))
     members = [a for a in known if belongs(a, screen, settings)]
     unlimited = replace(screen, below=None, above=None)
-    nearest = None if members else next((a for a in known if belongs(a, unlimited, settings)), None)
+    nearest = None if members or screen.also else next((a for a in known if belongs(a, unlimited, settings)), None)
     return ScreenResult(screen, tuple(members[: screen.limit]), len(members), len(known), tuple(left_out), nearest, now)
 
 
 def belongs(analysis: MarketAnalysis, screen: Screen, settings: Settings) -> bool:
     """True when a token meets every condition of a screen."""
-    value = analysis.value(screen.figure)
-    if value is None or (screen.kind is not None and analysis.token.kind != screen.kind):
-        return False
-    if (screen.below is not None and not value < screen.below) or (
-        screen.above is not None and not value > screen.above
-    ):
-        return False
-    if screen.signal is not None and analysis.signal.action != screen.signal:
+    for limit in screen.limits:
+        value = analysis.value(limit.figure)
+        if value is None or not limit.holds(value):
+            return False
+    wanted, action = screen.signal, analysis.signal.action
+    if wanted is not None and (action == wanted[4:] if wanted.startswith("not ") else action != wanted):
         return False
     return screen.verdict is None or _verdict_fits(analysis, screen.verdict, settings)
 
@@ -119,8 +158,10 @@ def _verdict_of(analysis: MarketAnalysis) -> Verdict | Literal["not checked"]:
     return analysis.security.verdict if analysis.security is not None else "not checked"
 
 
-def _verdict_fits(analysis: MarketAnalysis, wanted: Passing, settings: Settings) -> bool:
+def _verdict_fits(analysis: MarketAnalysis, wanted: str, settings: Settings) -> bool:
     verdict = _verdict_of(analysis)
+    if wanted.startswith("not "):
+        return verdict != wanted[4:]
     if wanted == "passes":
         return may_recommend(analysis.security, settings).allowed
     return verdict == wanted or (wanted == "unknown" and verdict == "not checked")
@@ -132,12 +173,16 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
     named = result.rows or ((result.nearest,) if result.nearest else ())
     values = {fact_name(a, figure): value for a in named if (value := a.value(figure)) is not None}
     told = [_told(a, figure, settings) for a in named]
-    of = f"{result.considered} fresh token{'s' * (result.considered != 1)}"
+    what = {"crypto": "coin", "equity": "stock"}.get(screen.kind or "", "token")
+    of = f"{result.considered} fresh {what}{'s' * (result.considered != 1)}"
+    of += f" without {', '.join(screen.without)}" if screen.without else ""
     if screen.symbols:  # those that were named are named again
         left = [symbol for symbol in screen.symbols if symbol not in result.left_out]
         several = f"the {len(left)} tokens" if len(left) > 1 else "those named that are fresh"
         of = several if result.rows else ", ".join(left)
-    if not named:
+    if not result.considered:
+        text = f"Memory holds no fresh {what} with {figure_label(figure)}."
+    elif not named:
         condition = screen_label(screen, settings, False) if screen.conditional else f"has {figure_label(figure)}"
         text = f"None of {of} {condition}."
     elif not screen.conditional:
@@ -158,26 +203,32 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
 def screen_label(screen: Screen, settings: Settings, plural: bool = True) -> str:
     """A screen's conditions in words: "are oversold (RSI(14) below 30) and have a security verdict of safe"."""
     are, have, passes = ("are", "have", "pass") if plural else ("is", "has", "passes")
-    limits = [
-        f"{word} {_limit_text(screen.figure, limit)}"
-        for limit, word in ((screen.above, "above"), (screen.below, "below"))
-        if limit is not None
-    ]
     parts = []
-    if limits:
-        condition = f"{figure_label(screen.figure)} {' and '.join(limits)}"
-        named = {("below", settings.rsi_oversold): "oversold", ("above", settings.rsi_overbought): "overbought"}
-        side = ("below", screen.below) if screen.above is None else ("above", screen.above)
-        word = named.get(side) if screen.figure == "rsi_14" and len(limits) == 1 else None  # type: ignore[arg-type]
+    for name in dict.fromkeys(limit.figure for limit in screen.limits):
+        own = [limit for limit in screen.limits if limit.figure == name]
+        condition = f"{figure_label(name)} {' and '.join(limit.text for limit in own)}"
+        word = _zone_word(own[0], settings) if len(own) == 1 else ""
         parts.append(f"{are} {word} ({condition})" if word else f"{have} {condition}")
     if screen.signal is not None:
-        parts.append(f"{are} a {screen.signal} by the mean reversion rule")
+        no = "no" if screen.signal.startswith("not ") else "a"
+        parts.append(f"{are} {no} {screen.signal.removeprefix('not ')} by the mean reversion rule")
     if screen.verdict is not None:
-        wanted = f"{have} a security verdict of {screen.verdict}"
+        other = "other than" if screen.verdict.startswith("not ") else "of"
+        wanted = f"{have} a security verdict {other} {screen.verdict.removeprefix('not ')}"
         parts.append(f"{passes} the security settings" if screen.verdict == "passes" else wanted)
-    if screen.kind is not None:
-        parts.append(f"{are} {screen.kind}")
     return " and ".join(parts)
+
+
+def _zone_word(limit: Limit, settings: Settings) -> str:
+    """What it is called to lie on that side of RSI(14), where the limit is a threshold of the settings."""
+    low, high = settings.rsi_oversold, settings.rsi_overbought
+    words: dict[tuple[str, str, float], str] = {
+        ("rsi_14", "below", low): "oversold",
+        ("rsi_14", "at least", low): "not oversold",
+        ("rsi_14", "above", high): "overbought",
+        ("rsi_14", "at most", high): "not overbought",
+    }
+    return words.get((limit.figure, limit.side, limit.value), "")
 
 
 def comparison_statements(recalls: Sequence[Recall], settings: Settings, now: datetime) -> tuple[Statement, ...]:
@@ -198,9 +249,3 @@ def _told(analysis: MarketAnalysis, figure: str, settings: Settings) -> str:
     text = f"{analysis.token.symbol} {figure_text(figure, value)}" if value is not None else analysis.token.symbol
     passes = may_recommend(analysis.security, settings).allowed
     return text if passes else f"{text} (security: {_verdict_of(analysis).replace('_', ' ')})"
-
-
-def _limit_text(figure: str, limit: float) -> str:
-    spec = figure_spec(figure)
-    percent = spec is not None and spec.form in ("percent", "signed_percent")
-    return f"{threshold_text(round(100 * limit, 6))} %" if percent else threshold_text(limit)
