@@ -15,7 +15,7 @@ from deeptrader.core.text import estimate_tokens
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.reading import read_question
-from deeptrader.toolkits.sleep_mode.screens import Screen
+from deeptrader.toolkits.sleep_mode.screens import Limit, Screen
 
 SETTINGS = make_settings()
 
@@ -129,11 +129,11 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
     ("question", "screen"),
     [
         ("which tokens are oversold?", Screen("rsi_14", "lowest", below=30.0)),
-        ("which coins are overbought and safe", Screen("rsi_14", "highest", above=70.0, verdict="safe")),
+        ("which coins are overbought and safe", Screen("rsi_14", "highest", above=70.0, verdict="safe", kind="crypto")),
         ("what is the best buy?", Screen("rsi_14", "lowest", signal="buy", verdict="passes")),
         ("top gainers", Screen("return_7", "highest")),
         ("losers today", Screen("return_1", "lowest")),
-        ("top 3 by 30-day return", Screen("return_30", "highest")),
+        ("top 3 by 30-day return", Screen("return_30", "highest", limit=3)),
         ("which token gained most over the past 30 sessions", Screen("return_30", "highest")),
         ("rank them by volatility", Screen("volatility_30", "highest")),
         ("which tokens failed security", Screen("rsi_14", "lowest", verdict="danger")),
@@ -142,22 +142,53 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
         ("tokens with rsi between 40 and 50", Screen("rsi_14", "highest", above=40.0, below=50.0)),
         ("any unsafe tokens?", Screen("rsi_14", "lowest", verdict="danger")),
         ("which tokens trade above their 200-day average?", Screen("distance_ema_200", "highest", above=0.0)),
-        ("most volatile coin", Screen("volatility_30", "highest")),
-        ("coins with rsi < 35", Screen("rsi_14", "lowest", below=35.0)),
+        ("most volatile coin", Screen("volatility_30", "highest", kind="crypto")),
+        ("coins with rsi < 35", Screen("rsi_14", "lowest", below=35.0, kind="crypto")),
         ("anything under its lower band?", Screen("bb_percent_b_20_2", "lowest", below=0.0)),
         ("tokens above 200 day average", Screen("distance_ema_200", "highest", above=0.0)),
         ("any overbought names today?", Screen("rsi_14", "highest", above=70.0)),
-        ("are any coins near their highs", Screen("distance_high_52w", "highest")),
-        ("which stocks are near their 52 week low", Screen("distance_low_52w", "lowest")),
-        ("what's the worst drawdown among coins", Screen("distance_high_52w", "lowest")),
+        ("are any coins near their highs", Screen("distance_high_52w", "highest", kind="crypto")),
+        ("which stocks are near their 52 week low", Screen("distance_low_52w", "lowest", kind="equity")),
+        ("what's the worst drawdown among coins", Screen("distance_high_52w", "lowest", kind="crypto")),
         ("worst volatility", Screen("volatility_30", "highest")),
         ("rsi above 50 but below 70", Screen("rsi_14", "highest", above=50.0, below=70.0)),
-        ("safe coins with rsi under 50", Screen("rsi_14", "lowest", below=50.0, verdict="safe")),
-        ("stocks within 5% of their 52 week high", Screen("distance_high_52w", "highest", above=-0.05)),
-        ("coins more than 20% below their 52 week high", Screen("distance_high_52w", "highest", below=-0.2)),
-        ("did any coin turn oversold", Screen("rsi_14", "lowest", below=30.0)),
+        ("safe coins with rsi under 50", Screen("rsi_14", "lowest", below=50.0, verdict="safe", kind="crypto")),
+        ("stocks within 5% of their 52 week high", Screen("distance_high_52w", "highest", above=-0.05, kind="equity")),
+        ("coins over 20% below their 52 week high", Screen("distance_high_52w", "lowest", below=-0.2, kind="crypto")),
+        ("did any coin turn oversold", Screen("rsi_14", "lowest", below=30.0, kind="crypto")),
         ("biggest loser this month?", Screen("return_30", "lowest")),
         ("what is the highest rsi", Screen("rsi_14", "highest")),
+        ("most oversold tokens", Screen("rsi_14", "lowest", below=30.0)),
+        ("is crypto overbought", Screen("rsi_14", "highest", above=70.0, kind="crypto")),
+        ("which stocks fell", Screen("return_7", "lowest", below=0.0, kind="equity")),
+        ("show me the 2 most volatile tokens", Screen("volatility_30", "highest", limit=2)),
+        ("down at least 5% this week", Screen("return_7", "lowest", also=(Limit("return_7", "at most", -0.05),))),
+        ("rsi no more than 45", Screen("rsi_14", "lowest", also=(Limit("rsi_14", "at most", 45.0),))),
+        ("tokens with an RSI of 30-40", Screen("rsi_14", "highest", above=30.0, below=40.0)),
+        ("rsi >= 60", Screen("rsi_14", "highest", also=(Limit("rsi_14", "at least", 60.0),))),
+        ("which tokens are not overbought", Screen("rsi_14", "lowest", also=(Limit("rsi_14", "at most", 70.0),))),
+        ("which aren't oversold?", Screen("rsi_14", "highest", also=(Limit("rsi_14", "at least", 30.0),))),
+        (
+            "which tokens are neither oversold nor overbought",
+            Screen("rsi_14", "highest", also=(Limit("rsi_14", "at least", 30.0), Limit("rsi_14", "at most", 70.0))),
+        ),
+        ("which are not in danger", Screen("rsi_14", "lowest", verdict="not danger")),
+        ("tokens that are not safe", Screen("rsi_14", "lowest", verdict="not safe")),
+        ("oversold tokens that aren't dangerous", Screen("rsi_14", "lowest", below=30.0, verdict="not danger")),
+        ("which tokens are not a buy", Screen("rsi_14", "lowest", signal="not buy")),
+        ("which tokens are not risky", Screen("volatility_30", "lowest")),
+        (
+            "rsi over 50 and adx above 25",
+            Screen("rsi_14", "highest", above=50.0, also=(Limit("adx_14", "above", 25.0),)),
+        ),
+        (
+            "safe tokens with rsi under 50 by 30 day return",
+            Screen("return_30", "highest", verdict="safe", also=(Limit("rsi_14", "below", 50.0),)),
+        ),
+        (
+            "oversold tokens trading above their 200 day average",
+            Screen("distance_ema_200", "highest", above=0.0, also=(Limit("rsi_14", "below", 30.0),)),
+        ),
     ],
 )
 def test_questions_about_the_market_become_screens(khala: Khala, question: str, screen: Screen) -> None:
@@ -256,6 +287,57 @@ def test_of_two_subjects_each_is_answered(reader: Reader) -> None:
     assert {"rsi", "security"} <= {statement.id for statement in answer.statements if statement.symbol == "ETH-USD"}
     told = [statement.id for statement in reader.answer(reader.read("RSI and volume of ETH")).statements[:3]]
     assert {"rsi", "volume"} <= {*told}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "anything oversold other than BTC",
+        "oversold except btc",
+        "excluding bitcoin, which tokens are oversold?",
+        "everything but BTC that is oversold",
+    ],
+)
+def test_what_is_left_out_is_not_in_the_screen_and_is_told(reader: Reader, question: str) -> None:
+    lead, *others = reader.answer(reader.read(question)).text.splitlines()
+    assert lead == "1 of 6 fresh tokens is oversold (RSI(14) below 30): BAD-USD 20.0 (security: danger)."
+    assert "Left out, as asked: BTC-USD." in others
+    assert any(line.startswith("BTC-USD (Bitcoin)") for line in others)
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("RSI and stochastic of ETH", "Not read in the question: stochastic."),
+        ("ETH tvl", "Not read in the question: tvl."),
+        ("dot or eth", "DOT-USD: memory holds nothing about it."),
+        ("ETH or SIM777", "Memory knows no token called SIM777."),
+        ("was ETH oversold last week", "not of another time (last week)"),
+        ("ETH's 15m rsi", "Memory does not hold what was asked (15m bars)."),
+        ("which stocks have good management", "Not read in the question: management."),
+    ],
+)
+def test_a_subject_that_is_not_read_or_not_held_is_told(reader: Reader, question: str, told: str) -> None:
+    answer = reader.answer(reader.read(question))
+    assert told in answer.text
+    assert ("ETH-USD (Ethereum)" in answer.text) == ("eth" in question.lower())
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("what is a bollinger band", "lower Bollinger band is: lower Bollinger band of 20 closes"),
+        ("what are Bollinger bands?", "upper Bollinger band is:"),
+        ("what does ADX mean", "ADX(14) is: Wilder's"),
+        ("explain the drawdown", "distance from the 52-week high is:"),
+        ("what does oversold mean", "A token is oversold where RSI(14) is below 30."),
+        ("what is a golden cross", "Memory does not hold that (the meaning of golden cross)."),
+    ],
+)
+def test_what_a_word_means_is_told_or_said_not_to_be_held(reader: Reader, question: str, said: str) -> None:
+    text = reader.answer(reader.read(question)).text
+    assert said in text
+    assert "fresh tokens" not in text
 
 
 def test_a_figure_that_is_a_topic_too_is_defined(reader: Reader) -> None:

@@ -244,8 +244,8 @@ class _Asked:
         if value is None:
             return self._absent(name)
         text = figure_text(name, value)
-        if name.startswith("return_") and _periods(self._question) and self._analysis.token.kind == "equity":
-            return ""  # its bars are no days of the calendar
+        if name.startswith("return_") and _periods(self._question):
+            return ""  # another period, of which there are no bars
         if name.startswith("return_"):
             return self._changed(value, int(name.removeprefix("return_")))
         if name in ("distance_high_52w", "distance_low_52w"):
@@ -260,12 +260,12 @@ class _Asked:
             return ""  # a statement of the catalogue says it, and more
         label = figure_label(name)
         if name == "rsi_14":
-            for asked, limit in self._question.limits.items():
-                if (lies := _side(value, limit)) != asked:
-                    shown = threshold_text(limit)
-                    return f"The {label} of {self._symbol} is not {asked} {shown}: it is {text}, {lies} {shown}."
+            for limit in self._question.limits:
+                if not limit.holds(value):
+                    lies = f"{_side(value, limit.value)} {threshold_text(limit.value)}"
+                    return f"The {label} of {self._symbol} is not {limit.text}: it is {text}, {lies}."
             zone = zone_of(self._analysis, self._settings)
-            sides = [f", {asked} {threshold_text(limit)}" for asked, limit in self._question.limits.items()]
+            sides = [f", {limit.text}" for limit in self._question.limits]
             more = "".join(sides) or (f", which is {zone}" if zone in ZONES else "")
         elif name in LEVELS:
             lies, close = _side(self._close, value), price_text(self._close)

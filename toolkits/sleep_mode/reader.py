@@ -12,12 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import InvalidInput
+from ...core.formats import threshold_text
 from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
 from ..market_data.figures import SPECS, figure_label
 from . import rule_statements as rule_statements  # its statements join the catalogue
-from .asked import asked_statement, needs_bars
+from .asked import ZONES, asked_statement, needs_bars
 from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
@@ -192,7 +193,8 @@ class Reader:
         market: tuple[Recall, ...] = ()
         if question.about_market and not (question.screen and question.screen.symbols):
             wanted = self.holdings.all() if question.topic == "holdings" else khala.symbols()
-            market = tuple(khala.latest_many(wanted, interval=question.interval).values())
+            found = khala.latest_many(wanted, interval=question.interval).values()
+            market = tuple(recall for recall in found if _wanted(recall, question))
         return Reading(question, recalls, market, khala.clock.now())
 
     def _told(self, symbol: str, topic: str) -> bool:
@@ -260,7 +262,7 @@ class Reader:
         if reading.topic.name == "holdings":
             return made if reading.recalls else self._portfolio(reading)
         if question.screen is not None:
-            pool = reading.recalls if len(reading.recalls) > 1 else reading.market
+            pool = reading.recalls if question.screen.symbols else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
         if len(reading.recalls) > 1 and not made and reading.topic.name != "safety":  # each verdict is told by itself
             made += comparison_statements(reading.recalls, settings, now)
@@ -269,9 +271,11 @@ class Reader:
                 made += self._changes(reading.market)
             if not made and not reading.recalls:
                 made += market_statements(reading.market, settings, now)
-        if reading.topic.name == "definition" and question.figure:
-            spec = SPECS[question.figure]
-            made.append(Statement("definition", "", f"{spec.label} is: {spec.definition}.", {}, "neutral", 1.0, now))
+        meant = [f"{SPECS[name].label} is: {SPECS[name].definition}." for name in question.defines]
+        if meant and (zones := [zone for zone in ZONES if zone in question.text.lower()]):
+            limit = settings.rsi_oversold if zones[0] == "oversold" else settings.rsi_overbought
+            meant.insert(0, f"A token is {zones[0]} where RSI(14) is {ZONES[zones[0]]} {threshold_text(limit)}.")
+        made += [Statement("definition", "", text, {}, "neutral", 1.0, now) for text in meant]
         return made
 
     def _portfolio(self, reading: Reading) -> list[Statement]:
@@ -318,6 +322,8 @@ class Reader:
             lines.append(_unknown(reading.question))
         if reading.question.not_held:
             lines.append(_not_held(reading.question))
+        if reading.question.without and reading.market:
+            lines.append(f"Left out, as asked: {', '.join(reading.question.without)}.")
         if reading.question.unscreened:
             ignored = ", ".join(map(figure_label, reading.question.unscreened))
             lines.append(f"The tokens are not chosen by all that was asked: {ignored} is left out.")
@@ -396,6 +402,7 @@ class Reader:
             taken += made[:most]
             lines += [head, *(statement.text for statement in made[:most])]
         lines += [line for line in self._closing(reading) if line != NOT_HELD or reading.question.not_held]
+        lines += _not_read(reading.question)
         used = good or [r for r in reading.market if r.servable]
         named = {s.symbol for s in taken} | {fact.split(":", 1)[0] for s in across for fact in s.facts}
         sources = tuple(Source.of(r.analysis) for r in used if r.analysis is not None and r.symbol in named)
@@ -417,7 +424,7 @@ class Reader:
         elif question.about_market:
             told = "Memory is empty: no sleep cycle has run yet."
         else:
-            told = "I could not tell which token in memory this is about."
+            told = " ".join(["I could not tell which token in memory this is about.", *_not_read(question)])
         return MemoryAnswer(told, "none", symbols=reading.symbols, suggestions=self._suggestions(reading))
 
     def _suggestions(self, reading: Reading) -> tuple[str, ...]:
@@ -432,12 +439,27 @@ class Reader:
         return (f"Is {known[0]} oversold?", f"What is the risk of {known[0]}?", "Which tokens are overbought?")
 
 
+def _wanted(recall: Recall, question: Question) -> bool:
+    """Whether a token belongs to the market that is asked about."""
+    kind = recall.analysis.token.kind if recall.analysis is not None else question.kind
+    return recall.symbol not in question.without and question.kind in (None, kind)
+
+
 def _unknown(question: Question) -> str:
     return f"Memory knows no token called {', '.join(clean_label(name, limit=24) for name in question.unknown[:5])}."
 
 
 def _not_held(question: Question) -> str:
     return f"Memory does not hold what was asked ({question.not_held})."
+
+
+def _not_read(question: Question) -> list[str]:
+    """What of a question was not read: its other words, and the other time that it asks about."""
+    words = ", ".join(clean_label(word, limit=24) for word in question.unread[:5])
+    lines = [f"Not read in the question: {words}."] if words else []
+    if question.then and (question.tokens or question.about_market):
+        lines.append(f"The figures are those of the last closed bar, not of another time ({question.then}).")
+    return lines
 
 
 def _simulated(reading: Reading) -> list[str]:

@@ -1,13 +1,13 @@
 """Reading a question where no model does: tokens by name, the topic by the words of the two catalogues, nothing else.
 
 A named token always ends in at least its brief, so a misread topic costs the order of its statements and no more. What
-names neither a token nor the market is not answered with something wider.
+names neither a token nor the market is not answered with something wider, and words that were not read are told.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -18,11 +18,11 @@ from ...core.coins import everyday_words
 from ...core.errors import UnknownToken
 from ...core.settings import Settings
 from ...core.text import clean_label
-from ...core.token import Interval, Token
-from ..khala.names import ARTICLES, CONTEXT, TYPO_LIKENESS
+from ...core.token import Interval, Token, TokenKind
+from ..khala.names import ARTICLES, CONTEXT, PAIRING, Mention, nearest
 from ..market_data.figures import SPECS
-from .asked import MOVES, Numbers, numbers_in
-from .screens import MOST, RANKED, Order, Screen
+from .asked import MOVES, ZONES, Numbers, numbers_in
+from .screens import MOST, RANKED, SHOWN, Limit, Order, Screen, Side
 from .topics import FROM_SOURCES, TOPICS
 
 if TYPE_CHECKING:
@@ -32,32 +32,81 @@ QUESTION_LIMIT = 1_000
 LONGEST_TICKER = 5
 """Letters of a word in capitals that may be a ticker nobody knows; longer ones are shouted."""
 _WORD = re.compile(r"[$#]?\w+(?:[./&'-]\w+)*%?", re.UNICODE)
-_SIGNS = str.maketrans({"<": " below ", ">": " above ", "≤": " below ", "≥": " above ", "=": " "})
-_LIMIT = re.compile(r"\b(below|under|less than|above|over|more than|at least)\s+(-?\d+(?:\.\d+)?)\s*(%?)")
+_SIGNS = {"<=": " at most ", ">=": " at least ", "≤": " at most ", "≥": " at least ", "<": " below ", ">": " above "}
+_RANGE = re.compile(r"(?<![\d-])(\d+(?:\.\d+)?)\s?[-–]\s?(\d+(?:\.\d+)?)(?![\d-])")
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
-_BETWEEN = re.compile(r"\bbetween\s+(-?\d+(?:\.\d+)?)\s*%?\s+and\s+(-?\d+(?:\.\d+)?)\s*(%?)")
 
-MOVERS = frozenset("gainer gainers loser losers mover movers".split())
-MARKET_WORDS = (
-    frozenset("tokens coins stocks assets names list screen everything anything market markets".split()) | MOVERS
+_SIDES: dict[str, Side] = {
+    **dict.fromkeys(("no more than", "not more than", "not above", "not over", "at most", "up to"), "at most"),
+    **dict.fromkeys(("no less than", "not less than", "not below", "not under", "at least"), "at least"),
+    **dict.fromkeys(("below", "under", "beneath", "less than", "lower than"), "below"),
+    **dict.fromkeys(("above", "over", "more than", "higher than", "greater than"), "above"),
+}
+_MIRRORED: dict[Side, Side] = {"above": "below", "below": "above", "at least": "at most", "at most": "at least"}
+_NUMBER = r"(minus )?(\d+(?:\.\d+)?)\s*(%|percent\b)?"
+_LIMIT = re.compile(rf"\b({'|'.join(_SIDES)})\s+{_NUMBER}(?! ?(?:day|week|month|year|bar|trading))")
+_BETWEEN = re.compile(rf"(?:\bbetween\s+{_NUMBER}\s+and|(?:\bfrom\s+)?\b{_NUMBER}\s+to)\s+{_NUMBER}")
+_CROSSED = re.compile(rf"\b({'|'.join(_SIDES)})(?: (?:its|their|the|a|an))*\s*$")
+_LINES = {
+    "bb_lower_20_2": ("bb_percent_b_20_2", 0.0),
+    "bb_middle_20_2": ("bb_percent_b_20_2", 0.5),
+    "bb_upper_20_2": ("bb_percent_b_20_2", 1.0),
+    "distance_ema_200": ("distance_ema_200", 0.0),
+}
+"""Lines that a close lies above or below, each as a figure of its own and that figure's value on the line."""
+_NOT = r"(?:\bnot|n't|\bneither|\bnor|\bnever|\bno longer|\bnon|\bwithout|\bno)"
+_BETWEEN_NOT = r"(?: (?:a|an|any|the|in|at|be|being|very|too|so|currently|yet|really|considered|\w+ (?:or|and)))*"
+_WITHOUT = re.compile(
+    r"\b(?:except(?:ing)?(?: for)?|excluding|exclude|without|other than|besides|apart from|aside from|but not|but|"
+    r"not counting|ignoring|leaving out)\s+"
+    r"(.+?)(?=,? (?:which|what|who|that|with|by|is|are|has|have|show|rank)\b|[?!.;]|$)",
+    re.IGNORECASE,
+)
+_DEFINED = re.compile(
+    r"(?:(?P<plain>what are|what is an?|define|definition of|meaning of|explain)|what is|what does|how (?:is|are))"
+    r"(?: an?| the)? (?P<what>.+?)(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
+)
+_COUNT = re.compile(
+    r"\b(?:top|bottom|best|worst|first|(?:most|least) \w+) (\d\d?)\b(?! ?(?:%|percent|day|week|month|bar))"
+    r"|\b(\d\d?) (?:most|least|best|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
+)
+_BARS = re.compile(r"\b(\d+) ?(m|min|minutes?|h|hours?)\b(?! ago)")
+_THEN = re.compile(
+    r"\b(yesterday|\w+ \w+ ago|last (?:week|month|year|night|(?:mon|tues|wednes|thurs|fri|satur|sun)day)|"
+    r"(?:in|since|of|during) (?:19|20)\d\d|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d\d?|"
+    r"when (?:was|did|were)|ever)\b"
+)
+
+_MEANING = "the meaning of "
+
+MOVERS = frozenset("gainer gainers loser losers mover movers performer performers".split())
+MARKET_WORDS = MOVERS | frozenset(
+    "tokens coins cryptos altcoins stocks equities assets names list screen everything anything market markets".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
 RANKING_WORDS = frozenset(
-    "which rank best worst top most least lowest highest cheapest safest riskiest many shares".split()
+    "which whichever rank best worst top most least lowest highest cheapest safest riskiest many shares crypto".split()
 )
 """Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
-_LOWEST = "lowest lower least less smallest cheapest worst worse weakest weaker bottom losers calmest safest losing"
-_HIGHEST = (
-    "highest higher most more largest biggest top best better gainers strongest stronger greatest riskiest riskier"
+_KINDS: dict[str, TokenKind] = {
+    **dict.fromkeys("coin coins crypto cryptos altcoin altcoins".split(), "crypto"),
+    **dict.fromkeys("stock stocks equity equities".split(), "equity"),
+}
+_LEAST = frozenset({"least", "less"})
+_LOWEST = (
+    "lowest lower least less smallest cheapest worst worse weakest weaker bottom loser losers losing calmest safest"
 )
+_HIGHEST = "highest higher most more largest biggest top best better gainer gainers strongest stronger riskiest riskier"
 _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
-_BETTER: dict[str, Order] = {"best": "lowest", "better": "lowest", "worst": "highest", "worse": "highest"}
-"""What a word that judges asks of a risk."""
+_OTHER_END: dict[Order, Order] = {"lowest": "highest", "highest": "lowest"}
+_JUDGED = frozenset({"best", "better", "worst", "worse"})
+"""Of a risk, less is better."""
 FALLING = frozenset("lost lose losing fell fall fallen falling down dropped loser losers".split())
-_MOVED = FALLING | frozenset("rise rose rising climbed gained change changed moved since".split())
+RISING = frozenset("rise rose rising climbed gained up gainer gainers".split())
 _SCREENED: dict[str, tuple[str, Order]] = {
     "oversold": ("rsi_14", "lowest"),
     "overbought": ("rsi_14", "highest"),
@@ -75,23 +124,33 @@ _SCREENED: dict[str, tuple[str, Order]] = {
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
 _OF_ALL = ARTICLES - {"a", "an", "the", "this", "that"}
 """Words that make one of all tokens out of "coin" or "stock": "any coin", "every stock"."""
-_OF_MANY = ("screen", "market")
+_OF_MANY = ("screen", "market", "compare")
 """Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
-_BELOW = frozenset({"below", "under", "beneath"})
-_MIRRORED = {"above": "below", "below": "above"}
-_WITHIN = {"distance_high_52w": "above", "distance_low_52w": "below"}
+_WITHIN: dict[str, Side] = {"distance_high_52w": "above", "distance_low_52w": "below"}
 """On which side of a limit a close is that lies within a percentage of its high or low."""
 _OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
+_HOMES = {
+    "rsi": "momentum",
+    "macd": "momentum",
+    "adx": "momentum",
+    "bb": "bands",
+    "ema": "trend",
+    "atr": "risk",
+    "volatility": "risk",
+    "volume": "volume",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What was read in a text.
 
-    `topic` is a name from `TOPICS`, None when no word named one. `unknown` are words that look like tokens and are
-    none. `earlier` tells that the tokens come from what was talked about before. `numbers`, and `limits` of the figure
-    by the side that is asked about (`above`, `below`), are those that the question brings along. `beside` are further
-    topics that it names, `unscreened` figures that it names and its screen does not look at.
+    `topic` is a name from `TOPICS`, None when no word named one; `beside` are further topics that it names. `unknown`
+    are words that look like tokens and are none, `unread` other words that meant nothing here, `then` another time than
+    now that it asks about. `earlier` tells that the tokens come from what was talked about before. `numbers`, and
+    `limits` of figures, are those that the question brings along. `without` are symbols to leave out, `kind` the kind
+    of token it is about, `defines` figures whose meaning is asked, and `unscreened` figures that it names and its
+    screen does not look at.
     """
 
     text: str
@@ -105,9 +164,14 @@ class Question:
     earlier: bool = False
     interval: Interval = "1d"
     numbers: Numbers = field(default_factory=Numbers)
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
     beside: tuple[str, ...] = ()
     unscreened: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    kind: TokenKind | None = None
+    defines: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    then: str = ""
 
     @property
     def certain(self) -> bool:
@@ -117,7 +181,7 @@ class Question:
 
 
 def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Sequence[Token] = ()) -> Question:
-    """Read a text.
+    """Read a text: the figures and topics it names, then whom it is about, then the screen that it describes.
 
     Args:
         text: what was asked, in any language; the first 1,000 characters count.
@@ -126,61 +190,75 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         earlier: tokens that the conversation was about, taken up by a question that names none ("and its risk?").
     """
     text = clean_label(text, limit=QUESTION_LIMIT)
-    plain = text.translate(_SIGNS)
-    lowered = " ".join(plain.lower().replace("’", "'").replace("-", " ").split())
-    lowered = _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
-    words = [word.lower().removesuffix("'s") for word in _WORD.findall(plain)]
-    topic, (figures, rest) = _topic(lowered, words), _figures(lowered)
-    figure = _figure(figures, words)
-    about_market = any(word in MARKET_WORDS for word in words)
-    about_market |= any(pair[0] in _OF_ALL and pair[1] in CONTEXT for pair in pairwise(words))
-    ranks = any(word in RANKING_WORDS for word in words) and ((topic or figure) is not None or _all_known(words))
-    alone = (topic or figure) is not None and _names_market_alone(words)
-    tokens = khala.resolve(text, vocabulary=vocabulary(), loose=not (about_market or ranks or alone))
-    about_market = about_market or (not tokens and (ranks or alone))
-    unknown = _unknown(text, tokens, khala)
-    not_held = ""
-    if topic in ("not_held", *FROM_SOURCES):  # what a source told of is held, where it did: see `Reader.read`
-        not_held = next((word for word in TOPICS[topic].words if _mentions(lowered, word)), "")  # "": only likened
-        topic = topic if topic in FROM_SOURCES else _topic(lowered, words, leave_out={"not_held"})
-    ranked = any(word in MARKET_WORDS or word in RANKING_WORDS or word in _ORDERS for word in words)
-    meant = figure is not None and not (tokens or ranked) and _uses(lowered, "definition")
-    if meant and not not_held:
-        topic = "definition"
-    elif topic == "definition":
-        topic = _topic(lowered, words, leave_out={"definition", "not_held"})
-    if len(tokens) == 1 and topic in (*_OF_MANY, "compare"):
-        topic = _topic(lowered, words, leave_out={*_OF_MANY, "compare", "definition", "not_held"})
+    words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
+    said, lowered = set(words), _plain(text)
+    figures, rest = _figures(lowered)
+    figure = _figure(list(figures), said)
+    limits = _limits(lowered, rest, figures)
+    topics = _topics(lowered, words)
+    not_held = next((_hits(lowered, name)[0] for name in ("not_held", *FROM_SOURCES) if _hits(lowered, name)), "")
+    topics = [name for name in topics if name != "not_held"]
+
+    market = bool(said & MARKET_WORDS) or any(a in _OF_ALL and b in CONTEXT for a, b in pairwise(words))
+    told = bool(set(topics) - {"definition"}) or figure is not None
+    ranks = bool(said & RANKING_WORDS) or any(a == "a" and b in CONTEXT for a, b in pairwise(words))
+    ranks = (ranks and (told or _all_known(words))) or (told and _all_known(words) and bool(limits or said & _OPENERS))
+    mentions = khala.mentions(text, vocabulary=vocabulary(), loose=not (market or ranks))
+    tokens = tuple(mention.token for mention in mentions)
+    unknown = _unknown(text, mentions, khala)
+    unread = () if unknown else _unread(words, mentions, khala, told=told)
+    left_out = _WITHOUT.search(text)
+    without = tuple(token.symbol for token in khala.resolve(left_out[1], vocabulary=vocabulary())) if left_out else ()
+    without = tuple(symbol for symbol in without if any(token.symbol == symbol for token in tokens))
+    market = (market or bool(without) or (ranks and not tokens)) and not unknown
+    market = market and (told or ranks or "anything" in said or not unread)  # "stocks with good management"
+
+    defines: tuple[str, ...] = ()
+    if not (tokens or not_held or said & (MARKET_WORDS | RANKING_WORDS | _ORDERS.keys())):
+        defines, not_held = _defined(lowered, figure)
+    if defines or not_held.startswith(_MEANING):
+        topics, market = ["definition"], False
+    skipped = {"definition"} if not defines else set()
+    skipped |= {*_OF_MANY} if len(tokens) == 1 else set() if tokens else {"compare"}
+    topic = next((name for name in topics if name not in skipped), None)
     if figure is not None and figure.startswith("return") and topic not in MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
     if topic is None and figure is not None and tokens:
         topic = _home(figure)
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
-    mine = topic == "holdings"  # of all that is held, whatever was talked about
-    taken_up = not (tokens or unknown or about_market or mine) and bool(earlier) and _all_known(words)
+    bars = _BARS.search(lowered)
+    if bars is not None and (bars[1], bars[2][0]) != ("1", "h") and not not_held:
+        not_held = f"{bars[0]} bars"
+    taken_up = topic != "holdings" and bool(earlier) and not (tokens or unknown or market) and _all_known(words)
+    beside = [name for name in topics if TOPICS[name].statements and name != topic]
+    beside += [_home(name) for name in figures if not name.startswith("return")]
+    kinds: set[TokenKind] = {_KINDS[word] for word in said & _KINDS.keys()}
+    then = _THEN.search(lowered) if topic not in MOVES[1:] or topic == "price" else None
     question = Question(
         text,
         topic,
         tuple(earlier) if taken_up else tokens,
         figure,
-        about_market=about_market and len(tokens) < 2 and not unknown and topic != "definition",
+        about_market=market and (len(tokens) < 2 or bool(without)) and topic != "definition",
         unknown=unknown,
         not_held=not_held,
         earlier=taken_up,
-        interval="1h" if {"hourly", "1h", "hour"} & set(words) else "1d",
+        interval="1h" if {"hourly", "1h", "hour"} & said else "1d",
         numbers=numbers_in(lowered),
-        limits=_limits(rest, figure) if figure is not None else {},
-        beside=_beside(lowered, topic, figures),
+        limits=tuple(limit for limit in limits if limit.figure == figure),
+        beside=tuple(name for name in dict.fromkeys(beside) if name not in (topic, *FROM_SOURCES)),
+        without=without,
+        kind=kinds.pop() if len(kinds) == 1 else None,
+        defines=defines,
+        unread=unread,
+        then=then[0] if then is not None else "",
     )
     if question.about_market or len(question.tokens) > 1:
-        if question.figure is not None and question.figure not in RANKED:
-            # A price orders no tokens: the next figure named does.
-            ordering = next((name for name in figures if name in RANKED), question.figure)
-            question = replace(question, figure=ordering)
-        screen = _screen(rest, words, question, settings)
-        family = ("return", screen.figure.split("_", 1)[0]) if screen is not None else ()
-        ignored = tuple(name for name in figures if family and not name.startswith(family))
+        screen = _screen(lowered, rest, said, question, figures, limits, settings)
+        looked_at = {screen.figure, *(limit.figure for limit in screen.limits)} if screen else set()
+        looked_at |= {name for name, (figure_of, _) in _LINES.items() if figure_of in looked_at}
+        ignored = tuple(name for name in figures if looked_at and name not in looked_at and name[:6] != "return")
         return replace(question, screen=screen, unscreened=ignored if question.about_market else ())
     return question
 
@@ -194,84 +272,35 @@ def vocabulary() -> frozenset[str]:
 def _vocabulary(*_how_many: int) -> frozenset[str]:
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
+    phrases += [*_SIDES, "except excluding besides ignoring percent isn't aren't doesn't don't nor average trading vs"]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    return frozenset(own | MARKET_WORDS | RANKING_WORDS | set(_ORDERS) | _OPENERS | everyday_words())
+    moves = MARKET_WORDS | RANKING_WORDS | _ORDERS.keys() | FALLING | RISING
+    return frozenset(own | moves | _OPENERS | everyday_words())
 
 
-def _topic(lowered: str, words: Sequence[str], *, leave_out: Collection[str] = ()) -> str | None:
-    """The topic most of whose words the text uses; of equals the one whose words are longer, then the earlier one."""
-    best: tuple[int, int] = (0, 0)
-    found: str | None = None
-    for topic in TOPICS.values():
-        if topic.name in leave_out:
-            continue
-        hits = [word for word in topic.words if _mentions(lowered, word)]
-        score = (
-            len(hits) + 2 * (topic.name in ("not_held", *FROM_SOURCES) and bool(hits)),
-            max(map(len, hits), default=0),
-        )
-        if score > best:
-            best, found = score, topic.name
-    if found is None:
+def _plain(text: str) -> str:
+    """Small letters, one blank between words, signs and hyphens as words."""
+    for sign, word in _SIGNS.items():
+        text = text.replace(sign, word)
+    text = _MINUS.sub("minus ", _RANGE.sub(r"\1 to \2", text))
+    lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").replace("=", " ").split())
+    return _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
+
+
+def _topics(lowered: str, words: Sequence[str]) -> list[str]:
+    """The topics that a text names: that with most of its words in it first, of equals that with the longest one."""
+    hits = {name: _hits(lowered, name) for name in TOPICS}
+    named = [name for name in TOPICS if hits[name]]
+    if not named:
         single = {word: topic.name for topic in TOPICS.values() for word in topic.words if " " not in word}
-        for word in words:
-            near = get_close_matches(word, single, n=1, cutoff=TYPO_LIKENESS) if len(word) >= 7 else []
-            if near:
-                return single[near[0]]
-    return found
+        slips = [match for word in words if len(word) >= 7 for match in nearest(word, single)]
+        return [single[slips[0]]] if slips else []
+    told = ("not_held", *FROM_SOURCES)
+    return sorted(named, key=lambda name: (-len(hits[name]) - 2 * (name in told), -max(map(len, hits[name]))))
 
 
-def _figures(lowered: str) -> tuple[tuple[str, ...], str]:
-    """The figures that a text names, that with the longest word first, and the text without their names. A part of a
-    longer name names none, and a number in one ("200-day average") is no limit."""
-    called = sorted(
-        ((word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())),
-        key=lambda pair: -len(pair[0]),
-    )
-    found: dict[str, None] = {}
-    for word, name in called:
-        if _mentions(lowered, word):
-            found.setdefault(name)
-            lowered = _whole(word).sub(" , ", lowered)
-    return tuple(found), lowered
-
-
-def _figure(figures: Sequence[str], words: Sequence[str]) -> str | None:
-    """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
-    moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
-    if moved is not None and _MOVED.intersection(words):
-        return moved
-    return figures[0] if figures else None
-
-
-def _beside(lowered: str, topic: str | None, figures: Sequence[str]) -> tuple[str, ...]:
-    """Topics about a token that are named besides the one that was read, by their own words or by a figure's."""
-    named = [other.name for other in TOPICS.values() if other.statements and _uses(lowered, other.name)]
-    named += [_home(figure) for figure in figures if not figure.startswith("return")]
-    return tuple(dict.fromkeys(name for name in named if name not in (topic, *FROM_SOURCES)))
-
-
-def _uses(lowered: str, topic: str) -> bool:
-    return any(_mentions(lowered, word) for word in TOPICS[topic].words)
-
-
-def _home(figure: str) -> str:
-    """The topic that shows a figure."""
-    homes = {
-        **dict.fromkeys(("rsi", "macd", "adx"), "momentum"),
-        "bb": "bands",
-        "ema": "trend",
-        "atr": "risk",
-        "volatility": "risk",
-        "volume": "volume",
-    }
-    if figure.startswith("distance"):
-        return "levels" if "52w" in figure else "trend"
-    return homes.get(figure.split("_", 1)[0], "change")
-
-
-def _mentions(lowered: str, word: str) -> bool:
-    return _whole(word).search(lowered) is not None
+def _hits(lowered: str, topic: str) -> list[str]:
+    return [word for word in TOPICS[topic].words if _whole(word).search(lowered)]
 
 
 @cache
@@ -279,115 +308,228 @@ def _whole(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}s?(?!\w)")
 
 
-def _names_market_alone(words: Sequence[str]) -> bool:
-    """A bare condition or figure ("rsi below 35", "anything new?") of known words alone is about the market."""
-    return _all_known(words) and any(word in _OPENERS for word in words)
+def _figures(lowered: str) -> tuple[dict[str, int], str]:
+    """The figures that a text names and where, that with the longest word first, and the text without their names. A
+    part of a longer name names none, and a number in one ("200-day average") is no limit."""
+    called = [(word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())]
+    found: dict[str, int] = {}
+    for word, name in sorted(called, key=lambda pair: -len(pair[0])):
+        if match := _whole(word).search(lowered):
+            found.setdefault(name, match.start())
+            lowered = _whole(word).sub(lambda match: "," * len(match[0]), lowered)
+    return found, lowered
+
+
+def _figure(figures: Sequence[str], said: set[str]) -> str | None:
+    """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
+    moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
+    if moved is not None and said & (FALLING | RISING | {"change", "changed", "moved", "since"}):
+        return moved
+    return figures[0] if figures else None
+
+
+def _home(figure: str) -> str:
+    """The topic that shows a figure."""
+    if figure.startswith("distance"):
+        return "levels" if "52w" in figure else "trend"
+    return _HOMES.get(figure.split("_", 1)[0], "change")
+
+
+def _defined(lowered: str, figure: str | None) -> tuple[tuple[str, ...], str]:
+    """Figures whose meaning is asked; and what it is asked of else, which nothing here can tell."""
+    asked = _DEFINED.search(lowered)
+    if asked is None or figure is not None:
+        return ((figure,), "") if asked and figure else ((), "")
+    what = asked["what"]
+    if not (asked["plain"] or asked["mean"]) or what in ("buy", "sell"):
+        return (), ""
+    if what in ZONES:
+        return ("rsi_14",), ""
+    named = any(_whole(word).fullmatch(what) for topic in TOPICS.values() for word in topic.words)
+    one = what.removesuffix("s")
+    called = [name for name, spec in SPECS.items() if any(one in word for word in (*spec.words, spec.label.lower()))]
+    return tuple(called), f"{_MEANING}{what}" if not called and (named or asked["mean"]) else ""
 
 
 def _all_known(words: Sequence[str]) -> bool:
     """Whether a text is made of the catalogues' words and everyday ones alone, so that it has no subject of its own."""
-    known = vocabulary()
-    return all(word in known or word.removesuffix("s") in known or not word.isalpha() for word in words)
+    return all(_known(word) or not word.isalpha() for word in words)
 
 
-def _unknown(text: str, tokens: Sequence[Token], khala: Khala) -> tuple[str, ...]:
-    """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none."""
+def _known(word: str) -> bool:
+    return word in vocabulary() or word.removesuffix("s") in vocabulary() or word.removesuffix("n't") in vocabulary()
+
+
+def _unknown(text: str, mentions: Sequence[Mention], khala: Khala) -> tuple[str, ...]:
+    """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none. Beside a
+    token only those written as one for certain, or with "or" beside them, count."""
     if not any(c.islower() for c in text):
         return ()
-    known = vocabulary()
-    found = []
-    for word in _WORD.findall(text):
+    words, found = _WORD.findall(text), []
+    for place, word in enumerate(words):
         bare = word.lstrip("$#")
-        like = word[0] in "$#" or bare.upper().endswith("-USD")
-        if tokens and not like:
-            continue  # beside a token, only what is written as one
-        like = like or (bare.isupper() and 1 < len(bare) <= LONGEST_TICKER)
+        like = bare.isupper() and 1 < len(bare) <= LONGEST_TICKER
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
+        paired = not PAIRING.isdisjoint(beside.lower() for beside in words[max(0, place - 1) : place + 2])
+        like = like and (paired or not mentions)
+        like = like or word[0] in "$#" or bare.upper().endswith("-USD")
         parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
-        if like and not all(part in known for part in parts) and khala.find(bare) is None:
+        if like and not all(map(_known, parts)) and khala.find(bare) is None:
             found.append(bare)
     return tuple(dict.fromkeys(found))
 
 
-def _screen(rest: str, words: Sequence[str], question: Question, settings: Settings) -> Screen | None:
-    """The ranking or screen that a question names, of the tokens in it or of the market; None when it names none."""
-    topic, said = question.topic or "", set(words)
-    usual, first = _SCREENED.get(topic, (None, "highest"))
-    figure = question.figure if question.figure in RANKED else usual
-    order: Order | None = next((_ORDERS[word] for word in words if word in _ORDERS), None)
-    if topic == "safety" and len(question.tokens) > 1:
+def _unread(words: Sequence[str], mentions: Sequence[Mention], khala: Khala, *, told: bool) -> tuple[str, ...]:
+    """Words that meant nothing here. Beside a topic or figure that was read, those that name something besides it."""
+    names = {part for mention in mentions for part in (mention.written, *_WORD.findall(mention.written))}
+    beside = {b for a, b in pairwise(words) if a in ("and", "or", "with", "plus")}
+    found = []
+    for word in words:
+        if word in names or (told and (word not in beside or nearest(word, vocabulary()))):
+            continue
+        for name in names:
+            word = word if name.isascii() else word.replace(name, "")
+        parts = [part for part in re.split(r"[\W\d]+", word) if part]
+        if len(word) > 1 and not all(map(_known, parts)) and khala.find(word) is None:
+            found.append(word)
+    return tuple(dict.fromkeys(found))
+
+
+# -- the screen that a question describes -------------------------------------------------------------------------
+
+
+def _limits(lowered: str, rest: str, figures: dict[str, int]) -> list[Limit]:
+    """Limits that a question puts to figures: "rsi below 35", "between 40 and 50", "not above its 200-day average"."""
+    found: list[tuple[int, bool, list[tuple[Side, float]]]] = []
+    for match in _BETWEEN.finditer(rest):
+        low, high = sorted((_number(match[1] or match[4], match[2] or match[5]), _number(match[7], match[8])))
+        found.append((match.start(), bool(match[3] or match[6] or match[9]), [("above", low), ("below", high)]))
+    for match in _LIMIT.finditer(rest):
+        found.append((match.start(), bool(match[4]), [(_SIDES[match[1]], _number(match[2], match[3]))]))
+    limits: list[Limit] = []
+    for at, percent, sides in found:
+        fit = [name for name in figures if not percent or SPECS[name].form in ("percent", "signed_percent")]
+        fit.sort(key=lambda name: (figures[name] > at, abs(figures[name] - at)))  # that before it, else that after it
+        for side, value in sides if fit else ():
+            share = SPECS[fit[0]].form in ("percent", "signed_percent")
+            limits.append(Limit(fit[0], side, value / 100 if share else value))
+    for name in figures.keys() & _LINES.keys():
+        if crossed := _CROSSED.search(lowered[: figures[name]]):
+            limits.append(Limit(_LINES[name][0], _SIDES[crossed[1]], _LINES[name][1]))
+    return limits
+
+
+def _number(minus: str | None, number: str) -> float:
+    return -float(number) if minus else float(number)
+
+
+def _negated(lowered: str, word: str) -> bool:
+    return re.search(rf"{_NOT}{_BETWEEN_NOT} {re.escape(word)}", lowered) is not None
+
+
+def _screen(
+    lowered: str,
+    rest: str,
+    said: set[str],
+    question: Question,
+    figures: dict[str, int],
+    limits: list[Limit],
+    settings: Settings,
+) -> Screen | None:
+    """The ranking or screen that a question describes, of the tokens in it or of the market; None: it names none."""
+    topic, symbols = question.topic or "", tuple(t.symbol for t in question.tokens if t.symbol not in question.without)
+    several = len(symbols) > 1
+    if topic == "safety" and several:
         return None  # their verdicts stand in what is said of each
-    if topic in ("entry", "exit") and question.figure is None:
-        order = None  # the best buy is not the highest of anything
+    order: Order | None = next((_ORDERS[word] for word in _LIMIT.sub("", rest).split() if word in _ORDERS), None)
+    usual, first = _SCREENED.get(topic, (None, "highest"))
+    if usual is None and topic in ("", "change", "screen") and (not several or topic == "change"):
+        usual = "return_7" if said & {*MOVERS, *FALLING, *RISING, "best", "worst", "top"} else None
+    ranked = sorted((name for name in figures if name in RANKED), key=lambda name: figures[name])
+    limited = {limit.figure for limit in limits}
+    free = [name for name in ranked if name not in limited]
+    pick = (free if order or "by" in said else [name for name in ranked if name in limited]) or ranked
+    named = question.figure if question.figure in ranked and len(ranked) < 2 else next(iter(pick), None)
+    named = named if named is None or not named.startswith("return") or question.topic in MOVES else usual
+    figure = named or next((name for name in limited), usual)
     if figure is None:
-        if len(question.tokens) > 1 or not said & {"best", "worst", "top", *MOVERS}:
-            return None
-        figure = "return_7"
-    if _home(figure) == "risk" and (judged := said & _BETTER.keys()):  # of a risk, less is better
-        order = _BETTER[judged.pop()]
+        return None
+    if topic in ("entry", "exit") and not ranked:
+        order = None  # the best buy is not the highest of anything
+    elif not named and topic in _SCREENED and order:
+        order = _OTHER_END[first] if said & _LEAST else first  # "most oversold"
+    elif topic in ("risk", "momentum", "volume") and any(_negated(lowered, word) for word in _hits(lowered, topic)):
+        order = _OTHER_END[first]  # "not risky"
+    if _home(figure) == "risk" and said & _JUDGED:
+        order = "lowest" if said & {"best", "better"} else "highest"
+    wanted, verdict, signal = _conditions(lowered, said, topic, settings)
+    if several and order:
+        wanted = []  # of two that are named, "the more oversold" need not be oversold
+    wanted = [limit for limit in wanted if limit.figure not in limited] + limits
+    shares = question.numbers.shares
+    if figure.startswith("return"):
+        moved, down = not order and said & ((FALLING | RISING) - MOVERS), bool(said & FALLING)
+        if down:  # "lost more than 1 %" is a return below -1 %
+            order = "lowest"
+            wanted = [
+                replace(limit, side=_MIRRORED[limit.side], value=-limit.value) if limit.figure == figure else limit
+                for limit in wanted
+            ]
+        if moved and not several and not any(limit.figure == figure for limit in wanted):
+            wanted.append(Limit(figure, "below" if down else "above", 0.0))
+    if figure == "distance_high_52w":  # "more than 20 % below its high" is a distance below -20 %
+        wanted = [replace(w, side=_MIRRORED[w.side], value=-abs(w.value)) if w.figure == figure else w for w in wanted]
+    if figure in _WITHIN and shares and not limits:  # "within 5 % of its high"
+        wanted.append(Limit(figure, _WITHIN[figure], shares[0] if _WITHIN[figure] == "below" else -shares[0]))
+    own = {limit.side: limit.value for limit in reversed(wanted) if limit.figure == figure}
+    if order is None and own:
+        order = "highest" if {"above", "at least"} & own.keys() else "lowest"
     if order is None and figure == "distance_low_52w":
         order = "lowest"  # near its low
-    if order is None and said & _BELOW and figure.startswith("distance"):
-        order = "lowest"
-    wanted: dict[str, Any] = _limits(rest, figure)
-    if figure.startswith("return"):
-        if said & FALLING:  # "lost more than 1 %" is a return below -1 %
-            order = "lowest"
-            wanted = {"below": -next(iter(wanted.values()))} if wanted else {}
-        if not wanted and said & {"up", "down"}:
-            wanted = {"above": 0.0} if "up" in said else {"below": 0.0}
-    shares = question.numbers.shares
-    if figure == "distance_high_52w" and wanted:  # "more than 20 % below its high" is a distance below -20 %
-        wanted = {_MIRRORED[side]: -abs(limit) for side, limit in wanted.items()}
-    elif figure in _WITHIN and shares:  # "within 5 % of its high"
-        wanted = {_WITHIN[figure]: shares[0] if _WITHIN[figure] == "below" else -shares[0]}
-    if wanted:
-        order = order or ("lowest" if "above" not in wanted else "highest")
-    elif order is None or len(question.tokens) < 2:  # of two that are named, "the more oversold" need not be oversold
-        wanted = _condition(topic, figure, said, settings)
-    symbols = tuple(token.symbol for token in question.tokens) if len(question.tokens) > 1 else ()
-    if said & {"safe", "secure"} and not symbols:  # of those named, each one's verdict is told
-        wanted.setdefault("verdict", "safe")
-    if symbols:
-        wanted["limit"] = min(len(symbols), MOST)
-    return Screen(figure, order or first, symbols=symbols, **wanted)
+    count = _COUNT.search(lowered)
+    symbols = symbols if several else ()
+    strict = {"above", "below"} & own.keys()
+    return Screen(
+        figure,
+        order or first,
+        below=own.get("below"),
+        above=own.get("above"),
+        verdict=verdict if not symbols else None,  # of those named, each one's verdict is told
+        signal=signal,
+        kind=question.kind if not symbols else None,
+        limit=min(max(len(symbols) or (int(count[1] or count[2]) if count else SHOWN), 1), MOST),
+        symbols=symbols,
+        also=tuple(limit for limit in wanted if limit.figure != figure or limit.side not in strict),
+    )
 
 
-def _condition(topic: str, figure: str, said: set[str], settings: Settings) -> dict[str, Any]:
-    """What a topic asks of a token without putting a number to it."""
-    if figure == "rsi_14" and topic == "oversold":
-        return {"below": settings.rsi_oversold}
-    if figure == "rsi_14" and topic == "overbought":
-        return {"above": settings.rsi_overbought}
-    if topic == "entry":
-        return {"signal": "buy", "verdict": "passes"}
-    if topic == "exit":
-        return {"signal": "sell"}
-    if topic == "safety":
-        bad = said & _UNSAFE
-        return {"verdict": "danger" if bad else "safe"}
-    if topic == "bands" and figure == "bb_percent_b_20_2":
-        return {"below": 0.0} if said & _BELOW else {"above": 1.0}
-    if figure == "distance_ema_200" and said & {"above", "uptrend", "downtrend", *_BELOW}:
-        return {"above": 0.0} if said & {"above", "uptrend"} else {"below": 0.0}
-    return {}
-
-
-def _limits(lowered: str, figure: str) -> dict[str, float]:
-    """Limits that a question puts a number to: "below 35", "between 40 and 50", "above 5 %"."""
-    share = SPECS[figure].form in ("percent", "signed_percent")
-
-    def scaled(number: str) -> float:
-        return float(number) / 100 if share else float(number)
-
-    if between := _BETWEEN.search(lowered):
-        low, high = sorted((scaled(between[1]), scaled(between[2])))
-        return {"above": low, "below": high}
-    found: dict[str, float] = {}
-    for limit in _LIMIT.finditer(lowered):
-        side = "below" if limit[1] in ("below", "under", "less than") else "above"
-        found.setdefault(side, scaled(limit[2]))
-    return found
+def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) -> tuple[list[Limit], Any, Any]:
+    """What the words of topics ask of a token: limits without a number, a security verdict, a signal. "Not" turns each
+    one round."""
+    limits: list[Limit] = []
+    verdict = signal = None
+    zones: tuple[tuple[str, Side, float], ...] = (
+        ("oversold", "below", settings.rsi_oversold),
+        ("overbought", "above", settings.rsi_overbought),
+    )
+    for zone, side, threshold in zones:
+        if hits := _hits(lowered, zone):
+            opposite: Side = "at least" if side == "below" else "at most"
+            limits.append(Limit("rsi_14", opposite if _negated(lowered, hits[0]) else side, threshold))
+    if hits := _hits(lowered, "safety"):
+        bad = sorted(said & _UNSAFE)
+        verdict = "danger" if bad else "safe"
+        verdict = f"not {verdict}" if _negated(lowered, (bad or hits)[0]) else verdict
+    for action, name in (("buy", "entry"), ("sell", "exit")):
+        if topic == name:
+            negated = any(_negated(lowered, word) for word in _hits(lowered, name))
+            signal = f"not {action}" if negated else action
+            verdict = verdict or ("passes" if signal == "buy" else None)
+    if topic == "bands" and not limits:
+        limits.append(Limit("bb_percent_b_20_2", "above", 1.0))
+    if topic == "trend" and (way := re.search(r"\b(up|down)trend|trending (up|down)\b", lowered)):
+        limits.append(Limit("distance_ema_200", "above" if "up" in way[0] else "below", 0.0))
+    return limits, verdict, signal
 
 
 # -- names that a caller gives ----------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ class Screen:
     `figure` orders them, `below` and `above` are its limits (a fraction for percentages: 0.05 is 5 %), `also` are
     further ones, of any figure. `verdict` "passes" keeps what the security settings let through and "safe" what was
     checked and found safe; another verdict keeps exactly that. "not safe", like "not buy" as a signal, keeps all
-    others. `kind` is the kind of token looked at, `without` are symbols passed over, and `symbols` narrows it to
-    tokens that were named; empty means every fresh token.
+    others. `kind` is the kind of token looked at; `symbols` narrows it to tokens that were named, and empty means every
+    fresh token.
     """
 
     figure: str = "rsi_14"
@@ -79,7 +79,6 @@ class Screen:
     limit: int = SHOWN
     symbols: tuple[str, ...] = ()
     also: tuple[Limit, ...] = ()
-    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.figure not in (known := (*RANKED, *OWN_SPECS)):
@@ -126,7 +125,7 @@ def run_screen(screen: Screen, recalls: Iterable[Recall], settings: Settings, no
     left_out: list[str] = []
     for recall in recalls:
         analysis = recall.analysis
-        if (screen.symbols and recall.symbol not in screen.symbols) or recall.symbol in screen.without:
+        if screen.symbols and recall.symbol not in screen.symbols:
             continue
         if screen.kind is not None and (analysis is None or analysis.token.kind != screen.kind):
             continue
@@ -175,7 +174,6 @@ def screen_statement(result: ScreenResult, settings: Settings) -> Statement:
     told = [_told(a, figure, settings) for a in named]
     what = {"crypto": "coin", "equity": "stock"}.get(screen.kind or "", "token")
     of = f"{result.considered} fresh {what}{'s' * (result.considered != 1)}"
-    of += f" without {', '.join(screen.without)}" if screen.without else ""
     if screen.symbols:  # those that were named are named again
         left = [symbol for symbol in screen.symbols if symbol not in result.left_out]
         several = f"the {len(left)} tokens" if len(left) > 1 else "those named that are fresh"
@@ -213,8 +211,8 @@ def screen_label(screen: Screen, settings: Settings, plural: bool = True) -> str
         no = "no" if screen.signal.startswith("not ") else "a"
         parts.append(f"{are} {no} {screen.signal.removeprefix('not ')} by the mean reversion rule")
     if screen.verdict is not None:
-        other = "other than" if screen.verdict.startswith("not ") else "of"
-        wanted = f"{have} a security verdict {other} {screen.verdict.removeprefix('not ')}"
+        no = "no" if screen.verdict.startswith("not ") else "a"
+        wanted = f"{have} {no} security verdict of {screen.verdict.removeprefix('not ')}"
         parts.append(f"{passes} the security settings" if screen.verdict == "passes" else wanted)
     return " and ".join(parts)
 
