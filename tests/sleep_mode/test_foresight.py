@@ -146,12 +146,12 @@ def test_the_likeliest_pairs_are_judged_first_and_only_where_it_may_pay(khala: K
     note(asks, "ETH-USD", "entry", times=12)
     note(asks, "BTC-USD", "risk", times=20)
     judges = ScriptedJudges(stands="BTC-USD", fails="ETH-USD")
-    foresight = judged(khala, asks, judges, at_least=1.0)
+    foresight = judged(khala, asks, judges, at_least=2.0)
     context = cycle(khala, "BTC-USD")
     foresight.foresee(context)
     standing = {(pair.symbol, pair.topic): pair for pair in foresight.standing()}
     assert judges.done[0] == ("BTC-USD", "risk")
-    assert all(standing[pair].uses >= 1.0 for pair in judges.done)
+    assert all(standing[pair].uses >= 2.0 for pair in judges.done)
     assert len(judges.done) < len(standing)
     assert "judgement" in standing["BTC-USD", "risk"].prepared
     assert "judgement" not in standing["ETH-USD", "entry"].prepared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,17 @@ from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import MalformedResponse
 from deeptrader.core.prices import PriceList
 from deeptrader.toolkits.khala import Khala
-from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data import RecordedMarket, SimulatedMarket
+from deeptrader.toolkits.market_data.calendar import bar_closes
 from deeptrader.toolkits.market_data.evidence import RuleEvidence, TokenEvidence
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.calls import TEAM, Call, CallLog, Score
 from deeptrader.toolkits.sleep_mode.context import CycleContext
+from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
 from deeptrader.toolkits.sleep_mode.judgements import Judges
 from deeptrader.toolkits.sleep_mode.lessons import KIND, Lessons, counted
 from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.weighing import weigh_rules
 
 SETTINGS = make_settings()
 BELOW, ABOVE = -0.05, 0.05
@@ -140,3 +143,32 @@ def test_it_is_counted_anew_and_dropped_when_the_counts_no_longer_bear_it_out(kh
     Lessons(None).learn(cycle(khala))
     assert [state.value for _, state, _ in khala.documents(KIND)] == ["stale"]
     assert not told(khala)
+
+
+def test_a_lesson_on_recorded_bars_counts_what_followed_and_ends_when_they_do_not_bear_it_out(tmp_path: Path) -> None:
+    """Two months of 2012: that trend following buys above the average fail is evidence for some days of August."""
+    first, last = datetime(2012, 6, 17, tzinfo=UTC), datetime(2012, 8, 18, tzinfo=UTC)
+    clock, key = ManualClock(first), "trend_following:buy:above_average"
+    market = RecordedMarket(clock=clock)
+    settings = make_settings(data_dir=tmp_path, market="recorded", intervals=("1d",))
+    every = RecordedMarket()
+    bars = {token.symbol: every.bars(token, limit=5_000).frame["close"] for token in every.universe(top=5).tokens}
+    told = []
+    with Khala.open(tmp_path / "memory", clock=clock, settings=settings) as khala:
+        model = ScriptedModel([json.dumps({"lessons": [*range(1, 13)]})] * 20)
+        steps = weigh_rules, Lessons(Judges(model, Reader(khala), prices=PriceList())).learn
+        cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock, after=steps, index=False)
+        for at in bar_closes("equity", "1d", first, last):
+            clock.set(at)
+            assert cycle.run().problems == ()
+            for lesson in [d for d, state, _ in khala.documents(KIND, key=key) if state.value == "fresh"]:
+                calls = [one.call for one in CallLog(khala.journal).calls(by="trend_following", action="buy")]
+                moves = []
+                for call in [c for c in calls if c.facts["distance_ema_200"] >= 0]:
+                    closes = bars[call.symbol][call.at : at].tolist()
+                    moves += [closes[7] / closes[0] - 1] if len(closes) > 7 else []
+                assert lesson.facts == {"calls": len(moves), "right": sum(move > 0 for move in moves)}
+                told.append(at)
+        assert 3 <= len(told) < 10
+        assert max(told) < last - timedelta(days=3), "it has ended"
+        assert [state.value for _, state, _ in khala.documents(KIND, key=key)] == ["stale"]

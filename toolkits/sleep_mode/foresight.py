@@ -34,7 +34,7 @@ PRIOR_PER_HOUR = 0.05
 """Asks per hour of a token before anything at all was asked: once in twenty hours."""
 PRIOR_HOURS = 6.0
 """Hours of pretended observation behind it; larger values trust a single ask less."""
-HALF_LIFE_HOURS = 24.0
+HALF_LIFE_HOURS = 48.0
 TAU = HALF_LIFE_HOURS / math.log(2)
 """Hours in which the weight of an ask falls to 1/e."""
 REMEMBERED = timedelta(hours=7 * HALF_LIFE_HOURS)
@@ -43,8 +43,10 @@ STANDS = timedelta(hours=6)
 """How long a prediction stands before it is judged."""
 HOURS = STANDS.total_seconds() / 3_600
 MOST_PAIRS = 100
-LEAST_CHANCE = 0.08
+LEAST_CHANCE = 0.06
 """Pairs below are not foreseen: they would be noise."""
+REPEATED = 0.5
+"""Asks come in bursts: of the rate at which a pair was asked before, so much goes on."""
 FOLLOW_WITHIN = timedelta(minutes=10)
 FOLLOWED_BY = 2.0
 """Asks expected about a token that was asked about so lately, over all topics."""
@@ -197,7 +199,7 @@ class Foresight:
         """The pairs about these tokens, or the market, that are likely enough, likeliest first."""
         symbols, hours = {MARKET, *(token.symbol for token in tokens)}, self.demand.hours()
         weights = {pair: weight for pair, weight in self.demand.weights().items() if pair[0] in symbols}
-        expected = {pair: (weight * HOURS / hours, "asked before") for pair, weight in weights.items()}
+        expected = {pair: (REPEATED * weight * HOURS / hours, "asked before") for pair, weight in weights.items()}
         topics: Counter[str] = Counter()
         for (symbol, topic), weight in weights.items():
             if symbol != MARKET:
