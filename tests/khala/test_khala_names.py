@@ -65,7 +65,7 @@ def test_everyday_words_are_no_tokens(khala: Khala, text: str) -> None:
 
 
 HELD = ("BTC-USD", "LINK-USD", "NEAR-USD", "SOL-USD", "RSI", "A", "HAS", "ONE-USD", "AAPL", "MSFT", "SIM003-USD")
-VOCABULARY = frozenset("a or one has near is all than which more overbought rsi i my should the buy stock it".split())
+VOCABULARY = frozenset("a or one has near is all than which more overbought rsi i my should the buy stock it vs".split())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,11 @@ VOCABULARY = frozenset("a or one has near is all than which more overbought rsi 
         ("should i buy my link", ["LINK-USD"]),
         ("hasbro, overbought?", ["HAS"]),
         ("is sim3 overbought", ["SIM003-USD"]),
+        ("does near follow btc", ["NEAR-USD", "BTC-USD"]),
+        ("is btc near the top", ["BTC-USD"]),
+        ("bitcion vs solanna", ["BTC-USD", "SOL-USD"]),
+        ("near or the graph", ["NEAR-USD", "GRT6719-USD"]),
+        ("btc-usdt and so on", ["BTC-USD"]),
     ],
 )
 def test_a_name_that_is_a_word_counts_where_it_stands_as_a_name(

@@ -97,6 +97,8 @@ def test_tokens_and_topics_are_read_by_their_words(
         "is apple juice overbought?",
         "is natural gas overbought?",
         "hello there",
+        "is gold overbought?",
+        "oil overbought",
         "is it overbought?",
         "",
         "what a lovely day",
@@ -181,6 +183,15 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
             "rsi over 50 and adx above 25",
             Screen("rsi_14", "highest", above=50.0, also=(Limit("adx_14", "above", 25.0),)),
         ),
+        ("tokens above their 50 day average", Screen("rsi_14", "highest", also=(Limit("ema_50", "above", None),))),
+        ("stocks that are not in an uptrend", Screen("distance_ema_200", "lowest", below=0.0, kind="equity")),
+        ("down 10% or more this month", Screen("return_30", "lowest", also=(Limit("return_30", "at most", -0.1),))),
+        ("return this month below -10%", Screen("return_30", "lowest", below=-0.1)),
+        ("oversold?", Screen("rsi_14", "lowest", below=30.0)),
+        ("biggest drawdown", Screen("distance_high_52w", "lowest")),
+        ("everything except the dangerous ones", Screen("rsi_14", "lowest", verdict="not danger")),
+        ("excluding stocks, what is oversold", Screen("rsi_14", "lowest", below=30.0, kind="crypto")),
+        ("top ten gainers", Screen("return_7", "highest", limit=10)),
         (
             "safe tokens with rsi under 50 by 30 day return",
             Screen("return_30", "highest", verdict="safe", also=(Limit("rsi_14", "below", 50.0),)),
@@ -276,9 +287,9 @@ def test_a_definition_may_be_asked_for_in_short(reader: Reader, question: str) -
 
 
 def test_a_condition_that_a_screen_does_not_look_at_is_told(reader: Reader) -> None:
-    reading = reader.read("who has rsi over 45 and is above the 50 day average")
+    reading = reader.read("which tokens have an rsi over 45 and a macd above their signal")
     assert reading.question.screen == Screen("rsi_14", "highest", above=45.0)
-    assert "EMA(50) is left out" in reader.answer(reading).text
+    assert "MACD(12, 26, 9) is left out" in reader.answer(reading).text
 
 
 def test_of_two_subjects_each_is_answered(reader: Reader) -> None:

@@ -180,11 +180,17 @@ class Lexicon:
         listed = (self._entries.get(word) for word in (before, beside))
         if not everyday and any(other is not None and other.rule == "any" for other in listed):
             return "clear"  # "btc link near"
-        if before == "my" or (everyday and (loose or before in GOVERNING)):
-            return "possible"
-        if before in GOVERNING and not beyond:  # "is link linked to btc", "is link a better buy than most"
+        if run[0].lower in CONTEXT and at and before not in GOVERNING:
+            return None  # "a good coin"
+        subject = at == 1 and before in GOVERNING and beside and beside not in vocabulary  # "is gas tied to eth"
+        if everyday and not subject:
+            return "possible" if loose or before in GOVERNING else None
+        if before == "my" or everyday:
             return "clear"
-        return "clear" if loose and not beyond and not self._makes_a_compound(before, vocabulary) else None
+        if before in GOVERNING or loose:  # "is link linked to btc", "is link a better buy than most"
+            compound = beyond or (before not in GOVERNING and self._makes_a_compound(before, vocabulary))
+            return None if compound else "clear"
+        return None
 
     def _makes_a_compound(self, word: str, vocabulary: Collection[str]) -> bool:
         """A word nobody knows makes another thing of the name beside it ("apple juice"), unless it is a verb."""
@@ -193,30 +199,31 @@ class Lexicon:
 
     def _paired(self, words: list[_Word], at: int, length: int, *, held: bool, everyday: bool) -> bool:
         """True beside another name, with a word between that puts two names side by side: "dot or sol"."""
-        for joint, other in ((at - 1, at - 2), (at + length, at + length + 1)):
-            if not (0 <= other < len(words)) or words[joint].lower not in PAIRING:
+        for joint, side in ((at - 1, -1), (at + length, 1)):
+            joining = words[joint].lower if 0 <= joint < len(words) else ""
+            if joining not in PAIRING or (everyday and joining in ("and", "than")):  # "btc and so on"
                 continue
-            if everyday and words[joint].lower == "and":
-                continue  # "btc and so on"
-            entry = self._entries.get(_key(words[other].text).lstrip("$#"))
-            after = words[max(other, at + length - 1) + 1 :][:1]
-            if entry is not None and not (after and after[0].lower == "of"):  # "btc or one of the others"
-                return held or entry.rule == "any"
+            for count in range(1, self._longest + 1):
+                first = joint + 1 if side > 0 else joint - count
+                other = words[max(first, 0) : first + count]
+                entry = self._entries.get(_key(" ".join(word.text for word in other)).lstrip("$#"))
+                after = words[max(first + count, at + length) :][:1]
+                if entry is not None and not (after and after[0].lower == "of"):  # "btc or one of the others"
+                    return held or entry.rule == "any"
         return False
 
     def _guess(
         self, words: list[_Word], vocabulary: Collection[str], possible: tuple[Mention, ...]
     ) -> tuple[Mention, ...]:
-        """The token that the only word nobody knows may name; where all are known, those that could be names."""
+        """The tokens that the words nobody knows may name, all of them; where all are known, those that could be."""
         plain = [word.lower.lstrip("$#") for word in words]
         strange = list(dict.fromkeys(w for w in plain if len(w) > 1 and w not in vocabulary and not w.isdigit()))
         strange = [w for w in strange if all(w != mention.written for mention in possible)]
         if len(strange) > 1:  # a long word may be one of the known ones with a slip in it, too
             strange = [w for w in strange if len(w) < 7 or not nearest(w, vocabulary)]
-        if len(strange) == 1 and (token := self.one(strange[0]) or self._near(strange[0])):
-            return (Mention(token, strange[0]),)
+        near = {w: token for w in strange if (token := self.one(w) or self._near(w)) is not None}
         if strange or possible:
-            return () if strange else possible
+            return possible if not strange else tuple(Mention(near[w], w) for w in near if len(near) == len(strange))
         whole = [w for w in plain if w not in PRONOUNS and (len(w) > 1 or len(plain) < 3)]
         named = {token.symbol: Mention(token, w) for w in whole if (token := self.one(w)) is not None}
         return tuple(named.values()) if len(named) == 1 else ()
@@ -247,7 +254,7 @@ class Lexicon:
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
         names = [*aliases_for(token.symbol)]
         if token.symbol.endswith("-USD"):
-            names += [f"{name}{quote}" for name in names if name.isalnum() for quote in ("usd", "usdt")]
+            names += [f"{name}{quote}" for name in names if name.isalnum() for quote in ("usd", "usdt", "-usdt")]
         for alias in names:
             key = _key(alias)
             if key and not key.isascii() and _UNSPACED.search(key):

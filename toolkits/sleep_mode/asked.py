@@ -38,22 +38,21 @@ _ABOUT_PRICE = (None, "price", "change", "state", "exit", "holdings")
 _OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
 ZONES = {"oversold": "below", "overbought": "above"}
 _NUMBER = re.compile(
-    r"(?P<at>\b(?:at|from)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
-    r"(?!\s*[ap]\.?m\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
+    r"(?P<at>\b(?:at|from|above|over|below|under)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
+    r"(?!\s*(?:[ap]\.?m|weeks?|months?|years?)\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
 )
 _CALENDAR = re.compile(
-    r"(?<!next )(?<!coming )\b(?:(?P<count>\d+|an?|one|two|three|four|six|nine|twelve) )?"
+    r"(?<!next )(?<!coming )\b(?:(?P<count>\d+|an?|one) )?"
     r"(?P<unit>day|week|month|quarter|year|ytd)s?\b(?P<to_date> to date)?"
     r"(?! (?:high|low|range|average|ma|sma|ema|moving|mean|rsi|volatility)\b)"
 )
 LONGEST = 1_000
 """No more days, weeks, months or years are asked about in earnest."""
-_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "nine": 9, "twelve": 12}
 _MOMENT = timedelta(microseconds=1)
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 MOVES = (None, "change", "compare", "price", "screen", "market", "state")
 """Topics beside which a word for a span of time ("today", "week") asks for the return over it."""
-_PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b|\b(\d+) (?:day|bar|period) rsi\b")
+_PERIOD = re.compile(r"\brsi\s?\(?\s?(\d+)\b(?! (?:day|week|month|year|hour))|\b(\d+) (?:day|bar|period) rsi\b")
 
 
 class Period(NamedTuple):
@@ -121,8 +120,8 @@ def _periods_in(lowered: str) -> Iterator[Period]:
         count, unit = match["count"] or "", match["unit"]
         if match["to_date"] or unit == "ytd":
             yield Period(0, "year")
-        elif unit != "day" or count.isdigit() or count in _COUNTS:
-            number = int(count) if count.isdigit() else _COUNTS.get(count, 1)
+        elif unit != "day" or count.isdigit() or count == "one":
+            number = int(count) if count.isdigit() else 1
             if 0 < number <= LONGEST:
                 yield Period(number, unit)
 
@@ -262,7 +261,7 @@ class _Asked:
         if name == "rsi_14":
             for limit in self._question.limits:
                 if not limit.holds(value):
-                    lies = f"{_side(value, limit.value)} {threshold_text(limit.value)}"
+                    lies = f"{_side(value, limit.value or 0.0)} {threshold_text(limit.value or 0.0)}"
                     return f"The {label} of {self._symbol} is not {limit.text}: it is {text}, {lies}."
             zone = zone_of(self._analysis, self._settings)
             sides = [f", {limit.text}" for limit in self._question.limits]
@@ -301,7 +300,7 @@ class _Asked:
     def numbers(self) -> list[str]:
         """What the question's own numbers come to."""
         brought = self._question.numbers
-        paid = self._question.topic in _ABOUT_PRICE
+        paid = self._question.topic in _ABOUT_PRICE and self._question.figure is None
         told = [self._since(price) for price in brought.prices if paid and self._plausible(price)]
         told += self._ranges(brought)
         if not (brought.ranges and brought.sums):

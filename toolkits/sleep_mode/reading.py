@@ -21,7 +21,7 @@ from ...core.text import clean_label
 from ...core.token import Interval, Token, TokenKind
 from ..khala.names import ARTICLES, CONTEXT, PAIRING, Mention, nearest
 from ..market_data.figures import SPECS
-from .asked import MOVES, ZONES, Numbers, numbers_in
+from .asked import LEVELS, MOVES, ZONES, Numbers, numbers_in
 from .screens import MOST, RANKED, SHOWN, Limit, Order, Screen, Side
 from .topics import FROM_SOURCES, TOPICS
 
@@ -35,6 +35,7 @@ _WORD = re.compile(r"[$#]?\w+(?:[./&'-]\w+)*%?", re.UNICODE)
 _SIGNS = {"<=": " at most ", ">=": " at least ", "≤": " at most ", "≥": " at least ", "<": " below ", ">": " above "}
 _RANGE = re.compile(r"(?<![\d-])(\d+(?:\.\d+)?)\s?[-–]\s?(\d+(?:\.\d+)?)(?![\d-])")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_COUNTS = {word: str(number) for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
 
 _SIDES: dict[str, Side] = {
@@ -43,9 +44,13 @@ _SIDES: dict[str, Side] = {
     **dict.fromkeys(("below", "under", "beneath", "less than", "lower than"), "below"),
     **dict.fromkeys(("above", "over", "more than", "higher than", "greater than"), "above"),
 }
+_UPWARDS = ("more", "higher", "above")
 _MIRRORED: dict[Side, Side] = {"above": "below", "below": "above", "at least": "at most", "at most": "at least"}
 _NUMBER = r"(minus )?(\d+(?:\.\d+)?)\s*(%|percent\b)?"
-_LIMIT = re.compile(rf"\b({'|'.join(_SIDES)})\s+{_NUMBER}(?! ?(?:day|week|month|year|bar|trading))")
+_LIMIT = re.compile(
+    rf"\b({'|'.join(_SIDES)})\s+(?:,+\s+)?{_NUMBER}(?! ?(?:day|week|month|year|bar|trading))"
+    rf"|{_NUMBER} or (more|higher|above|less|lower|below)\b"
+)
 _BETWEEN = re.compile(rf"(?:\bbetween\s+{_NUMBER}\s+and|(?:\bfrom\s+)?\b{_NUMBER}\s+to)\s+{_NUMBER}")
 _CROSSED = re.compile(rf"\b({'|'.join(_SIDES)})(?: (?:its|their|the|a|an))*\s*$")
 _LINES = {
@@ -55,11 +60,14 @@ _LINES = {
     "distance_ema_200": ("distance_ema_200", 0.0),
 }
 """Lines that a close lies above or below, each as a figure of its own and that figure's value on the line."""
-_NOT = r"(?:\bnot|n't|\bneither|\bnor|\bnever|\bno longer|\bnon|\bwithout|\bno)"
-_BETWEEN_NOT = r"(?: (?:a|an|any|the|in|at|be|being|very|too|so|currently|yet|really|considered|\w+ (?:or|and)))*"
+_EXCEPT = (
+    r"\b(?:except(?:ing)?(?: for)?|excluding|exclude|without|other than|besides|apart from|aside from|but not|"
+    r"not counting|ignoring|leaving out)"
+)
+_NOT = rf"(?:\bnot|n't|\bneither|\bnor|\bnever|\bno longer|\bnon|\bno|{_EXCEPT})"
+_FILLERS = r"(?: (?:a|an|any|the|in|at|be|been|being|is|are|was|were|very|too|so|currently|yet|really|\w+ (?:or|and)))*"
 _WITHOUT = re.compile(
-    r"\b(?:except(?:ing)?(?: for)?|excluding|exclude|without|other than|besides|apart from|aside from|but not|but|"
-    r"not counting|ignoring|leaving out)\s+"
+    rf"(?:{_EXCEPT}|\bbut)\s+"
     r"(.+?)(?=,? (?:which|what|who|that|with|by|is|are|has|have|show|rank)\b|[?!.;]|$)",
     re.IGNORECASE,
 )
@@ -68,14 +76,14 @@ _DEFINED = re.compile(
     r"(?: an?| the)? (?P<what>.+?)(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
 )
 _COUNT = re.compile(
-    r"\b(?:top|bottom|best|worst|first|(?:most|least) \w+) (\d\d?)\b(?! ?(?:%|percent|day|week|month|bar))"
-    r"|\b(\d\d?) (?:most|least|best|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
+    r"\b(?:top|bottom|worst|first|\w+est|(?:most|least) \w+) (\d\d?)\b(?! ?(?:%|percent|day|week|month|bar))"
+    r"|\b(\d\d?) (?:most|least|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
 )
 _BARS = re.compile(r"\b(\d+) ?(m|min|minutes?|h|hours?)\b(?! ago)")
 _THEN = re.compile(
     r"\b(yesterday|\w+ \w+ ago|last (?:week|month|year|night|(?:mon|tues|wednes|thurs|fri|satur|sun)day)|"
     r"(?:in|since|of|during) (?:19|20)\d\d|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d\d?|"
-    r"when (?:was|did|were)|ever)\b"
+    r"\d\d? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|when (?:was|did|were)|n?ever)\b"
 )
 
 _MEANING = "the meaning of "
@@ -85,10 +93,6 @@ MARKET_WORDS = MOVERS | frozenset(
     "tokens coins cryptos altcoins stocks equities assets names list screen everything anything market markets".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
-RANKING_WORDS = frozenset(
-    "which whichever rank best worst top most least lowest highest cheapest safest riskiest many shares crypto".split()
-)
-"""Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
 _KINDS: dict[str, TokenKind] = {
     **dict.fromkeys("coin coins crypto cryptos altcoin altcoins".split(), "crypto"),
     **dict.fromkeys("stock stocks equity equities".split(), "equity"),
@@ -102,6 +106,11 @@ _ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
 }
+RANKING_WORDS = frozenset(
+    "which whichever rank many shares crypto most least top bottom worst".split()
+    + [word for word in _ORDERS if word.endswith("est")]
+)
+"""Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
 _OTHER_END: dict[Order, Order] = {"lowest": "highest", "highest": "lowest"}
 _JUDGED = frozenset({"best", "better", "worst", "worse"})
 """Of a risk, less is better."""
@@ -128,7 +137,9 @@ _OF_MANY = ("screen", "market", "compare")
 """Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
 _WITHIN: dict[str, Side] = {"distance_high_52w": "above", "distance_low_52w": "below"}
 """On which side of a limit a close is that lies within a percentage of its high or low."""
-_OPENERS = frozenset({"any", "anything", "what", "list", "below", "above", "under", "between"})
+_OPENERS = frozenset("any anything what list between within not neither".split())
+_PRONOUNS = frozenset("it its they their them he she his her".split())
+"""Words that stand for a subject which was named before."""
 _HOMES = {
     "rsi": "momentum",
     "macd": "momentum",
@@ -202,29 +213,38 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     market = bool(said & MARKET_WORDS) or any(a in _OF_ALL and b in CONTEXT for a, b in pairwise(words))
     told = bool(set(topics) - {"definition"}) or figure is not None
     ranks = bool(said & RANKING_WORDS) or any(a == "a" and b in CONTEXT for a, b in pairwise(words))
-    ranks = (ranks and (told or _all_known(words))) or (told and _all_known(words) and bool(limits or said & _OPENERS))
-    mentions = khala.mentions(text, vocabulary=vocabulary(), loose=not (market or ranks))
+    ranks = ranks and (told or _all_known(words))
+    defines, meaning = ((), "") if market or ranks or said & _ORDERS.keys() else _defined(lowered, figure)
+    loose = not (market or ranks or defines or limits or meaning)
+    mentions = khala.mentions(text, vocabulary=vocabulary(), loose=loose)
+    mentions = tuple(mention for mention in mentions if not _part_of_a_figure(mention.written, rest))
     tokens = tuple(mention.token for mention in mentions)
     unknown = _unknown(text, mentions, khala)
     unread = () if unknown else _unread(words, mentions, khala, told=told)
     left_out = _WITHOUT.search(text)
-    without = tuple(token.symbol for token in khala.resolve(left_out[1], vocabulary=vocabulary())) if left_out else ()
-    without = tuple(symbol for symbol in without if any(token.symbol == symbol for token in tokens))
+    without = khala.resolve(left_out[1], vocabulary=vocabulary()) if left_out else ()
+    if left_out is not None and without:  # beside one that is a name for certain, its neighbours are
+        parts = [part.split() for part in re.split(r",|\band\b|\bor\b", left_out[1])]
+        named = [khala.find(" ".join(part)) or khala.find(part[0]) for part in parts if part]
+        without = tuple({token.symbol: token for token in (*without, *named) if token is not None}.values())
+        tokens = tuple({token.symbol: token for token in (*tokens, *without)}.values())
+    if told and not (earlier or tokens or said & _PRONOUNS) and _all_known(words):  # "rsi below 35", "oversold?"
+        ranks = ranks or bool(limits or said & _OPENERS) or said <= _of_the_catalogues(len(TOPICS), len(SPECS))
     market = (market or bool(without) or (ranks and not tokens)) and not unknown
     market = market and (told or ranks or "anything" in said or not unread)  # "stocks with good management"
 
-    defines: tuple[str, ...] = ()
-    if not (tokens or not_held or said & (MARKET_WORDS | RANKING_WORDS | _ORDERS.keys())):
-        defines, not_held = _defined(lowered, figure)
-    if defines or not_held.startswith(_MEANING):
-        topics, market = ["definition"], False
+    if tokens or not_held:
+        defines = ()
+    elif defines or meaning:
+        topics, market, not_held = ["definition"], False, meaning
     skipped = {"definition"} if not defines else set()
     skipped |= {*_OF_MANY} if len(tokens) == 1 else set() if tokens else {"compare"}
     topic = next((name for name in topics if name not in skipped), None)
     if figure is not None and figure.startswith("return") and topic not in MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
-    if topic is None and figure is not None and tokens:
-        topic = _home(figure)
+    timed = topic == "change" and not said & (FALLING | RISING | {"change", "changed", "moved", "since"})
+    if figure is not None and tokens and (topic is None or (timed and not figure.startswith("return"))):
+        topic = _home(figure)  # "its rsi two weeks ago"
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
     bars = _BARS.search(lowered)
@@ -234,6 +254,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     beside = [name for name in topics if TOPICS[name].statements and name != topic]
     beside += [_home(name) for name in figures if not name.startswith("return")]
     kinds: set[TokenKind] = {_KINDS[word] for word in said & _KINDS.keys()}
+    if left_out is not None and not _KINDS.keys().isdisjoint(left_out[1].lower().split()):
+        kinds = {kind for kind in _KINDS.values() if kind not in kinds}  # "excluding stocks"
     then = _THEN.search(lowered) if topic not in MOVES[1:] or topic == "price" else None
     question = Question(
         text,
@@ -248,7 +270,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         numbers=numbers_in(lowered),
         limits=tuple(limit for limit in limits if limit.figure == figure),
         beside=tuple(name for name in dict.fromkeys(beside) if name not in (topic, *FROM_SOURCES)),
-        without=without,
+        without=tuple(token.symbol for token in without),
         kind=kinds.pop() if len(kinds) == 1 else None,
         defines=defines,
         unread=unread,
@@ -258,24 +280,23 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         screen = _screen(lowered, rest, said, question, figures, limits, settings)
         looked_at = {screen.figure, *(limit.figure for limit in screen.limits)} if screen else set()
         looked_at |= {name for name, (figure_of, _) in _LINES.items() if figure_of in looked_at}
-        ignored = tuple(name for name in figures if looked_at and name not in looked_at and name[:6] != "return")
+        ignored = tuple(name for name in figures if name not in looked_at and name[:6] != "return")
         return replace(question, screen=screen, unscreened=ignored if question.about_market else ())
     return question
 
 
 def vocabulary() -> frozenset[str]:
     """Words of the catalogues and everyday words: what may stand around a name without making it another one."""
-    return _vocabulary(len(TOPICS), len(SPECS))
+    return _of_the_catalogues(len(TOPICS), len(SPECS)) | everyday_words()
 
 
 @lru_cache(maxsize=1)
-def _vocabulary(*_how_many: int) -> frozenset[str]:
+def _of_the_catalogues(*_how_many: int) -> frozenset[str]:
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
-    phrases += [*_SIDES, "except excluding besides ignoring percent isn't aren't doesn't don't nor average trading vs"]
+    phrases += [*_SIDES, "and that are or but not nor vs except excluding besides ignoring percent isn't aren't don't"]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    moves = MARKET_WORDS | RANKING_WORDS | _ORDERS.keys() | FALLING | RISING
-    return frozenset(own | moves | _OPENERS | everyday_words())
+    return frozenset(own | MARKET_WORDS | RANKING_WORDS | _OPENERS | _ORDERS.keys() | FALLING | RISING)
 
 
 def _plain(text: str) -> str:
@@ -283,7 +304,8 @@ def _plain(text: str) -> str:
     for sign, word in _SIGNS.items():
         text = text.replace(sign, word)
     text = _MINUS.sub("minus ", _RANGE.sub(r"\1 to \2", text))
-    lowered = " ".join(text.lower().replace("’", "'").replace("-", " ").replace("=", " ").split())
+    words = text.lower().replace("’", "'").replace("-", " ").replace("=", " ").split()
+    lowered = " ".join(_COUNTS.get(word, word) for word in words)
     return _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
 
 
@@ -320,12 +342,18 @@ def _figures(lowered: str) -> tuple[dict[str, int], str]:
     return found, lowered
 
 
+def _part_of_a_figure(name: str, rest: str) -> bool:
+    """True for the "low" of "52 week low", where the text has no other."""
+    return name not in rest and any(name in word.split()[1:] for spec in SPECS.values() for word in spec.words)
+
+
 def _figure(figures: Sequence[str], said: set[str]) -> str | None:
     """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
     moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
     if moved is not None and said & (FALLING | RISING | {"change", "changed", "moved", "since"}):
         return moved
-    return figures[0] if figures else None
+    figures = sorted(figures, key=lambda name: name.startswith("return") and "return" not in said)
+    return figures[0] if figures else None  # "the rsi of last week": a span names a return where nothing else is named
 
 
 def _home(figure: str) -> str:
@@ -363,15 +391,13 @@ def _known(word: str) -> bool:
 def _unknown(text: str, mentions: Sequence[Mention], khala: Khala) -> tuple[str, ...]:
     """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none. Beside a
     token only those written as one for certain, or with "or" beside them, count."""
-    if not any(c.islower() for c in text):
-        return ()
-    words, found = _WORD.findall(text), []
+    words, found, shouted = _WORD.findall(text), [], not any(c.islower() for c in text)
     for place, word in enumerate(words):
         bare = word.lstrip("$#")
         like = bare.isupper() and 1 < len(bare) <= LONGEST_TICKER
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
         paired = not PAIRING.isdisjoint(beside.lower() for beside in words[max(0, place - 1) : place + 2])
-        like = like and (paired or not mentions)
+        like = like and (paired or not mentions) and not shouted
         like = like or word[0] in "$#" or bare.upper().endswith("-USD")
         parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
         if like and not all(map(_known, parts)) and khala.find(bare) is None:
@@ -382,7 +408,7 @@ def _unknown(text: str, mentions: Sequence[Mention], khala: Khala) -> tuple[str,
 def _unread(words: Sequence[str], mentions: Sequence[Mention], khala: Khala, *, told: bool) -> tuple[str, ...]:
     """Words that meant nothing here. Beside a topic or figure that was read, those that name something besides it."""
     names = {part for mention in mentions for part in (mention.written, *_WORD.findall(mention.written))}
-    beside = {b for a, b in pairwise(words) if a in ("and", "or", "with", "plus")}
+    beside = {b for a, b in pairwise(words) if a in (*PAIRING, "with", "plus")}
     found = []
     for word in words:
         if word in names or (told and (word not in beside or nearest(word, vocabulary()))):
@@ -405,7 +431,9 @@ def _limits(lowered: str, rest: str, figures: dict[str, int]) -> list[Limit]:
         low, high = sorted((_number(match[1] or match[4], match[2] or match[5]), _number(match[7], match[8])))
         found.append((match.start(), bool(match[3] or match[6] or match[9]), [("above", low), ("below", high)]))
     for match in _LIMIT.finditer(rest):
-        found.append((match.start(), bool(match[4]), [(_SIDES[match[1]], _number(match[2], match[3]))]))
+        side: Side = _SIDES[match[1]] if match[1] else "at least" if match[8] in _UPWARDS else "at most"
+        value = _number(match[2] or match[5], match[3] or match[6])
+        found.append((match.start(), bool(match[4] or match[7]), [(side, value)]))
     limits: list[Limit] = []
     for at, percent, sides in found:
         fit = [name for name in figures if not percent or SPECS[name].form in ("percent", "signed_percent")]
@@ -413,9 +441,11 @@ def _limits(lowered: str, rest: str, figures: dict[str, int]) -> list[Limit]:
         for side, value in sides if fit else ():
             share = SPECS[fit[0]].form in ("percent", "signed_percent")
             limits.append(Limit(fit[0], side, value / 100 if share else value))
-    for name in figures.keys() & _LINES.keys():
-        if crossed := _CROSSED.search(lowered[: figures[name]]):
-            limits.append(Limit(_LINES[name][0], _SIDES[crossed[1]], _LINES[name][1]))
+    for name in figures:
+        crossed = _CROSSED.search(lowered[: figures[name]]) if name in (*LEVELS, *_LINES) else None
+        if crossed:
+            figure, value = _LINES.get(name, (name, None))
+            limits.append(Limit(figure, _SIDES[crossed[1]], value))
     return limits
 
 
@@ -423,8 +453,12 @@ def _number(minus: str | None, number: str) -> float:
     return -float(number) if minus else float(number)
 
 
+def _mirrored(limit: Limit) -> Limit:
+    return Limit(limit.figure, _MIRRORED[limit.side], -abs(limit.value or 0.0))
+
+
 def _negated(lowered: str, word: str) -> bool:
-    return re.search(rf"{_NOT}{_BETWEEN_NOT} {re.escape(word)}", lowered) is not None
+    return re.search(rf"{_NOT}{_FILLERS} {re.escape(word)}", lowered) is not None
 
 
 def _screen(
@@ -451,7 +485,8 @@ def _screen(
     pick = (free if order or "by" in said else [name for name in ranked if name in limited]) or ranked
     named = question.figure if question.figure in ranked and len(ranked) < 2 else next(iter(pick), None)
     named = named if named is None or not named.startswith("return") or question.topic in MOVES else usual
-    figure = named or next((name for name in limited), usual)
+    crossed = [limit.figure for limit in limits if limit.value is None]
+    figure = named or next((name for name in limited if name in RANKED), usual or ("rsi_14" if crossed else None))
     if figure is None:
         return None
     if topic in ("entry", "exit") and not ranked:
@@ -460,6 +495,8 @@ def _screen(
         order = _OTHER_END[first] if said & _LEAST else first  # "most oversold"
     elif topic in ("risk", "momentum", "volume") and any(_negated(lowered, word) for word in _hits(lowered, topic)):
         order = _OTHER_END[first]  # "not risky"
+    if order == "highest" and figure == "distance_high_52w" and "drawdown" in lowered:
+        order = "lowest"  # the biggest
     if _home(figure) == "risk" and said & _JUDGED:
         order = "lowest" if said & {"best", "better"} else "highest"
     wanted, verdict, signal = _conditions(lowered, said, topic, settings)
@@ -470,15 +507,11 @@ def _screen(
     if figure.startswith("return"):
         moved, down = not order and said & ((FALLING | RISING) - MOVERS), bool(said & FALLING)
         if down:  # "lost more than 1 %" is a return below -1 %
-            order = "lowest"
-            wanted = [
-                replace(limit, side=_MIRRORED[limit.side], value=-limit.value) if limit.figure == figure else limit
-                for limit in wanted
-            ]
+            order, wanted = "lowest", [_mirrored(limit) if limit.figure == figure else limit for limit in wanted]
         if moved and not several and not any(limit.figure == figure for limit in wanted):
             wanted.append(Limit(figure, "below" if down else "above", 0.0))
     if figure == "distance_high_52w":  # "more than 20 % below its high" is a distance below -20 %
-        wanted = [replace(w, side=_MIRRORED[w.side], value=-abs(w.value)) if w.figure == figure else w for w in wanted]
+        wanted = [_mirrored(limit) if limit.figure == figure else limit for limit in wanted]
     if figure in _WITHIN and shares and not limits:  # "within 5 % of its high"
         wanted.append(Limit(figure, _WITHIN[figure], shares[0] if _WITHIN[figure] == "below" else -shares[0]))
     own = {limit.side: limit.value for limit in reversed(wanted) if limit.figure == figure}
@@ -513,9 +546,10 @@ def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) ->
         ("overbought", "above", settings.rsi_overbought),
     )
     for zone, side, threshold in zones:
-        if hits := _hits(lowered, zone):
+        if topic == zone or _hits(lowered, zone):
+            negated = any(_negated(lowered, word) for word in _hits(lowered, zone))
             opposite: Side = "at least" if side == "below" else "at most"
-            limits.append(Limit("rsi_14", opposite if _negated(lowered, hits[0]) else side, threshold))
+            limits.append(Limit("rsi_14", opposite if negated else side, threshold))
     if hits := _hits(lowered, "safety"):
         bad = sorted(said & _UNSAFE)
         verdict = "danger" if bad else "safe"
@@ -525,10 +559,11 @@ def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) ->
             negated = any(_negated(lowered, word) for word in _hits(lowered, name))
             signal = f"not {action}" if negated else action
             verdict = verdict or ("passes" if signal == "buy" else None)
-    if topic == "bands" and not limits:
+    if topic == "bands":
         limits.append(Limit("bb_percent_b_20_2", "above", 1.0))
     if topic == "trend" and (way := re.search(r"\b(up|down)trend|trending (up|down)\b", lowered)):
-        limits.append(Limit("distance_ema_200", "above" if "up" in way[0] else "below", 0.0))
+        side = "above" if ("up" in way[0]) != _negated(lowered, way[0]) else "below"
+        limits.append(Limit("distance_ema_200", side, 0.0))
     return limits, verdict, signal
 
 

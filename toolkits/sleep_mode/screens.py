@@ -31,27 +31,31 @@ RANKED = tuple(name for name, spec in SPECS.items() if spec.unit != "price")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """On which side of a value a figure is to lie; a percentage is a fraction: 0.05 is 5 %."""
+    """On which side of a value a figure is to lie; a percentage is a fraction: 0.05 is 5 %. No value: on which side of
+    the figure, a price, the close is to lie."""
 
     figure: str
     side: Side
-    value: float
+    value: float | None
 
-    def holds(self, value: float) -> bool:
-        """True for a value on that side."""
+    def holds(self, value: float, close: float = 0.0) -> bool:
+        """True for a value of the figure (and a close, where that is compared with it) on that side."""
+        value, limit = (close, value) if self.value is None else (value, self.value)
         match self.side:
             case "above":
-                return value > self.value
+                return value > limit
             case "below":
-                return value < self.value
+                return value < limit
             case "at least":
-                return value >= self.value
+                return value >= limit
             case "at most":
-                return value <= self.value
+                return value <= limit
 
     @property
     def text(self) -> str:
-        """`below 30`, `at least 5 %`."""
+        """`below 30`, `at least 5 %`, `above EMA(50)`."""
+        if self.value is None:
+            return f"{self.side} {figure_label(self.figure)}"
         spec = figure_spec(self.figure)
         percent = spec is not None and spec.form in ("percent", "signed_percent")
         limit = f"{threshold_text(round(100 * self.value, 6))} %" if percent else threshold_text(self.value)
@@ -145,7 +149,7 @@ def belongs(analysis: MarketAnalysis, screen: Screen, settings: Settings) -> boo
     """True when a token meets every condition of a screen."""
     for limit in screen.limits:
         value = analysis.value(limit.figure)
-        if value is None or not limit.holds(value):
+        if value is None or not limit.holds(value, analysis.price):
             return False
     wanted, action = screen.signal, analysis.signal.action
     if wanted is not None and (action == wanted[4:] if wanted.startswith("not ") else action != wanted):
@@ -204,7 +208,8 @@ def screen_label(screen: Screen, settings: Settings, plural: bool = True) -> str
     parts = []
     for name in dict.fromkeys(limit.figure for limit in screen.limits):
         own = [limit for limit in screen.limits if limit.figure == name]
-        condition = f"{figure_label(name)} {' and '.join(limit.text for limit in own)}"
+        what = "a close" if own[0].value is None else figure_label(name)
+        condition = f"{what} {' and '.join(limit.text for limit in own)}"
         word = _zone_word(own[0], settings) if len(own) == 1 else ""
         parts.append(f"{are} {word} ({condition})" if word else f"{have} {condition}")
     if screen.signal is not None:
@@ -220,7 +225,7 @@ def screen_label(screen: Screen, settings: Settings, plural: bool = True) -> str
 def _zone_word(limit: Limit, settings: Settings) -> str:
     """What it is called to lie on that side of RSI(14), where the limit is a threshold of the settings."""
     low, high = settings.rsi_oversold, settings.rsi_overbought
-    words: dict[tuple[str, str, float], str] = {
+    words: dict[tuple[str, str, float | None], str] = {
         ("rsi_14", "below", low): "oversold",
         ("rsi_14", "at least", low): "not oversold",
         ("rsi_14", "above", high): "overbought",
