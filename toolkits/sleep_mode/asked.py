@@ -38,8 +38,10 @@ _ABOUT_PRICE = (None, "price", "change", "state", "exit", "holdings")
 _OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
 ZONES = {"oversold": "below", "overbought": "above"}
 _NUMBER = re.compile(
-    r"(?P<at>\b(?:at|from|above|over|below|under)\s+|@\s*)?(?P<money>\$\s?)?(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
-    r"(?!\s*(?:[ap]\.?m|weeks?|months?|years?)\b)\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
+    r"(?P<at>\b(?:at|from|above|over|below|under)\s+|@\s*)?(?P<money>\$\s?)?"
+    r"(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
+    r"(?!\s*(?:[ap]\.?m|weeks?|months?|years?)\b)"
+    r"\s*(?P<unit>%|percent\b|usd\b|dollars?\b|bucks\b|x?\s*atrs?\b|(?:trading )?days?\b|bars?\b)?"
 )
 _CALENDAR = re.compile(
     r"(?<!next )(?<!coming )\b(?:(?P<count>\d+|an?|one) )?"
