@@ -121,8 +121,11 @@ def test_a_verdict_that_turns_and_a_signal_that_begins_or_ends_are_told_with_the
 
 
 def test_a_verdict_that_turns_twice_before_the_next_bar_is_told_twice():
-    checks = [look(security=verdict) for verdict in ("safe", "danger", "safe", "danger")]
-    checks = [one.model_copy(update={"verdict_at": NOW + n * timedelta(hours=6)}) for n, one in enumerate(checks)]
+    checks = []
+    for number, verdict in enumerate(("safe", "danger", "safe", "danger")):
+        one = look(security=verdict)
+        checked = one.stances["verdict"].model_copy(update={"of": NOW + number * timedelta(hours=6)})
+        checks.append(one.model_copy(update={"stances": one.stances | {"verdict": checked}}))
     keys = [alert.key for before, now in pairwise(checks) for alert in changes(before, now)]
 
     assert len(set(keys)) == 3

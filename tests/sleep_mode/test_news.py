@@ -159,6 +159,29 @@ def test_the_same_headline_is_kept_once_and_an_old_one_is_not_told(khala):
     assert [(i.title, i.publisher) for i in shelf.about("IBM", NOW).items] == [("IBM buys a cloud", "Reuters")]
 
 
+@pytest.mark.parametrize(
+    "same",
+    ["UPDATE 2-IBM buys a cloud", "IBM buys a cloud - Reuters", "IBM buys a cloud | The Wall Street Journal",
+     "IBM buys a cloud.", "IBM \u2018buys\u2019 a cloud!", "IBM buys a c\u200bloud"],
+)  # fmt: skip
+def test_what_a_headline_says_of_itself_makes_no_other_headline(khala, same):
+    shelf = NewsShelf(khala.journal)
+
+    assert shelf.put("IBM", NOW, items=[item("IBM buys a cloud"), item(same, publisher="AP")]) == 1
+    others = ("IBM - a cloud", "IBM sells a cloud", "Update", "!")
+    assert shelf.put("IBM", NOW, items=[item(title) for title in others]) == len(others)
+
+
+def test_what_was_published_or_read_later_is_not_known_yet(khala):
+    shelf = NewsShelf(khala.journal)
+    items = [item("Tomorrow", at=NOW + timedelta(days=1)), item("Before")]
+    shelf.put("IBM", NOW, items=items, fundamentals=fundamentals())
+
+    assert [i.title for i in shelf.about("IBM", NOW).items] == ["Before"]
+    assert [i.title for i in shelf.about("IBM", NOW + timedelta(days=1)).items] == ["Tomorrow", "Before"]
+    assert shelf.about("IBM", NOW - timedelta(minutes=1)).fundamentals is None
+
+
 # -- in cycles --------------------------------------------------------------------------------------------------------
 
 

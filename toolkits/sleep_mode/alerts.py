@@ -81,23 +81,26 @@ class Alert(Record):
     body: str = ""
 
 
+class Stance(Record):
+    """What a rule or the security check says, the sentence that tells it, and of which moment it is."""
+
+    kind: Literal["signal", "verdict"]
+    says: str
+    text: str
+    of: UtcDatetime
+
+
 class Look(Record):
-    """What one cycle saw of a token: its price (USD) and the stop of what is held; signal, stances of the other rules
-    and verdict, each with the sentence that tells it; the levels that statements named, its next earnings date, and
-    why its analysis no longer holds, if it does not."""
+    """What one cycle saw of a token: its price (USD) and the stop of what is held; what rules and the security check
+    say of it, by name; the levels that statements named, its next earnings date, and why its analysis no longer holds,
+    if it does not."""
 
     symbol: str
     at: UtcDatetime
     bar_close: UtcDatetime
     price: float
     stop: float | None = None
-    signal: str | None = None
-    signal_text: str = ""
-    stances: dict[str, str] = Field(default_factory=dict)
-    stance_texts: tuple[str, ...] = ()
-    verdict: str | None = None
-    verdict_at: UtcDatetime | None = None
-    verdict_text: str = ""
+    stances: dict[str, Stance] = Field(default_factory=dict)
     levels: tuple[Trigger, ...] = ()
     moved: str = ""
     invalid: str = ""
@@ -130,30 +133,35 @@ def look_at(
     analysis, price = recall.analysis, recall.price
     if analysis is None or price is None:
         return None
+    symbol, bar_close = recall.symbol, analysis.bar_close
     wanted = ("signal", "security", "earnings", "evidence")
     made = statements_of(analysis, settings, told=told, evidence=evidence, only=wanted)
     texts = {statement.id: statement.text for statement in made}
-    current = evidence is not None and evidence.bar_close == analysis.bar_close
-    others = [rule for rule in evidence.rules if rule.rule != "mean_reversion"] if evidence and current else ()
+    stances: dict[str, Stance] = {}
+    if (action := analysis.signal.action) is not None:
+        stances[""] = Stance(kind="signal", says=action, text=texts["signal"], of=bar_close)
+    if (report := analysis.security) is not None:
+        says = report.verdict.replace("_", " ")
+        stances["verdict"] = Stance(kind="verdict", says=says, text=texts["security"], of=report.checked_at)
+    for rule in evidence.rules if evidence is not None and evidence.bar_close == bar_close else ():
+        if rule.stance is not None and rule.rule != "mean_reversion":  # that is the signal
+            label = rule.label.capitalize()
+            text = f"{label} says {rule.stance} for {symbol} at the last bar."
+            text = next((s.text for s in made if s.id == "evidence" and s.text.startswith(label)), text)
+            stances[f"{rule.label}:"] = Stance(kind="signal", says=rule.stance, text=text, of=bar_close)
     moved = ""
     if begun is not None and begun.analysis is not None and is_shock(begun, settings, recall.read_at):
         change = percent_text(price / begun.analysis.reference_price - 1, signed=True)
         bands = f"{bands_moved(begun, settings.price_band_atr):+.1f}"
-        moved = f"{recall.symbol} moved {change} since {time_text(begun.analysis.computed_at)}, {bands} price bands."
+        moved = f"{symbol} moved {change} since {time_text(begun.analysis.computed_at)}, {bands} price bands."
     invalid = "; ".join(reason.detail for reason in recall.reasons if reason.code in INVALIDATING)
     return Look(
-        symbol=recall.symbol,
+        symbol=symbol,
         at=recall.read_at,
-        bar_close=analysis.bar_close,
+        bar_close=bar_close,
         price=price,
         stop=stop,
-        signal=analysis.signal.action,
-        signal_text=texts["signal"],
-        stances={rule.label: rule.stance for rule in others if rule.stance},
-        stance_texts=tuple(statement.text for statement in made if statement.id == "evidence"),
-        verdict=analysis.security.verdict if analysis.security else None,
-        verdict_at=analysis.security.checked_at if analysis.security else None,
-        verdict_text=texts["security"],
+        stances=stances,
         levels=analysis.triggers[:SHOWN_LEVELS],
         moved=moved,
         invalid=invalid,
@@ -191,16 +199,12 @@ def changes(before: Look | None, now: Look) -> list[Alert]:
     if now.invalid and not before.invalid:
         text = f"What memory holds about {symbol} is not to be used until it is renewed: {now.invalid}"
         found.append(alert("invalidated", "", text))
-    if before.verdict and now.verdict and before.verdict != now.verdict:
-        text = f"{now.verdict_text} Before, the verdict was {before.verdict.replace('_', ' ')}."
-        found.append(alert("verdict", now.verdict, text, now.verdict_at or now.bar_close))
-    if before.signal and now.signal and before.signal != now.signal:
-        found.append(alert("signal", now.signal, f"{now.signal_text} Before, it said {before.signal}."))
-    for rule, stance in now.stances.items():
-        if (said := before.stances.get(rule)) not in (None, stance):
-            says = f"{rule.capitalize()} says {stance} for {symbol} at the last bar."
-            text = next((text for text in now.stance_texts if text.lower().startswith(rule)), says)
-            found.append(alert("signal", f"{rule}:{stance}", f"{text} Before, it said {said}."))
+    for name, now_says in now.stances.items():
+        was = before.stances.get(name)
+        if was is not None and was.says != now_says.says:
+            said = f"Before, {'the verdict was' if was.kind == 'verdict' else 'it said'} {was.says}."
+            key = f"{name if was.kind == 'signal' else ''}{now_says.says}"
+            found.append(alert(was.kind, key, f"{now_says.text} {said}", now_says.of))
     return found
 
 
@@ -393,8 +397,7 @@ class Teller:
             look = look_at(recall, begun, settings, told=told, evidence=evidence, stop=stop)
             if look is not None:
                 if was is not None:  # what is not known now is as it was seen last
-                    kept = {n: getattr(was, n) for n in ("verdict", "verdict_at", "stances") if not getattr(look, n)}
-                    look = look.model_copy(update=kept)
+                    look = look.model_copy(update={"stances": was.stances | look.stances})
                 found += changes(was, look)
             looks += [seen] if (seen := look or was) else []
         new = self.log.add([*found, *self._brief(context, looks)], looks)

@@ -8,6 +8,7 @@ A headline stands in a statement as a quotation in ASCII, which nothing in it ca
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...core.errors import BudgetExceeded, CircuitOpen, MalformedResponse, RateLimited, StoreError, TokenNotFound
 from ...core.formats import percent_text, price_text, time_text, value_text
+from ...core.market import UtcDatetime
 from ...core.text import quote_untrusted, skeleton
 from ...core.token import Record, Token
 from ...prompts import load_prompt
@@ -45,6 +47,9 @@ MOST_READ = 12
 KEPT = timedelta(days=30)
 EARNINGS_NEAR, EARNINGS_AHEAD = timedelta(days=7), timedelta(days=30)
 """An earnings date so near is among the most telling there is; one so far ahead is told."""
+
+_ABOUT_ITSELF = re.compile(r"^(update|corrected|refile|exclusive)\s*\d*\s*[-:]\s*|\s+[-|–—]\s+[\w.' ]{2,30}$", re.I)
+"""What a headline says of itself: that it was corrected, and who published it."""
 
 _MIGRATIONS = (
     """
@@ -75,6 +80,7 @@ class Digest(Record):
     model: str
     leaning: Leaning
     shown: int
+    made_at: UtcDatetime
     chosen: tuple[NewsItem, ...]
 
 
@@ -106,15 +112,19 @@ class NewsShelf:
             return next(iter(decode_all(record, (text for (text,) in rows))), None)
 
         digest, items = body("news_digests", Digest), self.recent(symbol, now)[:SHOWN]
-        if digest is not None:
+        if digest is not None and digest.made_at <= now:
             items = [item for item in digest.chosen if item.published_at > now - NEW][:SHOWN]
-        return Told(now, items, body("fundamentals", Fundamentals), digest if items else None)
+        else:
+            digest = None
+        found = body("fundamentals", Fundamentals)
+        return Told(now, items, found if found and found.fetched_at <= now else None, digest if items else None)
 
     def recent(self, symbol: str, now: datetime) -> list[NewsItem]:
-        """The headlines of the last days about a token, newest first."""
-        recent = "SELECT body FROM news WHERE symbol = ? AND published_at > ? ORDER BY published_at DESC LIMIT ?"
+        """The headlines of the last days about a token, newest first; what was published later is not known yet."""
+        recent = "symbol = ? AND published_at > ? AND published_at <= ? ORDER BY published_at DESC LIMIT ?"
+        asked = symbol, epoch(now - NEW), epoch(now), MOST_READ
         return decode_all(
-            NewsItem, (body for (body,) in self._journal.rows(recent, symbol, epoch(now - NEW), MOST_READ))
+            NewsItem, (body for (body,) in self._journal.rows(f"SELECT body FROM news WHERE {recent}", *asked))
         )
 
     def put_digest(self, symbol: str, digest: Digest) -> None:
@@ -139,12 +149,15 @@ class NewsShelf:
     ) -> int:
         """Keep what was read, and that it was asked for; returns how many headlines are new.
 
-        One whose title looks like that of another, whoever published it, is the same: the first stays.
+        One whose title looks like that of another, whoever published it and wherever it says so, is the same: the first
+        stays.
         """
         new = 0
         with self._journal.write() as connection:
             for item in items:
-                digest = hashlib.sha256(skeleton(item.title).encode()).hexdigest()[:16]
+                told = _ABOUT_ITSELF.sub("", item.title) or item.title
+                letters = "".join(filter(str.isalnum, told)) or told
+                digest = hashlib.sha256(skeleton(letters).encode()).hexdigest()[:16]
                 new += connection.execute(
                     "INSERT INTO news (symbol, digest, published_at, body) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (symbol, digest) DO NOTHING",
@@ -217,8 +230,8 @@ class NewsReader:
             raise MalformedResponse(f"The model chose a headline that was not shown ({reply.matter}, {reply.repeats}).")
         chosen = tuple(item for n, item in enumerate(items, 1) if n in reply.matter and n not in reply.repeats)
         if chosen:
-            made = Digest(model=judges.name, leaning=reply.leaning, shown=len(items), chosen=chosen)
-            self._shelf.put_digest(symbol, made)
+            told = {"leaning": reply.leaning, "shown": len(items), "chosen": chosen}
+            self._shelf.put_digest(symbol, Digest(model=judges.name, made_at=context.now, **told))
             context.made["digests"] += 1
         return True
 
