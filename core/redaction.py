@@ -17,7 +17,10 @@ _PLACES = re.compile(
     rf"(?<=://)[^/?#\s@]*:[^/?#\s]*(?=@)"  # user and password of an address
     rf"|(?<=[?&;]){_SECRET_NAME}=[^&;#\s\"'<>)\]]+"  # a field of a query
     r"|(?<=bearer )[\w.~+/=-]{6,}|(?<=basic )[\w+/=-]{6,}"
-    r"|\bsk-[\w-]{8,}",
+    r"|\bsk-[\w-]{8,}"
+    # a header, a field of JSON or an argument; a "token" alone is what is traded here
+    r"|(?:api[-_]?key|secret|passw(?:or)?d|authorization|x-[\w-]*key|(?:access|auth|refresh|x)[-_][\w-]*token)"
+    r"['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic|token|apikey) )?(?P<value>[^\s'\",;&}]{6,})",
     re.IGNORECASE,
 )
 _known: set[str] = set()
@@ -46,5 +49,7 @@ def redact(error: BaseException) -> None:
 
 
 def _hide(found: re.Match[str]) -> str:
+    if found["value"] is not None:
+        return found[0].removesuffix(found["value"]) + HIDDEN
     name, sign, _ = found[0].partition("=")
     return f"{name}={HIDDEN}" if sign and re.fullmatch(_SECRET_NAME, name, re.IGNORECASE) else HIDDEN

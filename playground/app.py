@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InvalidInput, SettingsError, StoreBusy
+from ..core.errors import SettingsError, StoreBusy
 from .access import PROBES, Access, App, Gatekeeper, Receive, Scope, Send, respond
+from .intake import Intake, answer_mistakes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.requests import Request
-    from starlette.responses import Response
 
     from .desk import Desk
 
@@ -44,7 +43,7 @@ def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
     access = access or Access()
     app = _agent_os(desk, access)
     _mount_page(desk, app)
-    return Gatekeeper(app, access)
+    return Gatekeeper(Intake(app), access)
 
 
 def _agent_os(desk: Desk, access: Access) -> FastAPI:
@@ -73,7 +72,7 @@ def _agent_os(desk: Desk, access: Access) -> FastAPI:
         telemetry=False,
     )
     app = os_.get_app()
-    app.add_exception_handler(RecursionError, _too_deep)
+    answer_mistakes(app)
     # agno answers "/" with a line of JSON; here the page is. Its other routes stay as they are.
     app.router.routes[:] = [route for route in app.router.routes if _paths(route) != ["/"]]
     return app
@@ -92,16 +91,6 @@ class Probe:
         done, _ = await asyncio.wait([self._looking], timeout=PROBE_SECONDS)
         why = self._looking.result() if done else "memory did not answer in time"
         await respond(send, 503 if why else 200, f"{why or 'ok'}\n")
-
-
-async def _too_deep(_request: Request, error: Exception) -> Response:
-    """What agno cannot read as JSON, since it is nested too deeply, is the caller's mistake."""
-    from starlette.responses import JSONResponse
-
-    if "decoding a JSON" not in str(error):
-        raise error
-    problem = InvalidInput("The request holds JSON that is nested too deeply.", hint="Send it flatter.")
-    return JSONResponse(problem.as_dict(), status_code=422)
 
 
 def _workflow(desk: Desk) -> Any:

@@ -68,6 +68,4 @@ class UnfinishedTurns:
                 query + (" WHERE session_id = ?" if session_id else "") + " ORDER BY asked_at",
                 (session_id,) if session_id else (),
             ).fetchall()
-        return [
-            turn._replace(asked_at=datetime.fromtimestamp(turn.asked_at, UTC)) for turn in map(Unfinished._make, rows)
-        ]
+        return [Unfinished(*row[:4], datetime.fromtimestamp(row[4], UTC), *row[5:]) for row in rows]

@@ -24,6 +24,13 @@ from deeptrader.core.settings import load_settings
         ("no route to http://me:hun@ter2@host/", "ter2"),
         ("headers {'Authorization': 'Bearer hunter2hunter2'}", "hunter2"),
         ("Incorrect API key provided: sk-proj-hunter2hunter2", "hunter2"),
+        ("headers {'x-api-key': 'hunter2'}", "hunter2"),
+        ('{"api_key": "hunter2", "model": "m"}', "hunter2"),
+        ("Client(api_key='hunter2')", "hunter2"),
+        ("Authorization: Token hunter2hunter2", "hunter2"),
+        ("X-Chroma-Token: hunter2", "hunter2"),
+        ("access_token=hunter2", "hunter2"),
+        ("password: hunter2", "hunter2"),
     ],
 )
 def test_what_stands_where_secrets_stand_is_taken_out(said: str, secret: str) -> None:
@@ -33,7 +40,13 @@ def test_what_stands_where_secrets_stand_is_taken_out(said: str, secret: str) ->
 
 
 @pytest.mark.parametrize(
-    "said", ["https://x.example/a?symbol=BTC-USD&range=1d", "12:30 at a@b: 1e-3", "Set DEEPTRADER_MODEL_API_KEY."]
+    "said",
+    [
+        "https://x.example/a?symbol=BTC-USD&range=1d",
+        "12:30 at a@b: 1e-3",
+        "Set DEEPTRADER_MODEL_API_KEY.",
+        "No token: BTC-USDT",
+    ],
 )
 def test_what_is_no_secret_stays(said: str) -> None:
     assert redacted(said) == said

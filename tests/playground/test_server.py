@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 from doubles.playground_process import serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from deeptrader.core.settings import load_settings
 from deeptrader.playground import app
 from deeptrader.playground.app import Probe
 from deeptrader.playground.board import Board, changes
 from deeptrader.playground.desk import Desk
+from deeptrader.playground.intake import BODY_LIMIT
 from deeptrader.toolkits.runtime import Runtime
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
@@ -82,14 +87,14 @@ async def test_a_look_that_hangs_is_not_waited_for_and_begun_once(monkeypatch):
 
 
 def test_a_server_whose_journal_is_gone_or_whose_sleep_stands_still_says_so(tmp_path):
-    settings = load_settings(data_dir=tmp_path, market="simulated", top=2, intervals=("1d",))
-    with Runtime(settings, as_of=NOW) as runtime:
+    chosen = load_settings(data_dir=tmp_path, market="simulated", top=2, intervals=("1d",))
+    with Runtime(chosen, as_of=NOW) as runtime:
         desk = Desk(runtime)
         assert desk.healthy() is None
         assert desk.ready() == "No cycle has been finished."
         runtime.engine.run_once()
         assert desk.ready() is None
-        (settings.store_dir / "journal.db").unlink()
+        (chosen.store_dir / "journal.db").unlink()
         assert desk.healthy() == "store_unavailable"
 
 
@@ -111,11 +116,75 @@ def test_other_sites_are_refused_everywhere(server):
     assert httpx.get(socket, headers={"host": "evil.example"}).status_code == 403
 
 
-def test_json_that_is_nested_too_deeply_is_the_callers_mistake(server):
-    form = {"message": "x", "stream": "false", "session_state": "[" * 100_000}
-    answer = httpx.post(f"{server.url}/teams/deep-trader-manager/runs", data=form, timeout=60)
-    assert answer.status_code == 422
-    assert answer.json()["error"] == "invalid_input"
+DEEP = '{"a": ' * 200 + "1" + "}" * 200
+
+
+@pytest.mark.parametrize(
+    "state", ["[" * 100_000, DEEP, '{"a": "\\ud800"}', '{"a": "\\udc00\\ud800"}', "[1]", "5", '{"a": NaN}']
+)
+def test_a_state_that_could_not_be_read_back_is_the_callers_mistake(server, state):
+    form = {"message": "x", "stream": "false", "session_state": state, "session_id": "of-odd-state"}
+    for files in (None, {"files": ("a.txt", b"[{" * 1_000, "text/plain")}):
+        url = f"{server.url}/teams/deep-trader-manager/runs"
+        answer = httpx.post(url, data=form, files=files, timeout=60)
+        assert answer.status_code == 422
+        assert answer.json()["error"] == "invalid_input"
+    assert httpx.get(f"{server.url}/sessions", params={"type": "team"}).status_code == 200
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
+    answer = httpx.post(f"{server.url}/memories", content=b'{"memory": "' + b"x" * (BODY_LIMIT + 1) + b'"}')
+    assert answer.status_code == 413
+
+
+def test_brackets_in_a_picture_and_characters_in_pairs_are_nobodys_mistake(server):
+    state = '{"a": "\\ud83d\\ude00", "b": "\\\\ud800"}'
+    form = {"message": "\U0001f600 [x]", "stream": "false", "session_state": state}
+    files = {"files": ("a.txt", b"[{" * 1_000, "text/plain")}
+    answer = httpx.post(f"{server.url}/teams/deep-trader-manager/runs", data=form, files=files, timeout=60)
+    assert answer.status_code == 200
+
+
+TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(["\ud800", "9" * 400, "<script>"])
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+IDS = ["x", "market-analyst", "deep-trader-manager", "%00", "1"]
+
+
+@pytest.fixture(scope="module")
+def routes(server) -> list[tuple[str, str, list[str], list[str]]]:
+    """Method, path, names in the query and names in the body of all that agno's interface takes."""
+    spec = httpx.get(f"{server.url}/openapi.json").json()
+    found = []
+    for path, methods in spec["paths"].items():
+        for method, about in methods.items():
+            asked = [each["name"] for each in about.get("parameters", ()) if each["in"] == "query"]
+            named = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(about.get("requestBody", "")))
+            fields = [field for name in named for field in spec["components"]["schemas"][name].get("properties", ())]
+            if (method, path) != ("delete", "/approvals/{approval_id}"):  # agno's 500 for what is not there
+                found.append((method, path, asked, fields))
+    return found
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_no_request_whatever_its_shape_is_a_fault_of_the_server(server, routes, data):
+    method, path, asked, fields = data.draw(st.sampled_from(routes))
+    for name in re.findall(r"{\w+}", path):
+        path = path.replace(name, data.draw(st.sampled_from(IDS)))
+    query = {name: str(data.draw(ODD))[:500] for name in asked if data.draw(st.booleans())}
+    body = {name: data.draw(ODD) for name in fields if data.draw(st.booleans())} if fields else data.draw(ODD)
+    text = {name: value.encode("utf-8", "replace").decode() for name, value in query.items()}
+    options = [{"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}]
+    if isinstance(body, dict):
+        options.append({"data": {key.encode("utf-8", "replace"): json.dumps(value) for key, value in body.items()}})
+    for sent in options:
+        answer = httpx.request(method, server.url + path, params=text, timeout=60, **sent)
+        assert answer.status_code < 500 or answer.status_code == 503, answer.text
+        assert "Traceback" not in answer.text
 
 
 def test_users_see_their_own_sessions_and_nobody_elses(tmp_path):
@@ -163,8 +232,8 @@ def test_a_cycle_over_rest_is_a_workflow_run_with_its_report(server):
 
 
 def test_only_rows_that_differ_are_sent(tmp_path):
-    settings = load_settings(data_dir=tmp_path, market="simulated", top=4, intervals=("1d",))
-    with Runtime(settings, as_of=NOW) as runtime:
+    chosen = load_settings(data_dir=tmp_path, market="simulated", top=4, intervals=("1d",))
+    with Runtime(chosen, as_of=NOW) as runtime:
         board = Board(runtime, max_age=0, timer=lambda: 0.0)
         empty = board.read("1d")
         assert empty.rows == {}
