@@ -256,7 +256,7 @@ def search(
 
 
 def screen(
-    figure: Annotated[str, typer.Argument(help="Figure to order by, e.g. rsi_14, return_7, volatility_30.")] = "rsi_14",
+    figure: Annotated[str, typer.Argument(help="Figure to order by: rsi_14, return_week, volatility_30.")] = "rsi_14",
     highest: Annotated[bool, typer.Option("--highest/--lowest", help="Which end comes first.")] = False,
     below: Annotated[float | None, typer.Option(help="Keep tokens below this (a percentage as a fraction).")] = None,
     above: Annotated[float | None, typer.Option(help="Keep tokens above this.")] = None,

@@ -36,7 +36,7 @@ def raw(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(sent: pd.DataFrame) -> Chart:
-    return to_bars(sent, kind="crypto", interval="1d", moment=NOW, limit=400)
+    return to_bars(sent, kind="crypto", interval="1d", moment=NOW, now=NOW, limit=400)
 
 
 def figures_of(chart: Chart) -> dict[str, float | None]:

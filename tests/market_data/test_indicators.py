@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,6 +98,23 @@ def test_figures_agree_with_pandas_ta_over_a_long_history(bars):
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "NVDA", "BTC-USD"])
+def test_a_week_a_month_and_a_year_are_the_calendars(symbol):
+    """Each against the last close of that day of the calendar, or before it. No session passes midnight in UTC."""
+    frame = REAL[symbol]().dropna()
+    history = figure_history(frame, interval="1d")
+    days = pd.DatetimeIndex(frame.index - pd.Timedelta(1, "us")).tz_localize(None).normalize()
+    closes: Any = frame["close"].set_axis(days)
+    for row in range(380, len(frame), 7):
+        day, close = closes.index[row], closes.iloc[row]
+        for name, back in (("week", {"days": 7}), ("month", {"months": 1}), ("year", {"years": 1})):
+            began, told = day - pd.DateOffset(**back), history[f"return_{name}"].iloc[row]  # type: ignore[arg-type]
+            if symbol == "BTC-USD" and began not in closes.index:
+                assert np.isnan(told)  # Yahoo lost three days of October 2020
+            else:
+                assert told == pytest.approx(close / closes[closes.index <= began].iloc[-1] - 1, rel=1e-9), (name, day)
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "NVDA", "BTC-USD"])
 def test_windowed_figures_are_what_their_definitions_say(symbol):
     frame = REAL[symbol]().iloc[-380:].dropna()
     figures = compute_indicators(frame, interval="1d")
@@ -147,6 +166,7 @@ def test_below_a_hundred_closed_bars_nothing_is_stated():
         "distance_ema_200",
         "distance_high_52w",
         "distance_low_52w",
+        "return_year",
     }
 
 
@@ -179,7 +199,8 @@ def test_one_missing_bar_is_bridged_and_named_where_it_lies_and_nowhere_else(bac
     frame.iloc[-back] = np.nan
     figures, oracle = compute_indicators(frame, interval="1d"), by_talib(frame)
     gone = {name for name, figure in figures.items() if figure.value is None}
-    assert gone == {f"return_{bars}" for bars in (1, 7, 30) if bars + 1 == back}
+    spans = {f"return_{bars}": bars for bars in (1, 7, 30)} | {"return_week": 7}
+    assert gone == {name for name, bars in spans.items() if bars + 1 == back}
     assert all(figures[name].absent == "gap" for name in gone)
     for name, series in oracle.items():
         assert figures[name].value == pytest.approx(series[-1], rel=1e-9), name

@@ -12,6 +12,7 @@ from doubles.bars import column
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeptrader.core.errors import MalformedResponse
 from deeptrader.toolkits.market_data.calendar import bar_closes, bar_open
 from deeptrader.toolkits.market_data.yahoo_charts import first_bar_start, to_bars
 
@@ -42,12 +43,12 @@ def days(first, count):
 
 
 def crypto(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
-    chart = to_bars(raw, kind="crypto", interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw, kind="crypto", interval=interval, moment=moment, now=moment, limit=limit)
     return chart.frame, chart.forming
 
 
 def equity(raw, moment=MONDAY, interval: Any = "1d", limit=400) -> Any:
-    chart = to_bars(raw, kind="equity", interval=interval, moment=moment, limit=limit)
+    chart = to_bars(raw, kind="equity", interval=interval, moment=moment, now=moment, limit=limit)
     return chart.frame, chart.forming
 
 
@@ -120,7 +121,7 @@ def test_equities_are_adjusted_up_to_the_last_closed_bar_which_stays_as_printed(
     raw = rows(["2025-05-28", "2025-05-29", "2025-05-30", "2025-06-02"], NEW_YORK)
     raw["adj_close"] = raw["close"] * [0.4, 0.8, 0.8, 1.0]  # a dividend goes ex on each of two days
 
-    chart = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
+    chart = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, now=MONDAY, limit=9)
 
     assert chart.adjusted
     assert column(chart.frame, "close").tolist() == pytest.approx([0.5, 2.0, 3.0])
@@ -134,14 +135,23 @@ def test_a_split_later_than_the_moment_is_not_known():
     raw["adj_close"], raw["split"] = raw["close"], [0.0, 0.0, 0.0, 10.0]
     friday = datetime(2025, 5, 30, 21, tzinfo=UTC)
 
-    before = to_bars(raw, kind="equity", interval="1d", moment=friday, limit=9)
-    since = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, limit=9)
+    before = to_bars(raw, kind="equity", interval="1d", moment=friday, now=MONDAY, limit=9)
+    since = to_bars(raw, kind="equity", interval="1d", moment=MONDAY, now=MONDAY, limit=9)
 
     assert list(before.frame["close"]) == [10.0, 20.0, 30.0]
     assert list(before.frame["volume"]) == [1.0, 2.0, 3.0]
     assert before.splits == {}
     assert list(since.frame["close"]) == [1.0, 2.0, 3.0]
     assert list(since.splits.values()) == [10.0]
+    announced = to_bars(raw, kind="equity", interval="1d", moment=friday, now=friday, limit=9)
+    assert list(announced.frame["close"]) == [1.0, 2.0, 3.0]  # Yahoo has not adjusted them yet
+
+
+def test_a_dividend_as_large_as_the_price_is_malformed():
+    raw = rows(["2025-05-28", "2025-05-29", "2025-05-30"], NEW_YORK)
+    raw["adj_close"] = raw["close"] * [0.0, 1.0, 1.0]
+    with pytest.raises(MalformedResponse, match="as large as the price"):
+        to_bars(raw, kind="equity", interval="1d", moment=MONDAY, now=MONDAY, limit=9)
 
 
 def test_a_row_for_a_holiday_or_a_weekend_is_dropped():
@@ -206,7 +216,8 @@ def test_no_bar_is_later_than_the_moment_and_every_value_sits_where_it_belongs(k
     raw = rows(index.tz_localize(None), zone) if len(index) else rows([], zone)
     moment = closes[cut]
 
-    chart = to_bars(raw.assign(adj_close=raw["close"]), kind=kind, interval=interval, moment=moment, limit=limit)
+    raw = raw.assign(adj_close=raw["close"])
+    chart = to_bars(raw, kind=kind, interval=interval, moment=moment, now=moment, limit=limit)
 
     frame: Any = chart.frame
     forming: Any = chart.forming

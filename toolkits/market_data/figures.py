@@ -7,7 +7,8 @@ Gaps. A bar that should exist and does not is skipped, as charts and TA-Lib do o
 follows the bar before it, and the move between the two is one move. `Figure.gaps` names how many bars are missing
 among those the figure rests on (`FigureSpec.run`: its window, or the bars that hold nine tenths of a recursion's
 weight; for the 52-week distances all 52 weeks). When more than one in five of them are missing, the figure is absent
-with `gap`. A return compares two closes at a given distance: it is absent with `gap` when there is no bar there.
+with `gap`. A return compares two closes at a given distance: it is absent with `gap` when there is no bar there, or,
+over a span of the calendar, when bars are missing between the one found and that day.
 A session that most equities lack was none, and is nobody's gap. Bars missing after the last one are late, not a gap.
 
 TA-Lib's values for the same bars are met to rounding, from the first value on: recursions start with the same means.
@@ -78,6 +79,11 @@ def _return(bars: int, *words: str) -> FigureSpec:
     return FigureSpec("ratio", definition, 0, f"return over {bars} bar{'s' * (bars > 1)}", "signed_percent", words)
 
 
+def _return_since(unit: str, *words: str) -> FigureSpec:
+    definition = f"close / last close of the day a {unit} earlier by the calendar, or before that day - 1"
+    return FigureSpec("ratio", definition, 0, f"return over a {unit}", "signed_percent", words)
+
+
 SPECS: Mapping[str, FigureSpec] = MappingProxyType(
     {
         "rsi_14": FigureSpec("index", _RSI, 31, "RSI(14)", "index", ("rsi", "relative strength index")),
@@ -130,8 +136,11 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             ("volatility", "volatile", "moves more", "moves most", "swings"),
         ),
         "return_1": _return(1, "daily return", "today", "last day", "day before"),
-        "return_7": _return(7, "return", "gain", "week", "7 day", "7 trading day"),
-        "return_30": _return(30, "month", "30 day", "30 day return", "30 trading day"),
+        "return_7": _return(7, "7 trading day"),
+        "return_30": _return(30, "30 trading day"),
+        "return_week": _return_since("week", "return", "gain", "week", "7 day"),
+        "return_month": _return_since("month", "month", "30 day", "30 day return"),
+        "return_year": _return_since("year", "year", "12 month", "365 day"),
         "distance_high_52w": FigureSpec(
             "ratio", f"close / highest high {_YEAR} - 1", 0, "distance from the 52-week high", "signed_percent",
             ("52 week high", "year high", "highs", "drawdown"),

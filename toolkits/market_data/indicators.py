@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 _BATCH = 50
 """Tokens computed together: enough for numpy to be busy, few enough to let others go first in between."""
 _BLOCK = 64
-_YEAR = YEAR_DAYS * 86_400_000_000
+_DAY = 86_400_000_000
+_YEAR = YEAR_DAYS * _DAY
+_MONTHS = {"return_week": 0, "return_month": 1, "return_year": 12}
+"""Months of the returns over a span of the calendar; a week is seven days."""
 REASONS: tuple[Absence | None, ...] = (None, *get_args(Absence))
 """What the numbers in `Computed.absent` stand for."""
 
@@ -335,6 +338,28 @@ def _returns(panel: Panel, at: Ints) -> dict[str, Floats]:
     return values
 
 
+def _calendar_returns(panel: Panel, at: Ints) -> dict[str, Floats]:
+    """A coin's day ends with its midnight, so a bar is of the day in which the moment before its close lies (UTC)."""
+    days = (panel.time - 1) // _DAY
+    last = _take(days, at).astype("datetime64[D]")
+    month = last.astype("datetime64[M]")
+    values = {}
+    for name, months in _MONTHS.items():
+        began = (month - months).astype("datetime64[D]")
+        length = (month - months + 1).astype("datetime64[D]") - began
+        began += np.minimum(last - month, length - 1)  # a month before 31 March is the end of February
+        began -= 0 if months else 7
+        base = np.empty_like(at)
+        for token in range(at.shape[1]):
+            own = days[: panel.count[token], token]
+            base[:, token] = np.searchsorted(own, began[:, token].astype(np.int64), side="right") - 1
+        known = np.maximum(base, 0)
+        after = _take(panel.place, np.minimum(known + 1, at)) - _take(panel.place, known)
+        there = (base >= 0) & ((_take(days, known) == began.astype(np.int64)) | (after == 1))
+        values[name] = np.where(there, _take(panel.close, at) / _take(panel.close, known) - 1, np.nan)
+    return values
+
+
 def _volatility(panel: Panel, at: Ints) -> dict[str, Floats]:
     moves = np.diff(np.log(_window(panel.close, at, 31)), axis=-1)
     return {"volatility_30": moves.std(axis=-1, ddof=1) * np.sqrt(panel.per_year)}
@@ -368,6 +393,7 @@ _YEARLY = frozenset({"distance_high_52w", "distance_low_52w"})
 _WINDOWED: Mapping[frozenset[str], Callable[[Panel, Ints], dict[str, Floats]]] = {
     _BANDS: _band_figures,
     frozenset({"return_1", "return_7", "return_30"}): _returns,
+    frozenset(_MONTHS): _calendar_returns,
     frozenset({"volatility_30"}): _volatility,
     frozenset({"volume_ratio_20"}): _volume_ratio,
     _YEARLY: _year_distances,
@@ -407,6 +433,8 @@ def _absences(panel: Panel, at: Ints, values: dict[str, Floats], lost: dict[str,
         if name in flat:
             rules.append(("flat_prices", flat[name]))
         too_young = short | young if name.startswith("distance_") else short
+        if name == "return_year":
+            too_young = short | (bare & (_take(panel.time, np.zeros_like(at)) > _take(panel.time, at) - 366 * _DAY))
         rules += [("gap", lost[name]), ("insufficient_history", too_young), ("no_data", nothing)]
         reason = np.zeros(at.shape, dtype=np.int8)
         for why, where in rules:

@@ -36,9 +36,9 @@ SIMULATED = "every figure is made up, none is real"
 # Most telling first: what does not fit a reply is cut from the end.
 _TELLING = (
     "rsi_14", "bb_lower_20_2", "bb_upper_20_2", "macd_histogram_12_26_9", "atr_14", "adx_14", "ema_20", "ema_50",
-    "ema_200", "distance_ema_200", "return_7", "return_30", "volatility_30", "volume_ratio_20", "distance_high_52w",
-    "distance_low_52w", "bb_percent_b_20_2", "return_1", "rsi_14_change", "macd_12_26_9", "macd_signal_12_26_9",
-    "bb_middle_20_2", "bb_bandwidth_20_2",
+    "ema_200", "distance_ema_200", "return_week", "return_month", "volatility_30", "volume_ratio_20",
+    "distance_high_52w", "distance_low_52w", "bb_percent_b_20_2", "return_1", "return_year", "return_7", "return_30",
+    "rsi_14_change", "macd_12_26_9", "macd_signal_12_26_9", "bb_middle_20_2", "bb_bandwidth_20_2",
 )  # fmt: skip
 
 INSTRUCTIONS = """\

@@ -59,6 +59,7 @@ LIVE = timedelta(minutes=15)
 """An `as_of` no older than this means the present: a cycle asks for its own beginning until its end."""
 DEAD = timedelta(days=30)
 """A symbol whose newest bar is older than this trades no more."""
+ANALYSED = "Coins, and shares and funds listed in New York, in USD are analysed."
 SPARE = 1.6  # rows read for each token wanted: stablecoins, wrapped and refused ones fall away
 QUOTE_BATCH = 200
 QUOTE_MEMORY = timedelta(hours=1)
@@ -243,10 +244,8 @@ class YahooMarket(YahooSource):
         raw, facts = chart_from(answer, f"{token.symbol} {interval}")
         kind, currency, zone = (facts.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
         if reason := rows_of.foreign(kind, currency, zone, token.kind):
-            raise UnknownToken(
-                f"{token.symbol} is not analysed: {reason}.", hint="Coins and US-listed shares in USD are."
-            )
-        chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, limit=limit)
+            raise UnknownToken(f"{token.symbol} cannot be used: {reason}.", hint=ANALYSED)
+        chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, now=now, limit=limit)
         if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
         live = now - moment <= LIVE
@@ -313,7 +312,8 @@ class YahooMarket(YahooSource):
             gone = coins.left_market(wanted) or "Yahoo does not know it"
             reason = gone if row is None else rows_of.objection(row, now)
             if row is None or reason is not None:
-                raise UnknownToken(f"{wanted} cannot be used: {reason}.", hint="Check the symbol: BTC-USD, AAPL.")
+                hint = "Check the symbol: BTC-USD, AAPL." if row is None else ANALYSED
+                raise UnknownToken(f"{wanted} cannot be used: {reason}.", hint=hint)
             return rows_of.token_from(row), rows_of.quote_from(row, now)
 
         token, quote = self._ask(wanted, path, params, read)

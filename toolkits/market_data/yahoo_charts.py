@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import TooFewBars
+from ...core.errors import MalformedResponse, TooFewBars
 from ...core.token import Interval, TokenKind
 from .calendar import FIRST_YEAR, bar_closes, closes_of_bars_from, next_bar_close
 from .panel import COLUMNS
@@ -74,7 +74,9 @@ def first_bar_start(kind: TokenKind, interval: Interval, moment: datetime, limit
     return max(start, moment - HOURLY_REACH) if interval == "1h" else start
 
 
-def to_bars(raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: datetime, limit: int) -> Chart:
+def to_bars(
+    raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: datetime, now: datetime, limit: int
+) -> Chart:
     """The last `limit` bars closed by `moment`.
 
     Yahoo stamps a bar with its start, adds the live price as a row of its own, leaves nulls for days it lost and rows
@@ -84,18 +86,28 @@ def to_bars(raw: pd.DataFrame, *, kind: TokenKind, interval: Interval, moment: d
     be true is `check_bars`' question.
 
     Equities are adjusted for dividends up to the last closed bar, whose price stays as printed, and split-adjusted up
-    to `moment`: Yahoo's own adjustment for later splits is taken back.
+    to `moment`: Yahoo's own adjustment for later splits is taken back. For one that is still to come it made none.
 
     Args:
         raw: as `chart_from` gives it.
+        kind: coins trade around the clock.
+        interval: of the chart.
+        moment: nothing later is in the bars (UTC).
+        now: when the chart was read (UTC).
+        limit: the newest so many.
+
+    Raises:
+        MalformedResponse: a close adjusted for dividends is not positive.
     """
     import numpy as np
 
     frame: Any = raw  # Any: the stubs lose track of frames below
     starts = frame.index
     splits = {start.to_pydatetime(): float(ratio) for start, ratio in frame["split"].items() if ratio > 0}
-    later = np.prod([ratio for at, ratio in splits.items() if at > moment])
+    later = np.prod([ratio for at, ratio in splits.items() if moment < at <= now])
     factor = (frame["adj_close"] / frame["close"]).to_numpy(float) if kind == "equity" else np.ones(len(frame))
+    if ((factor <= 0) & (frame["close"].to_numpy(float) > 0)).any():
+        raise MalformedResponse("A dividend in Yahoo's chart is as large as the price.", hint="Try later.")
     frame = frame[list(COLUMNS)].copy()
     frame[list(COLUMNS[:4])] *= later
     frame["volume"] = frame["volume"].where(frame["volume"] >= 0) / later

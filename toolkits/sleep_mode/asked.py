@@ -245,10 +245,11 @@ class _Asked:
         if value is None:
             return self._absent(name)
         text = figure_text(name, value)
-        if name.startswith("return_") and _periods(self._question):
-            return ""  # another period, of which there are no bars
         if name.startswith("return_"):
-            return self._changed(value, int(name.removeprefix("return_")))
+            span, periods = name.removeprefix("return_"), _periods(self._question)
+            if not span.isdigit() and all(period == Period(1, span) for period in periods):
+                return self._moved(text, f"the last {span}", f"a {span} before")
+            return self._changed(value, int(span)) if span.isdigit() and not periods else ""
         if name in ("distance_high_52w", "distance_low_52w"):
             level = self._close / (1 + value)
             self._rest_on(name.removeprefix("distance_"), level)

@@ -101,8 +101,8 @@ def market_statements(recalls: Sequence[Recall], settings: Settings, now: dateti
         Screen("rsi_14", "lowest", signal="buy", verdict="passes"),
         Screen("rsi_14", "lowest", below=settings.rsi_oversold),
         Screen("rsi_14", "highest", above=settings.rsi_overbought),
-        Screen("return_7", "highest", limit=3),
-        Screen("return_7", "lowest", limit=3),
+        Screen("return_week", "highest", limit=3),
+        Screen("return_week", "lowest", limit=3),
         Screen("volatility_30", "highest", limit=3),
         Screen("rsi_14", "lowest", verdict="danger", limit=SHOWN),
     )

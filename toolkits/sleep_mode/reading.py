@@ -478,7 +478,9 @@ def _screen(
     order: Order | None = next((_ORDERS[word] for word in _LIMIT.sub("", rest).split() if word in _ORDERS), None)
     usual, first = _SCREENED.get(topic, (None, "highest"))
     if usual is None and topic in ("", "change", "screen") and (not several or topic == "change"):
-        usual = "return_7" if said & {*MOVERS, *FALLING, *RISING, "best", "worst", "top"} else None
+        spans = (f"return_{span:g}" for span in question.numbers.spans)
+        moved = next((name for name in spans if name in RANKED), "return_week")
+        usual = moved if said & {*MOVERS, *FALLING, *RISING, "best", "worst", "top"} else None
     ranked = sorted((name for name in figures if name in RANKED), key=lambda name: figures[name])
     limited = {limit.figure for limit in limits}
     free = [name for name in ranked if name not in limited]

@@ -53,7 +53,7 @@ def standing(settings: Settings) -> tuple[Scenario, ...]:
         Scenario("overbought", "Which tokens are overbought", Screen("rsi_14", "highest", above=high)),
         Scenario("breakout", "Which tokens broke out", Screen("bb_percent_b_20_2", "highest", above=1.0)),
         Scenario("most_volatile", "Which tokens are most volatile", Screen("volatility_30", "highest")),
-        Scenario("movers", "Which tokens gained most", Screen("return_7", "highest")),
+        Scenario("movers", "Which tokens gained most", Screen("return_week", "highest")),
         Scenario("rules_buy", "What rules call a buy", Screen("rsi_14", verdict="passes", limit=MOST), "buy"),
         Scenario("rules_sell", "What rules call a sell", Screen("rsi_14", "highest", limit=MOST), "sell"),
     )

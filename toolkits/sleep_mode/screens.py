@@ -23,7 +23,7 @@ Passing = Literal["passes", "safe", "caution", "danger", "unknown"]
 
 SHOWN = 5
 MOST = 50
-COMPARED = ("rsi_14", "return_1", "return_7", "return_30", "volatility_30", "distance_high_52w")
+COMPARED = ("rsi_14", "return_1", "return_week", "return_month", "volatility_30", "distance_high_52w")
 """Figures that tokens are compared by when the question names none."""
 RANKED = tuple(name for name, spec in SPECS.items() if spec.unit != "price")
 """Figures by which tokens can be ordered: a price in USD says nothing about which token has more of anything."""

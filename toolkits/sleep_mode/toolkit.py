@@ -95,7 +95,7 @@ class SleepModeToolkit(Toolkit):
         Args:
             tokens (list[str]): Symbols or names; empty for the whole market.
             topic (str): What the question is about.
-            figure (str): With topic screen or compare: the figure to order by, such as rsi_14 or return_7.
+            figure (str): With topic screen or compare: the figure to order by, such as rsi_14 or return_week.
             order (str): lowest or highest first.
             below (float): Keep only tokens whose figure is below this.
             above (float): Keep only tokens whose figure is above this.
