@@ -135,7 +135,7 @@ def alerts(
             else:
                 console.print(text, markup=False, soft_wrap=True)
             return
-        found = teller.log.newest(limit)
+        found = teller.log.newest(limit, now)
         told = teller.log.deliveries([alert.key for alert in found])
         if json:
             rows = [alert.model_dump(mode="json") | {"deliveries": told[alert.key]} for alert in found]

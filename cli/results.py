@@ -45,8 +45,9 @@ def results(
 
     with runtime_for(data_dir, market, as_of, reading=True) as runtime:
         symbol = find_token(runtime, token).symbol if token else None
-        since = runtime.clock.now() - timedelta(days=days) if days else None
-        calls = CallLog(runtime.khala.journal).calls(symbol=symbol, by=TEAM if team else None, since=since)
+        now = runtime.clock.now()
+        since, by_whom = now - timedelta(days=days) if days else None, TEAM if team else None
+        calls = CallLog(runtime.khala.journal).calls(symbol=symbol, by=by_whom, since=since, until=now)
         _show(calls, runtime.settings, by, bars, plot, json, {}, "Calls as they were made")
 
 

@@ -112,4 +112,8 @@ def test_results_tell_what_was_called_in_a_memory(capsys: Any, tmp_path: Path) -
     assert {c["symbol"] for c in own} == {symbol}
     assert json.loads(run(capsys, "results", "--team", *where, "--json")[1])["calls"] == []
     assert "breakout" in run(capsys, "results", *where)[1]
+    earlier = last - timedelta(days=2)
+    then = json.loads(run(capsys, "results", *where[:3], earlier.isoformat(), "--json")[1])["calls"]
+    assert 0 < len(then) < len(made.calls)
+    assert all(datetime.fromisoformat(c["at"]) <= earlier for c in then)
     assert "No call is on record yet" in run(capsys, "results", "--team", *where)[1]

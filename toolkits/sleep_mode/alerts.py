@@ -12,6 +12,7 @@ import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
@@ -238,9 +239,10 @@ class AlertLog:
                 connection.execute("DELETE FROM alerts WHERE found_at < ?", old)
         return new
 
-    def newest(self, limit: int = 20) -> list[Alert]:
-        """Alerts, newest first."""
-        return self._alerts("ORDER BY found_at DESC, key LIMIT ?", limit)
+    def newest(self, limit: int = 20, until: datetime | None = None) -> list[Alert]:
+        """Alerts that were found until then, newest first."""
+        end = epoch(until) if until else inf
+        return self._alerts("WHERE found_at <= ? ORDER BY found_at DESC, key LIMIT ?", end, limit)
 
     def deliveries(self, keys: Sequence[str]) -> dict[str, list[dict[str, object]]]:
         """By alert, for each channel: how often it was tried, when it was sent (epoch seconds), what went wrong."""
@@ -441,7 +443,7 @@ class Teller:
             tokens = BRIEF_TOKENS * max(1, len(reading.recalls))
             text = reader.brief(reading, tokens).text
             lines += ["", f"## {title}", "", text] if text else []
-        recent = [a for a in self.log.newest(100) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
+        recent = [a for a in self.log.newest(100, now) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
         if recent:
             lines += ["", "## Alerts", "", *(f"- {time_text(a.found_at)}: {a.text}" for a in recent)]
         return "\n".join(lines) + "\n"

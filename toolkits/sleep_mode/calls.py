@@ -7,6 +7,7 @@ the market; a score is written once and never changed, whatever is revised later
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -223,6 +224,7 @@ class CallLog:
         action: Action | None = None,
         scored_after: int | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 10_000,
     ) -> list[ScoredCall]:
         """Calls with their scores, the newest first.
@@ -231,10 +233,12 @@ class CallLog:
             symbol, by, action: only those of a token, of a rule or the team, of a kind.
             scored_after: only those that are scored after so many bars.
             since: only those made from then on.
+            until: what was known then, calls and scores.
             limit: of calls.
         """
         conditions = {"symbol = ?": symbol, "made_by = ?": by, "action = ?": action}
-        conditions["at >= ?"] = since.timestamp() if since else None  # type: ignore[assignment]
+        end = until.timestamp() if until else math.inf
+        conditions |= {"at >= ?": since.timestamp() if since else None, "at <= ?": end}  # type: ignore[dict-item]
         conditions["call_id IN (SELECT call_id FROM call_scores WHERE bars = ?)"] = scored_after  # type: ignore[assignment]
         asked = {text: value for text, value in conditions.items() if value is not None}
         where = f"WHERE {' AND '.join(asked)}" if asked else ""
@@ -247,16 +251,17 @@ class CallLog:
         for call, score in self._journal.rows(query, *asked.values(), limit) if self._there else ():
             found.setdefault(call, []).extend([score] if score else [])
         return [
-            ScoredCall(call, {score.bars: score for score in decode_all(Score, scores)})
+            ScoredCall(call, {s.bars: s for s in decode_all(Score, scores) if s.at.timestamp() <= end})
             for body, scores in found.items()
             for call in decode_all(Call, [body])
         ]
 
-    def team_record(self) -> tuple[Tally, ...]:
-        """How the team's last buys and sells did: those that are scored after 7 bars."""
-        kinds: tuple[Action, ...] = ("buy", "sell")
-        last = [self.calls(by=TEAM, action=kind, scored_after=TOLD_AFTER, limit=LAST_CALLS) for kind in kinds]
-        return tuple(tallies([one for calls in last for one in calls]))
+    def team_record(self, until: datetime | None = None) -> tuple[Tally, ...]:
+        """How the team's last buys and sells did, as known then: those that are scored after 7 bars."""
+        last: list[ScoredCall] = []
+        for kind in ("buy", "sell"):
+            last += self.calls(by=TEAM, action=kind, scored_after=TOLD_AFTER, until=until, limit=LAST_CALLS)
+        return tuple(tallies(last))
 
     # -- evidence -------------------------------------------------------------------------------------------------
 

@@ -355,7 +355,7 @@ class Reader:
             position=self._position(recall.symbol) if beside else None,
             told=self.news.about(recall.symbol, recall.read_at) if beside else None,
             evidence=self._calls.evidence(recall.symbol) if only is None and analysis.interval == "1d" else None,
-            record=self._calls.team_record() if name in RECORD_TOPICS else (),
+            record=self._calls.team_record(recall.read_at) if name in RECORD_TOPICS else (),
             lessons=self._lessons() if name in RECORD_TOPICS else (),
             only=only,
         )
