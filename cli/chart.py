@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InvalidInput, TooFewBars
 from ..core.files import save_plot
-from ..core.formats import price_text
+from ..core.formats import price_text, time_text
 from ..core.settings import Settings
 from ..toolkits.khala.records import MarketAnalysis, Recall
+from ..toolkits.market_data.figures import figure_label
 from ..toolkits.market_data.signals import reverts
 from ..toolkits.runtime import Runtime
 from ..toolkits.sleep_mode.bar_store import BarStore
@@ -80,7 +81,7 @@ def _bands(axes: Axes, history: pd.DataFrame) -> None:
     for name in ("bb_lower_20_2", "bb_upper_20_2"):
         axes.plot(x, history[name], color=BAND, linewidth=0.9, alpha=0.9)
     axes.plot(x, history["bb_middle_20_2"], color=BAND, linewidth=0.8, linestyle="--", label="Bollinger(20, 2)")
-    axes.plot(x, history["ema_50"], color="#c08a2b", linewidth=1.1, label="EMA(50)")
+    axes.plot(x, history["ema_50"], color="#c08a2b", linewidth=1.1, label=figure_label("ema_50"))
 
 
 def _signals(axes: Axes, frame: pd.DataFrame, history: pd.DataFrame, settings: Settings) -> None:
@@ -118,7 +119,7 @@ def _rsi(axes: Axes, history: pd.DataFrame, settings: Settings) -> None:
         axes.axhline(level, color="#8a94a0", linewidth=0.7, linestyle=":")
     axes.set_ylim(0, 100)
     axes.set_yticks([low, 50, high])
-    axes.set_ylabel("RSI(14)")
+    axes.set_ylabel(figure_label("rsi_14"))
 
 
 def _titles(axes: Axes, analysis: MarketAnalysis, state: str) -> None:
@@ -126,7 +127,7 @@ def _titles(axes: Axes, analysis: MarketAnalysis, state: str) -> None:
     simulated = "   SIMULATED" if analysis.provenance.simulated else ""
     axes.set_title(name + simulated, loc="left", fontsize=13, fontweight="bold")
     axes.set_title(
-        f"{analysis.interval} bars to {analysis.bar_close:%Y-%m-%d %H:%M} UTC{adjusted_text(analysis)}, {state}; "
+        f"{analysis.interval} bars to {time_text(analysis.bar_close)}{adjusted_text(analysis)}, {state}; "
         f"signal {analysis.signal.action or 'none'}",
         loc="right",
         fontsize=9,

@@ -29,10 +29,11 @@ def price_text(value: float, *, signed: bool = False) -> str:
     return f"{value:{sign}.{places}f}"
 
 
-def percent_text(fraction: float, *, signed: bool = False) -> str:
-    """A fraction as people read it: 0.043 is `4.3 %`, or `+4.3 %` when signed; from 100 % on without a decimal."""
+def percent_text(fraction: float, *, signed: bool = False, whole: bool = False) -> str:
+    """A fraction as people read it: 0.043 is `4.3 %`, or `+4.3 %` when signed; from 100 % on, or `whole`, without a
+    decimal."""
     percent = 100 * fraction
-    digits = 1 if abs(percent) < 100 else 0
+    digits = 1 if abs(percent) < 100 and not whole else 0
     return f"{_no_minus_zero(percent, digits):{'+' if signed else ''},.{digits}f} %"
 
 

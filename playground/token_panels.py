@@ -173,7 +173,7 @@ def show_news(items: Sequence[NewsItem]) -> None:
     with panel("News"), el("ul", cls="check-list news"):
         for item in items:
             with el("li"):
-                el("span", f"{item.published_at:%Y-%m-%d %H:%M}", "muted nowrap")
+                el("span", time_text(item.published_at), "muted nowrap")
                 with el("span"):
                     if is_web_page(item.link):
                         el("a", item.title, href=item.link, target="_blank", rel="noopener noreferrer")

@@ -12,7 +12,7 @@ from nicegui import ui
 from ..core.errors import DeepTraderError
 from ..core.formats import percent_text, price_text, time_text
 from ..core.token import Interval, Token
-from ..toolkits.khala.records import Freshness, MarketAnalysis, Recall, SimilarSituations
+from ..toolkits.khala.records import MarketAnalysis, Recall, SimilarSituations
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
 from ..toolkits.sleep_mode.calls import CallLog, tallies
@@ -187,7 +187,7 @@ class TokenView:
             self._seen = since("price seen ", recall.observed.as_of, now) if recall.observed else None
             if analysis is not None:
                 since("computed ", analysis.computed_at, now)
-        if recall.freshness is not Freshness.FRESH and why(recall):
+        if not recall.usable and why(recall):
             el("p", why(recall), "reasons")
 
     def _show_price(self, recall: Recall) -> None:

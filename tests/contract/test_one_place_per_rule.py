@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -78,3 +80,89 @@ def test_the_tool_offers_exactly_the_topics_there_are() -> None:
     offered = SleepModeToolkit(Khala).sleep_mode.__annotations__["topic"]  # type: ignore[arg-type]
     assert get_args(offered) == tuple(TOPICS)
     assert len(TOPICS) <= 25
+
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("core", "agents", "toolkits", "cli", "playground")
+SECOND_COPIES = {
+    "how a time is written": (r"%Y-%m-%d %H:%M\b", 'f"{close:%Y-%m-%d %H:%M} UTC"', {"core/formats.py"}),
+    "how a price is written": (
+        r"\b(price|close|level|stop|band|quote)\w*:[+,]*\.\d",
+        'f"{analysis.price:,.2f} USD"',
+        {"core/formats.py"},
+    ),
+    "how a percentage is written": (
+        r":[+,]*\.\d%\}|100 \* [^:{}]+:[+,]*\.\df\} %",
+        'f"{100 * change:+.1f} %"',
+        {"core/formats.py"},
+    ),
+    "where oversold and overbought begin": (
+        r"[<>]=? ?(30|70)\b|(oversold|overbought)\w* ?= ?(30|70)\b",
+        "if rsi < 30:",
+        set[str](),
+    ),
+    "which verdicts may be bought": (
+        r"\.security_allowed_verdicts",
+        "if report.verdict in settings.security_allowed_verdicts:",
+        {"toolkits/token_security/policy.py", "toolkits/khala/freshness.py"},
+    ),
+    "what may be served": (
+        r"recall\.freshness (is|in|==|!=|not)|Freshness\.PARTIAL\)",
+        "if recall.freshness in (Freshness.FRESH, Freshness.PARTIAL):",
+        {"toolkits/khala/records.py", "toolkits/khala/freshness.py"},
+    ),
+    "what a text costs a model": (r"len\(\w*text\w*\) ?//? ?\d", "tokens = len(text) // 4", {"core/text.py"}),
+    "how lines, and rows of a reply, are cut to a budget": (
+        r"(cost|spent|tokens|cost\(\w+\)) >=? budget",
+        "if tokens > budget:",
+        {"toolkits/sleep_mode/briefs.py", "toolkits/khala/replies.py", "toolkits/market_data/toolkit.py"},
+    ),
+    "whom a name stands for": (
+        r"\.ticker (==|in)\b|aliases_for\(",
+        "next(t for t in tokens if t.ticker == name.upper())",
+        {"toolkits/khala/names.py", "core/coins.py"},
+    ),
+    "what was asked": (
+        r"CREATE TABLE (asks|\w*(demand|question))",
+        "CREATE TABLE demand (symbol TEXT, topic TEXT)",
+        {"toolkits/sleep_mode/asks.py"},
+    ),
+}
+"""How a line of a second copy of each rule looks, one such line, and the files in which the rule is at home."""
+
+
+def _second_copies(rule: str, files: Mapping[str, str]) -> list[str]:
+    pattern, _, homes = SECOND_COPIES[rule]
+    return [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in files.items()
+        if name not in homes
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    files = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files}
+
+
+@pytest.mark.parametrize("rule", SECOND_COPIES)
+def test_a_rule_has_one_place(rule: str, sources: dict[str, str]) -> None:
+    _, line, homes = SECOND_COPIES[rule]
+    assert _second_copies(rule, {"agents/other.py": line}) == [f"agents/other.py:1: {line}"]
+    assert _second_copies(rule, sources) == []
+    assert homes <= sources.keys()
+
+
+def test_a_figure_has_one_label(sources: dict[str, str]) -> None:
+    labels = {spec.label for spec in SPECS.values()}
+    second = [
+        f"{name}:{node.lineno}: {node.value}"
+        for name, text in sources.items()
+        if name != "toolkits/market_data/figures.py"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and node.value in labels
+    ]
+    assert second == []

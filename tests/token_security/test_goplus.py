@@ -79,7 +79,7 @@ def test_a_mintable_proxy_with_a_thirty_percent_sell_tax_is_caution_with_its_rea
     assert report.verdict == "caution"
     assert report.check("sell_tax").value == pytest.approx(0.3)
     assert set(report.reasons) == {
-        "sell_tax: tax 30.0%",
+        "sell_tax: tax 30.0 %",
         "proxy: the code behind the contract can be exchanged",
         "mintable: new tokens can be made",
     }

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ...core.formats import percent_text
 from ...core.market import Action, UtcDatetime
 from ...core.token import Record
 
@@ -134,4 +135,4 @@ def share_text(right: int, calls: int) -> str:
         calls: how many there were, one at least.
     """
     low, high = (f"{100 * side:.0f}" for side in wilson(right, calls))
-    return f"{100 * right / calls:.0f} % ({low} to {high})"
+    return f"{percent_text(right / calls, whole=True)} ({low} to {high})"

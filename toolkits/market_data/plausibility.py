@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...core.errors import ImplausiblePrices
+from ...core.formats import time_text
 from ...core.market import Quote
 from .calendar import expected_bar_close
 from .protocol import SETTLES_AFTER, Bars
@@ -151,7 +152,7 @@ def require_plausible(name: str, problems: tuple[Problem, ...]) -> None:
         last = problems[-1]
         more = f" ({len(problems)} such bars)" if len(problems) > 1 else ""
         raise ImplausiblePrices(
-            f"{name}: {last.kind.replace('_', ' ')} at {last.at:%Y-%m-%d %H:%M} UTC: {last.text}{more}.",
+            f"{name}: {last.kind.replace('_', ' ')} at {time_text(last.at)}: {last.text}{more}.",
             hint="Nothing is computed from it; the last good bars stay.",
             problems=tuple(problem.kind for problem in problems),
         )

@@ -10,6 +10,7 @@ import numpy as np
 from ...core.errors import InvalidInput
 from ...core.formats import threshold_text
 from ...core.market import Figure, Signal, Trigger
+from .figures import figure_label
 from .indicators import Latest, wilder_state
 from .panel import build_panel
 
@@ -107,8 +108,8 @@ def levels_of(latest: Latest, *, seen: float | None, oversold: float, overbought
     value = {name: figure.value for name, figure in figures.items() if figure.value is not None}
     if "bb_lower_20_2" in value:
         lower, upper = value["bb_lower_20_2"], value["bb_upper_20_2"]
-        add(lower, "above" if close <= lower else "below", "lower Bollinger band")
-        add(upper, "below" if close >= upper else "above", "upper Bollinger band")
+        add(lower, "above" if close <= lower else "below", figure_label("bb_lower_20_2"))
+        add(upper, "below" if close >= upper else "above", figure_label("bb_upper_20_2"))
     if "ema_200" in value:
         add(value["ema_200"], "below" if close > value["ema_200"] else "above", "EMA 200")
     if "rsi_14" in value:

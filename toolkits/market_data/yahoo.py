@@ -44,6 +44,7 @@ from ...core.errors import (
     TooFewBars,
     UnknownToken,
 )
+from ...core.formats import time_text
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_rows as rows_of
@@ -264,7 +265,7 @@ class YahooMarket(YahooSource):
         require_plausible(token.symbol, check_bars(chart.frame, quote, chart.splits, forming=forming))
         if not live or newest >= due:
             return bars
-        late = f"{token.symbol}: the bar that closed {due:%Y-%m-%d %H:%M} UTC is expected and not there yet."
+        late = f"{token.symbol}: the bar that closed {time_text(due)} is expected and not there yet."
         return replace(bars, problem=NotPublishedYet(late, hint="Yahoo's bars come late, sometimes by hours."))
 
     def _quote_beside(self, symbol: str, about: rows_of.Row, now: datetime) -> Quote | None:

@@ -24,6 +24,7 @@ from ...core.errors import (
     TokenNotFound,
     UnknownToken,
 )
+from ...core.formats import time_text
 from ...core.market import Quote
 from ...core.token import Token, TokenKind, normalize_symbol
 from .protocol import Universe
@@ -271,7 +272,7 @@ def _first_reason(row: Row, quote: Quote | None, now: datetime, reference: Mappi
     if quote is None:
         return "no_quote: no price, or no time with it"
     if quote.as_of > now + CLOCK_SKEW:
-        return f"from_the_future: dated {quote.as_of:%Y-%m-%d %H:%M} UTC"
+        return f"from_the_future: dated {time_text(quote.as_of)}"
     if not is_coin(row):
         return None
     if now - quote.as_of > NO_NEWS:

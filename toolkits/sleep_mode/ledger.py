@@ -16,6 +16,7 @@ from pydantic import Field, computed_field
 
 from ...core.clock import Clock, SystemClock
 from ...core.files import save_plot
+from ...core.formats import time_text
 from ...core.market import UtcDatetime
 from ...core.prices import PriceList
 from ...core.token import Record
@@ -295,7 +296,7 @@ class Ledger:
 
         summary, cycles = self.summary(window), self.cycles(window)
         figure = Figure(figsize=(13, 4), dpi=110, layout="constrained")
-        figure.suptitle(f"Sleep ledger, {summary.since:%Y-%m-%d %H:%M} to {summary.until:%Y-%m-%d %H:%M} UTC")
+        figure.suptitle(f"Sleep ledger, {time_text(summary.since)} to {time_text(summary.until)}")
         slept, asked, worth = figure.subplots(1, 3)
         slept.set_title("Seconds of each cycle (x: failed)")
         for failed, style in ((False, "."), (True, "x")):

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ...core.formats import time_text
 from ...core.giving_way import give_way
 from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
-from ..khala.records import Freshness, MarketAnalysis, Recall
+from ..khala.records import MarketAnalysis, Recall
 from ..market_data.calendar import next_bar_close
 from ..market_data.protocol import SETTLES_AFTER
 from .budgets import Budget
@@ -176,7 +177,7 @@ def _why_not(recall: Recall, now: datetime) -> str | None:
     analysis = recall.analysis
     if recall.servable and _to_be_read_again(recall, now):
         return None
-    if recall.freshness is Freshness.FRESH and analysis is not None:
+    if recall.usable and analysis is not None:
         # Its bar has been followed by another one, and only grace keeps it fresh: renewed now, it never goes stale.
         # Where that was tried already the source is late, and is asked again once the grace is over.
         return None if analysis.computed_at < analysis.next_bar_due <= now else "fresh"
@@ -187,7 +188,7 @@ def _why_not(recall: Recall, now: datetime) -> str | None:
         return None
     report = analysis.security
     if report is not None and now < report.expires_at:
-        return f"security is unknown; asked again from {report.expires_at:%Y-%m-%d %H:%M} UTC"
+        return f"security is unknown; asked again from {time_text(report.expires_at)}"
     return None
 
 

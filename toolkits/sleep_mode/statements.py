@@ -396,7 +396,7 @@ def level_text(meaning: str) -> str:
     """What a price level is, so that no reader takes it for the figure it belongs to."""
     if meaning.startswith("RSI(14) at "):
         return f"the price at which RSI(14) would be {meaning.removeprefix('RSI(14) at ')}"
-    return f"the {meaning}" if "band" in meaning else meaning.replace("EMA 200", "EMA(200)")
+    return f"the {meaning}" if "band" in meaning else meaning.replace("EMA 200", figure_label("ema_200"))
 
 
 @statement("stop")

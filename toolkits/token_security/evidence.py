@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from ...core.coins import base_ticker, coin_for_id, coin_for_symbol
+from ...core.formats import percent_text
 from ...core.security import CheckState, SecurityCheck
 from ...core.text import quote_untrusted
 from ...core.token import Contract, Token
@@ -199,7 +200,7 @@ class Sheet:
 
     def at_most(self, check_id: str, value: float | None, limit: float, what: str) -> None:
         """A share that must not exceed `limit` (both fractions); None is unknown."""
-        self.at_least(check_id, value, -limit, f"{what} {value or 0.0:.1%}", sign=-1)
+        self.at_least(check_id, value, -limit, f"{what} {percent_text(value or 0.0)}", sign=-1)
 
     def at_least(self, check_id: str, value: float | None, floor: float, shown: str, *, sign: int = 1) -> None:
         """A quantity that must reach `floor`; None is unknown."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ...core.errors import MalformedResponse, RateLimited, SourceError, SourceUnreachable, TokenNotFound
+from ...core.formats import percent_text
 from ...core.text import quote_untrusted
 from ...core.token import Contract
 from . import evidence as ev
@@ -178,7 +179,7 @@ def _liquidity_holders(said: Answer, sheet: Sheet, *, on_exchange: bool) -> None
     largest = max((share or 0.0 for share, safe in shares if not safe), default=0.0)
     whole = all(share is not None for share, _ in shares) and len(listed) >= min(ev.TOP, count or ev.TOP)
     sure = bool(listed) and (whole or locked >= ev.LOCKED_FLOOR)
-    sheet.at_least("liquidity_locked", locked if sure else None, ev.LOCKED_FLOOR, f"{locked:.1%} locked")
+    sheet.at_least("liquidity_locked", locked if sure else None, ev.LOCKED_FLOOR, f"{percent_text(locked)} locked")
     sure = bool(listed) and (whole or largest > ev.CONCENTRATED)
     what = "one holder of liquidity has"
     if not on_exchange:

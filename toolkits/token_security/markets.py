@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...core.clock import ensure_utc
 from ...core.errors import SourceError, TokenDelisted
-from ...core.formats import time_text
+from ...core.formats import price_text, time_text
 from ...core.settings import Settings
 from ...core.token import Token
 from .contracts import REVIEWED
@@ -106,7 +106,7 @@ def read_bars(bars: Bars, sheet: Sheet, moment: datetime, *, grace: timedelta) -
     recent = [close * volume for close, volume in pairs if close is not None and volume is not None]
     turnover = median(recent) if len(recent) >= _ENOUGH else None
     sheet.at_least("liquid", turnover, VOLUME_FLOOR_USD, f"median turnover {turnover or 0:,.0f} USD a day")
-    sheet.at_least("penny_price", price, PENNY_PRICE_USD, f"last close {price:,.2f} USD")
+    sheet.at_least("penny_price", price, PENNY_PRICE_USD, f"last close {price_text(price)} USD")
     before = [volume for volume in volumes[max(last - _LOOK_BACK, 0) : last] if volume is not None]
     usual = median(before) if len(before) >= _ENOUGH else None
     if old or newest is None or not usual:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.errors import MalformedResponse, TokenNotFound
+from ...core.formats import percent_text
 from ...core.token import Contract
 from . import evidence as ev
 from .checks import HALF
@@ -150,7 +151,7 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
     markets = said.rows("markets")
     locked = [market.part("lp").percent("lpLockedPct") for market in markets or ()]
     least = None if not locked or None in locked else min(share or 0.0 for share in locked)  # what can leave counts
-    sheet.at_least("liquidity_locked", least, ev.LOCKED_FLOOR, f"{least or 0.0:.1%} locked")
+    sheet.at_least("liquidity_locked", least, ev.LOCKED_FLOOR, f"{percent_text(least or 0.0)} locked")
     sheet.traded(None if markets is None else bool(markets))
     _own_words(said, sheet)
     return metadata.text("symbol"), metadata.text("name")
@@ -163,7 +164,7 @@ def _insiders(said: Answer, largest: Sequence[Answer], sheet: Sheet) -> None:
     found = graph if isinstance(graph, bool) else said.number("graphInsidersDetected") if graph is not None else 0
     marks = [holder.flag("insider") for holder in largest if "insider" in holder]
     if any(marks) or (graph and found) or said.get("insiderNetworks"):
-        told = f"insiders hold {share:.1%}" if share else "RugCheck found wallets of insiders"
+        told = f"insiders hold {percent_text(share)}" if share else "RugCheck found wallets of insiders"
         sheet.put("insiders", "fail", told, share or True)
     elif None in marks or (graph and found is None):
         sheet.unknown("insiders", why="what is said about insiders cannot be read")
