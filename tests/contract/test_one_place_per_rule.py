@@ -118,7 +118,7 @@ SECOND_COPIES = {
         {"toolkits/sleep_mode/briefs.py", "toolkits/khala/replies.py", "toolkits/market_data/toolkit.py"},
     ),
     "whom a name stands for": (
-        r"\.ticker (==|in)\b|aliases_for\(",
+        r"\.ticker (==|in) |aliases_for\(",
         "next(t for t in tokens if t.ticker == name.upper())",
         {"toolkits/khala/names.py", "core/coins.py"},
     ),

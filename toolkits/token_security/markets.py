@@ -106,7 +106,7 @@ def read_bars(bars: Bars, sheet: Sheet, moment: datetime, *, grace: timedelta) -
     recent = [close * volume for close, volume in pairs if close is not None and volume is not None]
     turnover = median(recent) if len(recent) >= _ENOUGH else None
     sheet.at_least("liquid", turnover, VOLUME_FLOOR_USD, f"median turnover {turnover or 0:,.0f} USD a day")
-    sheet.at_least("penny_price", price, PENNY_PRICE_USD, f"last close {price_text(price)} USD")
+    sheet.at_least("penny_price", price, PENNY_PRICE_USD, f"last close {price_text(price or 0.0)} USD")
     before = [volume for volume in volumes[max(last - _LOOK_BACK, 0) : last] if volume is not None]
     usual = median(before) if len(before) >= _ENOUGH else None
     if old or newest is None or not usual:
