@@ -183,9 +183,13 @@ def _market_online(runtime: Runtime) -> Check:
     if universe.problem is not None:
         return Check("market", "warning", f"serving old data: {universe.problem}")
     told = f"{runtime.market.id} delivers {', '.join(token.symbol for token in universe.tokens[:3])}"
-    if held := [f"{symbol} ({why})" for symbol, why in universe.excluded.items()]:
-        more = f" and {len(held) - 5} more (`deeptrader universe --json`)" if len(held) > 5 else ""
-        told += f"; held back: {', '.join(held[:5])}{more}"
+    held: dict[str, list[str]] = {}
+    for symbol, why in universe.excluded.items():
+        held.setdefault(why.partition(":")[0], []).append(f"{symbol} ({why})")
+    for why, symbols in held.items():  # one of each kind with its reason: a screen holds back dozens of stablecoins
+        told += f"; held back, {why.replace('_', ' ')}: {symbols[0]}"
+        told += f" and {len(symbols) - 1} more" if len(symbols) > 1 else ""
+    told += ". `deeptrader universe` says it of each" if held else ""
     return Check("market", "ok", told)
 
 
@@ -196,12 +200,14 @@ def _lists(_runtime: Runtime) -> Check:
     from ..toolkits.token_security.contracts import lists_of
 
     now = SystemClock().now()
-    if (warning := age_warning(now)) is not None:
-        return Check("lists", "warning", warning, "Run `deeptrader universe --renew`, or update deeptrader.")
     coins = f"coins reviewed {age_text(reviewed_on(), now)} ago{' (your own list)' * own_list()}"
     equities = f"equities {age_text(equities_reviewed_on(), now)} ago"
     rest = ", ".join(f"{name} {day}" for name, day in lists_of().items())
-    return Check("lists", "ok", f"{coins}, {equities}; {rest}; exchange sessions to {LAST_YEAR}")
+    told = f"{coins}, {equities}; {rest}; exchange sessions to {LAST_YEAR}"
+    if (warning := age_warning(now)) is not None:
+        advice = "Update deeptrader; `deeptrader universe --renew` renews the list of coins."
+        return Check("lists", "warning", f"{told}. {warning}", advice)
+    return Check("lists", "ok", told)
 
 
 def _model(runtime: Runtime) -> Check:

@@ -132,15 +132,22 @@ def equities_reviewed_on() -> datetime:
 
 
 def age_warning(now: datetime) -> str | None:
-    """One line when the list is old enough to miss large newcomers, None while it is not.
+    """One sentence for each list that is too old, or dated ahead of `now`; None while neither is.
 
-    What is not on it is admitted by evidence only (name, link, price) or held back with its reason.
+    What is not on the list of coins is admitted by evidence only (name, link, price) or held back with its reason; the
+    list of equities has their names and former symbols.
     """
-    age = (now - reviewed_on()).days
-    if 0 <= age <= OLD_AFTER_DAYS:
-        return None
-    dated = f"The list of coins and equities is of {reviewed_on():%Y-%m-%d}"
-    return f"{dated}, {age} days old: large newcomers may be held back." if age > 0 else f"{dated}, in the future."
+    lists = (
+        ("coins", reviewed_on(), "large newcomers may be held back"),
+        ("equities", equities_reviewed_on(), "newer names and symbols may be missing"),
+    )
+    told = []
+    for what, day, lacks in lists:
+        age = (now - day).days
+        if age < 0 or age > OLD_AFTER_DAYS:
+            how = f"{age} days old: {lacks}" if age > 0 else "in the future"
+            told.append(f"The list of {what} is of {day:%Y-%m-%d}, {how}.")
+    return " ".join(told) or None
 
 
 def coin_for_symbol(symbol: str) -> Coin | None:

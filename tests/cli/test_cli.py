@@ -299,12 +299,15 @@ def test_doctor_finds_a_sound_installation(capsys, slept):
 def test_the_doctor_says_how_old_each_list_is_and_what_is_held_back(capsys, tmp_path, mocker):
     with YahooServer() as yahoo:
         yahoo.list_coins(3)
-        yahoo.list("WNEW-USD", "Wrapped Newcomer USD", price=9_999.0)
+        for symbol in ("WNEW-USD", "WOLD-USD"):
+            yahoo.list(symbol, "Wrapped Newcomer USD", price=9_999.0)
+        yahoo.listings["ETH-USD"].row["regularMarketPrice"] = None
         mocker.patch("deeptrader.toolkits.runtime.Runtime.market", yahoo.market(tmp_path))
         document = run_json(capsys, "doctor", "--network", "--market", "yahoo", "--data-dir", tmp_path)
 
     told = {check["name"]: check["detail"] for check in document["checks"]}
-    assert "held back: WNEW-USD (wrapped: looks wrapped: 'Wrapped' in its name)" in told["market"]
+    assert "held back, wrapped: WNEW-USD (wrapped: looks wrapped: 'Wrapped' in its name) and 1 more" in told["market"]
+    assert "held back, no quote: ETH-USD (no_quote: no price, or no time with it)" in told["market"]
     for name in ("coins reviewed", "equities", "contracts 20", "native coins 20", "exchange sessions to 20"):
         assert name in told["lists"]
 

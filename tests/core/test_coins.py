@@ -15,6 +15,7 @@ from deeptrader.core.coins import (
     coin_for_symbol,
     coins_for_ticker,
     current_symbol,
+    equities_reviewed_on,
     equity_for_symbol,
     fallback_equities,
     is_common_word,
@@ -268,6 +269,10 @@ def test_coins_of_their_own_are_not_taken_for_forms_of_others(symbol, name):
 
 
 def test_an_old_list_says_so():
-    assert age_warning(reviewed_on() + timedelta(days=180)) is None
-    assert "181 days old" in (age_warning(reviewed_on() + timedelta(days=181)) or "")
-    assert "in the future" in (age_warning(reviewed_on() - timedelta(days=2)) or "")
+    newest, oldest = max(reviewed_on(), equities_reviewed_on()), min(reviewed_on(), equities_reviewed_on())
+    assert "coins" not in (age_warning(reviewed_on() + timedelta(days=180)) or "")
+    assert "equities" not in (age_warning(equities_reviewed_on() + timedelta(days=180)) or "")
+    for day, what in ((reviewed_on(), "coins"), (equities_reviewed_on(), "equities")):
+        assert f"The list of {what} is of {day:%Y-%m-%d}, 181 days old" in (age_warning(day + timedelta(181)) or "")
+    assert (age_warning(oldest - timedelta(days=2)) or "").count("in the future") == 2
+    assert (age_warning(newest + timedelta(days=999)) or "").count("days old") == 2

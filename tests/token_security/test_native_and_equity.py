@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -212,6 +214,12 @@ def test_what_a_quote_tells_about_a_native_coin(answer, verdict, check_id, state
     report = coin(answer)
     assert seen(report, check_id).state == state
     assert report.verdict == verdict, report.reasons
+
+
+def test_no_verdict_hangs_on_the_exact_year_of_a_native_coin():
+    table = json.loads(files("deeptrader.toolkits.token_security").joinpath("data", "native.json").read_bytes())
+    reviewed = int(table["reviewed"][:4])
+    assert all(2009 <= year <= reviewed - 2 for year in table["natives"].values())
 
 
 def test_without_a_market_the_reviewed_list_answers_what_it_can():
