@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from .clock import ensure_utc
-from .token import Record, Symbol
+from .token import Label, Record, Symbol
 
 UtcDatetime = Annotated[datetime, AfterValidator(ensure_utc)]
 
@@ -27,7 +27,7 @@ class Quote(Record):
     market_cap: float | None = None
     volume: float | None = None
     change_percent: float | None = Field(default=None, description="against the previous close, in percent")
-    source: str = ""
+    source: Label = ""
 
 
 class Figure(Record):

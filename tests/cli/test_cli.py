@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -286,6 +288,12 @@ def test_a_memory_moves_from_a_file_to_postgresql_and_back(capsys, slept, tmp_pa
     held = run_json(capsys, "restore", back, "--market", "recorded", "--data-dir", tmp_path / "home")["status"]
     assert held["counts"]["published"] == 5
     assert held["counts"]["versions"] == 10
+    root = Path(__file__).parents[2]
+    sources = [path.read_text("utf-8") for room in ("toolkits", "playground") for path in (root / room).rglob("*.py")]
+    parts = {name for source in sources for name in re.findall(r"\.ensured?\(\"(\w+)\"", source)}
+    with closing(sqlite3.connect(back)) as moved:
+        carried = {name for (name,) in moved.execute("SELECT name FROM components")}
+    assert carried == parts | {"khala"}, "a part whose tables nobody carries"
 
 
 def test_doctor_finds_a_sound_installation(capsys, slept):

@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import chromadb
+import httpx
 import pytest
 from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_settings
 from doubles.chroma import chroma_server, free_port
@@ -483,6 +485,18 @@ def test_a_copy_that_never_answers_is_waited_for_within_a_limit(khala: Khala, mo
     end.set()
 
 
+class _Client:
+    """Chroma's client as far as it asks a server; opening one asks nothing."""
+
+    def __init__(self, url: str) -> None:
+        self._server = self
+        self._session = httpx.Client(base_url=url, timeout=None)
+        self.close = self._session.close
+
+    def create_collection(self, *_args: Any, **_options: Any) -> Any:
+        return self._session.post("/collections")
+
+
 def test_a_copy_that_is_locked_elsewhere_is_not_taken_over(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -493,12 +507,25 @@ def test_a_copy_that_is_locked_elsewhere_is_not_taken_over(tmp_path: Path) -> No
             chroma.duplicate(source, tmp_path / "target")
 
 
-@pytest.mark.parametrize("body", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n"], ids=["silent", "drips"])
+ANSWERS = {
+    "silent": b"",
+    "drips": b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n",
+    "drips headers": b"HTTP/1.1 200 OK\r\nx: ",
+}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "once it is open"])
+@pytest.mark.parametrize("body", ANSWERS.values(), ids=list(ANSWERS))
 def test_a_server_that_answers_a_byte_now_and_then_holds_nothing_up(
-    open_khala: Callable[..., Khala], mocker: MockerFixture, body: bytes
+    open_khala: Callable[..., Khala], mocker: MockerFixture, body: bytes, late: bool
 ) -> None:
     mocker.patch.object(chroma, "SERVER_SECONDS", 0.3)
     end = threading.Event()
+    if late:
+        mocker.patch.object(httpx, "get")
+        mocker.patch.object(
+            chromadb, "HttpClient", side_effect=lambda host, port, **_: _Client(f"http://{host}:{port}")
+        )
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):

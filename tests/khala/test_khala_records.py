@@ -180,3 +180,14 @@ def test_a_figure_that_is_defined_otherwise_keeps_its_own_definition() -> None:
     own = Figure(value=40.0, unit="index", definition="Cutler's RSI")
     again = decode(MarketAnalysis, encode(make_analysis().model_copy(update={"rsi": own})))
     assert again.rsi == own
+
+
+def test_half_a_character_in_the_name_of_a_provider_costs_no_cycle(khala: Khala) -> None:
+    analysis = make_analysis()
+    held = analysis.model_dump() | {
+        "provenance": analysis.provenance.model_dump() | {"provider": "\ud800x", "source": "a\x00b\ud800"}
+    }
+    (stored,) = khala.store([MarketAnalysis.model_validate(held)])
+    read = khala.analysis(stored)
+    assert read is not None
+    assert (read.provenance.provider, read.provenance.source) == ("x", "ab")

@@ -169,7 +169,7 @@ def routes(server) -> list[tuple[str, str, list[str], list[str]]]:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_request_whatever_its_shape_is_a_fault_of_the_server(server, routes, data):
     method, path, asked, fields = data.draw(st.sampled_from(routes))

@@ -46,6 +46,16 @@ def test_a_cycle_runs_under_the_lease_and_is_recorded(guard: CycleGuard, cycle: 
     assert ledger_of(cycle).summary().cycles.cycles == 1
 
 
+def test_who_lost_the_lease_adds_nothing_to_the_ledger(guard: CycleGuard, cycle: ScriptedCycle, journal: Journal):
+    def stand_still(_cycle: ScriptedCycle):
+        cycle.clock.advance(61)
+        assert Lease(journal, clock=cycle.clock).claim().grant is not None
+
+    cycle.work = stand_still
+    assert guard.run().state == "ran"
+    assert ledger_of(cycle).cycles() == []
+
+
 def test_what_went_wrong_is_in_the_attempt_and_in_the_ledger(guard: CycleGuard, cycle: ScriptedCycle, journal: Journal):
     def fail(_cycle: ScriptedCycle):
         raise SourceUnreachable("the market is down")

@@ -126,5 +126,10 @@ def test_a_memory_is_kept_up_for_three_periods_after_a_cycle(engine: Engine, clo
     why = late(engine)
     assert why is not None
     assert "15 min ago; one is due every 300 s." in why
+    engine.scheduler(every=900, jitter=0).run_until(clock.now())
+    clock.advance(2 * 900)
+    assert late(engine) is None, "whoever sleeps says how often"
+    clock.advance(900 + 1)
+    assert "one is due every 900 s." in (late(engine) or "")
     engine.controls.pause()
     assert (late(engine) or "").endswith("Sleep is paused.")

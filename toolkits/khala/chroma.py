@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import shutil
 import sqlite3
-import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -65,30 +64,22 @@ def connect(folder: Path, server: Server | None) -> Any:
         return chromadb.PersistentClient(str(folder), settings=quiet)
     import httpx
 
-    # Chroma's client waits for ever: make sure that somebody is there, and then give it a limit.
     url, headers = server
-    with httpx.Client(timeout=SERVER_SECONDS, headers=headers, event_hooks={"response": [_limit_body]}) as http:
-        http.get(f"{url}/api/v2/heartbeat").raise_for_status()
     parts = urlsplit(url)
     secure, host = parts.scheme == "https", parts.hostname or "localhost"
     port = parts.port or (443 if secure else 8000)
-    open_client = partial(chromadb.HttpClient, host, port, ssl=secure, headers=headers, settings=quiet)
-    client: Any = in_time(open_client, lambda: SERVER_SECONDS)  # it asks for its database before it can be limited
+
+    def open_client() -> Any:  # which asks for its database, and waits for ever
+        httpx.get(f"{url}/api/v2/heartbeat", timeout=SERVER_SECONDS, headers=headers).raise_for_status()
+        return chromadb.HttpClient(host, port, ssl=secure, headers=headers, settings=quiet)
+
+    client: Any = in_time(open_client, lambda: SERVER_SECONDS)
     session = getattr(getattr(client, "_server", None), "_session", None)
     if session is not None:
-        session.timeout = SERVER_SECONDS
-        session.event_hooks = {"response": [_limit_body]}
+        # A limit of the session's own would hold for each piece of an answer, and there may be any number.
+        send = session.send
+        session.send = lambda *args, **options: in_time(partial(send, *args, **options), lambda: SERVER_SECONDS)
     return client
-
-
-def _limit_body(response: Any) -> None:
-    """Read an answer's body within `SERVER_SECONDS` altogether: a client's own limit holds for each piece of it."""
-    end, pieces = time.monotonic() + SERVER_SECONDS, []
-    for piece in response.iter_bytes():
-        pieces.append(piece)
-        if time.monotonic() > end:
-            raise TimeoutError(f"it did not answer within {SERVER_SECONDS:g} s")
-    response._content = b"".join(pieces)  # where httpx itself keeps what was read
 
 
 _SIGNS = {"<": "$lt", ">": "$gt", ">=": "$gte", "<=": "$lte"}

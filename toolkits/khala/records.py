@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ...core.formats import age_text as age_text
 from ...core.market import Figure, Quote, Signal, Trigger, UtcDatetime
 from ...core.security import SecurityReport
-from ...core.token import Interval, Record, Symbol, Token
+from ...core.token import Interval, Label, Record, Symbol, Token
 from ..market_data.figures import SPECS
 
 SCHEMA_VERSION = 2
@@ -31,8 +31,8 @@ BANDS = {
 class Provenance(Record):
     """Where an analysis comes from and what code made it."""
 
-    provider: str
-    source: str = ""
+    provider: Label
+    source: Label = ""
     simulated: bool = False
     inputs_hash: str
     code_version: str

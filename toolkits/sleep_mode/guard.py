@@ -31,6 +31,7 @@ _MIGRATIONS = (
     );
     INSERT INTO controls (one) VALUES (1);
     """,
+    "ALTER TABLE controls ADD COLUMN every_seconds REAL",
 )
 
 
@@ -40,12 +41,14 @@ class ControlState:
 
     paused: no new cycle is begun by a scheduler; one that runs is finished, a one-off command still works.
     killed: no cycle at all, and one that runs stops.
+    every_seconds: the period of the scheduler that began last; None before the first.
     """
 
     killed: bool = False
     paused: bool = False
     reason: str = ""
     changed_at: datetime | None = None
+    every_seconds: float | None = None
 
 
 class Controls:
@@ -61,10 +64,15 @@ class Controls:
 
     def state(self) -> ControlState:
         """The switches as they are now, whoever set them."""
-        with self._journal.read() as connection:
-            row = connection.execute("SELECT killed, paused, reason, changed_at FROM controls").fetchone()
-        changed_at = datetime.fromtimestamp(row[3], UTC) if row[3] is not None else None
-        return ControlState(bool(row[0]), bool(row[1]), row[2], changed_at)
+        query = "SELECT killed, paused, reason, changed_at, every_seconds FROM controls"
+        [(killed, paused, reason, changed, every)] = self._journal.rows(query)
+        changed_at = datetime.fromtimestamp(changed, UTC) if changed is not None else None
+        return ControlState(bool(killed), bool(paused), reason, changed_at, every)
+
+    def note_period(self, every_seconds: float) -> None:
+        """A scheduler begins a cycle so often: others tell by it whether one is late."""
+        with self._journal.write() as connection:
+            connection.execute("UPDATE controls SET every_seconds = ?", (every_seconds,))
 
     def kill(self, reason: str = "") -> None:
         """No cycle runs any more, in any process, until `unkill`; a running one stops within seconds."""
@@ -189,7 +197,7 @@ class CycleGuard:
         except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end months of cycles
             return self._failed(typed(error, "The sleep cycle"))
         grant.finished = not only and not self._stopping.is_set()
-        if not grant.lost:
+        with self.cycle.khala.journal.fenced(grant.check):
             self._record(lambda recorder: recorder.record_cycle(report))
         return Attempt("ran", report=report)
 

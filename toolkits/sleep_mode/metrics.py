@@ -81,10 +81,10 @@ def late(engine: Engine) -> str | None:
     Raises:
         StoreError: the journal cannot be read.
     """
-    age, period = _cycle_age(engine), engine.settings.sleep_every_seconds
+    switches = engine.controls.state()
+    age, period = _cycle_age(engine), switches.every_seconds or engine.settings.sleep_every_seconds
     if age is not None and age <= timedelta(seconds=LATE_PERIODS * period):
         return None
-    switches = engine.controls.state()
     off = " Sleep is switched off." if switches.killed else " Sleep is paused." if switches.paused else ""
     if age is None:
         return f"No cycle has been finished.{off}"

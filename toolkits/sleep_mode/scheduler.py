@@ -134,6 +134,7 @@ class SleepScheduler:
         self._next_tidy = self._clock.now() + FIRST_TIDY
         self._wake: tuple[str, datetime] | None = None
         self._last_error: str | None = None
+        self._period_noted = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SleepScheduler:
         return self
@@ -276,6 +277,9 @@ class SleepScheduler:
         now = self._clock.now()
         if self._due - now > timedelta(seconds=2 * self._every + self._jitter):
             self._due = self._after(now)  # the clock was set back: do not wait until it has caught up
+        if not self._period_noted:
+            self.controls.note_period(self._every)
+            self._period_noted = True
         switches = self.controls.state()
         if switches.killed or self.guard.cycle.settings.kill_switch:
             return self._rest("killed")
