@@ -4,8 +4,8 @@ bars by more than the damage that is named explains."""
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,83 +14,141 @@ from doubles.bars import LAST_CLOSE, column, random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrader.core.token import Token
-from deeptrader.toolkits.market_data.calendar import expected_bar_close
+from deeptrader.core.market import Figure
+from deeptrader.core.token import Interval, Token, TokenKind
+from deeptrader.toolkits.market_data.calendar import bar_closes, bar_open, expected_bar_close
 from deeptrader.toolkits.market_data.figures import SPECS
-from deeptrader.toolkits.market_data.indicators import compute_indicators
+from deeptrader.toolkits.market_data.indicators import compute_indicators, compute_many
 from deeptrader.toolkits.market_data.plausibility import check_bars, read_again
 from deeptrader.toolkits.market_data.protocol import Bars
 from deeptrader.toolkits.market_data.yahoo_charts import Chart, to_bars
 
 NOW = LAST_CLOSE + timedelta(hours=2)
-DAY = timedelta(days=1)
 TOKEN = Token(symbol="BTC-USD", kind="crypto")
 SEEDS = st.integers(0, 10_000)
 few = settings(max_examples=12, deadline=None)
 
 
-def raw(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows as a source sends them: stamped with the start of each bar."""
-    sent = frame.assign(adj_close=frame["close"], split=0.0)
-    return sent.set_axis(frame.index - DAY)
+class Market(NamedTuple):
+    """A kind of token on an interval, and the moment at which its bars are read."""
+
+    kind: TokenKind
+    interval: Interval
+    now: datetime
+
+    def bars(self, seed: int, count: int = 400) -> pd.DataFrame:
+        """Closed bars, one at each close of the calendar."""
+        grid = bar_closes(self.kind, self.interval, self.now - timedelta(days=700), self.now)[-count:]
+        return random_bars(seed, count).set_axis(grid)
+
+    def raw(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows as a source sends them: stamped with the start of each bar."""
+        starts = [bar_open(self.kind, self.interval, close) for close in frame.index.to_pydatetime()]  # type: ignore[attr-defined]
+        return frame.assign(adj_close=frame["close"], split=0.0).set_axis(pd.DatetimeIndex(starts))
+
+    def read(self, sent: pd.DataFrame) -> Chart:
+        return to_bars(sent, kind=self.kind, interval=self.interval, moment=self.now, now=self.now, limit=400)
+
+    def figures(self, chart: Chart) -> dict[str, Figure]:
+        return compute_indicators(chart.frame, interval=self.interval, kind=self.kind)
+
+    def late(self, chart: Chart) -> bool:
+        return chart.frame.index[-1] < expected_bar_close(self.kind, self.interval, self.now)
 
 
-def read(sent: pd.DataFrame) -> Chart:
-    return to_bars(sent, kind="crypto", interval="1d", moment=NOW, now=NOW, limit=400)
-
-
-def figures_of(chart: Chart) -> dict[str, float | None]:
-    return {name: figure.value for name, figure in compute_indicators(chart.frame, interval="1d").items()}
-
-
-def late(chart: Chart) -> bool:
-    return chart.frame.index[-1] < expected_bar_close("crypto", "1d", NOW)
+MARKETS = st.builds(
+    Market,
+    st.sampled_from(["crypto", "equity"]),
+    st.sampled_from(["1d", "1h"]),
+    st.sampled_from(
+        [
+            datetime(2025, 12, 1, 22, 40, tzinfo=UTC),  # half a day on 28 November
+            datetime(2025, 11, 3, 22, 40, tzinfo=UTC),  # the clocks of New York went back
+            datetime(2026, 3, 9, 21, 40, tzinfo=UTC),  # and ahead
+            datetime(2025, 12, 24, 19, 40, tzinfo=UTC),  # half a day
+        ]
+    ),
+)
+"""Coins and shares, daily and hourly, around half days and changes of the clocks."""
 
 
 @few
-@given(seed=SEEDS, inside=st.integers(0, 86_399))
-def test_a_stamp_anywhere_inside_its_bar_changes_nothing(seed: int, inside: int) -> None:
-    sent = raw(random_bars(seed))
+@given(market=MARKETS, seed=SEEDS, inside=st.integers(0, 1_799))
+def test_a_stamp_anywhere_inside_its_bar_changes_nothing(market: Market, seed: int, inside: int) -> None:
+    sent = market.raw(market.bars(seed))
     shifted = sent.set_axis(sent.index + timedelta(seconds=inside))
-    pd.testing.assert_frame_equal(read(shifted).frame, read(sent).frame)
+    pd.testing.assert_frame_equal(market.read(shifted).frame, market.read(sent).frame)
 
 
 @few
-@given(seed=SEEDS, days=st.integers(1, 9), how=st.sampled_from(["shifted back", "delayed", "shifted ahead"]))
-def test_bars_shifted_or_delayed_by_whole_bars_are_late_or_keep_their_values(seed: int, days: int, how: str) -> None:
-    clean = random_bars(seed)
-    sent = raw(clean)
+@given(market=MARKETS, seed=SEEDS, by=st.integers(1, 9), how=st.sampled_from(["shifted back", "delayed", "ahead"]))
+def test_bars_shifted_or_delayed_by_whole_bars_are_late_or_keep_their_values(
+    market: Market, seed: int, by: int, how: str
+) -> None:
+    clean = market.bars(seed)
+    sent = market.raw(clean)
     if how == "delayed":
-        assert late(read(sent.iloc[:-days]))
+        assert market.late(market.read(sent.iloc[:-by]))
     elif how == "shifted back":
-        assert late(read(sent.set_axis(sent.index - days * DAY)))
+        assert market.late(market.read(sent.iloc[by:].set_axis(sent.index[:-by])))
     else:  # what lies ahead of the present is not closed, and enters nothing
-        ahead = read(sent.set_axis(sent.index + days * DAY))
-        assert ahead.frame.index[-1] == LAST_CLOSE
-        assert column(ahead.frame, "close")[-1] == column(clean, "close")[-1 - days]
+        ahead = market.read(sent.iloc[:-by].set_axis(sent.index[by:]))
+        assert ahead.frame.index[-1] == clean.index[-1]
+        assert column(ahead.frame, "close")[-1] == column(clean, "close")[-1 - by]
 
 
 @few
-@given(seed=SEEDS, lost=st.sets(st.integers(2, 300), min_size=1, max_size=8))
-def test_a_figure_on_bars_with_holes_names_them_or_is_the_one_on_clean_bars(seed: int, lost: set[int]) -> None:
-    sent = raw(random_bars(seed))
-    clean = figures_of(read(sent))
+@given(market=MARKETS, seed=SEEDS, lost=st.sets(st.integers(2, 300), min_size=1, max_size=8))
+def test_a_figure_on_bars_with_holes_names_them_or_is_the_one_on_clean_bars(
+    market: Market, seed: int, lost: set[int]
+) -> None:
+    sent = market.raw(market.bars(seed))
+    clean = market.figures(market.read(sent))
     for holes in (sent.drop(sent.index[[-back for back in lost]]), sent.copy()):
         holes.loc[holes.index.isin(sent.index[[-back for back in lost]])] = np.nan
-        for name, figure in compute_indicators(read(holes).frame, interval="1d").items():
+        for name, figure in market.figures(market.read(holes)).items():
             if figure.value is None:
-                assert figure.absent == "gap"
+                assert figure.absent == clean[name].absent or figure.absent == "gap"
             elif not figure.gaps:  # whatever is missing lies outside of what the figure rests on: a tenth of its weight
                 tolerance = {"index": 3.0, "price": 0.02 * column(sent, "close").max()}.get(SPECS[name].unit, 0.05)
-                assert figure.value == pytest.approx(clean[name], abs=tolerance)
+                assert figure.value == pytest.approx(clean[name].value, abs=tolerance)
 
 
 @few
-@given(seed=SEEDS, row=st.integers(30, 390), ratio=st.sampled_from([2.0, 3.0, 4.0, 5.0, 10.0, 0.5, 0.1]))
-def test_bars_before_a_split_that_were_left_as_they_were_are_refused(seed: int, row: int, ratio: float) -> None:
-    sent = raw(random_bars(seed))
-    sent.iloc[:row, :4] *= ratio
-    assert check_bars(read(sent).frame)
+@given(
+    market=MARKETS,
+    seed=SEEDS,
+    row=st.integers(30, 390),
+    ratio=st.sampled_from([2.0, 3.0, 4.0, 5.0, 10.0, 100.0, 0.5, 0.1, 0.01]),
+)
+def test_bars_before_a_split_that_were_left_as_they_were_are_refused(
+    market: Market, seed: int, row: int, ratio: float
+) -> None:
+    """A hundred is another unit: pence for pounds."""
+    sent = market.raw(market.bars(seed))
+    sent.iloc[:row, [0, 1, 2, 3, 5]] *= ratio
+    assert check_bars(market.read(sent).frame)
+
+
+@few
+@given(seed=SEEDS, closed=st.integers(2, 60), halted=st.integers(2, 60), tokens=st.integers(3, 6))
+def test_a_session_that_all_shares_lack_is_no_gap_and_one_that_a_single_share_lacks_is(
+    seed: int, closed: int, halted: int, tokens: int
+) -> None:
+    market = Market("equity", "1d", datetime(2025, 12, 1, 22, 40, tzinfo=UTC))
+    frames = [market.bars(seed + number) for number in range(tokens)]
+    for frame in frames:
+        frame.iloc[-closed] = np.nan
+    without = [frame.drop(frame.index[-closed]) for frame in frames]
+    kinds: list[TokenKind | None] = ["equity"] * tokens
+    told = compute_many(frames, interval="1d", kinds=kinds)
+    assert told == compute_many(without, interval="1d", kinds=kinds)
+    assert not any(figure.gaps for figures in told for figure in figures.values())
+    if halted != closed:
+        frames[0].iloc[-halted] = np.nan
+        first, *others = compute_many(frames, interval="1d", kinds=kinds)
+        assert others == told[1:]
+        assert first["ema_200"].gaps == 1
 
 
 def bars(frame: pd.DataFrame, at: datetime = NOW) -> Bars:

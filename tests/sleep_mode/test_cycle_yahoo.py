@@ -261,3 +261,44 @@ def test_one_bad_quote_takes_no_token_out_of_the_universe(tmp_path, bad):
                 server.clock.advance(86_400)
                 cycle.run()
             assert [event.symbol for event in khala.universe_events() if event.event == "left"] == [second]
+
+
+def test_a_new_indicator_takes_effect_in_the_next_cycle_and_costs_no_bars(tmp_path):
+    with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
+        server.list_coins(FEW)
+        market = server.market(tmp_path)
+        for extra in ((), ("mfi(length=14)",), ("mfi(length=20)", "cci(length=20)"), ()):
+            settings = load_settings(data_dir=tmp_path, top=FEW, intervals=("1d",), extra_indicators=extra)
+            with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+                cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)
+                before = market.requests_made()
+                first, again = cycle.run(), cycle.run()
+                assert (first.count("published"), again.count("published"), again.count("kept")) == (FEW, 0, FEW)
+                asked = len(server.charts_asked())
+                assert asked == FEW
+                assert not before or market.requests_made() - before == 2  # each cycle looks at the prices
+                analysis = khala.latest("BTC-USD").analysis
+                assert analysis is not None
+                own = {name for name in analysis.all_figures if name.startswith(("mfi", "cci"))}
+                assert own == {text.translate(str.maketrans("(=", "__", ")")) for text in extra}
+                assert all(analysis.value(name) is not None for name in own)
+
+
+def test_a_memory_without_a_security_provider_is_complete_and_the_next_cycle_quiet(tmp_path):
+    with YahooServer(now=datetime(2026, 6, 2, 15, 30, tzinfo=UTC)) as server:
+        coins = server.list_coins(FEW)
+        settings = load_settings(data_dir=tmp_path, top=FEW, intervals=("1d",))
+        market = server.market(tmp_path)
+        with Khala.open(tmp_path / "khala", clock=server.clock, settings=settings) as khala:
+            cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=server.clock)
+            assert cycle.run().count("published") == FEW
+            recalls = [khala.latest(symbol) for symbol in coins]
+            assert {(recall.freshness, recall.missing) for recall in recalls} == {(Freshness.FRESH, ())}
+            made = [recall.analysis for recall in recalls]
+            for _ in range(3):
+                before = market.requests_made()
+                server.clock.advance(300)
+                report = cycle.run()
+                assert (report.count("kept"), report.count("published")) == (FEW, 0)
+                assert market.requests_made() - before == 1
+            assert [khala.latest(symbol).analysis for symbol in coins] == made
