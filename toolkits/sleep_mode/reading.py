@@ -116,6 +116,7 @@ _JUDGED = frozenset({"best", "better", "worst", "worse"})
 """Of a risk, less is better."""
 FALLING = frozenset("lost lose losing fell fall fallen falling down dropped loser losers".split())
 RISING = frozenset("rise rose rising climbed gained up gainer gainers".split())
+_MOVED = FALLING | RISING | {"change", "changed", "moved", "since"}
 _SCREENED: dict[str, tuple[str, Order]] = {
     "oversold": ("rsi_14", "lowest"),
     "overbought": ("rsi_14", "highest"),
@@ -141,15 +142,14 @@ _OPENERS = frozenset("any anything what list between within not neither".split()
 _PRONOUNS = frozenset("it its they their them he she his her".split())
 """Words that stand for a subject which was named before."""
 _HOMES = {
-    "rsi": "momentum",
-    "macd": "momentum",
-    "adx": "momentum",
+    **dict.fromkeys(("rsi", "macd", "adx"), "momentum"),
+    **dict.fromkeys(("distance_high", "distance_low"), "levels"),
+    **dict.fromkeys(("ema", "distance_ema"), "trend"),
+    **dict.fromkeys(("atr", "volatility"), "risk"),
     "bb": "bands",
-    "ema": "trend",
-    "atr": "risk",
-    "volatility": "risk",
     "volume": "volume",
 }
+"""The topic that shows a figure, by how its name begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +219,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     mentions = khala.mentions(text, vocabulary=vocabulary(), loose=loose)
     mentions = tuple(mention for mention in mentions if not _part_of_a_figure(mention.written, rest))
     tokens = tuple(mention.token for mention in mentions)
-    unknown = _unknown(text, mentions, khala)
-    unread = () if unknown else _unread(words, mentions, khala, told=told)
+    unknown, unread = _strange(text, mentions, khala, told=told)
     left_out = _WITHOUT.search(text)
     without = khala.resolve(left_out[1], vocabulary=vocabulary()) if left_out else ()
     if left_out is not None and without:  # beside one that is a name for certain, its neighbours are
@@ -229,7 +228,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         without = tuple({token.symbol: token for token in (*without, *named) if token is not None}.values())
         tokens = tuple({token.symbol: token for token in (*tokens, *without)}.values())
     if told and not (earlier or tokens or said & _PRONOUNS) and _all_known(words):  # "rsi below 35", "oversold?"
-        ranks = ranks or bool(limits or said & _OPENERS) or said <= _of_the_catalogues(len(TOPICS), len(SPECS))
+        ranks = ranks or bool(limits or said & _OPENERS) or said <= _vocabulary(len(TOPICS), len(SPECS))[0]
     market = (market or bool(without) or (ranks and not tokens)) and not unknown
     market = market and (told or ranks or "anything" in said or not unread)  # "stocks with good management"
 
@@ -242,7 +241,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     topic = next((name for name in topics if name not in skipped), None)
     if figure is not None and figure.startswith("return") and topic not in MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
-    timed = topic == "change" and not said & (FALLING | RISING | {"change", "changed", "moved", "since"})
+    timed = topic == "change" and not said & _MOVED
     if figure is not None and tokens and (topic is None or (timed and not figure.startswith("return"))):
         topic = _home(figure)  # "its rsi two weeks ago"
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
@@ -287,16 +286,18 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
 
 def vocabulary() -> frozenset[str]:
     """Words of the catalogues and everyday words: what may stand around a name without making it another one."""
-    return _of_the_catalogues(len(TOPICS), len(SPECS)) | everyday_words()
+    return _vocabulary(len(TOPICS), len(SPECS))[1]
 
 
 @lru_cache(maxsize=1)
-def _of_the_catalogues(*_how_many: int) -> frozenset[str]:
+def _vocabulary(*_how_many: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Words of the catalogues; these and everyday ones."""
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
     phrases += [*_SIDES, "and that are or but not nor vs except excluding besides ignoring percent isn't aren't don't"]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    return frozenset(own | MARKET_WORDS | RANKING_WORDS | _OPENERS | _ORDERS.keys() | FALLING | RISING)
+    own |= MARKET_WORDS | RANKING_WORDS | _OPENERS | _ORDERS.keys() | _MOVED
+    return frozenset(own), frozenset(own | everyday_words())
 
 
 def _plain(text: str) -> str:
@@ -350,17 +351,14 @@ def _part_of_a_figure(name: str, rest: str) -> bool:
 def _figure(figures: Sequence[str], said: set[str]) -> str | None:
     """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
     moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
-    if moved is not None and said & (FALLING | RISING | {"change", "changed", "moved", "since"}):
+    if moved is not None and said & _MOVED:
         return moved
     figures = sorted(figures, key=lambda name: name.startswith("return") and "return" not in said)
     return figures[0] if figures else None  # "the rsi of last week": a span names a return where nothing else is named
 
 
 def _home(figure: str) -> str:
-    """The topic that shows a figure."""
-    if figure.startswith("distance"):
-        return "levels" if "52w" in figure else "trend"
-    return _HOMES.get(figure.split("_", 1)[0], "change")
+    return next((topic for begin, topic in _HOMES.items() if figure.startswith(begin)), "change")
 
 
 def _defined(lowered: str, figure: str | None) -> tuple[tuple[str, ...], str]:
@@ -385,40 +383,33 @@ def _all_known(words: Sequence[str]) -> bool:
 
 
 def _known(word: str) -> bool:
-    return word in vocabulary() or word.removesuffix("s") in vocabulary() or word.removesuffix("n't") in vocabulary()
+    return not {word, word.removesuffix("s"), word.removesuffix("n't")}.isdisjoint(vocabulary())
 
 
-def _unknown(text: str, mentions: Sequence[Mention], khala: Khala) -> tuple[str, ...]:
-    """Words written like tokens ($X, X-USD, capitals among small letters, letters with digits) that are none. Beside a
-    token only those written as one for certain, or with "or" beside them, count."""
-    words, found, shouted = _WORD.findall(text), [], not any(c.islower() for c in text)
-    for place, word in enumerate(words):
-        bare = word.lstrip("$#")
+def _strange(
+    text: str, mentions: Sequence[Mention], khala: Khala, *, told: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words that are written like tokens ($X, X-USD, capitals, letters with digits) and are none, and others that meant
+    nothing here. Beside a token or a topic that was read, those count that "or" or "and" puts beside it."""
+    words, shouted = _WORD.findall(text), not any(c.islower() for c in text)
+    names = {part for mention in mentions for part in (mention.written, *_WORD.findall(mention.written))}
+    unknown: dict[str, None] = {}
+    unread: dict[str, None] = {}
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        bare, lower = word.lstrip("$#"), word.lower().removesuffix("'s")
+        parts = [part for part in re.split(r"[\W\d]+", lower) if part]  # "200-day" is made of known words
+        if lower in names or all(map(_known, parts)) or khala.find(bare) is not None:
+            continue
         like = bare.isupper() and 1 < len(bare) <= LONGEST_TICKER
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
-        paired = not PAIRING.isdisjoint(beside.lower() for beside in words[max(0, place - 1) : place + 2])
-        like = like and (paired or not mentions) and not shouted
-        like = like or word[0] in "$#" or bare.upper().endswith("-USD")
-        parts = [part for part in re.split(r"[\W\d]+", bare.lower()) if part]  # "200-day" is made of known words
-        if like and not all(map(_known, parts)) and khala.find(bare) is None:
-            found.append(bare)
-    return tuple(dict.fromkeys(found))
-
-
-def _unread(words: Sequence[str], mentions: Sequence[Mention], khala: Khala, *, told: bool) -> tuple[str, ...]:
-    """Words that meant nothing here. Beside a topic or figure that was read, those that name something besides it."""
-    names = {part for mention in mentions for part in (mention.written, *_WORD.findall(mention.written))}
-    beside = {b for a, b in pairwise(words) if a in (*PAIRING, "with", "plus")}
-    found = []
-    for word in words:
-        if word in names or (told and (word not in beside or nearest(word, vocabulary()))):
-            continue
-        for name in names:
-            word = word if name.isascii() else word.replace(name, "")
-        parts = [part for part in re.split(r"[\W\d]+", word) if part]
-        if len(word) > 1 and not all(map(_known, parts)) and khala.find(word) is None:
-            found.append(word)
-    return tuple(dict.fromkeys(found))
+        like = like and not shouted and not (mentions and PAIRING.isdisjoint((before.lower(), after.lower())))
+        if like or word[0] in "$#" or bare.upper().endswith("-USD"):
+            unknown.setdefault(bare)
+        elif not told or (before.lower() in (*PAIRING, "with", "plus") and not nearest(lower, vocabulary())):
+            for name in names:
+                lower = lower if name.isascii() else lower.replace(name, "")
+            unread.update({lower: None} if len(lower) > 1 else {})
+    return tuple(unknown), () if unknown else tuple(unread)
 
 
 # -- the screen that a question describes -------------------------------------------------------------------------
