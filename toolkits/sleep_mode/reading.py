@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.coins import everyday_words
 from ...core.errors import UnknownToken
@@ -21,9 +21,10 @@ from ...core.text import clean_label
 from ...core.token import Interval, Token, TokenKind
 from ..khala.names import ARTICLES, CONTEXT, PAIRING, Mention, nearest
 from ..market_data.figures import SPECS
-from .asked import LEVELS, MOVES, ZONES, Numbers, numbers_in
-from .screens import MOST, RANKED, SHOWN, Limit, Order, Screen, Side
-from .topics import FROM_SOURCES, TOPICS
+from .asked import MOVES, ZONES, Numbers, numbers_in
+from .conditions import EXCEPT, LINES, MOVED, MOVERS, ORDERS, SIDES, home_of, limits_in, screen_of
+from .screens import Limit, Screen
+from .topics import FROM_SOURCES, TOPICS, whole_word, words_of
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -38,46 +39,14 @@ _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _COUNTS = {word: str(number) for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
 
-_SIDES: dict[str, Side] = {
-    **dict.fromkeys(("no more than", "not more than", "not above", "not over", "at most", "up to"), "at most"),
-    **dict.fromkeys(("no less than", "not less than", "not below", "not under", "at least"), "at least"),
-    **dict.fromkeys(("below", "under", "beneath", "less than", "lower than"), "below"),
-    **dict.fromkeys(("above", "over", "more than", "higher than", "greater than"), "above"),
-}
-_UPWARDS = ("more", "higher", "above")
-_MIRRORED: dict[Side, Side] = {"above": "below", "below": "above", "at least": "at most", "at most": "at least"}
-_NUMBER = r"(minus )?(\d+(?:\.\d+)?)\s*(%|percent\b)?"
-_LIMIT = re.compile(
-    rf"\b({'|'.join(_SIDES)})\s+(?:,+\s+)?{_NUMBER}(?! ?(?:day|week|month|year|bar|trading))"
-    rf"|{_NUMBER} or (more|higher|above|less|lower|below)\b"
-)
-_BETWEEN = re.compile(rf"(?:\bbetween\s+{_NUMBER}\s+and|(?:\bfrom\s+)?\b{_NUMBER}\s+to)\s+{_NUMBER}")
-_CROSSED = re.compile(rf"\b({'|'.join(_SIDES)})(?: (?:its|their|the|a|an))*\s*$")
-_LINES = {
-    "bb_lower_20_2": ("bb_percent_b_20_2", 0.0),
-    "bb_middle_20_2": ("bb_percent_b_20_2", 0.5),
-    "bb_upper_20_2": ("bb_percent_b_20_2", 1.0),
-    "distance_ema_200": ("distance_ema_200", 0.0),
-}
-"""Lines that a close lies above or below, each as a figure of its own and that figure's value on the line."""
-_EXCEPT = (
-    r"\b(?:except(?:ing)?(?: for)?|excluding|exclude|without|other than|besides|apart from|aside from|but not|"
-    r"not counting|ignoring|leaving out)"
-)
-_NOT = rf"(?:\bnot|n't|\bneither|\bnor|\bnever|\bno longer|\bnon|\bno|{_EXCEPT})"
-_FILLERS = r"(?: (?:a|an|any|the|in|at|be|been|being|is|are|was|were|very|too|so|currently|yet|really|\w+ (?:or|and)))*"
 _WITHOUT = re.compile(
-    rf"(?:{_EXCEPT}|\bbut)\s+"
+    rf"(?:{EXCEPT}|\bbut)\s+"
     r"(.+?)(?=,? (?:which|what|who|that|with|by|is|are|has|have|show|rank)\b|[?!.;]|$)",
     re.IGNORECASE,
 )
 _DEFINED = re.compile(
     r"(?:(?P<plain>what are|what is an?|define|definition of|meaning of|explain)|what is|what does|how (?:is|are))"
     r"(?: an?| the)? (?P<what>.+?)(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
-)
-_COUNT = re.compile(
-    r"\b(?:top|bottom|worst|first|\w+est|(?:most|least) \w+) (\d\d?)\b(?! ?(?:%|percent|day|week|month|bar))"
-    r"|\b(\d\d?) (?:most|least|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
 )
 _BARS = re.compile(r"\b(\d+) ?(m|min|minutes?|h|hours?)\b(?! ago)")
 _THEN = re.compile(
@@ -88,7 +57,6 @@ _THEN = re.compile(
 
 _MEANING = "the meaning of "
 
-MOVERS = frozenset("gainer gainers loser losers mover movers performer performers".split())
 MARKET_WORDS = MOVERS | frozenset(
     "tokens coins cryptos altcoins stocks equities assets names list screen everything anything market markets".split()
 )
@@ -97,59 +65,18 @@ _KINDS: dict[str, TokenKind] = {
     **dict.fromkeys("coin coins crypto cryptos altcoin altcoins".split(), "crypto"),
     **dict.fromkeys("stock stocks equity equities".split(), "equity"),
 }
-_LEAST = frozenset({"least", "less"})
-_LOWEST = (
-    "lowest lower least less smallest cheapest worst worse weakest weaker bottom loser losers losing calmest safest"
-)
-_HIGHEST = "highest higher most more largest biggest top best better gainer gainers strongest stronger riskiest riskier"
-_ORDERS: dict[str, Order] = {
-    **dict.fromkeys(_LOWEST.split(), "lowest"),
-    **dict.fromkeys(_HIGHEST.split(), "highest"),
-}
 RANKING_WORDS = frozenset(
     "which whichever rank many shares crypto most least top bottom worst".split()
-    + [word for word in _ORDERS if word.endswith("est")]
+    + [word for word in ORDERS if word.endswith("est")]
 )
 """Words that do so where no token is named, and something that can be ranked is, or nothing else at all."""
-_OTHER_END: dict[Order, Order] = {"lowest": "highest", "highest": "lowest"}
-_JUDGED = frozenset({"best", "better", "worst", "worse"})
-"""Of a risk, less is better."""
-FALLING = frozenset("lost lose losing fell fall fallen falling down dropped loser losers".split())
-RISING = frozenset("rise rose rising climbed gained up gainer gainers".split())
-_MOVED = FALLING | RISING | {"change", "changed", "moved", "since"}
-_SCREENED: dict[str, tuple[str, Order]] = {
-    "oversold": ("rsi_14", "lowest"),
-    "overbought": ("rsi_14", "highest"),
-    "entry": ("rsi_14", "lowest"),
-    "exit": ("rsi_14", "highest"),
-    "safety": ("rsi_14", "lowest"),
-    "momentum": ("rsi_14", "highest"),
-    "bands": ("bb_percent_b_20_2", "highest"),
-    "trend": ("distance_ema_200", "highest"),
-    "risk": ("volatility_30", "highest"),
-    "volume": ("volume_ratio_20", "highest"),
-    "levels": ("distance_high_52w", "highest"),
-}
-"""The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
-_UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
 _OF_ALL = ARTICLES - {"a", "an", "the", "this", "that"}
 """Words that make one of all tokens out of "coin" or "stock": "any coin", "every stock"."""
 _OF_MANY = ("screen", "market", "compare")
 """Topics that are about no one token: beside a single one the others count ("worth when the market shut")."""
-_WITHIN: dict[str, Side] = {"distance_high_52w": "above", "distance_low_52w": "below"}
-"""On which side of a limit a close is that lies within a percentage of its high or low."""
 _OPENERS = frozenset("any anything what list between within not neither".split())
 _PRONOUNS = frozenset("it its they their them he she his her".split())
 """Words that stand for a subject which was named before."""
-_HOMES = {
-    **dict.fromkeys(("rsi", "macd", "adx"), "momentum"),
-    **dict.fromkeys(("distance_high", "distance_low"), "levels"),
-    **dict.fromkeys(("ema", "distance_ema"), "trend"),
-    **dict.fromkeys(("atr", "volatility"), "risk"),
-    "bb": "bands",
-    "volume": "volume",
-}
-"""The topic that shows a figure, by how its name begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +132,16 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     said, lowered = set(words), _plain(text)
     figures, rest = _figures(lowered)
     figure = _figure(list(figures), said)
-    limits = _limits(lowered, rest, figures)
+    limits = limits_in(lowered, rest, figures)
     topics = _topics(lowered, words)
-    not_held = next((_hits(lowered, name)[0] for name in ("not_held", *FROM_SOURCES) if _hits(lowered, name)), "")
+    not_held = next((words_of(name, lowered)[0] for name in ("not_held", *FROM_SOURCES) if words_of(name, lowered)), "")
     topics = [name for name in topics if name != "not_held"]
 
     market = bool(said & MARKET_WORDS) or any(a in _OF_ALL and b in CONTEXT for a, b in pairwise(words))
     told = bool(set(topics) - {"definition"}) or figure is not None
     ranks = bool(said & RANKING_WORDS) or any(a == "a" and b in CONTEXT for a, b in pairwise(words))
     ranks = ranks and (told or _all_known(words))
-    defines, meaning = ((), "") if market or ranks or said & _ORDERS.keys() else _defined(lowered, figure)
+    defines, meaning = ((), "") if market or ranks or said & ORDERS.keys() else _defined(lowered, figure)
     loose = not (market or ranks or defines or limits or meaning)
     mentions = khala.mentions(text, vocabulary=vocabulary(), loose=loose)
     mentions = tuple(mention for mention in mentions if not _part_of_a_figure(mention.written, rest))
@@ -241,9 +168,9 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     topic = next((name for name in topics if name not in skipped), None)
     if figure is not None and figure.startswith("return") and topic not in MOVES:
         figure = None  # "oversold today", "volume on the last day": when, not how far it moved
-    timed = topic == "change" and not said & _MOVED
+    timed = topic == "change" and not said & MOVED
     if figure is not None and tokens and (topic is None or (timed and not figure.startswith("return"))):
-        topic = _home(figure)  # "its rsi two weeks ago"
+        topic = home_of(figure)  # "its rsi two weeks ago"
     if len(tokens) > 1 and topic in (None, *_OF_MANY):
         topic = "compare"
     bars = _BARS.search(lowered)
@@ -251,7 +178,7 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         not_held = f"{bars[0]} bars"
     taken_up = topic != "holdings" and bool(earlier) and not (tokens or unknown or market) and _all_known(words)
     beside = [name for name in topics if TOPICS[name].statements and name != topic]
-    beside += [_home(name) for name in figures if not name.startswith("return")]
+    beside += [home_of(name) for name in figures if not name.startswith("return")]
     kinds: set[TokenKind] = {_KINDS[word] for word in said & _KINDS.keys()}
     if left_out is not None and not _KINDS.keys().isdisjoint(left_out[1].lower().split()):
         kinds = {kind for kind in _KINDS.values() if kind not in kinds}  # "excluding stocks"
@@ -276,9 +203,9 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         then=then[0] if then is not None else "",
     )
     if question.about_market or len(question.tokens) > 1:
-        screen = _screen(lowered, rest, said, question, figures, limits, settings)
+        screen = screen_of(lowered, rest, said, question, figures, limits, settings)
         looked_at = {screen.figure, *(limit.figure for limit in screen.limits)} if screen else set()
-        looked_at |= {name for name, (figure_of, _) in _LINES.items() if figure_of in looked_at}
+        looked_at |= {name for name, (figure_of, _) in LINES.items() if figure_of in looked_at}
         ignored = tuple(name for name in figures if name not in looked_at and name[:6] != "return")
         return replace(question, screen=screen, unscreened=ignored if question.about_market else ())
     return question
@@ -294,9 +221,9 @@ def _vocabulary(*_how_many: int) -> tuple[frozenset[str], frozenset[str]]:
     """Words of the catalogues; these and everyday ones."""
     phrases = [word for topic in TOPICS.values() for word in topic.words]
     phrases += [word for spec in SPECS.values() for word in (*spec.words, spec.label.lower())]
-    phrases += [*_SIDES, "and that are or but not nor vs except excluding besides ignoring percent isn't aren't don't"]
+    phrases += [*SIDES, "and that are or but not nor vs except excluding besides ignoring percent isn't aren't don't"]
     own = {part for phrase in phrases for part in _WORD.findall(phrase.lower())}
-    own |= MARKET_WORDS | RANKING_WORDS | _OPENERS | _ORDERS.keys() | _MOVED
+    own |= MARKET_WORDS | RANKING_WORDS | _OPENERS | ORDERS.keys() | MOVED
     return frozenset(own), frozenset(own | everyday_words())
 
 
@@ -312,7 +239,7 @@ def _plain(text: str) -> str:
 
 def _topics(lowered: str, words: Sequence[str]) -> list[str]:
     """The topics that a text names: that with most of its words in it first, of equals that with the longest one."""
-    hits = {name: _hits(lowered, name) for name in TOPICS}
+    hits = {name: words_of(name, lowered) for name in TOPICS}
     named = [name for name in TOPICS if hits[name]]
     if not named:
         single = {word: topic.name for topic in TOPICS.values() for word in topic.words if " " not in word}
@@ -322,24 +249,15 @@ def _topics(lowered: str, words: Sequence[str]) -> list[str]:
     return sorted(named, key=lambda name: (-len(hits[name]) - 2 * (name in told), -max(map(len, hits[name]))))
 
 
-def _hits(lowered: str, topic: str) -> list[str]:
-    return [word for word in TOPICS[topic].words if _whole(word).search(lowered)]
-
-
-@cache
-def _whole(word: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}s?(?!\w)")
-
-
 def _figures(lowered: str) -> tuple[dict[str, int], str]:
     """The figures that a text names and where, that with the longest word first, and the text without their names. A
     part of a longer name names none, and a number in one ("200-day average") is no limit."""
     called = [(word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())]
     found: dict[str, int] = {}
     for word, name in sorted(called, key=lambda pair: -len(pair[0])):
-        if match := _whole(word).search(lowered):
+        if match := whole_word(word).search(lowered):
             found.setdefault(name, match.start())
-            lowered = _whole(word).sub(lambda match: "," * len(match[0]), lowered)
+            lowered = whole_word(word).sub(lambda match: "," * len(match[0]), lowered)
     return found, lowered
 
 
@@ -351,14 +269,10 @@ def _part_of_a_figure(name: str, rest: str) -> bool:
 def _figure(figures: Sequence[str], said: set[str]) -> str | None:
     """The figure that is asked about, of those named; its change, where the text asks how that figure moved."""
     moved = next((f"{name}_change" for name in figures if f"{name}_change" in SPECS), None)
-    if moved is not None and said & _MOVED:
+    if moved is not None and said & MOVED:
         return moved
     figures = sorted(figures, key=lambda name: name.startswith("return") and "return" not in said)
     return figures[0] if figures else None  # "the rsi of last week": a span names a return where nothing else is named
-
-
-def _home(figure: str) -> str:
-    return next((topic for begin, topic in _HOMES.items() if figure.startswith(begin)), "change")
 
 
 def _defined(lowered: str, figure: str | None) -> tuple[tuple[str, ...], str]:
@@ -371,7 +285,7 @@ def _defined(lowered: str, figure: str | None) -> tuple[tuple[str, ...], str]:
         return (), ""
     if what in ZONES:
         return ("rsi_14",), ""
-    named = any(_whole(word).fullmatch(what) for topic in TOPICS.values() for word in topic.words)
+    named = any(whole_word(word).fullmatch(what) for topic in TOPICS.values() for word in topic.words)
     one = what.removesuffix("s")
     called = [name for name, spec in SPECS.items() if any(one in word for word in (*spec.words, spec.label.lower()))]
     return tuple(called), f"{_MEANING}{what}" if not called and (named or asked["mean"]) else ""
@@ -410,154 +324,6 @@ def _strange(
                 lower = lower if name.isascii() else lower.replace(name, "")
             unread.update({lower: None} if len(lower) > 1 else {})
     return tuple(unknown), () if unknown else tuple(unread)
-
-
-# -- the screen that a question describes -------------------------------------------------------------------------
-
-
-def _limits(lowered: str, rest: str, figures: dict[str, int]) -> list[Limit]:
-    """Limits that a question puts to figures: "rsi below 35", "between 40 and 50", "not above its 200-day average"."""
-    found: list[tuple[int, bool, list[tuple[Side, float]]]] = []
-    for match in _BETWEEN.finditer(rest):
-        low, high = sorted((_number(match[1] or match[4], match[2] or match[5]), _number(match[7], match[8])))
-        found.append((match.start(), bool(match[3] or match[6] or match[9]), [("above", low), ("below", high)]))
-    for match in _LIMIT.finditer(rest):
-        side: Side = _SIDES[match[1]] if match[1] else "at least" if match[8] in _UPWARDS else "at most"
-        value = _number(match[2] or match[5], match[3] or match[6])
-        found.append((match.start(), bool(match[4] or match[7]), [(side, value)]))
-    limits: list[Limit] = []
-    for at, percent, sides in found:
-        fit = [name for name in figures if not percent or SPECS[name].form in ("percent", "signed_percent")]
-        fit.sort(key=lambda name: (figures[name] > at, abs(figures[name] - at)))  # that before it, else that after it
-        for side, value in sides if fit else ():
-            share = SPECS[fit[0]].form in ("percent", "signed_percent")
-            limits.append(Limit(fit[0], side, value / 100 if share else value))
-    for name in figures:
-        crossed = _CROSSED.search(lowered[: figures[name]]) if name in (*LEVELS, *_LINES) else None
-        if crossed:
-            figure, value = _LINES.get(name, (name, None))
-            limits.append(Limit(figure, _SIDES[crossed[1]], value))
-    return limits
-
-
-def _number(minus: str | None, number: str) -> float:
-    return -float(number) if minus else float(number)
-
-
-def _mirrored(limit: Limit) -> Limit:
-    return Limit(limit.figure, _MIRRORED[limit.side], -abs(limit.value or 0.0))
-
-
-def _negated(lowered: str, word: str) -> bool:
-    return re.search(rf"{_NOT}{_FILLERS} {re.escape(word)}", lowered) is not None
-
-
-def _screen(
-    lowered: str,
-    rest: str,
-    said: set[str],
-    question: Question,
-    figures: dict[str, int],
-    limits: list[Limit],
-    settings: Settings,
-) -> Screen | None:
-    """The ranking or screen that a question describes, of the tokens in it or of the market; None: it names none."""
-    topic, symbols = question.topic or "", tuple(t.symbol for t in question.tokens if t.symbol not in question.without)
-    several = len(symbols) > 1
-    if topic == "safety" and several:
-        return None  # their verdicts stand in what is said of each
-    order: Order | None = next((_ORDERS[word] for word in _LIMIT.sub("", rest).split() if word in _ORDERS), None)
-    usual, first = _SCREENED.get(topic, (None, "highest"))
-    if usual is None and topic in ("", "change", "screen") and (not several or topic == "change"):
-        spans = (f"return_{span:g}" for span in question.numbers.spans)
-        moved = next((name for name in spans if name in RANKED), "return_week")
-        usual = moved if said & {*MOVERS, *FALLING, *RISING, "best", "worst", "top"} else None
-    ranked = sorted((name for name in figures if name in RANKED), key=lambda name: figures[name])
-    limited = {limit.figure for limit in limits}
-    free = [name for name in ranked if name not in limited]
-    pick = (free if order or "by" in said else [name for name in ranked if name in limited]) or ranked
-    named = question.figure if question.figure in ranked and len(ranked) < 2 else next(iter(pick), None)
-    named = named if named is None or not named.startswith("return") or question.topic in MOVES else usual
-    crossed = [limit.figure for limit in limits if limit.value is None]
-    figure = named or next((name for name in limited if name in RANKED), usual or ("rsi_14" if crossed else None))
-    if figure is None:
-        return None
-    if topic in ("entry", "exit") and not ranked:
-        order = None  # the best buy is not the highest of anything
-    elif not named and topic in _SCREENED and order:
-        order = _OTHER_END[first] if said & _LEAST else first  # "most oversold"
-    elif topic in ("risk", "momentum", "volume") and any(_negated(lowered, word) for word in _hits(lowered, topic)):
-        order = _OTHER_END[first]  # "not risky"
-    if order == "highest" and figure == "distance_high_52w" and "drawdown" in lowered:
-        order = "lowest"  # the biggest
-    if _home(figure) == "risk" and said & _JUDGED:
-        order = "lowest" if said & {"best", "better"} else "highest"
-    wanted, verdict, signal = _conditions(lowered, said, topic, settings)
-    if several and order:
-        wanted = []  # of two that are named, "the more oversold" need not be oversold
-    wanted = [limit for limit in wanted if limit.figure not in limited] + limits
-    shares = question.numbers.shares
-    if figure.startswith("return"):
-        moved, down = not order and said & ((FALLING | RISING) - MOVERS), bool(said & FALLING)
-        if down:  # "lost more than 1 %" is a return below -1 %
-            order, wanted = "lowest", [_mirrored(limit) if limit.figure == figure else limit for limit in wanted]
-        if moved and not several and not any(limit.figure == figure for limit in wanted):
-            wanted.append(Limit(figure, "below" if down else "above", 0.0))
-    if figure == "distance_high_52w":  # "more than 20 % below its high" is a distance below -20 %
-        wanted = [_mirrored(limit) if limit.figure == figure else limit for limit in wanted]
-    if figure in _WITHIN and shares and not limits:  # "within 5 % of its high"
-        wanted.append(Limit(figure, _WITHIN[figure], shares[0] if _WITHIN[figure] == "below" else -shares[0]))
-    own = {limit.side: limit.value for limit in reversed(wanted) if limit.figure == figure}
-    if order is None and own:
-        order = "highest" if {"above", "at least"} & own.keys() else "lowest"
-    if order is None and figure == "distance_low_52w":
-        order = "lowest"  # near its low
-    count = _COUNT.search(lowered)
-    symbols = symbols if several else ()
-    strict = {"above", "below"} & own.keys()
-    return Screen(
-        figure,
-        order or first,
-        below=own.get("below"),
-        above=own.get("above"),
-        verdict=verdict if not symbols else None,  # of those named, each one's verdict is told
-        signal=signal,
-        kind=question.kind if not symbols else None,
-        limit=min(max(len(symbols) or (int(count[1] or count[2]) if count else SHOWN), 1), MOST),
-        symbols=symbols,
-        also=tuple(limit for limit in wanted if limit.figure != figure or limit.side not in strict),
-    )
-
-
-def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) -> tuple[list[Limit], Any, Any]:
-    """What the words of topics ask of a token: limits without a number, a security verdict, a signal. "Not" turns each
-    one round."""
-    limits: list[Limit] = []
-    verdict = signal = None
-    zones: tuple[tuple[str, Side, float], ...] = (
-        ("oversold", "below", settings.rsi_oversold),
-        ("overbought", "above", settings.rsi_overbought),
-    )
-    for zone, side, threshold in zones:
-        if topic == zone or _hits(lowered, zone):
-            negated = any(_negated(lowered, word) for word in _hits(lowered, zone))
-            opposite: Side = "at least" if side == "below" else "at most"
-            limits.append(Limit("rsi_14", opposite if negated else side, threshold))
-    if hits := _hits(lowered, "safety"):
-        bad = sorted(said & _UNSAFE)
-        verdict = "danger" if bad else "safe"
-        verdict = f"not {verdict}" if _negated(lowered, (bad or hits)[0]) else verdict
-    for action, name in (("buy", "entry"), ("sell", "exit")):
-        if topic == name:
-            negated = any(_negated(lowered, word) for word in _hits(lowered, name))
-            signal = f"not {action}" if negated else action
-            verdict = verdict or ("passes" if signal == "buy" else None)
-    if topic == "bands":
-        limits.append(Limit("bb_percent_b_20_2", "above", 1.0))
-    if topic == "trend" and (way := re.search(r"\b(up|down)trend|trending (up|down)\b", lowered)):
-        side = "above" if ("up" in way[0]) != _negated(lowered, way[0]) else "below"
-        limits.append(Limit("distance_ema_200", side, 0.0))
-    return limits, verdict, signal
 
 
 # -- names that a caller gives ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -191,6 +192,17 @@ FROM_SOURCES = ("news", "fundamentals")
 """Topics of which memory holds only what a source told of the token."""
 NOT_HELD = "Memory holds no other news, fundamentals, price targets or forecasts."
 """One line for people and models on what memory does not know."""
+
+
+def words_of(topic: str, lowered: str) -> list[str]:
+    """The words of a topic that a text in small letters uses."""
+    return [word for word in TOPICS[topic].words if whole_word(word).search(lowered)]
+
+
+@cache
+def whole_word(word: str) -> re.Pattern[str]:
+    """Finds a word, or several, in the singular or the plural; hyphens are blanks."""
+    return re.compile(rf"(?<!\w){re.escape(word.replace('-', ' '))}s?(?!\w)")
 
 
 def topic(
