@@ -156,11 +156,9 @@ def repair(
 
 def universe(
     top: Annotated[int | None, typer.Option("--top", min=1, help="How many tokens by market cap.")] = None,
-    check_list: Annotated[
-        bool, typer.Option("--check-list", help="Compare the reviewed list of coins with CoinGecko's largest.")
-    ] = False,
+    check_list: Annotated[bool, typer.Option("--check-list", help="Tell what --renew would change.")] = False,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Write the list of coins anew, from CoinGecko's and Yahoo's largest.")
+        bool, typer.Option("--renew", help="Write the lists of coins and equities anew, by CoinGecko and Yahoo.")
     ] = False,
     market: Market = None,
     as_of: AsOf = None,
@@ -168,11 +166,8 @@ def universe(
     json: Json = False,
 ) -> None:
     """The tokens of the market now, largest first, which of them memory knows, and what was left out and why."""
-    if check_list:
-        _check_list(data_dir, json)
-        return
-    if renew:
-        _renew(data_dir, json)
+    if check_list or renew:
+        _renew(data_dir, json, write=renew)
         return
     with runtime_for(data_dir, market, as_of, top=top) as runtime:
         recalls = dict(runtime.khala.latest_many(runtime.khala.symbols())) if has_memory(runtime.settings) else {}
@@ -215,42 +210,25 @@ def universe(
             console.print(Text(f"warning: {problem}", style="yellow"))
 
 
-def _renew(data_dir: DataDir, json: Json) -> None:
-    """The list of coins with what has grown large since, in the folder of one's data, where every command takes it."""
-    from ..core.coins import OWN_LIST, use_own_list
+def _renew(data_dir: DataDir, json: Json, *, write: bool) -> None:
+    """The lists with what has grown large since, in the folder of one's data, where every command takes them; or what
+    would change."""
+    from ..core.coins import OWN_LIST, reviewed_on, use_own_list
     from ..toolkits.market_data.coingecko import CoinGecko
     from ..toolkits.market_data.yahoo import YahooMarket
 
     settings = settings_for(data_dir, "yahoo")
-    use_own_list(settings.data_dir / OWN_LIST)
-    rows = YahooMarket(settings=settings).coin_rows()
-    done = CoinGecko(settings).renew_list(rows, settings.data_dir / OWN_LIST, datetime.now(UTC))
+    file = settings.data_dir / OWN_LIST
+    use_own_list(file)
+    rows = YahooMarket(settings=settings).largest_rows()
+    done = CoinGecko(settings).renew_list(*rows, file if write else None, datetime.now(UTC))
     if json:
         print_json({"schema_version": 1} | asdict(done))
         return
-    console.print(Text(f"{done.file}: the list of coins, as of {done.reviewed}."))
-    _print_lines(
-        {"added": done.added, "held back": done.held_back, "renamed": done.renamed, "gone from the largest": done.gone}
-    )
-
-
-def _print_lines(groups: dict[str, tuple[str, ...]]) -> None:
-    for what, lines in groups.items():
-        console.print(Text(f"{what}: {len(lines)}", style="bold"))
-        for line in lines:
+    day = done.reviewed if write else f"{reviewed_on():%Y-%m-%d}"
+    console.print(Text(f"{f'{done.file}: the' if write else 'The'} list of coins is of {day}."))
+    groups = asdict(done)
+    for what in ("added", "held_back", "renamed", "gone", "equities", "equities_renamed"):
+        console.print(Text(f"{what.replace('_', ' ')}: {len(groups[what])}", style="bold"))
+        for line in groups[what]:
             console.print(Text(f"  {line}"))
-
-
-def _check_list(data_dir: DataDir, json: Json) -> None:
-    """What the reviewed list lacks by now, so that it can be reviewed again."""
-    from ..core.coins import OWN_LIST, reviewed_on, use_own_list
-    from ..toolkits.market_data.coingecko import CoinGecko
-
-    settings = settings_for(data_dir, None)
-    use_own_list(settings.data_dir / OWN_LIST)
-    found = CoinGecko(settings).list_difference()
-    if json:
-        print_json({"schema_version": 1, "reviewed": reviewed_on()} | asdict(found))
-        return
-    console.print(Text(f"The list of coins is of {reviewed_on():%Y-%m-%d}."))
-    _print_lines({"not on it": found.new, "renamed": found.renamed, "gone from the largest": found.gone})

@@ -294,14 +294,15 @@ def _aliases(row: Mapping[str, Any], *further: str) -> tuple[str, ...]:
 
 def _file(table: str) -> dict[str, Any]:
     shipped = json.loads(files(__package__).joinpath("data", f"{table}.json").read_text(encoding="utf-8"))
-    own = _own if table == "coins" else None
-    return own if own is not None and own["reviewed"] >= shipped["reviewed"] else shipped
+    own = _own if table == "coins" else (_own or {}).get("equities")
+    return own if own and own["reviewed"] >= shipped["reviewed"] else shipped
 
 
 OWN_LIST = "coins.json"
 """Its name in the folder of one's data."""
 _own: dict[str, Any] | None = None
-"""The list of coins that `deeptrader universe --renew` wrote; the newer of it and the shipped one counts."""
+"""The list of coins that `deeptrader universe --renew` wrote, with that of equities in it; of each the newer of it and
+the shipped one counts."""
 
 
 def use_own_list(path: Path) -> bool:
@@ -319,15 +320,21 @@ def use_own_list(path: Path) -> bool:
             f"{path} is no list of coins ({type(error).__name__}).", hint="Delete it, or run `universe --renew`."
         ) from error
     if _own != before:
-        for known in (reviewed_coins, reviewed_on, _by_symbol, _by_id, _common_words):
+        for known in (reviewed_coins, reviewed_on, known_equities, _by_symbol, _by_id, _common_words, _moved):
             known.cache_clear()
     return _own is not None and own_list()
 
 
-def list_with(rows: Sequence[Mapping[str, str]], now: datetime) -> dict[str, Any]:
-    """The list of coins in use with further rows (id, symbol, name, category), dated `now` (UTC)."""
-    table = _file("coins")
-    return table | {"reviewed": f"{now:%Y-%m-%d}", "coins": [*table["coins"], *rows]}
+def list_with(rows: Sequence[Mapping[str, str]], equities: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The list of coins in use with further rows (id, symbol, name, category) and a list of equities, both dated `now`
+    (UTC)."""
+    table, dated = _file("coins"), {"reviewed": f"{now:%Y-%m-%d}"}
+    return table | dated | {"coins": [*table["coins"], *rows], "equities": {**equities, **dated}}
+
+
+def equity_table() -> dict[str, Any]:
+    """The list of equities in use as it is written: `equities` in the order of size, `renamed` and `gone`."""
+    return _file("equities")
 
 
 def own_list() -> bool:
@@ -342,4 +349,9 @@ def _checked(table: Any) -> dict[str, Any]:
         if not named or row["category"] not in get_args(CoinCategory):
             raise ValueError(row)
         normalize_symbol(row["symbol"])
+    if shares := table.get("equities"):
+        datetime.fromisoformat(shares["reviewed"])
+        for row in shares["equities"]:
+            normalize_symbol(Equity(**row).symbol)
+        dict(shares["renamed"]), dict(shares["gone"])
     return table | {"common_words": list(table["common_words"])}

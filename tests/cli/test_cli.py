@@ -20,6 +20,7 @@ from doubles.security_server import Answer, security_server
 from doubles.yahoo_server import YahooServer
 
 from deeptrader.cli.main import COMMANDS, build, main
+from deeptrader.core.coins import use_own_list
 from deeptrader.core.errors import StoreBusy
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
@@ -785,15 +786,27 @@ def test_alerts_of_what_is_held_are_listed_with_where_they_were_told(capsys, sle
     assert "IBM has reached its stop" in brief
 
 
-def test_the_list_of_coins_is_compared_with_the_largest_of_now(capsys, tmp_path, monkeypatch):
-    rows = [{"id": "bitcoin", "symbol": "btc", "name": "Bitcoin"}, {"id": "new", "symbol": "new", "name": "Newcomer"}]
-    with security_server() as server:
+def test_what_a_renewal_of_the_lists_would_change_is_told_without_writing(capsys, tmp_path, monkeypatch, mocker):
+    rows = [
+        {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin", "current_price": 5.0},
+        {"id": "newcomer", "symbol": "new", "name": "Newcomer", "current_price": 5.0},
+    ]
+    with security_server() as server, YahooServer() as yahoo:
         server.on("/api/v3/coins/markets", Answer(rows))
+        yahoo.list("NEW-USD", "Newcomer USD", price=5.0)
+        yahoo.list("GRWN", "Grown Large Inc.", kind="equity")
+        largest = yahoo.market(tmp_path).largest_rows()
+        mocker.patch("deeptrader.toolkits.market_data.yahoo.YahooMarket.largest_rows", return_value=largest)
         monkeypatch.setenv("DEEPTRADER_COINGECKO_URL", server.url)
         document = run_json(capsys, "universe", "--check-list", "--data-dir", tmp_path)
         code, out, _ = run(capsys, "universe", "--check-list", "--data-dir", tmp_path)
+        assert not (tmp_path / "coins.json").exists()
+        written = run_json(capsys, "universe", "--renew", "--data-dir", tmp_path)
 
-    assert document["new"] == ["2. Newcomer (NEW, new)"]
+    assert document["added"] == ["Newcomer (NEW, newcomer): NEW-USD, coin; name and price (5) agree"]
+    assert document["equities"] == ["Grown Large Inc. (GRWN)"]
     assert "Ethereum (ETH-USD)" in document["gone"]
-    assert code == 0
-    assert "not on it: 1" in out
+    assert (code, document["file"]) == (0, None)
+    assert "equities: 1" in out
+    assert written == document | {"file": str(tmp_path / "coins.json")}
+    use_own_list(tmp_path / "nowhere.json")

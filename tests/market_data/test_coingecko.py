@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,9 @@ from deeptrader.core.coins import (
     age_warning,
     coin_for_id,
     coin_for_symbol,
+    current_symbol,
+    equities_reviewed_on,
+    known_equities,
     reviewed_coins,
     reviewed_on,
     use_own_list,
@@ -73,25 +77,6 @@ def test_a_dead_port_is_unreachable(server):
         prices(server, "bitcoin")
 
 
-def test_the_list_is_compared_with_the_largest_coins_of_now(server):
-    rows = [
-        {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin"},
-        {"id": "newcomer", "symbol": "new", "name": "New<b>comer"},
-        {"id": "ethereum", "symbol": "eth", "name": "Aetherium"},
-        {"id": "wrapped-new", "symbol": "wnew", "name": "Wrapped Newcomer"},
-    ]
-    server.on("/api/v3/coins/markets", Answer(rows))
-
-    found = coingecko(server).list_difference()
-
-    assert server.requests[0].query["order"] == ["market_cap_desc"]
-    assert [line.partition(" (")[0] for line in found.new] == ["2. New<b>comer", "4. Wrapped Newcomer"]
-    assert found.new[1].endswith(": looks wrapped: 'Wrapped' in its name")
-    assert found.renamed == ("3. Ethereum (ETH) is now Aetherium (ETH)",)
-    assert len(found.gone) == len(reviewed_coins()) - 2
-    assert "Solana (SOL-USD)" in found.gone
-
-
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
 
 
@@ -125,7 +110,14 @@ def test_the_list_is_renewed_from_coingecko_and_yahoo_by_evidence(server, own_li
         yahoo.list("DEAR-USD", "Dear Coin USD", price=50.0)
         yahoo.list("TWIN-USD", "Other Twin USD", price=1.0)
         market = yahoo.market(tmp_path)
-        done = coingecko(server).renew_list(market.coin_rows(), own_list, NOW)
+        known = known_equities()
+        for rank, company in enumerate([*known[:2], *known[3:]]):
+            yahoo.list(company.symbol, company.name, kind="equity", price=9_000.0 - rank)
+        yahoo.list("NEWS", known[2].name, kind="equity", price=8_000.0)  # it trades under another symbol now
+        yahoo.list("GRWN", "Grown Large Inc.", kind="equity", price=8_500.0)
+        told = coingecko(server).renew_list(*market.largest_rows(), None, NOW)
+        done = coingecko(server).renew_list(*market.largest_rows(), own_list, NOW)
+        assert told == replace(done, file=None)
 
         assert done.added == (
             "Newcomer (NEWC, newcomer): NEWC12345-USD, coin; name and price (2) agree",
@@ -137,6 +129,8 @@ def test_the_list_is_renewed_from_coingecko_and_yahoo_by_evidence(server, own_li
             "Twin (TWIN, namesake): Yahoo lists no TWIN of that name",
         )
         assert (done.gone, done.renamed) == ((), ())
+        assert done.equities == ("Grown Large Inc. (GRWN)",)
+        assert done.equities_renamed == (f"{known[2].name} ({known[2].symbol}) is now NEWS",)
         assert coin_for_id("newcomer") is None, "nothing is taken before it is asked for"
 
         assert use_own_list(own_list)
@@ -146,10 +140,13 @@ def test_the_list_is_renewed_from_coingecko_and_yahoo_by_evidence(server, own_li
         assert (newcomer.id, newcomer.category) == ("newcomer", "coin")
         assert reviewed_on() == NOW
         assert "coins" not in (age_warning(NOW) or "")
+        assert equities_reviewed_on() == NOW
+        assert market.find(known[2].aliases[-1]).symbol == current_symbol(known[2].symbol) == "NEWS"
+        assert market.find("grown large inc.").symbol == "GRWN"
         assert market.find("newcomer").coin_id == "newcomer"
         assert "STNEWC-USD" not in [token.symbol for token in market.universe(top=9).tokens]
-        again = coingecko(server).renew_list(market.coin_rows(), own_list, NOW)
-        assert again.added == ()
+        again = coingecko(server).renew_list(*market.largest_rows(), own_list, NOW)
+        assert (again.added, again.equities, again.equities_renamed) == ((), (), ())
         assert "newcomer" in own_list.read_text()
     assert not use_own_list(tmp_path / "nowhere.json")
     assert coin_for_id("newcomer") is None

@@ -127,13 +127,14 @@ class YahooMarket(YahooSource):
         self._notice(universe.tokens, universe.quotes)
         return universe
 
-    def coin_rows(self) -> list[rows_of.Row]:
-        """The rows of Yahoo's largest coins, whatever speaks against them: what the list of coins is renewed by.
+    def largest_rows(self) -> tuple[list[rows_of.Row], list[rows_of.Row]]:
+        """The rows of Yahoo's largest coins and equities, whatever speaks against them: what the lists are renewed by.
 
         Raises:
             SourceError: Yahoo failed.
         """
-        return self._ask("top coins", *rows_of.coin_screen(0))
+        coin_rows = self._ask("top coins", *rows_of.coin_screen(0))
+        return coin_rows, self._ask("top equities", *rows_of.equity_screen(0))
 
     def _screened(self, top: int) -> list[rows_of.Row]:
         wanted = self.settings.universe
