@@ -14,7 +14,7 @@ from ..core.errors import StoreUnavailable
 from ..toolkits.runtime import Runtime
 from .knowledge import ranked_recalls
 from .options import AsOf, parse_moment, remember_market, settings_for
-from .output import console, memory_table, sources_table
+from .output import console, memory_table, print_lines, sources_table
 from .sleep import print_report, run_once
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _ask(conversation: Conversation, question: str, kind: str = "one token") -> 
     answer = conversation.ask(question)
     took = Text(f"   {kind}, {answer.seconds * 1000:.1f} ms", style="dim")
     console.print(Text("> ", style="dim").append(question, style="bold").append(took))
-    console.print(Padding(Text(answer.text), (0, 0, 0, 4)))
+    print_lines(answer.text, indent=4)
     if answer.suggestions:
         console.print(Padding(Text(f"Ask instead: {'  '.join(answer.suggestions)}", style="dim"), (0, 0, 0, 4)))
     return answer

@@ -140,6 +140,16 @@ def print_statements(statements: Iterable[Statement]) -> None:
     console.print(table)
 
 
+def print_lines(text: str, indent: int = 0) -> None:
+    """An answer that code wrote: a dash before each of several statements, none before a token's name."""
+    lines = text.splitlines()
+    for line in lines:
+        mark = "" if line.endswith(":") or line.isupper() or len(lines) == 1 else "- "
+        row = Table.grid()
+        row.add_row(" " * indent + mark, Text(line))
+        console.print(row)
+
+
 def sources_table(sources: Iterable[Source]) -> Table:
     """What an answer rests on: whose bars, closed when, from where, fetched and computed when."""
     table = plain_table("Source", "Bars", "Bar closed (UTC)", "Fetched", "Computed", "Provider")

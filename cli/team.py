@@ -13,7 +13,7 @@ from ..core.errors import DeepTraderError, InvalidInput
 from ..core.formats import duration_text
 from ..core.settings import load_settings
 from .options import AsOf, DataDir, Json, Market, runtime_for
-from .output import console, plain_table, print_error, print_json, sources_table
+from .output import console, plain_table, print_error, print_json, print_lines, sources_table
 
 if TYPE_CHECKING:
     from ..agents.ask import Answer
@@ -52,7 +52,7 @@ def print_answer(answer: Answer) -> None:
 
         console.print(Markdown(answer.text))
     else:
-        console.print(Text(answer.text))
+        print_lines(answer.text)
     if answer.sources:
         console.print(sources_table(answer.sources))
     if answer.suggestions:

@@ -127,4 +127,4 @@ def test_the_notebook_runs(python: Path, tmp_path: Path):
     done = run(python, "-c", "\n".join("".join(cell["source"]) for cell in cells), folder=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert "GOOG has the highest volatility a year of the 2 tokens" in done.stdout
+    assert "GOOG has the highest yearly volatility of the 2 tokens" in done.stdout

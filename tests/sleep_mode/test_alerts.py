@@ -141,7 +141,7 @@ def test_each_rule_that_fires_or_ends_is_told_with_its_record():
     [fired] = changes(says("hold"), says("buy"))
     [ended] = changes(says("buy"), says("hold"))
 
-    assert fired.text.startswith("Breakout calls BTC-USD a buy at this bar; of its 14 buys on it since 2026 9 rose")
+    assert fired.text.startswith("Breakout calls BTC-USD a buy at this bar; of its 14 buys on it since 2026, 9 rose")
     assert fired.text.endswith("Before, it said hold.")
     assert ended.text == "Breakout says hold for BTC-USD at the last bar. Before, it said buy."
     assert kinds(says("buy"), says("buy")) == kinds(look(), says("buy")) == []

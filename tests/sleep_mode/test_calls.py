@@ -171,15 +171,15 @@ def outcome(calls: int, right: int, **more: Any) -> Outcome:
         (
             outcome(14, 9, median=0.012, low=-0.01, high=0.05),
             outcome(400, 240),
-            "Mean reversion calls BTC-USD a buy at this bar; of its 14 buys on it since 2000 9 rose after 7 bars (64 "
+            "Mean reversion calls BTC-USD a buy at this bar; of its 14 buys on it since 2000, 9 rose after 7 bars (64 "
             "%, base rate 55 %, interval 39 to 84; median +1.2 % after costs): weak evidence.",
         ),
         (
             outcome(1, 1, median=0.05, low=0.05, high=0.05),
             outcome(400, 260),
-            "Mean reversion calls BTC-USD a buy at this bar; of its 1 buy on it since 2000 1 rose after 7 bars (100 %, "
-            "base rate 55 %, interval 21 to 100; median +5.0 % after costs), too few to tell; of 400 buys on all "
-            "tokens in memory 260 rose after 7 bars (65 %, base rate 55 %, interval 60 to 70): evidence for it.",
+            "Mean reversion calls BTC-USD a buy at this bar; of its 1 buy on it since 2000, 1 rose after 7 bars (100 "
+            "%, base rate 55 %, interval 21 to 100; median +5.0 % after costs), too few to tell; of 400 buys on all "
+            "tokens in memory, 260 rose after 7 bars (65 %, base rate 55 %, interval 60 to 70): evidence for it.",
         ),
         (
             outcome(0, 0),

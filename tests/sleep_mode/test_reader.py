@@ -357,7 +357,7 @@ def test_what_a_word_means_is_told_or_said_not_to_be_held(reader: Reader, questi
 
 
 def test_a_figure_that_is_a_topic_too_is_defined(reader: Reader) -> None:
-    assert reader.answer(reader.read("what is volatility?")).text.startswith("volatility a year is:")
+    assert reader.answer(reader.read("what is volatility?")).text.startswith("yearly volatility is:")
 
 
 def test_a_definition_needs_no_token(reader: Reader) -> None:

@@ -132,7 +132,7 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
             ("200 day average", "200 day ma", "200 day moving average", "long term average"), MINIMUM_BARS_EMA_200,
         ),
         "volatility_30": FigureSpec(
-            "ratio", _VOLATILITY, 31, "volatility a year", "percent",
+            "ratio", _VOLATILITY, 31, "yearly volatility", "percent",
             ("volatility", "volatile", "moves more", "moves most", "swings"),
         ),
         "return_1": _return(1, "daily return", "today", "last day", "day before"),

@@ -18,6 +18,7 @@ from ...core.text import clean_label, estimate_tokens, to_json
 from ...core.token import INTERVALS, Interval, Token
 from ..aio import in_thread
 from ..arguments import Names, Text, as_count, as_moment, as_names, as_text
+from .figures import SPECS
 from .indicators import compute_indicators
 from .panel import moments
 from .plausibility import plausible
@@ -202,7 +203,8 @@ class MarketDataToolkit(Toolkit):
         reply |= {"bar_close": stamp(moments(known)[-1]), "close": _digits(price)}
         reply |= {"signal": {"action": signal.action, "reason": signal.reason}}
         reply |= {"missing_bars_bridged": bridged} if bridged else {}
-        telling = [*(name for name in figures if name not in _TELLING), *_TELLING]  # what users added comes first
+        added = [name for name in figures if name not in SPECS]  # what users added comes first
+        telling = dict.fromkeys((*added, *_TELLING, *figures))
         rows = [(name, _shown(figures[name])) for name in telling if figures[name].value is not None]
         fitted = self._fit(reply | {"figures": rows}, "figures", ONE_TOKEN_REPLY)
         return fitted | {"figures": dict(fitted["figures"])}

@@ -56,13 +56,13 @@ def _fired(symbol: str, rule: RuleEvidence, action: Literal["buy", "sell"], year
 
 
 def _came(told: Outcome, action: str, whose: str) -> str:
-    """`of its 14 buys on it since 2000 9 rose after 7 bars (64 %, base rate 55 %, interval 39 to 84)`."""
+    """`of its 14 buys on it since 2000, 9 rose after 7 bars (64 %, base rate 55 %, interval 39 to 84)`."""
     low, high = (f"{100 * side:.0f}" for side in told.interval)
     median = f"; median {percent_text(told.median, signed=True)} after costs" if told.median is not None else ""
     share, base = (percent_text(one or 0.0, whole=True) for one in (told.share, told.base))
     shares = f"{share}, base rate {base}, interval {low} to {high}{median}"
     calls = whose.format(count_text(told.calls, action))
-    return f"of {calls} {told.right} {CAME[action]} after {told.bars} bars ({shares})"
+    return f"of {calls}, {told.right} {CAME[action]} after {told.bars} bars ({shares})"
 
 
 def count_text(number: int, action: str) -> str:
