@@ -31,7 +31,7 @@ TEXT_LIMIT = 20_000
 """Characters of a text that are looked at: a question is short, and a pasted book should not stall a read."""
 CONTEXT = frozenset({"coin", "token", "stock", "share", "shares", "crypto", "protocol"})
 """Words that make a token out of an everyday word before them: "link token"."""
-PAIRING = frozenset({"or", "and", "vs", "versus", "than"})
+PAIRING = frozenset({"or", "and", "v", "vs", "versus", "than"})
 GOVERNING = frozenset(
     "is isn't was did does has will about buy sell hold of than except excluding besides but without my".split()
 )
@@ -254,7 +254,8 @@ class Lexicon:
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
         names = [*aliases_for(token.symbol)]
         if token.symbol.endswith("-USD"):
-            names += [f"{name}{quote}" for name in names if name.isalnum() for quote in ("usd", "usdt", "-usdt")]
+            quotes = ("usd", "usdt", "-usdt", " usdt")
+            names += [name + quote for name in names if name.isalnum() for quote in quotes]
         for alias in names:
             key = _key(alias)
             if key and not key.isascii() and _UNSPACED.search(key):

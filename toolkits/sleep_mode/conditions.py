@@ -18,12 +18,13 @@ from .topics import words_of
 if TYPE_CHECKING:
     from .reading import Question
 
-SIDES: dict[str, Side] = {
-    **dict.fromkeys(("no more than", "not more than", "not above", "not over", "at most", "up to"), "at most"),
-    **dict.fromkeys(("no less than", "not less than", "not below", "not under", "at least"), "at least"),
-    **dict.fromkeys(("below", "under", "beneath", "less than", "lower than"), "below"),
-    **dict.fromkeys(("above", "over", "more than", "higher than", "greater than"), "above"),
+_WORDS_OF_SIDES: dict[Side, str] = {
+    "at most": "less than or equal to, no more than, not more than, not above, not over, at most, up to",
+    "at least": "greater than or equal to, no less than, not less than, not below, not under, at least",
+    "below": "below, under, beneath, less than, lower than",
+    "above": "above, over, more than, higher than, greater than",
 }
+SIDES: dict[str, Side] = {word: side for side, words in _WORDS_OF_SIDES.items() for word in words.split(", ")}
 _UPWARDS = ("more", "higher", "above")
 _MIRRORED: dict[Side, Side] = {"above": "below", "below": "above", "at least": "at most", "at most": "at least"}
 _NUMBER = r"(minus )?(\d+(?:\.\d+)?)\s*(%|percent\b)?"
@@ -48,7 +49,7 @@ _NOT = rf"(?:\bnot|n't|\bneither|\bnor|\bnever|\bno longer|\bnon|\bno|{EXCEPT})"
 _FILLERS = r"(?: (?:a|an|any|the|in|at|be|been|being|is|are|was|were|very|too|so|currently|yet|really|\w+ (?:or|and)))*"
 _COUNT = re.compile(
     r"\b(?:top|bottom|worst|first|\w+est|(?:most|least) \w+) (\d\d?)\b(?! ?(?:%|percent|day|week|month|bar))"
-    r"|\b(\d\d?) (?:most|least|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
+    r"|(?<!to )\b(\d\d?) (?:most|least|worst|\w+est|tokens|coins|stocks|gainers|losers|movers)\b"
 )
 MOVERS = frozenset("gainer gainers loser losers mover movers performer performers".split())
 _LEAST = frozenset({"least", "less"})

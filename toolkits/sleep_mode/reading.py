@@ -45,22 +45,25 @@ _WITHOUT = re.compile(
     re.IGNORECASE,
 )
 _DEFINED = re.compile(
-    r"(?:(?P<plain>what are|what is an?|define|definition of|meaning of|explain)|what is|what does|how (?:is|are))"
-    r"(?: an?| the)? (?P<what>.+?)(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
+    r"(?:(?P<plain>what are|what is an?|what do you mean by|define|definition of|meaning of|explain)|what is|what does|"
+    r"how (?:is|are))(?: an?| the)? (?P<what>.+?)"
+    r"(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
 )
 _BARS = re.compile(r"\b(\d+) ?(m|min|minutes?|h|hours?)\b(?! ago)")
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _THEN = re.compile(
     r"\b(yesterday|\w+ \w+ ago|last (?:week|month|year|night|(?:mon|tues|wednes|thurs|fri|satur|sun)day)|"
-    r"(?:in|since|of|during) (?:19|20)\d\d|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d\d?|"
-    r"\d\d? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|when (?:was|did|were)|n?ever)\b"
+    rf"(?:in|since|of|during) (?:19|20)\d\d|{_MONTH} \d\d?|\d\d? {_MONTH}|"
+    r"when (?:was|did|were)|how (?:long|many days)|n?ever)\b"
 )
-
 _MEANING = "the meaning of "
 
 MARKET_WORDS = MOVERS | frozenset(
     "tokens coins cryptos altcoins stocks equities assets names list screen everything anything market markets".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
+_ADDING = PAIRING | {"with", "plus", "no", "only"}
+"""Words before something that is asked besides."""
 _KINDS: dict[str, TokenKind] = {
     **dict.fromkeys("coin coins crypto cryptos altcoin altcoins".split(), "crypto"),
     **dict.fromkeys("stock stocks equity equities".split(), "equity"),
@@ -312,14 +315,14 @@ def _strange(
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         bare, lower = word.lstrip("$#"), word.lower().removesuffix("'s")
         parts = [part for part in re.split(r"[\W\d]+", lower) if part]  # "200-day" is made of known words
-        if lower in names or all(map(_known, parts)) or khala.find(bare) is not None:
+        if lower in names or _known(lower) or all(map(_known, parts)) or khala.find(bare) is not None:
             continue
         like = bare.isupper() and 1 < len(bare) <= LONGEST_TICKER
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
         like = like and not shouted and not (mentions and PAIRING.isdisjoint((before.lower(), after.lower())))
         if like or word[0] in "$#" or bare.upper().endswith("-USD"):
             unknown.setdefault(bare)
-        elif not told or (before.lower() in (*PAIRING, "with", "plus") and not nearest(lower, vocabulary())):
+        elif not told or (before.lower() in _ADDING and not nearest(lower, vocabulary())):
             for name in names:
                 lower = lower if name.isascii() else lower.replace(name, "")
             unread.update({lower: None} if len(lower) > 1 else {})
