@@ -54,9 +54,9 @@ def value_text(value: float, form: Format) -> str:
             return f"{_no_minus_zero(value, 2):.2f}"
 
 
-def threshold_text(value: float) -> str:
-    """A limit from the settings or a question: `30`, `27.5`."""
-    return f"{value:g}"
+def threshold_text(value: float, *, percent: bool = False) -> str:
+    """A limit from the settings or a question: `30`, `27.5`; of a fraction `5 %`."""
+    return f"{round(100 * value, 6):g} %" if percent else f"{value:g}"
 
 
 def quantity_text(value: float) -> str:

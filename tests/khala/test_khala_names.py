@@ -89,6 +89,7 @@ VOCABULARY = frozenset("a or one has near is all than which overbought rsi i my 
         ("is sim3 overbought", ["SIM003-USD"]),
         ("does near follow btc", ["NEAR-USD", "BTC-USD"]),
         ("is btc near the top", ["BTC-USD"]),
+        ("stock of the one", []),
         ("bitcion vs solanna", ["BTC-USD", "SOL-USD"]),
         ("near or the graph", ["NEAR-USD", "GRT6719-USD"]),
         ("btc-usdt and so on", ["BTC-USD"]),

@@ -333,6 +333,8 @@ def test_what_is_left_out_is_not_in_the_screen_and_is_told(reader: Reader, quest
         ("was ETH oversold last week", "not of another time (last week)"),
         ("ETH's 15m rsi", "Memory does not hold what was asked (15m bars)."),
         ("which stocks have good management", "Not read in the question: management."),
+        ("what about IT stocks", "Not read in the question: it."),
+        ("how many days has ETH been overbought", "not of another time (how many days)"),
     ],
 )
 def test_a_subject_that_is_not_read_or_not_held_is_told(reader: Reader, question: str, told: str) -> None:

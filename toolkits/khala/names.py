@@ -180,8 +180,8 @@ class Lexicon:
         listed = (self._entries.get(word) for word in (before, beside))
         if not everyday and any(other is not None and other.rule == "any" for other in listed):
             return "clear"  # "btc link near"
-        if run[0].lower in CONTEXT and at and before not in GOVERNING:
-            return None  # "a good coin"
+        if run[0].lower in CONTEXT and (beside == "of" or (at and before not in GOVERNING)):
+            return None  # "a good coin", "coin of the day"
         subject = at == 1 and before in GOVERNING and beside and beside not in vocabulary  # "is gas tied to eth"
         if everyday and not subject:
             return "possible" if loose or before in GOVERNING else None
@@ -224,7 +224,7 @@ class Lexicon:
         near = {w: token for w in strange if (token := self.one(w) or self._near(w)) is not None}
         if strange or possible:
             return possible if not strange else tuple(Mention(near[w], w) for w in near if len(near) == len(strange))
-        whole = [w for w in plain if w not in PRONOUNS and (len(w) > 1 or len(plain) < 3)]
+        whole = [w for w in plain if w not in PRONOUNS | CONTEXT and (len(w) > 1 or len(plain) < 3)]
         named = {token.symbol: Mention(token, w) for w in whole if (token := self.one(w)) is not None}
         return tuple(named.values()) if len(named) == 1 else ()
 

@@ -186,7 +186,8 @@ class _Asked:
         self._question = question
         self._analysis = analysis
         self._settings = settings
-        self._bars = bars
+        fit = bars is not None and len(bars.frame) and bars.frame.index[-1] == analysis.bar_close
+        self._bars = bars if fit else None  # others are not those that the analysis was made of
         self._symbol = analysis.token.symbol
         self._close = analysis.price
         self._at_close = f"the last close {price_text(analysis.price)} USD"
@@ -219,7 +220,7 @@ class _Asked:
 
     def volume(self) -> str:
         """The volume of the last bar, where that is the topic."""
-        if self._question.topic != "volume" or self._bars is None or not self._bars_fit:
+        if self._question.topic != "volume" or self._bars is None:
             return ""
         ratio = self._value("volume_ratio_20")
         if ratio is None:
@@ -229,12 +230,6 @@ class _Asked:
         times = figure_text("volume_ratio_20", ratio)
         told = f"{volume:,.0f}, {times} times the mean of the 20 bars before"
         return f"The volume of {self._symbol} in the last bar is {told}."
-
-    @property
-    def _bars_fit(self) -> bool:
-        """Whether the stored bars are those that the analysis was made of."""
-        frame = self._bars.frame if self._bars is not None else ()
-        return bool(len(frame)) and frame.index[-1] == self._analysis.bar_close  # type: ignore[union-attr]
 
     def figure(self) -> str:
         """The figure that was named, alone, and on which side of it the close or a limit lies."""
@@ -372,7 +367,7 @@ class _Asked:
         name = self._question.figure
         value = self._value(name) if name is not None else None
         if name is not None and value is not None and SPECS[name].form in ("percent", "signed_percent"):
-            size, limit = abs(value), _percent(share)
+            size, limit = abs(value), threshold_text(share, percent=True)
             if name in ("distance_high_52w", "distance_low_52w"):
                 side, what = ("below", "52-week high") if "high" in name else ("above", "52-week low")
                 within = "within" if size <= share else "not within"
@@ -383,7 +378,7 @@ class _Asked:
         down, up = self._close * (1 - share), self._close * (1 + share)
         self._rest_on(f"below_{100 * share:g}_percent", down)
         self._rest_on(f"above_{100 * share:g}_percent", up)
-        against = [""] * 2
+        against, moved = [""] * 2, threshold_text(share, percent=True)
         if name in LEVELS and value is not None:
             level = f"the {figure_label(name)} {price_text(value)} USD"
             for at, price in enumerate((down, up)):
@@ -391,13 +386,13 @@ class _Asked:
                 denied = self._denied(lies)
                 against[at] = f", which is {f'not {denied}' if denied else lies} {level}"
         return (
-            f"{price_text(down)} USD is {_percent(share)} below {self._at_close} of {self._symbol}{against[0]}; "
-            f"{price_text(up)} USD is {_percent(share)} above it{against[1]}."
+            f"{price_text(down)} USD is {moved} below {self._at_close} of {self._symbol}{against[0]}; "
+            f"{price_text(up)} USD is {moved} above it{against[1]}."
         )
 
     def _over(self, span: int) -> str:
         """The change over a number of bars that the catalogue does not hold, from the stored bars."""
-        if self._bars is None or not self._bars_fit:
+        if self._bars is None:
             return ""
         closes = self._bars.frame["close"].dropna()
         if not 0 < span < len(closes):
@@ -408,7 +403,7 @@ class _Asked:
 
     def _rsi_over(self, period: int) -> str:
         """Wilder's RSI of another period, from the stored bars."""
-        if self._bars is not None and self._bars_fit and 1 < period <= len(self._bars.frame) // RSI_WARM_UP:
+        if self._bars is not None and 1 < period <= len(self._bars.frame) // RSI_WARM_UP:
             panel = build_panel([self._bars.frame], self._bars.interval, [self._bars.token.kind])
             gain, loss, _ = wilder_state(panel, period)
             if gain + loss > 0:
@@ -419,7 +414,7 @@ class _Asked:
 
     def _since_day(self, period: Period) -> str:
         """The change since the last close of the day on which a period of the calendar began, or of the day before."""
-        if self._bars is None or not self._bars_fit or self._bars.interval != "1d":
+        if self._bars is None or self._bars.interval != "1d":
             return ""
         closes = self._bars.frame["close"].dropna()
         days: Any = (closes.index - _MOMENT).date  # type: ignore[operator]  # a coin's day ends with its midnight
@@ -442,10 +437,6 @@ class _Asked:
             return f"{self._symbol} did not close {denied} than {before}: it changed by {change} over {over}."
         than = f"{way} than" if way else "where it was"
         return f"{self._symbol} changed by {change} over {over}: it closed {than} {before}."
-
-
-def _percent(share: float) -> str:
-    return f"{threshold_text(round(100 * share, 6))} %"
 
 
 def _side(value: float, level: float) -> str:

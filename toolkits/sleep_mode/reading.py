@@ -116,9 +116,9 @@ class Question:
 
     @property
     def certain(self) -> bool:
-        """True when nothing about it had to be guessed: a topic, tokens or the market, and no unknown name."""
+        """True when nothing about it had to be guessed: a topic, tokens or the market, no name or word left over."""
         subject = bool(self.tokens) or self.about_market or self.topic == "definition"
-        return self.topic is not None and subject and not self.unknown and not self.not_held
+        return self.topic is not None and subject and not (self.unknown or self.not_held or self.unread)
 
 
 def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Sequence[Token] = ()) -> Question:
@@ -315,11 +315,13 @@ def _strange(
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         bare, lower = word.lstrip("$#"), word.lower().removesuffix("'s")
         parts = [part for part in re.split(r"[\W\d]+", lower) if part]  # "200-day" is made of known words
-        if lower in names or _known(lower) or all(map(_known, parts)) or khala.find(bare) is not None:
-            continue
+        named = not told and after.lower() in _KINDS and bare.isupper() and lower not in _OF_ALL | {"all"}
+        if lower in names or (not named and (_known(lower) or all(map(_known, parts)) or khala.find(bare) is not None)):
+            continue  # "what about IT stocks" is about those
         like = bare.isupper() and 1 < len(bare) <= LONGEST_TICKER
         like = like or (any(c.isdigit() for c in bare) and sum(c.isalpha() for c in bare) >= 3)
-        like = like and not shouted and not (mentions and PAIRING.isdisjoint((before.lower(), after.lower())))
+        like = like and not (mentions and PAIRING.isdisjoint((before.lower(), after.lower())))
+        like = like and not (shouted or named)
         if like or word[0] in "$#" or bare.upper().endswith("-USD"):
             unknown.setdefault(bare)
         elif not told or (before.lower() in _ADDING and not nearest(lower, vocabulary())):

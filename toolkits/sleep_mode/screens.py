@@ -58,8 +58,7 @@ class Limit:
             return f"{self.side} {figure_label(self.figure)}"
         spec = figure_spec(self.figure)
         percent = spec is not None and spec.form in ("percent", "signed_percent")
-        limit = f"{threshold_text(round(100 * self.value, 6))} %" if percent else threshold_text(self.value)
-        return f"{self.side} {limit}"
+        return f"{self.side} {threshold_text(self.value, percent=percent)}"
 
 
 @dataclass(frozen=True, slots=True)
