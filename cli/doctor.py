@@ -205,7 +205,7 @@ def _lists(_runtime: Runtime) -> Check:
     rest = ", ".join(f"{name} {day}" for name, day in lists_of().items())
     told = f"{coins}, {equities}; {rest}; exchange sessions to {LAST_YEAR}"
     if (warning := age_warning(now)) is not None:
-        advice = "Update deeptrader; `deeptrader universe --renew` renews the list of coins."
+        advice = "Run `deeptrader universe --renew`, or update deeptrader."
         return Check("lists", "warning", f"{told}. {warning}", advice)
     return Check("lists", "ok", told)
 

@@ -115,11 +115,6 @@ def known_equities() -> tuple[Equity, ...]:
     return tuple(Equity(**row | {"aliases": _aliases(row)}) for row in _file("equities")["equities"])
 
 
-def fallback_equities() -> tuple[Equity, ...]:
-    """The static top of the US market, fifty companies, for when the screener cannot be asked."""
-    return tuple(equity for equity in known_equities() if equity.top)
-
-
 @cache
 def reviewed_on() -> datetime:
     """When the list was last reviewed (UTC): its order by size is of that day."""
@@ -353,5 +348,6 @@ def _checked(table: Any) -> dict[str, Any]:
         datetime.fromisoformat(shares["reviewed"])
         for row in shares["equities"]:
             normalize_symbol(Equity(**row).symbol)
-        dict(shares["renamed"]), dict(shares["gone"])
+        for moved in ("renamed", "gone"):
+            dict(shares[moved])
     return table | {"common_words": list(table["common_words"])}

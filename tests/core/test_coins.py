@@ -17,7 +17,6 @@ from deeptrader.core.coins import (
     current_symbol,
     equities_reviewed_on,
     equity_for_symbol,
-    fallback_equities,
     is_common_word,
     known_equities,
     left_market,
@@ -154,7 +153,7 @@ def test_the_heuristic_leaves_every_reviewed_coin_alone():
 
 
 def test_the_fallback_has_fifty_distinct_equities():
-    top = fallback_equities()
+    top = [equity for equity in known_equities() if equity.top]
     assert len({equity.symbol for equity in top}) == len(top) == 50
     assert equity_for_symbol("aapl") in top
 

@@ -113,7 +113,7 @@ def judge(analysis: MarketAnalysis, evidence: Evidence, now: datetime, settings:
     unobserved = seen_at + timedelta(minutes=settings.observation_max_age_minutes)
     if now <= unobserved:
         until.append(unobserved)
-    elif not closed_since(analysis.token.kind, seen_at, now, closure):
+    elif not _closed_since(analysis.token.kind, seen_at, now, closure):
         stale("price_unobserved", f"the price was last seen {age_text(seen_at, now)} ago")
     if analysis.token.kind != "crypto":
         until.append(now + RECHECK_CLOSED_MARKET)
@@ -248,15 +248,8 @@ def _newest_due(kind: TokenKind, interval: Interval, moment: datetime, closure: 
     return calendar.expected_bar_close(kind, interval, bell) if bell < expected <= closure else expected
 
 
-def closed_since(kind: TokenKind, seen_at: datetime, now: datetime, closure: datetime | None) -> bool:
-    """True when the market is closed at `now` and already was at `seen_at`: no newer price can exist.
-
-    Args:
-        kind: a coin's market never closes.
-        seen_at: when the price was seen (UTC).
-        now: the moment of reading (UTC).
-        closure: close of the newest session that did not take place, before `now`.
-    """
+def _closed_since(kind: TokenKind, seen_at: datetime, now: datetime, closure: datetime | None) -> bool:
+    """True when the market is closed at `now` and already was at `seen_at`: no newer price can exist."""
     if kind == "crypto":
         return False
     last_close = _newest_due(kind, "1d", now, closure)

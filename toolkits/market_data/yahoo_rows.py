@@ -253,7 +253,7 @@ def known_token(text: str, wanted: Wanted) -> Token | None:
 def static_universe(wanted: Wanted, top: int, now: datetime, problem: SourceError) -> Universe:
     """The reviewed list in its own order, without quotes: for when the screen can no longer be read but charts can."""
     listed = [coin.token() for coin in coins.reviewed_coins() if coin.category == "coin" and wanted != "equity"]
-    equities = [equity.token() for equity in coins.fallback_equities() if wanted != "crypto"]
+    equities = [equity.token() for equity in coins.known_equities() if equity.top and wanted != "crypto"]
     if wanted == "both":  # neither list says how large its entries are, so they take turns
         both = [token for pair in zip(listed, equities, strict=False) for token in pair]
         tokens = [*both, *listed[len(equities) :]]
