@@ -288,11 +288,6 @@ def test_a_question_about_the_market_is_never_answered_with_nothing(reader: Read
     assert "fresh tokens" in reader.answer(reader.read(question)).text
 
 
-@pytest.mark.parametrize("question", ["what's RSI", "whats rsi?"])
-def test_a_definition_may_be_asked_for_in_short(reader: Reader, question: str) -> None:
-    assert reader.answer(reader.read(question)).text.startswith("RSI(14) is: Wilder's")
-
-
 def test_a_condition_that_a_screen_does_not_look_at_is_told(reader: Reader) -> None:
     reading = reader.read("which tokens have an rsi over 45 and a macd above their signal")
     assert reading.question.screen == Screen("rsi_14", "highest", above=45.0)
@@ -349,6 +344,9 @@ def test_a_subject_that_is_not_read_or_not_held_is_told(reader: Reader, question
         ("what is a bollinger band", "lower Bollinger band is: lower Bollinger band of 20 closes"),
         ("what are Bollinger bands?", "upper Bollinger band is:"),
         ("what do you mean by drawdown", "distance from the 52-week high is:"),
+        ("what's RSI", "RSI(14) is: Wilder's RSI of 14 closes"),
+        ("whats rsi?", "RSI(14) is: Wilder's"),
+        ("what is volatility?", "yearly volatility is:"),
         ("what does ADX mean", "ADX(14) is: Wilder's"),
         ("explain the drawdown", "distance from the 52-week high is:"),
         ("what does oversold mean", "A token is oversold where RSI(14) is below 30."),
@@ -359,16 +357,6 @@ def test_what_a_word_means_is_told_or_said_not_to_be_held(reader: Reader, questi
     text = reader.answer(reader.read(question)).text
     assert said in text
     assert "fresh tokens" not in text
-
-
-def test_a_figure_that_is_a_topic_too_is_defined(reader: Reader) -> None:
-    assert reader.answer(reader.read("what is volatility?")).text.startswith("yearly volatility is:")
-
-
-def test_a_definition_needs_no_token(reader: Reader) -> None:
-    answer = reader.answer(reader.read("what is RSI?"))
-    assert answer.served == "memory"
-    assert "Wilder's RSI of 14 closes" in answer.text
 
 
 def test_hourly_bars_that_are_not_there_are_said_to_be_missing(reader: Reader) -> None:
