@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
@@ -49,16 +48,11 @@ def build_app(desk: Desk, *, access: Access | None = None) -> Gatekeeper:
 def _agent_os(desk: Desk, access: Access) -> FastAPI:
     from agno.os import AgentOS
     from fastapi import FastAPI
-    from starlette.middleware.gzip import GZipMiddleware
     from starlette.routing import Route
-    from starlette.staticfiles import StaticFiles
-
-    from .frame import STATIC
 
     base = FastAPI(title="DeepTrader playground", lifespan=desk.lifespan, docs_url=None, redoc_url=None)
     for path, look in zip(PROBES, (desk.healthy, desk.ready), strict=True):
         base.router.routes.append(Route(path, Probe(look), methods=["GET"]))
-    base.mount(STATIC, GZipMiddleware(StaticFiles(directory=STATIC_DIR)), name="playground-static")
     os_ = AgentOS(
         id="deeptrader",
         name="DeepTrader",
@@ -153,7 +147,7 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
     from starlette.routing import Mount
 
     from .chat_view import chat_view
-    from .frame import STATIC, Frame
+    from .frame import Frame
     from .known_view import known_view
     from .portfolio_view import portfolio_view
     from .sleep_view import sleep_view
@@ -161,21 +155,22 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
 
     if core.app.config.has_run_config:
         raise SettingsError("This process serves a playground already.", hint="Start another process for another one.")
-    version = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(STATIC_DIR.glob("app.*")))).hexdigest()[:10]
+    script, style, shell = ((STATIC_DIR / name).read_text("utf-8") for name in ("app.js", "app.css", "shell.html"))
 
     def root() -> None:
+        # In the page itself, so that on a slow network it is readable before anything else has come.
         ui.add_head_html(
-            f'<script src="{STATIC}/app.js?{version}"></script>'
-            f'<link rel="stylesheet" href="{STATIC}/app.css?{version}">'
+            f"<script>{script}</script><style>{style}</style>"
             '<meta name="description" content="What the trading team knows, and how fresh it is">'
         )
         now = desk.runtime.clock.now().timestamp()
         # What stands there until the page's scripts have come, and the list of keys.
-        ui.add_body_html((STATIC_DIR / "shell.html").read_text("utf-8"))
+        ui.add_body_html(shell)
         ui.add_body_html(f"<script>deeptrader.setPresent({now!r}, {str(desk.replaying).lower()})</script>")
         views = (chat_view, known_view, portfolio_view, sleep_view, token_view)
         Frame(desk, {page: partial(view, desk) for page, view in zip(PAGES, views, strict=True)})
 
+    _paint_before_styles_come()
     ui.run_with(
         app,
         root=root,
@@ -191,6 +186,18 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
     mounted.app = _OnlyPages(mounted.app)
+
+
+def _paint_before_styles_come() -> None:
+    """Let the page's library load its 45 kB of styles beside what is shown, not before anything is shown."""
+    from jinja2 import ChoiceLoader, DictLoader
+    from nicegui.client import templates
+
+    loader = templates.env.loader
+    assert loader is not None
+    source, _, _ = loader.get_source(templates.env, "index.html")
+    beside = source.replace("<style>", '<style media="print" onload="this.media=\'all\'">', 1)
+    templates.env.loader = ChoiceLoader([DictLoader({"index.html": beside}), loader])
 
 
 def require_extra() -> None:

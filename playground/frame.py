@@ -13,7 +13,6 @@ from .access import SIGN_OUT, SIGNED_IN, user_of
 from .desk import Desk
 from .dom import button, el, set_attribute, set_classes, set_text
 
-STATIC = "/playground-static"
 LOGO = (
     '<svg viewBox="0 0 18 18" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" '
     'stroke-linejoin="round" aria-hidden="true"><path d="M15.6 11A7 7 0 1 1 7.2 2.4 5.6 5.6 0 0 0 15.6 11Z"/>'

@@ -132,7 +132,7 @@ def test_only_loopback_is_loopback():
 
 async def test_with_a_token_nothing_is_answered_without_it():
     async with client(Access(token=TOKEN)) as http:
-        for path in ("/", "/agents", "/health", "/playground-static/app.js"):
+        for path in ("/", "/agents", "/health"):
             answer = await http.get(path)
             assert answer.status_code == 401
             assert answer.text != "in"

@@ -430,8 +430,20 @@ async def test_a_slow_network_shows_that_the_page_is_loading(server, window):
     await devtools.send("Network.setCacheDisabled", {"cacheDisabled": True})
     slow = {"offline": False, "latency": 100, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
     await devtools.send("Network.emulateNetworkConditions", slow)
+    painted = asyncio.Event()
+
+    async def held(route) -> None:
+        await painted.wait()
+        await route.continue_()
+
+    await page.route("**/_nicegui/**", held)
     await page.goto(server.url + "/known", wait_until="commit")
+    # Painted, in its colours and readable, while nothing but the page itself has come.
+    await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     await expect(page.locator("#loading")).to_be_visible()
+    await expect(page.locator("#loading")).to_have_css("position", "fixed")
     await expect(page.locator("#esm-fallback")).not_to_be_visible()
+    painted.set()
     await expect(page.locator("table.memory tbody tr").first).to_be_visible()
     await expect(page.locator("#loading")).not_to_be_visible()
+    assert await page.evaluate("document.querySelector('style[onload]').media") == "all"
