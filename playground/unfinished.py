@@ -68,4 +68,4 @@ class UnfinishedTurns:
                 query + (" WHERE session_id = ?" if session_id else "") + " ORDER BY asked_at",
                 (session_id,) if session_id else (),
             ).fetchall()
-        return [Unfinished(*row[:4], datetime.fromtimestamp(row[4], UTC), *row[5:]) for row in rows]
+        return [Unfinished(*row)._replace(asked_at=datetime.fromtimestamp(row[4], UTC)) for row in rows]

@@ -141,7 +141,7 @@ PARSERS: list[tuple[Callable[[Any], Any], Any]] = [
     (lambda answer: news._fundamentals(answer, "BTC-USD", NOW), SUMMARY),
     (coingecko._usd, {"bitcoin": {"usd": 6e4}, "ethereum": {"usd": 2e3}}),
     (coingecko._priced, COINS),
-    (coingecko._difference, COINS),
+    (coingecko._changes, COINS),
 ]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from deeptrader.core.clock import ManualClock
+from deeptrader.core.token import TokenKind
 from deeptrader.toolkits.market_data import RecordedMarket, SimulatedMarket, compute_indicators, figure_history
 from deeptrader.toolkits.market_data.indicators import figures_at
 
@@ -43,10 +44,11 @@ def test_the_history_of_many_tokens_together_is_that_of_each_alone():
     tokens = market.universe(top=3).tokens
     frames = [market.bars(token, limit=n).frame.copy() for token, n in zip(tokens, (500, 120, 40), strict=True)]
     frames[0].iloc[420] = np.nan
+    kinds: list[TokenKind | None] = ["crypto"] * 3
     wanted = [np.arange(len(frame)) >= from_row for frame, from_row in zip(frames, (400, 0, 39), strict=True)]
     names = ["rsi_14", "return_7", "distance_high_52w"]
 
-    together = figures_at(frames, "1d", ["crypto"] * 3, wanted, names)
+    together = figures_at(frames, "1d", kinds, wanted, names)
 
     for frame, rows, table in zip(frames, wanted, together, strict=True):
         alone = figure_history(frame, interval="1d", kind="crypto").loc[rows, names]

@@ -257,7 +257,7 @@ def test_advice_in_prose_is_kept_where_it_ends_with_its_call(world: World) -> No
     parts: Any = {"khala": world.khala, "market": world.market, "settings": world.settings}
     said = "It is cheap.\n\n**Call: IBM buy**\n- Call: AAPL SELL.\nCall: IBM buy\nCall: NOSUCH buy\nNo call: MSFT buy."
     answer = deep_trader_manager(ScriptedModel([said]), **parts).run("What now?").content
-    assert "**Call: IBM buy**" in answer
+    assert "**Call: IBM buy**" in str(answer)
     kept = {(one.call.symbol, one.call.action, one.call.status) for one in world.log.calls(by=TEAM)}
     assert kept == {("IBM", "buy", "held"), ("AAPL", "sell", "held")}
     assert all("confidence" not in one.call.facts for one in world.log.calls(by=TEAM))

@@ -23,6 +23,7 @@ from deeptrader.toolkits.market_data import MarketDataToolkit
 from deeptrader.toolkits.market_data.protocol import Bars, Universe
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.cycle import SleepCycle, analyse_tokens
+from deeptrader.toolkits.token_security import SimulatedSecurity
 
 
 @pytest.fixture
@@ -358,13 +359,11 @@ def test_a_market_that_hangs_costs_a_cycle_a_bounded_time(market, khala, setting
 def test_a_security_source_that_hangs_on_a_token_costs_the_check_of_that_one(market, khala, settings, clock):
     never, victim = threading.Event(), market.universe(top=COUNT).tokens[1].symbol
 
-    class Checks:
-        calls_made = staticmethod(lambda: 0)
-
-        def check(self, token, *, now):
+    class Checks(SimulatedSecurity):
+        def check(self, token, *, now=None):
             if token.symbol == victim:
                 never.wait(60)
-            return make_security(symbol=token.symbol, checked_at=now)
+            return make_security(symbol=token.symbol, checked_at=now or START)
 
     impatient = settings.with_changes(source_seconds=0.1)
     cycle = SleepCycle(market=market, khala=khala, security=Checks(), settings=impatient, clock=clock)
