@@ -183,7 +183,7 @@ def tally_texts(tally: Tally) -> tuple[str, ...]:
     """A tally under `TALLY_HEADS`, for people."""
     if not tally.scored:
         return (tally.action, str(tally.calls), "not yet", *("–",) * 4)
-    share = share_text(tally.right, tally.scored)
+    share = share_text(tally.right, tally.scored).replace(" to ", "–")  # the table fits 80 columns
     moves = ("–" if m is None else percent_text(m, signed=True) for m in (tally.result, tally.holding, tally.market))
     return (tally.action, str(tally.calls), f"{tally.right} of {tally.scored}", share, *moves)
 
