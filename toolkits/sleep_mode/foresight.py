@@ -152,7 +152,8 @@ class Demand:
         weights: dict[tuple[str, str], float] = {}
         for ask in self._window():
             for pair in ask.pairs:
-                weights[pair] = weights.get(pair, 0.0) + _weight(ask, now)
+                ago = max(0.0, (now - ask.at).total_seconds()) / 3_600
+                weights[pair] = weights.get(pair, 0.0) + math.exp(-ago / TAU)
         return weights
 
     def hours(self) -> float:
@@ -160,10 +161,6 @@ class Demand:
         window = self._window()
         elapsed = (self._asks.clock.now() - window[0].at).total_seconds() / 3_600 if window else 0.0
         return PRIOR_HOURS + TAU * (1 - math.exp(-max(0.0, elapsed) / TAU))
-
-
-def _weight(ask: Ask, now: datetime) -> float:
-    return math.exp(-max(0.0, (now - ask.at).total_seconds()) / 3_600 / TAU)
 
 
 class Foresight:

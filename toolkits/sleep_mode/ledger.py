@@ -7,7 +7,7 @@ memory refused, what came out empty, and what nobody asked for is no saving. Wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,9 +77,9 @@ _COLOURS = ("#2a9d8f", "#e9c46a", "#e76f51", "#adb5bd", "#8d99ae", "#6d597a")
 _GREY = "#6c757d"
 
 
-def rival_of(topic: str, rivals: Mapping[str, Mapping[str, float]] = RIVALS) -> tuple[str, float]:
+def rival_of(topic: str) -> tuple[str, float]:
     """The cheapest way to answer a question of this topic without sleep, and its input tokens."""
-    return min(rivals.get(topic, rivals[""]).items(), key=lambda way: way[1])
+    return min(RIVALS.get(topic, RIVALS[""]).items(), key=lambda way: way[1])
 
 
 class CycleTotals(Record):
@@ -193,7 +193,6 @@ class Ledger:
 
     Args:
         prices: what models cost.
-        rivals: as `RIVALS`, for measurements of one's own.
     """
 
     def __init__(
@@ -203,12 +202,10 @@ class Ledger:
         *,
         clock: Clock | None = None,
         prices: PriceList | None = None,
-        rivals: Mapping[str, Mapping[str, float]] = RIVALS,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._asks = asks
         self._prices = prices or PriceList()
-        self._rivals = rivals
         self._journal = journal
         journal.ensure("ledger", _MIGRATIONS)
 
@@ -325,14 +322,15 @@ class Ledger:
 
     def _savings(self, asks: Iterable[Ask]) -> Savings:
         served = [ask for ask in asks if ask.served == "sleep"]
-        rivals: dict[str, int] = {}
-        saved, counted = 0.0, 0
+        rivals: Counter[str] = Counter()
+        saved = 0.0
         for ask in served:
             if ask.tokens_in is None:
                 continue
-            way, tokens = rival_of(ask.topic, self._rivals)
-            rivals[way] = rivals.get(way, 0) + 1
-            saved, counted = saved + tokens - ask.tokens_in, counted + 1
+            way, tokens = rival_of(ask.topic)
+            rivals[way] += 1
+            saved += tokens - ask.tokens_in
+        counted = rivals.total()
         return Savings(compared=counted, not_counted=len(served) - counted, tokens=saved, rivals=rivals)
 
     def _totals(self, way: Served, asks: Sequence[Ask]) -> AnswerTotals:
@@ -387,10 +385,6 @@ class Ledger:
 
 
 def _add_up(rows: Sequence[CycleRow]) -> CycleTotals:
-    stopped: dict[str, int] = {}
-    for row in rows:
-        if row.stopped_by:
-            stopped[row.stopped_by] = stopped.get(row.stopped_by, 0) + 1
     same = ("seconds", "requests", "security_calls", "model_tokens", "published", "unchanged", "kept", "deferred")
     return CycleTotals(
         cycles=len(rows),
@@ -398,7 +392,7 @@ def _add_up(rows: Sequence[CycleRow]) -> CycleTotals:
         usd=sum(row.usd or 0.0 for row in rows),
         unpriced_tokens=sum(row.model_tokens for row in rows if row.usd is None),
         token_failures=sum(row.failed for row in rows),
-        stopped=stopped,
+        stopped=Counter(row.stopped_by for row in rows if row.stopped_by),
         **{name: sum(getattr(row, name) for row in rows) for name in same},
     )
 

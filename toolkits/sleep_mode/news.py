@@ -241,18 +241,13 @@ class NewsReader:
 
         with context.budget.metering("requests", REQUESTS):
             new = self._shelf.put(token.symbol, context.now, items=ask(self._source.news))
-            if new:
-                _end_judgements(context, token)
+            if new:  # judgements that were made before they were read are not shown any more
+                made = [d for d, state, _ in context.khala.documents("judgement") if state is Freshness.FRESH]
+                ended = [d.model_copy(update={"dies_at": context.now}) for d in made if token.symbol in d.symbols]
+                context.khala.put_documents(ended)
             with suppress(TokenNotFound):  # most coins have none
                 self._shelf.put(token.symbol, context.now, fundamentals=ask(self._source.fundamentals))
         return new
-
-
-def _end_judgements(context: CycleContext, token: Token) -> None:
-    """Judgements of a token that were made before its newest headlines were read are not shown any more."""
-    kept = [judgement for judgement, state, _ in context.khala.documents("judgement") if state is Freshness.FRESH]
-    ended = [j.model_copy(update={"dies_at": context.now}) for j in kept if token.symbol in j.symbols]
-    context.khala.put_documents(ended)
 
 
 # -- statements ---------------------------------------------------------------------------------------------------

@@ -129,7 +129,8 @@ class SleepPlanner:
                     continue
                 item = self._refresh(token, recall, rates.get(token.symbol, 1.0), now)
                 wanted.append(item)
-                if token.symbol in first or _changed(recall) or is_shock(recall, self._settings, now):
+                changed = any(reason.code == "security_changed" for reason in recall.reasons)
+                if changed or token.symbol in first or is_shock(recall, self._settings, now):
                     ahead.add(id(item))
         left = budget.left("requests")
         # Whole places out of a share that may be a fraction of one: the rest is kept for the next cycle.
@@ -190,10 +191,6 @@ def _why_not(recall: Recall, now: datetime) -> str | None:
     if report is not None and now < report.expires_at:
         return f"security is unknown; asked again from {time_text(report.expires_at)}"
     return None
-
-
-def _changed(recall: Recall) -> bool:
-    return any(reason.code == "security_changed" for reason in recall.reasons)
 
 
 def _to_be_read_again(recall: Recall, now: datetime) -> bool:
