@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,10 +50,14 @@ ROUNDED = 0.01
 DELEGATIONS = (EXECUTION | set(TASK_ARGUMENT)) - {"create_task"}
 """Tools whose reply is a member's answer."""
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+−]?)(?P<money>[$€£]?)(?P<digits>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?P<decimals>\.\d+)?"
-    r"(?P<scale>\s?%|\s?(?:[kKmM]|[bB]n?)\b)?(?!\w|\.\d|-(?:bar|minute|hour|day|week|month|year|period))"
+    r"(?<![\w.])(?P<sign>[-+−]?)(?P<money>[$€£¥]|USD\s?|EUR\s?|)"
+    r"(?P<digits>\d{1,3}(?:[,’'\u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,3}(?:\.\d{3})+(?=,\d)|\d+|(?=\.\d|[½¼¾]))"
+    r"(?P<decimals>[.,]\d+|[½¼¾])?(?P<power>[eE][-+]?\d{1,2})?"
+    r"(?P<scale>\s?%|\s?(?:[kKmM]|[bB]n?|thousand|mln|million|billion|trillion)\b)?"
+    r"(?!(?!(?:x|USD|EUR|bps?|pct)\b)\w|\.\d|/7\b|-(?:bar|minute|hour|day|week|month|year|period))"
 )
-_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9}
+_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "thousand": 1e3, "mln": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
+_SCALES |= {"trillion": 1e12}
 _CALL = re.compile(r"^\W*call:\W*([\w.^=-]+) +(buy|sell|hold)\W*$", re.IGNORECASE | re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*(?:```)?$", re.DOTALL)
 
@@ -87,10 +92,13 @@ class Given:
 
 
 def _value(match: re.Match[str]) -> tuple[float, float]:
-    """A written number without its sign, and the size of its last digit."""
-    scale = _SCALES.get((match["scale"] or "").strip().lower(), 1.0)
-    decimals = match["decimals"] or ""
-    return float(match["digits"].replace(",", "") + decimals) * scale, scale * 10.0 ** -max(0, len(decimals) - 1)
+    """A written number without its sign, and the size of its last digit. A comma before other than three digits is a
+    decimal one."""
+    scale = _SCALES.get((match["scale"] or "").strip().lower(), 1.0) * float(f"1{match['power'] or ''}")
+    whole, decimals = float(re.sub(r"\D", "", match["digits"]) or 0), match["decimals"] or ""
+    if decimals and decimals in "½¼¾":
+        return whole + unicodedata.numeric(decimals), 0.0
+    return (whole + float("0" + decimals.replace(",", "."))) * scale, scale * 10.0 ** -max(0, len(decimals) - 1)
 
 
 def not_given(text: str, given: Given) -> list[re.Match[str]]:

@@ -40,11 +40,13 @@ CALLER = (
 
 @dataclass
 class Reply:
-    """What came back, and what it cost. `cached` of the input tokens were read from the server's prompt cache."""
+    """What came back, and what it cost. `cached` of the input tokens were read from the server's prompt cache;
+    `by_code` says why code answered in the model's place, empty where the model's own words stand."""
 
     text: str = ""
     status: Literal["ok", "error", "timeout"] = "ok"
     error: str = ""
+    by_code: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
     cached: int = 0
@@ -212,6 +214,7 @@ async def ask(runnable: Any, prompt: str, seconds: float) -> Reply:
         add_cost(reply, run)
         content = run.content
         reply.text = content if isinstance(content, str) else "" if content is None else str(content)
+        reply.by_code = (run.metadata or {}).get("deeptrader", {}).get("answer", {}).get("why", "")
         if run.status != RunStatus.completed:
             reply.status, reply.error = "error", f"{run.status}: {reply.text}"[:500]
     reply.seconds = time.perf_counter() - begun

@@ -17,6 +17,8 @@ from .scoring import score
 
 RESAMPLES = 10_000
 SEED = 15
+REPLY_SHOWN = 160
+"""So many characters of a reply that is wrong stand in the report: its end, where the answer is."""
 QUESTION_COUNTS = (1, 2, 5, 10)
 RIVAL_ARMS = ("lines", "tools", "tools-called", "raw")
 WHY = ("right", "wrong", "unread", "refused", "invented", "stale", "empty", "error", "timeout")
@@ -70,6 +72,7 @@ def report(answers: Mapping[str, list[Row]], sleeps: Mapping[str, list[Row]]) ->
         "## Why\n\n" + _why(answers),
         "## Cost of a question (mean; seconds: median)\n\n" + _cost(answers),
         "## Model tokens, in and out, for several questions on one moment\n\n" + _several(answers, sleeps),
+        "## Missed by the arms with a memory\n\n" + _missed(answers),
         "## Differences, on the questions both arms were asked\n\n" + _differences(answers, sleeps),
     ]
     return "\n\n".join(parts) + "\n"
@@ -106,8 +109,29 @@ def _why(answers: Mapping[str, list[Row]]) -> str:
     for arm, listed in answers.items():
         counted = Counter(row["verdict"] for row in listed)
         line = 100 * mean(row["on_line"] for row in listed)
-        rows.append([arm, *(str(counted[why] or "") for why in WHY), f"{line:.0f} %"])
-    return table(["arm", *WHY, "with an answer line"], rows)
+        code = Counter(row["by_code"] for row in listed if row.get("by_code"))
+        told = ", ".join(f"{count} {why}" for why, count in code.most_common())
+        rows.append([arm, *(str(counted[why] or "") for why in WHY), f"{line:.0f} %", told])
+    note = "\n\nBy code: answers that code gave from memory in the model's place, and why (`served`: it was not asked)."
+    return table(["arm", *WHY, "with an answer line", "by code"], rows) + note
+
+
+def _missed(answers: Mapping[str, list[Row]]) -> str:
+    """Each answer of an arm with a memory that is not right, and whether memory alone had it."""
+    alone = {row["id"]: right(row) for row in answers.get("memory", ())}
+    rows = []
+    for arm, listed in answers.items():
+        for row in listed:
+            if arm in RIVAL_ARMS or arm == "memory" or right(row):
+                continue
+            held = alone.get(row["id"])
+            where = "" if held is None else "the model: memory has it" if held else "memory: it does not have it"
+            said = " ".join(row["reply"].split()).replace("|", "/")
+            if len(said) > REPLY_SHOWN:
+                said = "... " + said[-REPLY_SHOWN:]
+            wanted = ", ".join(map(str, row["expected"])) if isinstance(row["expected"], list) else str(row["expected"])
+            rows.append([arm, row["question"], wanted or "none", row["verdict"], where, said or row["error"]])
+    return table(["arm", "question", "right is", "verdict", "missed by", "said"], rows) if rows else "Nothing."
 
 
 def _cost(answers: Mapping[str, list[Row]]) -> str:
@@ -121,7 +145,7 @@ def _cost(answers: Mapping[str, list[Row]]) -> str:
                 arm,
                 str(len(listed)),
                 f"{mean(row['input_tokens'] for row in listed):,.0f}",
-                f"{mean(single):,.0f}" if single else "",
+                f"{mean(single):,.0f}, at most {max(single):,}" if single else "",
                 f"{mean(row['cached_tokens'] for row in listed):,.0f}",
                 f"{mean(row['output_tokens'] for row in listed):,.0f}",
                 f"{mean(row['calls'] for row in listed):.2f}",
@@ -235,15 +259,19 @@ def plot(answers: Mapping[str, list[Row]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(8, 5))
     most = max(mean(row["input_tokens"] for row in listed) for listed in answers.values())
+    labelled: list[tuple[float, float]] = []
     for arm, listed in answers.items():
         share, (low, high) = mean(map(right, listed)), wilson(sum(map(right, listed)), len(listed))
         tokens = mean(row["input_tokens"] for row in listed)
         colour = "tab:gray" if arm in RIVAL_ARMS else "tab:blue"
         reach = [[100 * (share - low)], [100 * (high - share)]]
         axes.errorbar(tokens, 100 * share, yerr=reach, fmt="o", capsize=3, color=colour)
-        beside = {"xytext": (-8, 4), "ha": "right"} if tokens > 0.5 * most else {"xytext": (8, 4), "ha": "left"}
+        near = sum(abs(t - tokens) < 0.5 * most and abs(s - share) < 0.05 for t, s in labelled)
+        labelled.append((tokens, share))
+        side, edge = (-8, "right") if tokens > 0.5 * most else (8, "left")
         label = f"{arm} ({sum(map(right, listed))} of {len(listed)})"
-        axes.annotate(label, (tokens, 100 * share), textcoords="offset points", color=colour, **beside)
+        place: Any = {"xytext": (side, 4 - 13 * near), "ha": edge, "textcoords": "offset points"}
+        axes.annotate(label, (tokens, 100 * share), color=colour, **place)
     ticks = [tick for tick in (0, 100, 300, 1_000, 3_000, 10_000) if tick <= 1.5 * most]
     axes.set_xscale("symlog", linthresh=100)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ async def run(
     resume: bool = False,
     caps: Caps | None = None,
 ) -> None:
-    """Ask every question in every arm.
+    """Ask every question in every arm, moment by moment: what stopped early has the same questions in each arm.
 
     Args:
         arms: names out of `ARMS`.
-        questions: asked moment by moment, and at one moment by tokens, so that a prompt cache is of use.
+        questions: asked at one moment by tokens, so that a prompt cache is of use.
         options: how to make a model, and how long one answer may take.
         folder: where each arm has its file of results.
         label: what the model is called in the results.
@@ -85,25 +86,29 @@ async def run(
     """
     caps = caps or Caps()
     begun, asked = time.monotonic(), 0
+    built: dict[str, Arm] = {}
+    done: dict[str, set[str]] = {}
+    told = dict.fromkeys(arms, 0)
     for name in arms:
         path = folder / f"{name}.jsonl"
-        done = {row["id"] for row in _rows(path) if row["type"] == "answer"} if resume else set()
+        done[name] = {row["id"] for row in _rows(path) if row["type"] == "answer"} if resume else set()
         if not resume:
             path.unlink(missing_ok=True)
-        arm = ARMS[name](options)
-        try:
-            told = 0
-            for question in sorted(questions, key=_order):
-                if question.id in done:
+        built[name] = ARMS[name](options)
+    try:
+        for _, group in groupby(sorted(questions, key=_order), key=lambda question: question.context.id):
+            for name, question in product(arms, list(group)):
+                if question.id in done[name]:
                     continue
                 if time.monotonic() - begun > caps.seconds or asked >= caps.questions:
                     print(f"{name}: stopped by a cap; go on with --resume", flush=True)
                     return
+                arm = built[name]
                 reply = await arm.answer(question)
-                rows = [{"type": "sleep", "arm": name, **asdict(slept)} for slept in arm.slept[told:]]
-                told = len(arm.slept)
+                rows = [{"type": "sleep", "arm": name, **asdict(slept)} for slept in arm.slept[told[name] :]]
+                told[name] = len(arm.slept)
                 rows.append(result(name, label, question, reply))
-                with path.open("a", encoding="utf-8") as file:
+                with (folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
                 asked += 1
                 last = rows[-1]
@@ -112,7 +117,8 @@ async def run(
                     f"{reply.seconds:.1f} s)",
                     flush=True,
                 )
-        finally:
+    finally:
+        for arm in built.values():
             arm.close()
 
 
@@ -139,6 +145,7 @@ def result(arm: str, model: str, question: Question, reply: Reply) -> dict[str, 
         "read": read,
         "on_line": on_line,
         "reply": reply.text,
+        "by_code": reply.by_code,
         "error": reply.error,
         "input_tokens": reply.input_tokens,
         "output_tokens": reply.output_tokens,

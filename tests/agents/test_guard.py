@@ -39,7 +39,10 @@ GIVEN = Given(
         "It lies between 30 and 70.",
         "As of 2026-03-02 00:06 UTC there are two of them, 1 and 12.",
         "1. Wait\n2. Sell\n",
-        "The volume is 1,200,000,000, so 1.2 bn.",
+        "The volume is 1,200,000,000, so 1.2 bn, 1.2 billion or 1200 million.",
+        "67\u202f412.50, 67’412.50, 67.412,50 or USD 67,412.50; RSI 41,7.",
+        "| close | RSI |\n|---|---|\n| 67.4 thousand | 41.7 |",
+        "3.12e-2 is 3.12 pct; it trades 24/7.",
         "A 52-week low and a 200-day average have no figure here.",
         "BTC2 and x41 are names.",
         "",
@@ -63,6 +66,11 @@ def test_what_was_given_is_not_marked(text):
         ("Twelve of 13.", ["13"]),
         ("67.5k", ["67.5k"]),
         ("Put 50% of it in.", ["50%"]),
+        ("It costs 99\u202f999.00 or 99.999,00.", ["99\u202f999.00", "99.999,00"]),
+        ("USD99,999, 99999USD, 99 thousand", ["USD99,999", "99999", "99 thousand"]),
+        ("½ of your capital, 3.7x or 55bp of it, .55", ["½", "3.7", "55", ".55"]),
+        ("| RSI | 55.5 | −41.2 |", ["55.5", "−41.2"]),
+        ("RSI 55,5 (41.7,99.9)", ["55,5", "99.9"]),
     ],
 )
 def test_what_was_not_given_is(text, wrong):

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from openai.types.chat import ChatCompletion
 from benchmarks.market_qa.arms import Options, five_lines, raw_bars, tool_replies
 from benchmarks.market_qa.model import FencedToolCalls, scripted
 from benchmarks.market_qa.questions import KINDS, Question, all_questions, spread
-from benchmarks.market_qa.report import break_even, difference, is_scripted, load, wilson, write_report
+from benchmarks.market_qa.report import Row, break_even, difference, is_scripted, load, report, wilson, write_report
 from benchmarks.market_qa.reworded import reworded_questions
 from benchmarks.market_qa.run import Caps, run
 from benchmarks.market_qa.scoring import score
@@ -179,6 +180,8 @@ def test_from_question_to_report_with_a_scripted_model(tmp_path: Path) -> None:
     ask_all(tmp_path, ["lines", "tools"], questions, caps=Caps(questions=6))
     answers, _ = load(tmp_path)
     assert {arm: len(rows) for arm, rows in answers.items()} == {"lines": 4, "tools": 2}
+    asked = {arm: [row["id"] for row in rows] for arm, rows in answers.items()}
+    assert asked["tools"] == asked["lines"][:2]
     ask_all(tmp_path, arms, questions, resume=True)
     answers, sleeps = load(tmp_path)
     assert {arm: len(rows) for arm, rows in answers.items()} == dict.fromkeys(arms, 4)
@@ -192,6 +195,9 @@ def test_from_question_to_report_with_a_scripted_model(tmp_path: Path) -> None:
     text = write_report(tmp_path)
     assert "SCRIPTED" in text
     assert "team - lines" in text
+    missed = [row for row in answers["team"] if row["verdict"] != "right"]
+    assert missed
+    assert all(f"| team | {row['question']} |" in text for row in missed)
     assert (tmp_path / "accuracy.png").stat().st_size > 5_000
 
 
@@ -217,6 +223,22 @@ def test_the_reworded_questions_are_forty_of_the_same_kinds_and_each_has_a_truth
     assert all(question.text and question.tokens for question in asked)
     texts = {question.text for question in all_questions()}
     assert not texts & {question.text for question in asked}
+
+
+def test_a_report_says_what_was_missed_by_whom_and_what_code_answered():
+    row: dict[str, Any] = dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "calls", "seconds"), 1)
+    row |= {"id": "1", "context": "a", "kind": "look-up", "model": "m", "question": "What?", "expected": 5.0}
+    row |= {"tools": [], "tokens": ["A"], "on_line": True, "scripted": False, "by_code": "", "error": "", "reply": "5"}
+    asked: dict[str, list[Row]] = {
+        "memory": [row | {"verdict": "right"}],
+        "team": [row | {"verdict": "wrong", "reply": "6 | 7"}],
+        "team-served": [row | {"verdict": "right", "by_code": "served"}],
+    }
+
+    text = report(asked, {})
+
+    assert "| team | What? | 5.0 | wrong | the model: memory has it | 6 / 7 |" in text
+    assert "| 1 served |" in text
 
 
 def test_an_interval_is_wide_for_few_answers_and_none_of_a_kind():
