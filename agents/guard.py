@@ -25,8 +25,10 @@ from agno.run import RunContext
 from pydantic import BaseModel, ValidationError
 
 from ..core.clock import SystemClock
+from ..core.coins import base_ticker, plain_name
 from ..core.errors import DeepTraderError
 from ..core.text import clean_label
+from ..core.token import Token
 from ..toolkits.sleep_mode.calls import TEAM, CallLog, team_call
 from . import runs
 from .push import without_memory
@@ -59,7 +61,12 @@ _NUMBER = re.compile(
 _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "thousand": 1e3, "mln": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
 _SCALES |= {"trillion": 1e12}
 _CALL = re.compile(r"^\W*call:\W*([\w.^=-]+) +(buy|sell|hold)\W*$", re.IGNORECASE | re.MULTILINE)
-_FENCE = re.compile(r"^```\w*\s*(.*?)\s*(?:```)?$", re.DOTALL)
+_FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```|$)", re.DOTALL)
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+_TAG = re.compile(r"</?\w+>")
+_KEY = re.compile(r"[\"'](\w+)[\"']\s*:")
+_CALLED = re.compile(r"[a-z]+(?:_[a-z]+)+\(.*\)?", re.DOTALL)
+_NOTHING = frozenset({"", "none", "null"})
 
 
 class Given:
@@ -114,29 +121,23 @@ def marked(text: str, numbers: Sequence[re.Match[str]]) -> str:
 
 
 def is_echo(text: str, replies: Iterable[str]) -> bool:
-    """True for an answer that is a tool's JSON over again, or a tool call written as text."""
-    fenced = _FENCE.match(text.strip())
-    bare = fenced[1] if fenced else text.strip()
-    if not bare.startswith(("{", "[")):
-        return False
-    compact = "".join(bare.split())
-    if any(compact[:200] in "".join(reply.split()) for reply in replies):
-        return True
-    try:
-        body = json.loads(bare)
-    except ValueError:
-        return False
-    calls = body if isinstance(body, list) else [body]
-    return any(isinstance(one, dict) and "name" in one and ("arguments" in one or "parameters" in one) for one in calls)
+    """True for an answer that is a tool's JSON over again, or a tool call written as text, whole or cut off."""
+    fenced = _FENCE.search(text)
+    bare = _TAG.sub("", fenced[1] if fenced else text).strip()
+    if bare.startswith(("{", "[")):
+        compact, keys = "".join(bare.split()), set(_KEY.findall(bare))
+        repeats = any(compact[:200] in "".join(reply.split()) for reply in replies)
+        return repeats or ("name" in keys and not keys.isdisjoint(("arguments", "parameters")))
+    return _CALLED.fullmatch(bare) is not None
 
 
-def verdicts_in_front(text: str, khala: Khala, settings: Any) -> tuple[str, list[str]]:
-    """The text with the verdict first of every token in it that may not be bought, and the symbols of those."""
+def verdicts_in_front(text: str, khala: Khala, settings: Any, about: Iterable[Token] = ()) -> tuple[str, list[str]]:
+    """The text with the verdict first of every token in it, or that it is `about`, that may not be bought; and the
+    symbols of those."""
     from ..toolkits.token_security.policy import may_recommend
 
     front, symbols = [], []
-    first = re.split(r"(?<=[.!?])\s|\n", text.strip(), maxsplit=1)[0].lower()
-    for token in khala.resolve(text):
+    for token in dict.fromkeys((*about, *khala.resolve(text))):
         report = khala.security(token.symbol)
         if report is None:
             analysis = khala.latest(token).analysis
@@ -147,18 +148,28 @@ def verdicts_in_front(text: str, khala: Khala, settings: Any) -> tuple[str, list
         if decision.allowed:
             continue
         symbols.append(token.symbol)
-        if report.verdict in first and any(name and name.lower() in first for name in (token.symbol, token.name)):
-            continue
         rule = "must not be bought" if decision.blocked else "is not cleared for buying"
-        front.append(f"{token.symbol} {rule}: {clean_label(decision.reason, limit=200).rstrip('.')}.")
+        said = f"{token.symbol} {rule}: {clean_label(decision.reason, limit=200).rstrip('.')}."
+        if said not in text:
+            front.append(said)
     return "\n\n".join(filter(None, (" ".join(front), text))), symbols
+
+
+def _about(run: Run, text: str) -> Iterator[Token]:
+    """The tokens of the question, which an answer may call "it", and those of the brief that it writes in a way which
+    memory takes for no name."""
+    khala, asked = run.reader.khala, run.reading.symbols if run.reading is not None else ()
+    for token in khala.resolve("\n".join((*asked, run.brief.text if run.brief is not None else ""))):
+        names = "|".join(re.escape(name) for name in (base_ticker(token.symbol), plain_name(token.name)) if name)
+        if token.symbol in asked or re.search(rf"(?<![^\W_])(?:{names})(?![^\W_])", text, re.IGNORECASE):
+            yield token
 
 
 def _weigh(
     run: Run, text: str, messages: Iterable[Any], given: Iterable[str]
 ) -> tuple[str | None, Sequence[re.Match[str]]]:
     """What code says in place of an answer, None where it stands; and the numbers in it that were not given."""
-    if not text.strip():
+    if re.sub(r"\W", "", _FENCE.sub(r"\1", _THOUGHT.sub("", text))).lower() in _NOTHING:
         return run.answer("empty"), ()
     if is_echo(text, (message.get_content_string() for message in messages if message.role == "tool")):
         return run.answer("echo"), ()
@@ -174,7 +185,7 @@ def stream_suffix(run: Run, text: str, messages: Sequence[Any]) -> str:
     if instead is not None:
         return instead
     said = [f"{MARK.strip('[]').capitalize()}: {', '.join(dict.fromkeys(m[0] for m in wrong))}."] if wrong else []
-    whole = verdicts_in_front(text, run.reader.khala, run.settings)[0]
+    whole = verdicts_in_front(text, run.reader.khala, run.settings, _about(run, text))[0]
     if whole != text:
         said.insert(0, whole.removesuffix(text).strip())
     return "\n".join(said)
@@ -231,7 +242,7 @@ class Guard(BaseGuardrail):
             text = marked(text, wrong) if instead is None else instead
         if isinstance(schema, type) and issubclass(schema, TradeRecommendation) and text:
             text = UNCHECKED + text  # agno hands on a text that did not parse, as if it were the answer
-        text, notes["not_allowed"] = verdicts_in_front(text, self.wiring.khala, run.settings)
+        text, notes["not_allowed"] = verdicts_in_front(text, self.wiring.khala, run.settings, _about(run, text))
         return text
 
     def _checked(self, value: Any, found: list[CheckedRecommendation]) -> Any:

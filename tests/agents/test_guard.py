@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from deeptrader.agents import TradeRecommendation, add_sleep_mode, deep_trader_manager, market_analyst
 from deeptrader.agents.guard import UNCHECKED, Given, is_echo, marked, not_given, verdicts_in_front
 from deeptrader.core.errors import InvalidInput
+from deeptrader.core.token import Token
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.token_security.simulated import SimulatedSecurity
 
@@ -88,9 +89,25 @@ def test_an_echo_is_a_reply_or_a_call_and_not_any_json():
     reply = '{"held": [{"token": "BTC-USD"}], "as_of": "now"}'
 
     assert is_echo('```json\n{"held": [{"token":\n"BTC-USD"}]', [reply])
-    assert is_echo('{"name": "sleep_mode", "arguments": {}}', [])
+    for written in (
+        '{"name": "sleep_mode", "arguments": {}}',
+        '{"name": "sleep_mode", "arguments": {"tokens": ["BT',
+        "{'tool_calls': [{'name': 'sleep_mode', 'parameters': {}}]}",
+        '<tool_call>\n{"name": "sleep_mode", "arguments": {}}\n</tool_call>',
+        'I look it up:\n```json\n{"name": "sleep_mode", "arguments": {}}\n```',
+        'sleep_mode(tokens=["BTC-USD"])',
+    ):
+        assert is_echo(written, [])
     assert not is_echo('{"answer": "calm"}', [reply])
     assert not is_echo("RSI is 41.7 {so far}", [reply])
+    assert not is_echo("RSI(14) is 41.7 (low)", [reply])
+
+
+@pytest.mark.parametrize("said", ["...", "null", "```json\n\n```", "<think>Let me see.</think>", "{}"])
+def test_an_answer_without_a_word_is_none(parts, said):
+    output = perform("run", deep_trader_manager(ScriptedModel([said]), **parts), "How is DIM-USD?")
+
+    assert output.metadata["deeptrader"]["answer"]["why"] == "empty"
 
 
 @pytest.fixture
@@ -112,7 +129,7 @@ def test_a_verdict_that_lets_nobody_buy_stands_in_front(parts, khala):
     assert verdicts_in_front(text, khala, settings)[0] == text
 
     assert verdicts_in_front("DIM-USD is fine.", khala, settings)[0].startswith("DIM-USD is not cleared for buying")
-    assert verdicts_in_front("Pwncoin is in danger: leave it.", khala, settings)[0].startswith("Pwncoin is in danger")
+    assert verdicts_in_front("It has no verdict danger.", khala, settings, [Token(symbol="PWN-USD")])[1] == ["PWN-USD"]
     assert verdicts_in_front("Bitcoin is fine, near the top.", khala, settings) == (
         "Bitcoin is fine, near the top.",
         [],
@@ -125,6 +142,16 @@ def test_the_verdict_stands_in_front_in_every_way(parts, way):
 
     assert output.content.startswith("PWN-USD must not be bought")
     assert output.messages[-1].content == output.content
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [("Is PWN-USD safe?", "Buy it."), ("Is PWN-USD or DIM-USD better?", "pwncoin"), ("How is the market?", "_pwn_")],
+)
+def test_the_verdict_stands_in_front_however_the_model_writes_the_token(parts, question, said):
+    output = perform("run", deep_trader_manager(ScriptedModel([said]), **parts), question)
+
+    assert "PWN-USD must not be bought" in output.content.split("\n\n")[0]
 
 
 @pytest.mark.parametrize("way", WAYS)
