@@ -215,6 +215,8 @@ async def ask(runnable: Any, prompt: str, seconds: float) -> Reply:
         content = run.content
         reply.text = content if isinstance(content, str) else "" if content is None else str(content)
         reply.by_code = (run.metadata or {}).get("deeptrader", {}).get("answer", {}).get("why", "")
+        if reply.by_code == "served":
+            reply.calls = 0  # agno keeps the answer of code as a message of the model
         if run.status != RunStatus.completed:
             reply.status, reply.error = "error", f"{run.status}: {reply.text}"[:500]
     reply.seconds = time.perf_counter() - begun

@@ -251,36 +251,29 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plot(answers: Mapping[str, list[Row]], path: Path) -> None:
-    """Right answers against input tokens, one point an arm, with the 95 % interval of the share (Wilson)."""
+    """Right answers of each arm with the 95 % interval of the share (Wilson), the arm that reads most on top."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5))
-    most = max(mean(row["input_tokens"] for row in listed) for listed in answers.values())
-    labelled: list[tuple[float, float]] = []
-    for arm, listed in answers.items():
-        share, (low, high) = mean(map(right, listed)), wilson(sum(map(right, listed)), len(listed))
-        tokens = mean(row["input_tokens"] for row in listed)
+    tokens = {arm: mean(row["input_tokens"] for row in listed) for arm, listed in answers.items()}
+    order = sorted(answers, key=lambda arm: tokens[arm])
+    figure, axes = plt.subplots(figsize=(8, 1.6 + 0.36 * len(order)))
+    for place, arm in enumerate(order):
+        good, count = sum(map(right, answers[arm])), len(answers[arm])
+        share, (low, high) = good / count, wilson(good, count)
         colour = "tab:gray" if arm in RIVAL_ARMS else "tab:blue"
         reach = [[100 * (share - low)], [100 * (high - share)]]
-        axes.errorbar(tokens, 100 * share, yerr=reach, fmt="o", capsize=3, color=colour)
-        near = sum(abs(t - tokens) < 0.5 * most and abs(s - share) < 0.05 for t, s in labelled)
-        labelled.append((tokens, share))
-        side, edge = (-8, "right") if tokens > 0.5 * most else (8, "left")
-        label = f"{arm} ({sum(map(right, listed))} of {len(listed)})"
-        place: Any = {"xytext": (side, 4 - 13 * near), "ha": edge, "textcoords": "offset points"}
-        axes.annotate(label, (tokens, 100 * share), color=colour, **place)
-    ticks = [tick for tick in (0, 100, 300, 1_000, 3_000, 10_000) if tick <= 1.5 * most]
-    axes.set_xscale("symlog", linthresh=100)
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_xlim(-10, 2 * most)
-    axes.set_ylim(-3, 108)
-    axes.set_xlabel("input tokens a question (mean; blue: DeepTrader, grey: rivals)")
-    axes.set_ylabel("right answers, percent, with 95 % interval")
-    axes.set_title("Market questions" + (" (SCRIPTED: plumbing only)" if is_scripted(answers) else ""))
-    axes.grid(alpha=0.3)
+        axes.errorbar(100 * share, place, xerr=reach, fmt="o", capsize=3, color=colour)
+        axes.annotate(f"{good} of {count}", (102, place), va="center", color=colour)
+    axes.set_yticks(range(len(order)), [f"{arm}, {tokens[arm]:,.0f}" for arm in order])
+    axes.set_xlim(-2, 116)
+    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("right answers, percent, with 95 % interval (blue: DeepTrader, grey: rivals)")
+    axes.set_title("Market questions, by input tokens" + (" (SCRIPTED: plumbing only)" if is_scripted(answers) else ""))
+    axes.grid(alpha=0.3, axis="x")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -175,7 +175,7 @@ def ask_all(folder: Path, arms: list[str], questions: list[Question], **options:
 
 
 def test_from_question_to_report_with_a_scripted_model(tmp_path: Path) -> None:
-    arms = ["lines", "tools", "team", "memory", "team-no-push"]
+    arms = ["lines", "tools", "team", "memory", "team-no-push", "team-served"]
     questions = spread([q for q in QUESTIONS if q.context.id == "2013-01-25"], 4)
     ask_all(tmp_path, ["lines", "tools"], questions, caps=Caps(questions=6))
     answers, _ = load(tmp_path)
@@ -191,6 +191,9 @@ def test_from_question_to_report_with_a_scripted_model(tmp_path: Path) -> None:
     assert all(row["calls"] == 2 and row["tools"] == ["get_indicators"] for row in answers["tools"])
     assert all(row["verdict"] not in ("error", "timeout") for rows in answers.values() for row in rows)
     assert sum(row["input_tokens"] for row in answers["memory"]) == 0
+    served = [row for row in answers["team-served"] if row["by_code"] == "served"]
+    assert served
+    assert all((row["calls"], row["input_tokens"]) == (0, 0) for row in served)
     assert [row["model_tokens"] for row in sleeps["team"]] == [0]
     text = write_report(tmp_path)
     assert "SCRIPTED" in text
