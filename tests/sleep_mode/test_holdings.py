@@ -217,6 +217,14 @@ Own,IBM,12.5,$190.10,$2376.25,$180.25,Cash
 
 "The data in this spreadsheet is provided to you solely"
 """
+STATEMENT = """Open Positions,Header,Asset Category,Currency,Symbol,Quantity,Cost Price,Cost Basis,Close Price
+Open Positions,Data,Stocks,USD,IBM,5,160,800,170
+Open Positions,Total,,USD,,,,800,
+"""
+TOTALS = """"Symbol","Qty (Quantity)","Price","Mkt Val (Market Value)","Cost Basis","Security Type"
+"AAPL","10","$170.00","$1,700.00","$1,500.00","Equity"
+"Account Total","--","--","$1,800.00","$1,500.00","--"
+"""
 GERMAN = "Kürzel;Symbol;Stück;Einstandskurs;Währung\n;AAPL;1.250;450,25;USD\n;IBM;10,5;1.180,00;USD\n"
 
 
@@ -233,6 +241,12 @@ GERMAN = "Kürzel;Symbol;Stück;Einstandskurs;Währung\n;AAPL;1.250;450,25;USD\n
         ("Ticker\tQty\tAvg Cost\nAAPL\t1 000\t1.25\n".encode("utf-16"), [holding("AAPL", 1_000, 1.25)]),
         ("symbol,quantity,price\nAAPL,1'000,\"1,400\"\nbitcoin,1e-3,$60000\n",
          [holding("AAPL", 1_000, 1_400), holding("BTC-USD", 0.001, 60_000)]),
+        (STATEMENT, [holding("IBM", 5, 160)]),
+        (TOTALS, [holding("AAPL", 10, 150)]),
+        ("Instrument,Shares,Avg Cost/Share,Market Price\nIBM,5,160,170\n", [holding("IBM", 5, 160)]),
+        ("Asset,Balance,Average Open Price (USD)\nbitcoin,1,60000\n", [holding(quantity=1, price=60_000)]),
+        ("Produkt;Symbol/ISIN;Anzahl;Einstandskurs\nIBM;IBM;5;160,5\n", [holding("IBM", 5, 160.5)]),
+        ("Symbol,Qty,Unit Cost ($),Security Type\nIBM,5,160,Short-term\nAAPL,0,0,x\n", [holding("IBM", 5, 160)]),
     ],
 )  # fmt: skip
 def test_a_file_is_read_as_brokers_write_it_and_adds_up_its_rows(tmp_path, content, held):

@@ -211,8 +211,9 @@ def position_texts(holding: Holding, position: Position | None) -> tuple[str, ..
 def read_csv(path: Path, now: datetime, find: Callable[[str], str] = str.upper) -> list[Holding]:
     """Holdings from a file as brokers export positions, with the columns of `COLUMNS`. Rows of one token add up.
 
-    Lines above the line that names the columns, and rows with no quantity and no price, hold no position and are
-    passed over. A comma is a decimal mark where the numbers of the file can be read in no other way.
+    Lines above the line that names the columns, and rows with neither a quantity nor the price of a unit, hold no
+    position and are passed over; so is one of which no unit is left. A comma is a decimal mark where the numbers of the
+    file can be read in no other way.
 
     Args:
         path: of the file: UTF-8, UTF-16, or Windows's western characters; comma, semicolon, tab or bar between cells.
@@ -230,6 +231,8 @@ def read_csv(path: Path, now: datetime, find: Callable[[str], str] = str.upper) 
         for line, row in rows:
             where = f"{path}, line {line}"
             holding = _holding_in(row, decimal, now, find)
+            if holding is None:
+                continue
             before = found.get(holding.symbol)
             found[holding.symbol] = before.plus(holding) if before else holding
     except UserError as error:
@@ -241,21 +244,25 @@ def read_csv(path: Path, now: datetime, find: Callable[[str], str] = str.upper) 
 
 
 COLUMNS: Mapping[str, Sequence[str]] = {
-    "symbol": ("symbol", "ticker", "token", "asset", "coin"),
-    "quantity": ("quantity", "qty", "shares", "units", "stück", "anzahl"),
+    "symbol": ("symbol", "ticker", "instrument", "token", "asset", "coin"),
+    "quantity": ("quantity", "qty", "shares", "units", "stück", "anzahl", "position", "balance"),
     "cost": (
-        *("average cost basis", "average cost", "avg cost", "average price", "avg price", "cost price", "unit cost"),
-        *("cost per share", "cost share", "purchase price", "price paid", "open price", "einstandskurs", "kaufkurs"),
+        *("average cost", "avg cost", "average price", "avg price", "cost price", "unit cost", "cost per"),
+        *("cost share", "purchase price", "price paid", "open price", "entry price", "einstandskurs", "kaufkurs"),
     ),
-    "total": ("cost basis total", "cost basis", "total cost"),
+    "total": ("cost basis", "total cost"),
     "price": ("price",),
-    "stop": ("stop", "stop price", "stop loss"),
-    "side": ("side", "action", "type", "transaction type", "buy sell"),
+    "stop": ("stop",),
+    "side": ("side", "action", "transaction", "type", "buy sell"),
     "currency": ("currency", "ccy", "währung"),
 }
-"""What the columns of a file are called, the one that is meant first. The cost of a unit is read from `cost`, else out
-of `total`, else from `price`: beside a cost, brokers call the price of today so."""
+"""What the columns of a file are called: their heads hold these words, perhaps among others; the one named first is
+meant, and the shortest. The cost of a unit is read from `cost`, else out of `total`, else from `price`:
+beside a cost, and with other words, brokers call the price of today so."""
+_ALONE = ("price", "type")
+"""Words that name a column where no other stands beside them."""
 _NUMBERS = ("quantity", "cost", "total", "price", "stop")
+_NEEDED = ("symbol", "quantity", "the cost of a unit or in total")
 _EMPTY = frozenset(("", "-", "--", "–", "n/a", "na"))
 _PLAIN = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+|(?=\.))(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -274,12 +281,7 @@ def _rows(text: str) -> tuple[str, list[tuple[int, dict[str, str]]]]:
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         for between in ",;\t|":
-            heads = [" ".join(re.findall(r"\w+", cell.lower())) for cell in next(csv.reader([line], delimiter=between))]
-            places = {
-                name: heads.index(called)
-                for name, many in COLUMNS.items()
-                if (called := next((c for c in many if c in heads), None))
-            }
+            places = _places([re.findall(r"\w+", head.lower()) for head in next(csv.reader([line], delimiter=between))])
             if not {"symbol", "quantity"} <= set(places) or not {"cost", "total", "price"} & set(places):
                 continue
             rows = csv.reader(lines[number:], delimiter=between, skipinitialspace=True)
@@ -287,10 +289,24 @@ def _rows(text: str) -> tuple[str, list[tuple[int, dict[str, str]]]]:
             for cells in rows:
                 filled = {n: cells[at].strip() for n, at in places.items() if at < len(cells)}
                 filled = {n: cell for n, cell in filled.items() if cell.lower() not in _EMPTY}
-                if any(name in filled for name in _NUMBERS):
+                if any(name in filled for name in ("quantity", "cost", "price")):
                     found.append((number + rows.line_num, filled))
             return between, found
-    raise InvalidInput("It lacks a column.", hint="The file must name its columns: symbol,quantity,price,stop")
+    raise InvalidInput("It lacks a column.", hint=f"The file must name its columns: {', '.join(_NEEDED)}.")
+
+
+def _places(heads: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Which column is which of `COLUMNS`, by the words of the heads."""
+    places: dict[str, int] = {}
+    for name, many in COLUMNS.items():
+        for called in many:
+            words = set(called.split())
+            fits = [at for at, head in enumerate(heads) if words <= set(head) and at not in places.values()]
+            fits = [at for at in fits if called not in _ALONE or len(heads[at]) == 1]
+            if fits:
+                places[name] = min(fits, key=lambda at: len(heads[at]))
+                break
+    return places
 
 
 def _bare(text: str) -> str:
@@ -322,7 +338,9 @@ def _decimal_mark(numbers: Iterable[str], between: str) -> str:
     return known.pop() if known else "."
 
 
-def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Callable[[str], str]) -> Holding:
+def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Callable[[str], str]) -> Holding | None:
+    """What a row holds; None where nothing is left of it."""
+
     def number(name: str) -> float | None:
         if name not in row:
             return None
@@ -338,6 +356,8 @@ def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Calla
     if currency.upper() not in ("USD", "US$", "$"):
         raise InvalidInput(f"Its price is in {clean_label(currency)}, not in USD.")
     quantity, price, total = number("quantity"), number("cost"), number("total")
+    if quantity == 0:
+        return None
     if price is None:
         price = total / quantity if total is not None and quantity else number("price")
     symbol = find(row.get("symbol", ""))
