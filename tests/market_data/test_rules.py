@@ -305,6 +305,7 @@ def test_a_file_adds_rules_to_ours(tmp_path: Path) -> None:
         (OWN.replace("return signed(move < -0.1, move > 0.1, move)", "return move"), "gives no stance"),
         (OWN.replace("past.close, 10", "past.closes, 10"), "fails: AttributeError"),
         (OWN.replace("past.change(past.close, 10)", "past.close / past.close.max(axis=0) - 1"), "looks ahead"),
+        (OWN.replace("past.change(past.close, 10)", "past.panel.volume.mean(0) - 1 + past.close * 0"), "looks ahead"),
     ],
 )
 def test_a_rule_that_is_not_sound_is_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -97,6 +97,7 @@ def test_a_stop_is_told_when_it_is_reached_and_not_while_it_stays_so():
     assert kinds(None, look(94)) == ["stop"]
     assert kinds(look(96, stop=None), look(95, stop=None)) == []
     assert kinds(look(100), look(100, stop=101)) == ["stop"], "it was raised above the price"
+    assert kinds(look(94), look(92, stop=93)) == ["stop"], "it was lowered, and reached again"
 
 
 @pytest.mark.parametrize(("before", "now", "told"), [(105, 105.1, 1), (105.1, 106, 0), (106, 104, 0), (104, 105, 0)])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from doubles.analyses import BAR_CLOSE, make_analysis, make_settings
 from doubles.embedders import HashEmbedder
@@ -21,8 +22,8 @@ from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import RecordedMarket
 from deeptrader.toolkits.market_data.evidence import Outcome, RuleEvidence, TokenEvidence
-from deeptrader.toolkits.market_data.rules import RULES
-from deeptrader.toolkits.sleep_mode import SleepCycle
+from deeptrader.toolkits.market_data.rules import RULES, Past, Rule
+from deeptrader.toolkits.sleep_mode import SleepCycle, weighing
 from deeptrader.toolkits.sleep_mode.bar_store import BarStore
 from deeptrader.toolkits.sleep_mode.calls import TEAM, Call, CallLog, Score, ScoredCall, tallies
 from deeptrader.toolkits.sleep_mode.reader import Reader
@@ -159,6 +160,23 @@ def test_bars_that_cannot_be_read_cost_their_token_alone(world: World) -> None:
     report = SleepCycle(after=[damage, weigh_rules], **parts).run()  # type: ignore[arg-type,list-item]
     assert report.made["weighed"] == 4
     assert any("rules on IBM" in problem for problem in report.problems)
+
+
+def test_a_rule_of_ones_own_that_fails_costs_what_it_would_have_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pairs(past: Past) -> Any:
+        return np.broadcast_to(np.sign(past.change(past.close[:, :2], 1)), past.close.shape)
+
+    monkeypatch.setattr(weighing, "all_rules", lambda: (Rule("pairs", "up", "", pairs), *RULES))
+    world.clock.set(SESSIONS[0])
+    parts = {"market": world.market, "khala": world.khala, "settings": world.settings, "clock": world.clock}
+    report = SleepCycle(after=[weigh_rules], **parts).run()  # type: ignore[arg-type,list-item]
+    evidence = world.log.evidence("IBM")
+    assert report.made["weighed"] == 5
+    assert any("rule pairs" in problem for problem in report.problems)
+    assert evidence is not None
+    assert [told.rule for told in evidence.rules] == [each.name for each in RULES]
 
 
 def outcome(calls: int, right: int, **more: Any) -> Outcome:

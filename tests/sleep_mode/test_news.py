@@ -144,6 +144,23 @@ def test_an_earnings_date_near_now_is_a_statement_and_an_alert_once(khala, days,
     assert [a.key for a in changes(look, look)] == [alert.key]
 
 
+def test_a_headline_that_is_new_is_an_alert_once_and_an_old_one_is_none(khala):
+    def seen(*items: NewsItem) -> Any:
+        NewsShelf(khala.journal).put("IBM", NOW, items=items)
+        return look_at(khala.latest("IBM"), None, khala.settings, told=NewsShelf(khala.journal).about("IBM", NOW))
+
+    before = seen()
+    old = seen(item("IBM did well", at=NOW - timedelta(days=2)))
+    now = seen(item(HOSTILE, at=NOW - timedelta(hours=5)))
+    [alert] = changes(old, now)
+
+    assert changes(before, old) == changes(now, now) == changes(None, now) == []
+    assert alert.kind == "news"
+    assert alert.text.startswith("Headlines about IBM, quoted, not checked: ")
+    assert not set(alert.text) & set("<>`{}[]")
+    assert changes(before, now)[0].key == alert.key, "found again it is not told again"
+
+
 def test_an_earnings_date_far_off_or_past_is_none(khala):
     for days in (-1, 40):
         NewsShelf(khala.journal).put("IBM", NOW, fundamentals=fundamentals(earnings_at=NOW + timedelta(days=days)))

@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
+    Attempt = Callable[[str, Callable[[], Floats]], Floats | None]
 
 OUR_FIGURES = ("rsi_14", "bb_lower_20_2", "bb_upper_20_2", "ema_50", "ema_200", "volume_ratio_20")
 """Figures that the rules here look at, worked out together."""
@@ -215,7 +216,9 @@ RULES = (mean_reversion, trend_following, breakout, momentum, relative_strength)
 # -- how they did -------------------------------------------------------------------------------------------------
 
 
-def weigh(past: Past, rules: Sequence[Rule], *, cost: float = 0.0) -> list[tuple[RuleEvidence, ...]]:
+def weigh(
+    past: Past, rules: Sequence[Rule], *, cost: float = 0.0, attempt: Attempt = lambda _what, work: work()
+) -> list[tuple[RuleEvidence, ...]]:
     """Every rule on every token: what it says at the last bar, and what followed its calls before.
 
     A call's outcome after n bars is counted once the token has n bars after it. The first stance of all is no call:
@@ -225,6 +228,7 @@ def weigh(past: Past, rules: Sequence[Rule], *, cost: float = 0.0) -> list[tuple
         past: of the tokens.
         rules: to be weighed.
         cost: of getting in and out, as a fraction of the price.
+        attempt: works a rule's stances out; a rule of which it gives None is left out.
 
     Returns:
         For each token of the panel one entry per rule.
@@ -234,7 +238,8 @@ def weigh(past: Past, rules: Sequence[Rule], *, cost: float = 0.0) -> list[tuple
     """
     bars = len(past.close)
     after = {n: past.close[np.minimum(np.arange(bars) + n, bars - 1)] / past.close - 1 for n in HORIZONS}
-    stances = [(each, _stance(each, past)) for each in rules]
+    worked_out = [(each, attempt(f"rule {each.name}", partial(_stance, each, past))) for each in rules]
+    stances = [(each, stance) for each, stance in worked_out if stance is not None]
     found: list[tuple[RuleEvidence, ...]] = []
     for token, count in enumerate(past.panel.count):
         moves = {n: after[n][: max(count - n, 0), token] for n in HORIZONS}
@@ -363,10 +368,9 @@ def _try_out(each: Rule) -> None:
     def stance(rows: int, later: float = 1.0) -> Floats:
         at = np.broadcast_to(np.arange(rows, dtype=np.int64)[:, None], (rows, 2))
         ones, many = np.ones((rows, 2)), np.full(2, rows, dtype=np.int64)
-        prices = close[:rows] * np.where(at < cut, 1.0, later)
-        panel = Panel(
-            prices, prices * 1.01, prices * 0.99, prices, ones, at * 86_400_000_000, at, many, many, np.full(2, 252.0)
-        )
+        volume = np.where(at < cut, 1.0, later)
+        prices, time = close[:rows] * volume, at * 86_400_000_000
+        panel = Panel(prices, prices * 1.01, prices * 0.99, prices, volume, time, at, many, many, np.full(2, 252.0))
         return _stance(each, Past(panel, np.log(prices).mean(axis=1, keepdims=True) * ones))
 
     try:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AlertKind = Literal["stop", "level", "move", "invalidated", "verdict", "signal", "earnings", "brief"]
+AlertKind = Literal["stop", "level", "move", "invalidated", "verdict", "signal", "news", "earnings", "brief"]
 MOST_TRIES = 5
 """So often one channel is tried for one alert, once a cycle."""
 TOLD_WITHIN = timedelta(hours=24)
@@ -93,8 +93,8 @@ class Stance(Record):
 
 class Look(Record):
     """What one cycle saw of a token: its price (USD) and the stop of what is held; what rules and the security check
-    say of it, by name; the levels that statements named, its next earnings date, and why its analysis no longer holds,
-    if it does not."""
+    say of it, by name; the levels that statements named, its newest headlines, its next earnings date, and why its
+    analysis no longer holds, if it does not."""
 
     symbol: str
     at: UtcDatetime
@@ -105,6 +105,8 @@ class Look(Record):
     levels: tuple[Trigger, ...] = ()
     moved: str = ""
     invalid: str = ""
+    news_at: UtcDatetime | None = None
+    news_text: str = ""
     earnings_at: UtcDatetime | None = None
     earnings_text: str = ""
 
@@ -135,7 +137,7 @@ def look_at(
     if analysis is None or price is None:
         return None
     symbol, bar_close = recall.symbol, analysis.bar_close
-    wanted = ("signal", "security", "earnings", "evidence")
+    wanted = ("signal", "security", "news", "earnings", "evidence")
     made = statements_of(analysis, settings, told=told, evidence=evidence, only=wanted)
     texts = {statement.id: statement.text for statement in made}
     stances: dict[str, Stance] = {}
@@ -166,6 +168,8 @@ def look_at(
         levels=analysis.triggers[:SHOWN_LEVELS],
         moved=moved,
         invalid=invalid,
+        news_at=told.items[0].published_at if told and told.items else None,
+        news_text=texts.get("news", ""),
         earnings_at=told.fundamentals.earnings_at if told and told.fundamentals else None,
         earnings_text=texts.get("earnings", ""),
     )
@@ -181,7 +185,7 @@ def changes(before: Look | None, now: Look) -> list[Alert]:
         return Alert(key=key, kind=kind, symbol=symbol, text=text, since=since, found_at=now.at)
 
     found: list[Alert] = []
-    if now.stop is not None and now.below_stop and not (before and before.below_stop):
+    if now.stop is not None and now.below_stop and not (before and before.below_stop and before.stop == now.stop):
         text = f"{symbol} reached its stop at {price_text(now.stop)} USD: {price}. Nothing was sold."
         found.append(alert("stop", f"{now.stop:g}", text))
     if now.earnings_at is not None and timedelta(0) <= now.earnings_at - now.at <= EARNINGS_NEAR:
@@ -189,6 +193,9 @@ def changes(before: Look | None, now: Look) -> list[Alert]:
         found.append(near.model_copy(update={"key": f"earnings:{symbol}:{now.earnings_at:%Y-%m-%d}", "since": None}))
     if before is None:
         return found
+    newer = now.news_at is not None and (before.news_at is None or now.news_at > before.news_at)
+    if now.news_at is not None and newer and now.at - now.news_at <= TOLD_WITHIN:
+        found.append(alert("news", "", now.news_text, now.news_at))
     for level in before.levels:
         up = level.side == "above"
         if before.price <= level.level < now.price if up else before.price >= level.level > now.price:

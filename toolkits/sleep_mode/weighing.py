@@ -40,8 +40,9 @@ def weigh_rules(context: CycleContext) -> int:
     """Bring the evidence of the rules, and the scores of calls, up to the daily bars in memory; returns how many tokens
     were weighed. Bars that were weighed before, under the same settings, are not looked at again.
 
+    A rule that fails, or gives no stance, is a problem of the cycle and costs what it would have said.
+
     Raises:
-        InvalidInput: a rule gives no stance.
         StoreError: memory cannot be read or written.
     """
     khala, settings, now = context.khala, context.settings, context.now
@@ -65,7 +66,7 @@ def weigh_rules(context: CycleContext) -> int:
         for place, token in enumerate(readable):
             level[:, place] = markets[token.kind].at(panel.time[:, place])
         past = Past(panel, level, settings.rsi_oversold, settings.rsi_overbought)
-        made = weigh(past, rules, cost=settings.round_trip_cost)
+        made = weigh(past, rules, cost=settings.round_trip_cost, attempt=context.guarded)
         scores: list[tuple[Call, Score]] = []
         for place, (token, own) in enumerate(zip(readable, made, strict=True)):
             last = int(panel.count[place]) - 1
