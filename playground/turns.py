@@ -348,7 +348,8 @@ def _shorten(text: str) -> str:
 
 def explain(message: str, kind: str) -> tuple[str, str]:
     """An error of a model or its provider as a sentence, and what to do."""
-    said = clean_label(redacted(message), limit=300).rstrip(". ") or kind or "no reason was given"
+    plain = re.sub(r"<[^<>]*>", " ", redacted(message))  # a proxy's error is a page
+    said = clean_label(plain, limit=300).rstrip(". ") or kind or "no reason was given"
     told = f"{kind} {message}"
     if _RATE.search(told):
         return f"The model's provider asks to slow down: {said}.", "Wait a minute and ask again."

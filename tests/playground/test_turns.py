@@ -125,6 +125,7 @@ def test_an_answer_tells_its_cost_where_the_price_is_known():
         ("Incorrect API key provided", "AuthenticationError", "refused the key"),
         ("list index out of range", "IndexError", "The answer failed"),
         ("", "", "The answer failed: no reason was given"),
+        ('<!DOCTYPE HTML>\n<html lang="en"><h1>Error 500</h1></html>', "", "The answer failed: Error 500."),
     ],
 )
 def test_an_error_is_a_sentence_and_says_what_to_do(message, kind, said):
