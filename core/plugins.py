@@ -38,7 +38,8 @@ def load_plugins(folder: Path | None) -> None:
                 spec.loader.exec_module(module)
             except DeepTraderError as error:
                 raise SettingsError(f"{path}: {error.message}", hint=error.hint) from error
-            except Exception as error:
+            except (Exception, SystemExit) as error:
+                why = f"{type(error).__name__}: {error}".rstrip(".")
                 hint = "Correct the file, or take it out of the folder."
-                raise SettingsError(f"{path} failed with {type(error).__name__}: {error}.", hint=hint) from error
+                raise SettingsError(f"{path} failed with {why}.", hint=hint) from error
             _run.add(path)

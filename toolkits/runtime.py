@@ -69,7 +69,7 @@ class Runtime:
 
     Raises:
         SettingsError: the market's id cannot be the name of a folder, or a file of `plugins_dir` fails.
-        InvalidInput: a provider lacks a method that its protocol has.
+        InvalidInput: a part is a class, or lacks a member of its protocol or has it of another kind.
     """
 
     def __init__(
@@ -213,16 +213,22 @@ class Runtime:
 
 
 def _complete(own: object, module: str, name: str) -> None:
-    """Raises InvalidInput where a part of one's own lacks what its protocol has."""
+    """Raises InvalidInput where a part of one's own is none: a class, or without what its protocol has."""
     if own is None:
         return
     protocol = getattr(import_module(f".{module}", __package__), name)
-    missing = sorted(member for member in protocol.__protocol_attrs__ if not hasattr(own, member))
+    hint = f"See {name} in deeptrader.toolkits.{module}."
+    if isinstance(own, type):
+        raise InvalidInput(f"{own.__name__} is a class.", hint=f"Pass an object of it: {own.__name__}(...).")
+    members = sorted(protocol.__protocol_attrs__)
+    missing = [member for member in members if not hasattr(own, member)]
     if missing:
-        raise InvalidInput(
-            f"{type(own).__name__} is no {name}: it lacks {', '.join(missing)}.",
-            hint=f"See {name} in deeptrader.toolkits.{module}.",
-        )
+        raise InvalidInput(f"{type(own).__name__} is no {name}: it lacks {', '.join(missing)}.", hint=hint)
+    for member in members:
+        value, method = getattr(own, member), callable(getattr(protocol, member))
+        if (method and not callable(value)) or (member in ("id", "name") and not (value and isinstance(value, str))):
+            wanted = "a method" if method else "a text"
+            raise InvalidInput(f"{type(own).__name__}.{member} is {value!r}, and should be {wanted}.", hint=hint)
 
 
 _shared: dict[tuple[Path, SecretStr | None], Runtime] = {}

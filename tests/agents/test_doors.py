@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from doubles.embedders import HashEmbedder
 
 from deeptrader.agents import answer_question
-from deeptrader.core.errors import InvalidInput, SettingsError
+from deeptrader.core.errors import InvalidInput, SettingsError, SourceUnreachable
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits import Runtime
+from deeptrader.toolkits.khala.embedder import embed_texts, resolve_embedder
 from deeptrader.toolkits.market_data import SimulatedMarket, compute_indicators, indicator, own
 from deeptrader.toolkits.market_data.figures import OWN_SPECS, figure_text
 from deeptrader.toolkits.sleep_mode import Said, reader, reading, statement, toolkit, topic, topics
@@ -80,6 +83,8 @@ def test_a_folder_of_plugins_reaches_analysis_answer_and_screen(tmp_path):
         (PLUGIN.replace('definition="mean of 20 closes"', 'definition=""'), "needs a definition"),
         (PLUGIN.replace('"middle", ', '"rsi", '), "There is a statement 'rsi' already"),
         (PLUGIN.replace('["price"]', '["pricing"]'), "There is no topic 'pricing'"),
+        (PLUGIN.replace('["price"]', '"pricing"'), "There is no topic 'pricing'"),
+        ("import sys; sys.exit('Good bye.')", "failed with SystemExit: Good bye."),
     ],
 )
 def test_a_plugin_that_is_wrong_is_named_with_what_is_wrong(tmp_path, text, said):
@@ -88,6 +93,7 @@ def test_a_plugin_that_is_wrong_is_named_with_what_is_wrong(tmp_path, text, said
         Runtime(settings)
     assert "mine.py" in refused.value.message
     assert said in refused.value.message
+    assert ".." not in refused.value.message
     assert refused.value.hint
 
 
@@ -107,11 +113,13 @@ def test_what_fails_of_ones_own_costs_itself_alone(tmp_path):
 
     absent = {name: figures[name].absent for name in ("breaks", "short", "endless", "rsi_14")}
     assert absent == {"breaks": "failed", "short": "insufficient_history", "endless": "no_data", "rsi_14": None}
+    statement("bare", topics="price")(lambda view: "a text, and no Said")  # type: ignore[arg-type, return-value]
     statement("raises", topics=["price"])(lambda view: Said(str(view.no_such_thing)))  # type: ignore[attr-defined]
     with Runtime(load_settings(data_dir=tmp_path, market="recorded")) as runtime:
         runtime.engine.run_once()
         text = answer_question("What is the price of Apple?", runtime, memory_only=True).text
         assert "AAPL closed at 430.47 USD." in text
+        assert "no Said" not in text
 
 
 def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
@@ -129,6 +137,24 @@ def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
         Runtime(settings, news=Half())  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="no Notifier: it lacks name, send"):
         Runtime(settings, notifier=Half())  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"SimulatedMarket is a class. Pass an object of it"):
+        Runtime(settings, market=SimulatedMarket)  # type: ignore[arg-type]
+    mine: Any = SimulatedMarket(1)
+    mine.bars = 5
+    with pytest.raises(InvalidInput, match=r"SimulatedMarket.bars is 5, and should be a method"):
+        Runtime(settings, market=mine)
+    unnamed, unsized = HashEmbedder(), HashEmbedder()
+    unnamed.id, unsized.dimension = "", "64"  # type: ignore[assignment]
+    for wrong in (5, unnamed, unsized):
+        with pytest.raises(SettingsError, match="is no embedder"):
+            resolve_embedder(wrong)
+
+
+def test_an_embedder_that_gives_no_numbers_fails():
+    broken: Any = HashEmbedder()
+    broken.embed = lambda texts: np.full((len(texts), 64), np.nan)
+    with pytest.raises(SourceUnreachable, match="gave what is no number"):
+        embed_texts(broken, ["a"])
 
 
 def test_a_topic_of_ones_own_is_offered_to_models_and_read_without_one(tmp_path, monkeypatch):

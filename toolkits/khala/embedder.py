@@ -112,13 +112,15 @@ def resolve_embedder(given: Any, *, default: str = "wordllama") -> Embedder:
     if isinstance(given, str):
         given = _imported(given)
     agno = callable(getattr(given, "get_embedding", None))
-    if not agno and callable(getattr(given, "embed", None)) and isinstance(getattr(given, "id", None), str):
-        return given
-    if agno or callable(given):
+    if not agno and callable(getattr(given, "embed", None)):
+        name, dimension = getattr(given, "id", None), getattr(given, "dimension", None)
+        if name and isinstance(name, str) and type(dimension) is int and dimension > 0:
+            return given
+    elif agno or callable(given):
         return WrappedEmbedder(given)
     raise SettingsError(
         f"{type(given).__name__} is no embedder.",
-        hint="Pass an object with `embed`, an agno embedder or a Chroma embedding function.",
+        hint="Pass an object with `id`, `dimension` and `embed`, an agno embedder or a Chroma embedding function.",
     )
 
 
@@ -165,6 +167,7 @@ def _unit(embedder: Embedder, embed: Callable[[Sequence[str]], Any], texts: Sequ
     if vectors.shape != wanted:
         said = f"The embedder {embedder.id} gave vectors of shape {vectors.shape}, not {wanted}."
         raise SourceUnreachable(said, hint="Check its settings.")
+    if not np.isfinite(vectors).all():
+        raise SourceUnreachable(f"The embedder {embedder.id} gave what is no number.", hint="Check its settings.")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    known = np.isfinite(lengths) & (lengths > 0)
-    return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

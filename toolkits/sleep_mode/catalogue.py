@@ -18,7 +18,7 @@ from ...core.security import SecurityReport
 from ...core.settings import Settings
 from ..khala.records import Document, MarketAnalysis, SimilarSituations
 from ..market_data.figures import figure_text
-from .topics import answer_with
+from .topics import answer_with, several
 
 if TYPE_CHECKING:
     from ..market_data.evidence import TokenEvidence
@@ -107,7 +107,7 @@ CATALOGUE: dict[str, Say] = {}
 """Every statement there is, by its id."""
 
 
-def statement(identity: str, *, topics: Iterable[str] = ()) -> Callable[[Say], Say]:
+def statement(identity: str, *, topics: str | Iterable[str] = ()) -> Callable[[Say], Say]:
     """Register a function of the catalogue under an id.
 
     Args:
@@ -119,7 +119,7 @@ def statement(identity: str, *, topics: Iterable[str] = ()) -> Callable[[Say], S
     """
     if identity in CATALOGUE:
         raise InvalidInput(f"There is a statement {identity!r} already.", hint="Choose another id.")
-    for topic in topics:
+    for topic in several(topics):
         answer_with(identity, topic)
 
     def register(function: Say) -> Say:

@@ -50,18 +50,19 @@ def statements_of(
     if view.evidence is not None and view.evidence.bar_close != analysis.bar_close:
         view = replace(view, evidence=None)
     wanted = CATALOGUE if only is None else {i: CATALOGUE[i] for i in dict.fromkeys(only) if i in CATALOGUE}
-    made = [_made(identity, said, view) for identity, say in wanted.items() for said in _each(identity, say, view)]
+    made = [statement for identity, say in wanted.items() for statement in _each(identity, say, view)]
     return tuple(sorted(made, key=lambda s: -s.weight))
 
 
-def _each(identity: str, say: Say, view: View) -> Sequence[Said]:
-    """What one function has to say; one that raises, such as a user's own, costs its sentence alone."""
+def _each(identity: str, say: Say, view: View) -> Sequence[Statement]:
+    """What one function has to say; one that fails, such as a user's own, costs its sentence alone."""
     try:
         said = say(view)
+        each: Iterable[Said] = () if said is None else (said,) if isinstance(said, Said) else said
+        return [_made(identity, one, view) for one in each]
     except Exception:
         log.exception("The statement %s failed for %s.", identity, view.symbol)
         return ()
-    return () if said is None else (said,) if isinstance(said, Said) else said
 
 
 def _made(identity: str, said: Said, view: View) -> Statement:

@@ -7,7 +7,7 @@ one entry; its statements are named by their ids in `statements.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
@@ -209,8 +209,8 @@ def topic(
     name: str,
     *,
     label: str,
-    words: Sequence[str],
-    statements: Sequence[str] = (),
+    words: str | Sequence[str],
+    statements: str | Sequence[str] = (),
     takes: Takes = "tokens",
     cannot: str = "",
 ) -> Topic:
@@ -227,7 +227,7 @@ def topic(
     Raises:
         InvalidInput: the name is taken or none, there is no word, or a word is another topic's.
     """
-    lowered = tuple(filter(None, (word.lower().strip() for word in words)))
+    lowered = tuple(filter(None, (word.lower().strip() for word in several(words))))
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) or name in _topics:
         raise InvalidInput(f"{name!r} cannot be a topic's name, or is one already.", hint="Choose another one.")
     taken = {word: other.name for other in _topics.values() for word in other.words}
@@ -236,8 +236,13 @@ def topic(
         why = f"the word {word!r} belongs to {taken[word]}" if word in taken else why
     if why:
         raise InvalidInput(f"The topic {name!r} cannot be named: {why}.", hint="Choose words of its own.")
-    _topics[name] = Topic(name, label, lowered, tuple(statements), takes, cannot)
+    _topics[name] = Topic(name, label, lowered, several(statements), takes, cannot)
     return _topics[name]
+
+
+def several(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """Some texts; a single one stands for itself, not for its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def answer_with(statement: str, topic: str) -> None:
