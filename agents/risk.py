@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..core.errors import InvalidInput
 from ..core.market import UtcDatetime
 from ..core.text import clean_label
-from ..toolkits.sleep_mode.holdings import Holdings, positions
+from ..toolkits.sleep_mode.holdings import Holdings, lost_today, positions
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -105,7 +105,7 @@ class RiskRules:
         khala: where prices and security verdicts are looked up.
         settings: limits and allowed verdicts.
         loss_today: gives today's loss so far in percent of capital (0 or less means no loss). Only the owner of the
-            account knows it: without one, the daily limit is checked against the position alone, and a note says so.
+            account knows it: without one, what is held tells it (`lost_today`), and a note says so.
     """
 
     khala: Khala
@@ -196,23 +196,23 @@ class RiskRules:
 
     def _daily_loss(self, proposal: TradeRecommendation, notes: list[str]) -> Iterator[Violation]:
         limit = self.settings.daily_loss_limit_percent
-        lost = 0.0
-        if self.loss_today is None:
+        told = self.loss_today() if self.loss_today is not None else lost_today(self.khala)
+        lost = max(0.0, told or 0.0)
+        if told is None:
             notes.append(
                 f"Today's loss so far is not known here; the {limit:g} % limit was checked for this trade alone."
             )
-        else:
-            lost = max(0.0, self.loss_today())
+        elif self.loss_today is None:
+            notes.append(f"Today's loss is that of what is held, {lost:.3g} % of capital; sales are not in it.")
         if lost >= limit:
-            yield Violation(
-                rule="daily_loss", detail=f"{lost:g} % of capital is lost today; the limit is {limit:g} %.", blocks=True
-            )
+            detail = f"{lost:.3g} % of capital is lost today; the limit is {limit:g} %."
+            yield Violation(rule="daily_loss", detail=detail, blocks=True)
             return
         if proposal.entry and proposal.stop and proposal.position_percent is not None:
             at_risk = proposal.position_percent * abs(proposal.entry - proposal.stop) / proposal.entry
             if lost + at_risk > limit:
                 yield Violation(
                     rule="daily_loss",
-                    detail=f"The stop would cost {at_risk:.2g} % of capital; with {lost:g} % lost today that is more "
+                    detail=f"The stop would cost {at_risk:.2g} % of capital; with {lost:.3g} % lost today that is more "
                     f"than the limit of {limit:g} %.",
                 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from doubles.analyses import NOW, make_analysis, make_quote, make_security
+from doubles.analyses import NOW, make_analysis, make_quote, make_security, make_settings
 from doubles.memory import publish
 
 from deeptrader.agents import CheckedRecommendation, RiskRules, TradeRecommendation
+from deeptrader.core.clock import ManualClock
+from deeptrader.toolkits.khala import Khala
+from deeptrader.toolkits.market_data import RecordedMarket
+from deeptrader.toolkits.sleep_mode import SleepCycle
+from deeptrader.toolkits.sleep_mode.holdings import Holding, Holdings, lost_today
 
 
 def proposal(**changes: Any) -> TradeRecommendation:
@@ -134,6 +139,27 @@ def test_an_unknown_loss_is_said_not_invented(khala):
 
     assert checked.status == "cleared"
     assert "not known" in checked.notes[0]
+
+
+@pytest.mark.parametrize(("quantity", "bought", "status"), [(1, 4, "cleared"), (60, 4, "blocked"), (60, 0, "cleared")])
+def test_without_an_account_the_loss_of_today_is_that_of_what_is_held(tmp_path, quantity, bought, status):
+    """AAPL closed at 514.01 USD on 23 January 2013, and at 450.50 the day after."""
+    clock = ManualClock(datetime(2013, 1, 24, 22, tzinfo=UTC))
+    settings = make_settings(market="recorded", intervals=("1d",), capital_usd=50_000.0)
+    with Khala.open(tmp_path, clock=clock, settings=settings) as khala:
+        SleepCycle(market=RecordedMarket(clock=clock), khala=khala, settings=settings, clock=clock).run()
+        since = clock.now() - timedelta(days=bought)
+        Holdings(khala.journal).put([Holding(symbol="AAPL", quantity=quantity, price=451, since=since)])
+        checked = RiskRules(khala, settings).check(
+            proposal(token="IBM", action="sell", entry=204, stop=205, target=200)
+        )
+
+        lost = lost_today(khala)
+        assert lost == pytest.approx(quantity * ((514.01 if bought else 451) - 450.50) / 500, abs=0.01)
+        assert checked.status == status, checked
+        assert f"{lost:.3g} % of capital" in checked.notes[0]
+        khala.settings = settings.with_changes(capital_usd=None)
+        assert lost_today(khala) is None
 
 
 def test_limits_come_from_settings(khala):

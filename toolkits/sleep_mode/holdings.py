@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +24,7 @@ from ...core.text import clean_label
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all, encode
 from ..khala.schema import upsert
+from .bar_store import BarStore
 from .statements import Said, Statement, View, statement
 
 if TYPE_CHECKING:
@@ -187,6 +189,33 @@ def positions(khala: Khala, held: Mapping[str, Holding]) -> dict[str, Position]:
     known = {symbol: price for symbol, price in prices.items() if price is not None}
     total = sum(held[symbol].quantity * price for symbol, price in known.items())
     return {symbol: Position(held[symbol], price, total, khala.settings.capital_usd) for symbol, price in known.items()}
+
+
+def lost_today(khala: Khala) -> float | None:
+    """What the positions that are held lost since their last close of an earlier day, in percent of capital; a gain is
+    below 0. Days are those of the setting `timezone`; what was bought today counts from what it cost.
+
+    None where nothing is held, `capital_usd` is not set, or a price of one of them is not known.
+    """
+    from ..market_data.panel import rows_until  # heavy, and few questions are about what is held
+
+    held, capital, store = Holdings(khala.journal).all(), khala.settings.capital_usd, BarStore(khala.journal)
+    found = positions(khala, held)
+    if not found or len(found) < len(held) or not capital:
+        return None
+    now = khala.clock.now().astimezone(ZoneInfo(khala.settings.timezone))
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    lost = 0.0
+    for symbol, position in found.items():
+        before, analysis = position.holding.price, khala.latest(symbol).analysis
+        if position.holding.since < today:
+            kept = store.get(analysis.token, "1d") if analysis is not None else None
+            closes = rows_until(kept.frame, today)["close"].tolist() if kept is not None else []
+            if not closes:
+                return None
+            before = closes[-1]
+        lost += position.holding.quantity * (before - position.price)
+    return 100 * lost / capital
 
 
 POSITION_HEADS = ("Quantity", "Bought at", "Price", "Worth", "Share", "Stop", "Result")
