@@ -17,8 +17,10 @@ from ..core.security import Verdict
 from ..core.token import Interval, Token, TokenKind
 from ..toolkits.khala.records import Freshness, Recall, SimilarSituations
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.calls import CallLog
 from ..toolkits.sleep_mode.metrics import late
 from ..toolkits.sleep_mode.report import CycleLog
+from ..toolkits.sleep_mode.rule_statements import EVIDENCE_HEADS, evidence_rows
 from ..toolkits.sleep_mode.screens import Passing, Screen, run_screen, screen_statement
 from .options import AsOf, DataDir, IntervalOption, Json, Market, runtime_for
 from .output import (
@@ -26,6 +28,7 @@ from .output import (
     figures_table,
     freshness_text,
     memory_table,
+    plain_table,
     price_now,
     print_json,
     print_statements,
@@ -153,6 +156,9 @@ def show(
         similar = runtime.khala.similar(known, interval=recall.interval)
         reader = Reader(runtime.khala)
         statements, told = reader.statements(recall), reader.news.about(known.symbol, recall.read_at)
+        evidence = CallLog(runtime.khala.journal).evidence(known.symbol)
+        if evidence is not None and (interval != "1d" or evidence.bar_close != recall.analysis.bar_close):
+            evidence = None  # of other bars
         if chart is not None:
             from .chart import draw_chart
 
@@ -164,6 +170,7 @@ def show(
                 "statements": statements,
                 "similar": similar,
                 "news": told.items,
+                "evidence": evidence,
             }
             print_json(document | ({"chart": str(chart)} if chart else {}))
             return
@@ -174,6 +181,13 @@ def show(
         for item in told.items:
             line = Text(f"{time_text(item.published_at)}  {item.title} ({item.publisher})  ")
             console.print(line.append(item.link, style="dim"), soft_wrap=True)
+        if evidence is not None and (rows := evidence_rows(evidence)):
+            since = f"{evidence.first_bar:%Y}"
+            console.print(f"\nCalls of rules since {since}, and how many were right after so many bars:")
+            table = plain_table(*EVIDENCE_HEADS[:2], *(f">{head}" for head in EVIDENCE_HEADS[2:]))
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
         _print_similar(similar)
         _print_origin(recall)
         if chart is not None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from ..core.formats import percent_text, price_text, time_text
 from ..core.security import CheckState, SecurityCheck
 from ..toolkits.khala.records import MarketAnalysis, SimilarSituations
-from ..toolkits.market_data.evidence import TOLD_AFTER, TokenEvidence, share_text
+from ..toolkits.market_data.evidence import TOLD_AFTER, TokenEvidence
 from ..toolkits.market_data.figures import figure_label, figure_row, figure_text
 from ..toolkits.market_data.news import NewsItem
 from ..toolkits.sleep_mode.calls import TALLY_HEADS, Tally, tally_texts
+from ..toolkits.sleep_mode.rule_statements import EVIDENCE_HEADS, evidence_rows
 from ..toolkits.sleep_mode.statements import Statement
 from ..toolkits.token_security.policy import checks_of, told
 from .dom import CHECK_TONE, SIGNAL_TONE, VERDICT_TONE, badge, el, empty, panel, plain_table, show_nothing
@@ -132,27 +133,15 @@ def show_record(evidence: TokenEvidence | None, made: Sequence[Tally]) -> None:
         return
     with panel("Track record", f"what followed {TOLD_AFTER} bars after a call", flush=True):
         if evidence is not None:
-            rows = [
-                [
-                    rule.label,
-                    action,
-                    f"{told.right} of {told.calls}",
-                    share_text(told.right, told.calls),
-                    "–" if told.base is None else percent_text(told.base),
-                    _signed(told.median),
-                    told.strength,
-                ]
-                for rule in evidence.rules
-                for action in ("buy", "sell")
-                if (told := rule.outcome(action)) is not None and told.calls
-            ]
+            rows = [list(row) for row in evidence_rows(evidence)]
             if rows:
-                more = [("Base rate", "num wide-only"), ("Median", "num wide-only")]
-                columns = [("Rule", ""), ("Call", ""), ("Right", "num"), ("Share", "num"), *more, ("Says", "")]
+                wide = ("After 1", "After 30", "Base rate", "Result")
+                columns = [(head, "num wide-only" if head in wide else "num") for head in EVIDENCE_HEADS]
+                columns[:2] = [(head, "") for head in EVIDENCE_HEADS[:2]]
                 plain_table(columns, rows, caption=f"Rules on the bars since {evidence.first_bar:%Y-%m-%d}")
             saying = [f"{rule.label} {rule.stance}" for rule in evidence.rules if rule.stance]
             told_now = f"Now they say: {', '.join(saying)}. " if saying else ""
-            el("p", f"{told_now}Over its bars since {evidence.first_bar:%Y-%m-%d}; medians after costs.", "muted pad")
+            el("p", f"{told_now}Over its bars since {evidence.first_bar:%Y-%m-%d}; results after costs.", "muted pad")
         if made:
             record_table(made, "Calls as they were made here")
 

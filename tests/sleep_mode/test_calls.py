@@ -18,6 +18,7 @@ from doubles.scripted_model import call as tool_call
 from deeptrader.agents import TradeRecommendation, deep_trader_manager, market_analyst
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.errors import InvalidInput
+from deeptrader.core.formats import percent_text
 from deeptrader.core.token import Token
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data import RecordedMarket
@@ -27,6 +28,7 @@ from deeptrader.toolkits.sleep_mode import SleepCycle, weighing
 from deeptrader.toolkits.sleep_mode.bar_store import BarStore
 from deeptrader.toolkits.sleep_mode.calls import TEAM, Call, CallLog, Score, ScoredCall, tallies
 from deeptrader.toolkits.sleep_mode.reader import Reader
+from deeptrader.toolkits.sleep_mode.rule_statements import evidence_rows
 from deeptrader.toolkits.sleep_mode.scenarios import write_scenarios
 from deeptrader.toolkits.sleep_mode.statements import statements_of
 from deeptrader.toolkits.sleep_mode.weighing import weigh_rules
@@ -114,6 +116,44 @@ def test_a_call_at_this_bar_is_kept_and_told_with_what_earlier_ones_were_worth(w
         assert world.khala.analysis(one.call.analysis_id).bar_close == one.call.at  # type: ignore[union-attr]
 
 
+def test_what_calls_of_each_rule_came_to_is_told_whatever_it_says_now(world: World) -> None:
+    world.cycle(0)
+    text, evidence = world.text("What do the rules say about IBM?"), world.log.evidence("IBM")
+    assert evidence is not None
+    rows = {(row[0], row[1]): row[2:] for row in evidence_rows(evidence)}
+    for rule in evidence.rules:
+        for action in ("buy", "sell"):
+            told = rule.outcome(action)
+            if told is None or not told.calls:
+                assert (rule.label, action) not in rows
+                continue
+            came = "rose" if action == "buy" else "fell"
+            assert f"{told.right} {came} after 7 bars ({100 * told.right / told.calls:.0f} %, base rate" in text
+            one, seven, thirty = (rule.outcome(action, bars) for bars in (1, 7, 30))
+            assert one is not None
+            assert thirty is not None
+            assert rows[rule.label, action][:3] == tuple(f"{o.right} of {o.calls}" for o in (one, seven, thirty) if o)
+            assert rows[rule.label, action][-1].startswith(percent_text(told.median or 0.0, signed=True))
+    assert len(rows) > 5
+
+
+def test_the_market_is_told_what_rules_call_and_how_the_teams_calls_did(world: World) -> None:
+    for session in range(5):
+        world.cycle(session)
+        bar_close = SESSIONS[session] - timedelta(minutes=30)
+        sells = {one.call.symbol for one in world.log.calls(action="sell", since=bar_close)}
+        told = world.text("What should I sell?")
+        line = next(line for line in told.splitlines() if "call" in line and "at the last bar" in line)
+        assert {token.symbol for token in world.khala.symbols() if f"{token.symbol} (" in line} == sells
+        assert "No call of the team has been scored yet." in told
+    assert world.text("Is there a buying opportunity among large caps?") == world.text("Which large caps are a buy?")
+    call = Call.on(make_analysis("IBM"), call_id="a", by=TEAM, action="buy", at=BAR_CLOSE, price=1.0)
+    world.log.keep([call])
+    world.log.score([(call, Score(bars=7, at=BAR_CLOSE, move=0.1, market=-0.1, scored_at=BAR_CLOSE))])
+    world.clock.set(datetime(2026, 3, 9, tzinfo=UTC))
+    assert "Of the team's last buy 1 rose after 7 bars; the market rose in 0." in world.text("your track record?")
+
+
 def test_a_report_ranks_what_rules_call_by_their_evidence(world: World) -> None:
     for session in range(5):
         world.cycle(session)
@@ -128,9 +168,9 @@ def test_a_report_ranks_what_rules_call_by_their_evidence(world: World) -> None:
                 edges[call.symbol] = max(edge, edges.get(call.symbol, -1.0))
             ranked = sorted(edges, key=lambda symbol: -edges[symbol])
             if action == "sell":  # buys of equities without a verdict do not pass here
-                assert list(kept["rules_sell"].symbols) == ranked
-            if kept[f"rules_{action}"].symbols:
-                assert "Rules on" in kept[f"rules_{action}"].text
+                assert list(kept["best_sell"].symbols) == ranked
+            if kept[f"best_{action}"].symbols:
+                assert "Rules on" in kept[f"best_{action}"].text
 
 
 def test_the_edge_is_the_markets_where_a_token_alone_says_too_little() -> None:

@@ -167,10 +167,11 @@ def test_a_report_says_what_would_have_to_happen_for_the_rule_to_call(khala: Kha
             Trigger(level=rsi, side=side, meaning="RSI(14) at 30"),  # type: ignore[arg-type]
         )
 
+    near = {"bb_lower_20_2": 90.0, "bb_upper_20_2": 110.0, "ema_50": 96.0, "ema_200": 97.0}
     made = [
         make_analysis("BTC-USD", rsi=45.0, triggers=levels(98.0, 95.0)),
         make_analysis("ETH-USD", rsi=29.0, triggers=levels(104.0, 99.0, "above")),
-        make_analysis("SOL-USD", rsi=45.0, triggers=levels(98.0, 95.0)[:1]),
+        make_analysis("SOL-USD", rsi=45.0, triggers=levels(98.0, 95.0)[:1], figures=near),
     ]
     khala.publish(khala.store(made))
     write_scenarios(context)
@@ -181,3 +182,8 @@ def test_a_report_says_what_would_have_to_happen_for_the_rule_to_call(khala: Kha
     ) in by_key["best_buy"]
     assert "would have to close" not in by_key["best_sell"], "no level on that side is known"
     assert "would have to close" not in by_key["oversold"]
+    buys, sells = by_key["best_buy"], by_key["best_sell"]
+    assert "Breakout calls a buy at a close on more than the mean volume, the nearest first: " in buys
+    assert "SOL-USD above 110.00 USD (10.0 % away)." in buys
+    assert "Trend following calls a sell at a close, the nearest first: SOL-USD below 96.00 USD (4.0 % away)." in sells
+    assert "Trend following calls a buy" not in buys, "its averages would have to cross first"

@@ -85,13 +85,18 @@ class RuleEvidence(Record):
         """What people call the rule."""
         return self.rule.replace("_", " ")
 
-    def edge(self, action: Literal["buy", "sell"]) -> float:
-        """By how much the low end of the interval lies above the base rate, on this token; where that says too little,
-        on all of them; -1 where neither says anything."""
+    def telling(self, action: Literal["buy", "sell"]) -> Outcome | None:
+        """What followed such calls on this token; where that says too little, on all of them; None where neither says
+        anything."""
         for told in (self.outcome(action), self.market.get(action)):
-            if told is not None and told.base is not None and told.strength != "too few to tell":
-                return told.interval[0] - told.base
-        return -1.0
+            if told is not None and told.strength != "too few to tell":
+                return told
+        return None
+
+    def edge(self, action: Literal["buy", "sell"]) -> float:
+        """By how much the low end of the interval lies above the base rate; -1 where too little is known."""
+        told = self.telling(action)
+        return told.interval[0] - (told.base or 0.0) if told is not None else -1.0
 
     def outcome(self, action: Literal["buy", "sell"], bars: int = TOLD_AFTER) -> Outcome | None:
         """What followed its calls of a kind after so many bars."""

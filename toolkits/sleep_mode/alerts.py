@@ -440,9 +440,10 @@ class Teller:
             yield Alert(key=key, kind="brief", text=f"Brief of {local:%Y-%m-%d}", found_at=context.now, body=body)
 
     def brief(self, now: datetime, symbols: Sequence[str]) -> str:
-        """The day in markdown: what is held, each token followed, the market, and the alerts of the last day."""
+        """The day in markdown: what is held, the market, calls, each token followed, and the alerts of the last day."""
         reader = self._reader
-        readings = {"What is held": reader.read(topic="holdings"), "The market": reader.read(topic="market")}
+        about = {"What is held": "holdings", "The market": "market", "What rules and the team call": "rules"}
+        readings = {title: reader.read(topic=topic) for title, topic in about.items()}
         if symbols:
             readings["Held or watched"] = reader.read(names=symbols, topic="state")
         lines = [f"# Brief as of {time_text(now)}"]

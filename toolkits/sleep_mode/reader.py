@@ -17,7 +17,6 @@ from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
 from ..market_data.figures import SPECS, figure_label
-from . import rule_statements as rule_statements  # its statements join the catalogue
 from .asked import ZONES, asked_statement, needs_bars
 from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
@@ -26,6 +25,7 @@ from .holdings import MOST_TOGETHER, Holdings, Position, correlation_statements,
 from .lessons import KIND as LESSON
 from .news import NewsShelf
 from .reading import Question, find_token, nearest_names, read_question, unknown_token
+from .rule_statements import SIDES, Side, record_text, rules_call
 from .screens import Screen, comparison_statements, run_screen, screen_statement
 from .statements import Statement, statements_of
 from .topics import FROM_SOURCES, NOT_HELD, TOPICS, Topic
@@ -184,6 +184,8 @@ class Reader:
             alike = question.not_held in CORRELATED  # of what is held together it is known
             not_held = "" if alike else question.not_held
             question = replace(question, about_market=True, screen=None, not_held=not_held)
+        if question.topic == "rules" and not (question.tokens or question.unknown):
+            question = replace(question, about_market=True, screen=None)
         if question.topic in FROM_SOURCES:
             there = any(self._told(token.symbol, question.topic) for token in question.tokens)
             question = replace(question, not_held="" if there else question.not_held or TOPICS[question.topic].label)
@@ -269,8 +271,10 @@ class Reader:
         if question.about_market and reading.market and question.screen is None:
             if reading.topic.name == "change":
                 made += self._changes(reading.market)
-            if not made and not reading.recalls:
+            if not made and not reading.recalls and reading.topic.name not in RECORD_TOPICS:
                 made += market_statements(reading.market, settings, now)
+        if question.about_market and not reading.recalls and reading.topic.name in RECORD_TOPICS:
+            made += self._learned(reading)
         meant = [f"{SPECS[name].label} is: {SPECS[name].definition}." for name in question.defines]
         if meant and (zones := [zone for zone in ZONES if zone in question.text.lower()]):
             limit = settings.rsi_oversold if zones[0] == "oversold" else settings.rsi_overbought
@@ -297,6 +301,16 @@ class Reader:
             if symbol in recalls:
                 made += self.statements(recalls[symbol], only=("holding", "held_stop"))
         return made
+
+    def _learned(self, reading: Reading) -> list[Statement]:
+        """What rules call on the tokens of the market, how the team's own calls did, and the lessons that stand."""
+        now, name = reading.read_at, reading.topic.name
+        sides: dict[str, tuple[Side, ...]] = {"entry": ("buy",), "exit": ("sell",)}
+        wanted, settings = sides.get(name, SIDES), self.khala.settings
+        made = [rules_call(self._calls, reading.market, side, settings, now)[1] for side in wanted]
+        record = record_text(self._calls.team_record(now)) or "No call of the team has been scored yet."
+        told = [("record", record), *(("lesson", lesson.text.split("\n", 1)[0]) for lesson in self._lessons())]
+        return made + [Statement(identity, "", text, {}, "neutral", 0.5, now) for identity, text in told]
 
     def _position(self, symbol: str) -> Position | None:
         held = self.holdings.all()

@@ -59,7 +59,8 @@ _THEN = re.compile(
 _MEANING = "the meaning of "
 
 MARKET_WORDS = MOVERS | frozenset(
-    "tokens coins cryptos altcoins stocks equities assets names list screen everything anything market markets".split()
+    "tokens coins cryptos altcoins stocks equities caps assets names list".split()
+    + "screen everything anything market markets".split()
 )
 """Words that make a question one about the market, also beside a token ("everything except IBM")."""
 _ADDING = PAIRING | {"with", "plus", "no", "only"}

@@ -1,23 +1,24 @@
 """Scenario reports: the questions about the market that a manager asks every day, worked through asleep and kept.
 
-Each is a document in Khala: a screen with its winner first, the statements for and against each token that belongs, the
-judgement where a sleeping model gave one, every token considered, and what makes the report out of date.
+Each is a document in Khala: a screen, or what rules call, with the winner first, the statements for and against each
+token that belongs, the judgement where a sleeping model gave one, every token considered, and what makes the report out
+of date.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ...core.formats import percent_text, price_text, threshold_text, time_text
 from ...core.settings import Settings
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
-from . import rule_statements as rule_statements  # its statements join the catalogue
-from .calls import TEAM, CallLog
+from .calls import CallLog
 from .judgements import KIND as JUDGEMENT
-from .screens import MOST, Screen, ScreenResult, run_screen, screen_statement
+from .rule_statements import Side, rules_call
+from .screens import Screen, ScreenResult, run_screen, screen_statement
 from .statements import Statement, statements_of
 
 if TYPE_CHECKING:
@@ -31,31 +32,25 @@ TOLD = 3
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A standing question about the market and the screen that answers it.
-
-    With `called` it looks among the tokens of which a rule made that call at the last bar, the best evidence first.
-    """
+    """A standing question about the market, and the screen that answers it, or the call that rules have to make."""
 
     name: str
     title: str
-    screen: Screen
-    called: Literal["buy", "sell"] | None = None
+    asks: Screen | Side
 
 
 def standing(settings: Settings) -> tuple[Scenario, ...]:
     """The scenarios of every cycle, by the thresholds of the settings."""
     low, high = settings.rsi_oversold, settings.rsi_overbought
     return (
-        Scenario("best_buy", "The best buy among the large caps", Screen("rsi_14", signal="buy", verdict="passes")),
-        Scenario("best_sell", "Which large caps should be sold", Screen("rsi_14", "highest", signal="sell")),
+        Scenario("best_buy", "The best buy: a buying opportunity among the large caps", "buy"),
+        Scenario("best_sell", "Which large caps should be sold", "sell"),
         Scenario("oversold", "Which tokens are oversold", Screen("rsi_14", below=low)),
         Scenario("oversold_safe", "Oversold and safe", Screen("rsi_14", below=low, verdict="safe")),
         Scenario("overbought", "Which tokens are overbought", Screen("rsi_14", "highest", above=high)),
         Scenario("breakout", "Which tokens broke out", Screen("bb_percent_b_20_2", "highest", above=1.0)),
         Scenario("most_volatile", "Which tokens are most volatile", Screen("volatility_30", "highest")),
         Scenario("movers", "Which tokens gained most", Screen("return_week", "highest")),
-        Scenario("rules_buy", "What rules call a buy", Screen("rsi_14", verdict="passes", limit=MOST), "buy"),
-        Scenario("rules_sell", "What rules call a sell", Screen("rsi_14", "highest", limit=MOST), "sell"),
     )
 
 
@@ -77,15 +72,11 @@ def write_scenarios(context: CycleContext) -> int:
 def scenario_document(scenario: Scenario, recalls: Sequence[Recall], now: datetime, khala: Khala) -> Document:
     """One scenario worked through over what memory holds now."""
     log, settings = CallLog(khala.journal), khala.settings
-    if scenario.called is None:
-        result = run_screen(scenario.screen, recalls, settings, now)
+    if isinstance(scenario.asks, Screen):
+        result = run_screen(scenario.asks, recalls, settings, now)
         lead = screen_statement(result, settings)
     else:
-        edges = _edges(log, recalls, scenario.called)
-        result = run_screen(scenario.screen, [r for r in recalls if r.symbol in edges], settings, now)
-        rows = sorted(result.rows, key=lambda a: edges[a.token.symbol], reverse=True)
-        result = replace(result, rows=tuple(rows))
-        lead = _called(scenario.called, result)
+        result, lead = rules_call(log, recalls, scenario.asks, settings, now)
     judged = {
         document.symbols: document.text.splitlines()[0]
         for document, freshness, _ in reversed(khala.documents(JUDGEMENT))  # the newest of a token counts
@@ -101,7 +92,8 @@ def scenario_document(scenario: Scenario, recalls: Sequence[Recall], now: dateti
         if judgement := judged.get((analysis.token.symbol,)):
             lines.append(f"  Judged: {judgement}")
         facts |= {name: value for statement in made for name, value in statement.facts.items()}
-    lines += _would_call(scenario, recalls, settings)
+    if not isinstance(scenario.asks, Screen):
+        lines += _would_call(scenario.asks, recalls, settings)
     dies_at = _dies_at(result, settings, now)
     considered = sorted({recall.symbol for recall in recalls} - set(result.left_out))
     lines.append(f"Considered: {', '.join(considered) or 'nothing'}.")
@@ -124,30 +116,6 @@ def scenario_document(scenario: Scenario, recalls: Sequence[Recall], now: dateti
     )
 
 
-def _edges(log: CallLog, recalls: Sequence[Recall], action: Literal["buy", "sell"]) -> dict[str, float]:
-    """By symbol, how good the evidence is of the best rule that made this call at the bar of the analysis."""
-    bars = {recall.symbol: recall.analysis.bar_close for recall in recalls if recall.analysis is not None}
-    if not bars:
-        return {}
-    edges: dict[str, float] = {}
-    for one in log.calls(action=action, since=min(bars.values())):
-        call = one.call
-        found = log.evidence(call.symbol) if call.by != TEAM and bars.get(call.symbol) == call.at else None
-        for rule in found.rules if found is not None else ():
-            if rule.rule == call.by:
-                edges[call.symbol] = max(rule.edge(action), edges.get(call.symbol, -1.0))
-    return edges
-
-
-def _called(action: str, result: ScreenResult) -> Statement:
-    named = ", ".join(analysis.token.symbol for analysis in result.rows)
-    passes = " that passes the security check" * (result.screen.verdict is not None)
-    text = f"No rule calls a {action} at the last bar of a fresh token{passes}."
-    if named:
-        text = f"Rules call a {action} at the last bar, the best evidence first: {named}."
-    return Statement("called", "", text, {}, "neutral", 1.0, result.as_of)
-
-
 def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> list[str]:
     lines = [f"{analysis.token.symbol}, bar closed {time_text(analysis.bar_close)}:"]
     for lead, leaning in (("Bullish", "bullish"), ("Bearish", "bearish")):
@@ -156,34 +124,49 @@ def _for_and_against(analysis: MarketAnalysis, made: Sequence[Statement]) -> lis
     return lines
 
 
-def _would_call(scenario: Scenario, recalls: Sequence[Recall], settings: Settings) -> list[str]:
-    """What would have to happen for the mean reversion rule to call what the scenario looks for: the nearest prices.
+def _would_call(action: Side, recalls: Sequence[Recall], settings: Settings) -> list[str]:
+    """What would have to happen for rules to make a call: for each of those that a price brings about, the nearest
+    prices at which a bar would have to close. Averages and bands are taken as they stand, though they move a little
+    with the price."""
+    whats = {
+        _reverting_price: "For the mean reversion rule to call a {} a bar would have to close",
+        _breakout_price: "Breakout calls a {} at a close on more than the mean volume",
+        _trend_price: "Trend following calls a {} at a close",
+    }
+    lines = []
+    for price_of, what in whats.items():
+        found = []
+        for analysis in (recall.analysis for recall in recalls if recall.servable):
+            price = price_of(analysis, action, settings) if analysis is not None else None
+            if analysis is not None and price is not None:
+                way = "below" if price < analysis.price else "above"
+                away = abs(price / analysis.price - 1)
+                told = f"{analysis.token.symbol} {way} {price_text(price)} USD ({percent_text(away)} away)"
+                found.append((away, told))
+        nearest = ", ".join(told for _, told in sorted(found)[:TOLD])
+        lines += [f"{what.format(action)}, the nearest first: {nearest}."] if nearest else []
+    return lines
 
-    The bands are taken as they stand, though they move a little with the price.
-    """
-    action = scenario.screen.signal
-    if action not in ("buy", "sell"):
-        return []
-    side, band, threshold = "below", "lower", settings.rsi_oversold
-    if action == "sell":
-        side, band, threshold = "above", "upper", settings.rsi_overbought
+
+def _reverting_price(a: MarketAnalysis, action: Side, settings: Settings) -> float | None:
+    band, threshold = ("lower", settings.rsi_oversold) if action == "buy" else ("upper", settings.rsi_overbought)
     wanted = {f"{band} Bollinger band", f"RSI(14) at {threshold_text(threshold)}"}
-    found = []
-    for recall in recalls:
-        if not recall.servable or recall.analysis is None or recall.analysis.signal.action == action:
-            continue
-        levels = [trigger.level for trigger in recall.analysis.triggers if trigger.meaning in wanted]
-        if len(levels) == len(wanted):
-            price = min(levels) if action == "buy" else max(levels)
-            found.append((abs(price / recall.analysis.price - 1), recall.symbol, price))
-    if not found:
-        return []
-    told = [
-        f"{symbol} {side} {price_text(price)} USD ({percent_text(away)} away)"
-        for away, symbol, price in sorted(found)[:TOLD]
-    ]
-    what = f"For the mean reversion rule to call a {action} a bar would have to close"
-    return [f"{what}, the nearest first: {', '.join(told)}."]
+    levels = [trigger.level for trigger in a.triggers if trigger.meaning in wanted]
+    if len(levels) < len(wanted) or a.signal.action == action:
+        return None
+    return min(levels) if action == "buy" else max(levels)
+
+
+def _breakout_price(a: MarketAnalysis, action: Side, _settings: Settings) -> float | None:
+    band = a.value("bb_upper_20_2" if action == "buy" else "bb_lower_20_2")
+    return band if band is not None and (band > a.price) is (action == "buy") else None
+
+
+def _trend_price(a: MarketAnalysis, action: Side, _settings: Settings) -> float | None:
+    fast, slow = a.value("ema_50"), a.value("ema_200")
+    if fast is None or slow is None or (fast > slow) is not (action == "buy"):
+        return None  # the averages would have to cross first
+    return fast if (fast > a.price) is (action == "buy") else None
 
 
 def _dies_at(result: ScreenResult, settings: Settings, now: datetime) -> datetime:
