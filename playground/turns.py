@@ -242,7 +242,7 @@ def apply(turn: Turn, event: Any) -> None:
         turn.input_tokens += event.input_tokens or 0
         turn.output_tokens += event.output_tokens or 0
         turn.counted = turn.counted or event.total_tokens is not None or event.input_tokens is not None
-    elif name == "RunCompleted" and not inner:
+    elif name == "RunCompleted" and not inner and turn.state == "running":  # agno completes a cancelled run, too
         if isinstance(event.content, str) and event.content:
             turn.answer = event.content
         turn.learn(event.metadata)
@@ -291,6 +291,8 @@ def _turn_of(run: Any, members: list[Any]) -> Turn:
         turn.answer, said = "", turn.answer
         turn.finish("failed", *explain(said, ""))
     elif status == "CANCELLED":
+        if turn.answer == f"Run {turn.id} was cancelled":  # what agno writes where nothing had come
+            turn.answer = ""
         turn.finish("stopped", "This answer was stopped.")
     elif status == "COMPLETED":
         turn.finish("done")

@@ -178,3 +178,17 @@ async def test_a_failed_run_is_a_failed_turn_live_and_read_back(tmp_path):
     for turn in (live, stored):
         assert turn.state == "failed"
         assert turn.error == "The model did not answer: refused."
+
+
+async def test_a_run_that_is_stopped_before_its_first_word_is_a_stopped_turn_live_and_read_back(tmp_path):
+    team = a_team(SqliteDb(db_file=str(tmp_path / "s.db")))
+    live = Turn("r1", "Well?", datetime.now(UTC))
+    await team.acancel_run("r1")
+    async for event in team.arun("Well?", stream=True, stream_events=True, session_id="s1", run_id="r1"):
+        apply(live, event)
+    session = team.get_session(session_id="s1")
+    assert session is not None
+    (stored,) = turns_of(session.runs or ())
+    for turn in (live, stored):
+        assert turn.state == "stopped"
+        assert turn.answer == ""
