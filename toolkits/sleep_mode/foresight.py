@@ -253,18 +253,15 @@ class Foresight:
 
     def _keep(self, found: Sequence[Foreseen], standing: Mapping[tuple[str, str], Foreseen]) -> None:
         """What is chosen again stays with its time; what is new begins; what is no longer chosen ends now."""
-        now = self.asks.clock.now().timestamp()
-        chosen = {(pair.symbol, pair.topic) for pair in found}
+        now, chosen = self.asks.clock.now(), {(pair.symbol, pair.topic) for pair in found}
+        ended = [replace(pair, ends_at=now) for key, pair in standing.items() if key not in chosen]
+        where = "symbol = ? AND topic = ? AND ends_at > ?"
         rows = [
             (p.symbol, p.topic, p.why, p.chance, json.dumps(p.prepared), p.made_at.timestamp(), p.ends_at.timestamp())
-            for p in found
+            for p in (*found, *ended)
         ]
-        where = "WHERE symbol = ? AND topic = ? AND ends_at > ?"
         with self._journal.write(durable=False) as connection:
-            connection.executemany(f"DELETE FROM foreseen {where}", [(*key, now) for key in standing if key in chosen])
-            connection.executemany(
-                f"UPDATE foreseen SET ends_at = ? {where}", [(now, *key, now) for key in standing if key not in chosen]
-            )
+            connection.executemany(f"DELETE FROM foreseen WHERE {where}", [(*key, now.timestamp()) for key in standing])
             connection.executemany(
                 "INSERT INTO foreseen (symbol, topic, why, chance, prepared, made_at, ends_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -298,13 +295,10 @@ class Foresight:
         return ForesightScore(since, until, asked, hits, judged, len(true), by_topic)
 
     def _select(self, where: str, values: tuple) -> list[Foreseen]:
-        with self._journal.read() as connection:
-            rows = connection.execute(
-                f"SELECT symbol, topic, why, chance, prepared, made_at, ends_at FROM foreseen WHERE {where}", values
-            ).fetchall()
+        query = f"SELECT symbol, topic, why, chance, prepared, made_at, ends_at FROM foreseen WHERE {where}"
         return [
             Foreseen(symbol, topic, why, chance, tuple(json.loads(prepared)), _moment(made_at), _moment(ends_at))
-            for symbol, topic, why, chance, prepared, made_at, ends_at in rows
+            for symbol, topic, why, chance, prepared, made_at, ends_at in self._journal.rows(query, *values)
         ]
 
 

@@ -7,7 +7,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -293,7 +293,7 @@ _ALONE = ("price", "type")
 _NUMBERS = ("quantity", "cost", "total", "price", "stop")
 _NEEDED = ("symbol", "quantity", "the cost of a unit or in total")
 _EMPTY = frozenset(("", "-", "--", "–", "n/a", "na"))
-_PLAIN = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+|(?=\.))(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
+_PLAIN = re.compile(r"[-+]?([1-9]\d{0,2}(,\d{3})+|\d+|(?=\.))(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
 def _text(content: bytes) -> str:
@@ -344,27 +344,24 @@ def _bare(text: str) -> str:
     return f"-{bare[1:-1]}" if bare.startswith("(") and bare.endswith(")") else bare
 
 
+def _plain(bare: str, decimal: str) -> str | None:
+    """A number as Python writes it, None where it is none with such a mark in front of decimals."""
+    told = bare.translate(str.maketrans(",.", ".,")) if decimal == "," else bare
+    return told.replace(",", "") if _PLAIN.fullmatch(told) else None
+
+
 def _decimal_mark(numbers: Iterable[str], between: str) -> str:
-    """The mark in front of decimals: by the numbers that can be read in one way only, else by how cells are parted."""
-    known, unsure = set[str](), ""
-    for bare in map(_bare, numbers):
-        marks = [character for character in bare if character in ".,"]
-        if len(set(marks)) == 2:
-            known.add(marks[-1])
-        elif len(marks) > 1:
-            known.add("." if marks[0] == "," else ",")
-        elif marks:
-            before, _, after = bare.partition(marks[0])
-            if not re.match(r"\d{3}(?!\d)", after) or before.lstrip("+-") in ("", "0"):
-                known.add(marks[0])
-            else:
-                unsure = bare
-    if len(known) > 1 or (unsure and not known and between != ","):
+    """The mark in front of decimals with which all numbers can be read; the point, where both do and commas part the
+    cells."""
+    reads = {bare: {mark for mark in ".," if _plain(bare, mark) is not None} for bare in map(_bare, numbers)}
+    marks = set(".,").intersection(*filter(None, reads.values()))
+    unsure = [bare for bare, fits in reads.items() if fits and set(bare) & set(".,")]
+    if not marks or (len(marks) == 2 and unsure and between != ","):
         raise InvalidInput(
-            f"Its numbers can be read in two ways ({unsure or 'decimal commas and decimal points'}).",
+            f"Its numbers can be read in two ways ({', '.join(unsure[:3])}).",
             hint="Write them with a decimal point and without marks between thousands.",
         )
-    return known.pop() if known else "."
+    return "." if "." in marks else ","
 
 
 def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Callable[[str], str]) -> Holding | None:
@@ -373,11 +370,10 @@ def _holding_in(row: Mapping[str, str], decimal: str, now: datetime, find: Calla
     def number(name: str) -> float | None:
         if name not in row:
             return None
-        bare = _bare(row[name])
-        plain = bare.translate(str.maketrans(",.", ".,")) if decimal == "," else bare
-        if not _PLAIN.fullmatch(plain):
+        plain = _plain(_bare(row[name]), decimal)
+        if plain is None:
             raise InvalidInput(f"{name}: {clean_label(row[name])} is no number, or not in USD.")
-        return float(plain.replace(",", ""))
+        return float(plain)
 
     side, currency = row.get("side", ""), row.get("currency", "USD")
     if re.search(r"\b(sell|sold|short|verkauf)", side, re.IGNORECASE):
@@ -420,31 +416,28 @@ def correlation_statements(held: Mapping[str, pd.DataFrame], now: datetime) -> l
         held: daily bars by symbol.
         now: bars that close later are not looked at.
     """
-    import numpy as np  # heavy, like what follows, and few questions are about what is held
+    import pandas as pd  # heavy, like what follows, and few questions are about what is held
 
     from ..market_data.panel import rows_until
 
-    closes: dict[str, dict[date, float]] = {}
+    closes = {}
     for symbol, frame in held.items():
         bars = rows_until(frame, now)
         # A bar that closes at midnight is of the day before.
         days = [(moment - timedelta(seconds=1)).date() for moment in bars.index]
         closes[symbol] = dict(zip(days, bars["close"].tolist(), strict=True))
-    shared = sorted(set.intersection(*map(set, closes.values())))[-DAYS_TOGETHER - 1 :] if len(closes) > 1 else []
-    if len(shared) <= FEWEST_TOGETHER:
+    moves = pd.DataFrame(closes).sort_index().dropna().tail(DAYS_TOGETHER + 1).pct_change().iloc[1:]
+    moves = moves.loc[:, moves.std() > 0]
+    if len(moves) < FEWEST_TOGETHER or len(moves.columns) < 2:
         return []
-    prices = {symbol: np.array([kept[day] for day in shared]) for symbol, kept in closes.items()}
-    moves = {symbol: price[1:] / price[:-1] - 1 for symbol, price in prices.items() if np.ptp(price) > 0}
-    if len(moves) < 2:
-        return []
-    table = np.corrcoef(list(moves.values()))
-    pairs = {(a, b): float(table[i, j]) for (i, a), (j, b) in combinations(enumerate(moves), 2)}
+    table = moves.corr()
+    pairs = {(a, b): float(table[a][b]) for a, b in combinations(moves.columns, 2)}
     one, other = max(pairs, key=lambda pair: pairs[pair])
     most, mean = pairs[one, other], fmean(pairs.values())
     text = f"Of what is held {one} and {other} move most alike: their daily changes correlate at {most:.2f}"
     if len(pairs) > 1:
         text += f"; the mean of {len(pairs)} pairs is {mean:.2f}"
-    text += f", over {len(shared) - 1} days"
+    text += f", over {len(moves)} days"
     facts = {"held:correlation_most": most, "held:correlation_mean": mean}
     return [Statement("held_together", "", f"{text}.", facts, "neutral", 0.8, now)]
 
