@@ -60,7 +60,8 @@ _NUMBER = re.compile(
 )
 _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "thousand": 1e3, "mln": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
 _SCALES |= {"trillion": 1e12}
-_CALL = re.compile(r"^\W*call:\W*([\w.^=-]+) +(buy|sell|hold)\W*$", re.IGNORECASE | re.MULTILINE)
+_CALL = re.compile(r"^\W*call:(.*)\b(buy|sell|hold)\b(.*)$", re.IGNORECASE | re.MULTILINE)
+_AROUND_A_NAME = re.compile(r"\(.*?\)|^\W+|\W+$")
 _FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```|$)", re.DOTALL)
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
 _TAG = re.compile(r"</?\w+>")
@@ -275,8 +276,13 @@ class Guard(BaseGuardrail):
         return value | found[-1].model_dump(mode="json")
 
     def _called(self, text: str) -> Iterator[CheckedRecommendation]:
-        for symbol, action in dict.fromkeys((found[1], found[2].lower()) for found in _CALL.finditer(text)):
-            proposal = {"token": symbol[:24], "action": action, "confidence": 0.0}
+        calls: dict[tuple[str, str], None] = {}
+        for before, action, after in _CALL.findall(text):  # nothing but a name beside the action: "not buy IBM" is none
+            token = self.wiring.khala.find(_AROUND_A_NAME.sub("", _AROUND_A_NAME.sub("", f"{before}{after}")))
+            if token is not None:
+                calls[token.symbol, action.lower()] = None
+        for symbol, action in calls:
+            proposal = {"token": symbol, "action": action, "confidence": 0.0}
             yield self._check(TradeRecommendation.model_validate(proposal))
 
     def _checked_text(self, text: str, found: list[CheckedRecommendation]) -> str:

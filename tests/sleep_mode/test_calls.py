@@ -323,6 +323,26 @@ def test_advice_in_prose_is_kept_where_it_ends_with_its_call(world: World) -> No
     assert len(world.log.calls(by=TEAM)) == 2, "other prose is not read"
 
 
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ("Call: AAPL — hold", "hold"),
+        ("Call: buy Apple.", "buy"),
+        ("> **Call:** $AAPL: SELL", "sell"),
+        ("| Call: AAPL | buy |", "buy"),
+        ("Call: AAPL (Apple Inc.) sell", "sell"),
+        ("Call: do not buy AAPL", ""),
+        ("Call: AAPL buy or hold", ""),
+        ("Call: nobody", ""),
+    ],
+)
+def test_a_line_with_a_call_is_read_as_models_write_it(world: World, line: str, action: str) -> None:
+    world.cycle(0)
+    parts: Any = {"khala": world.khala, "market": world.market, "settings": world.settings}
+    deep_trader_manager(ScriptedModel([f"It is cheap.\n{line}"]), **parts).run("What now?")
+    assert [(one.call.symbol, one.call.action) for one in world.log.calls(by=TEAM)] == [("AAPL", action)] * bool(action)
+
+
 def test_what_a_member_recommends_to_its_team_is_not_the_teams(world: World) -> None:
     world.cycle(0)
     proposed = {"action": "buy", "entry": 1.0, "stop": 0.9, "target": 1.2, "position_percent": 1, "confidence": 0.6}

@@ -34,6 +34,7 @@ from .news import EARNINGS_NEAR, Told
 from .planner import bands_moved, is_shock
 from .reader import Reader
 from .statements import SHOWN_LEVELS, level_text, statements_of
+from .topics import NOT_HELD
 
 if TYPE_CHECKING:
     from ..khala import Khala
@@ -449,7 +450,7 @@ class Teller:
         lines = [f"# Brief as of {time_text(now)}"]
         for title, reading in readings.items():
             tokens = BRIEF_TOKENS * max(1, len(reading.recalls))
-            text = reader.brief(reading, tokens).text
+            text = reader.brief(reading, tokens).text.removesuffix(NOT_HELD).rstrip()
             lines += ["", f"## {title}", "", text] if text else []
         recent = [a for a in self.log.newest(100, now) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
         if recent:
