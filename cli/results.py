@@ -23,6 +23,7 @@ from .output import DASH, console, errors, plain_table, print_json
 Way = Literal["maker", "token", "agent", "model"]
 _WAYS: dict[Way, Grouped] = {"maker": "by", "token": "symbol", "agent": "agent", "model": "model"}
 
+_REPLAYED = ("since", "until", "cycles", "symbols", "problems")
 Bars = Annotated[int, typer.Option("--bars", help="Look so many bars after each call: 1, 7 or 30.")]
 By = Annotated[Way, typer.Option("--by", help="Group by maker (a rule or the team), token, agent or model.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw the results, added up, to this PNG.")]
@@ -72,14 +73,7 @@ def replay(
         made = run_replay(
             settings, first, last, Path(folder), on_cycle=lambda n, of: display.update(task, completed=n, total=of)
         )
-    about = {
-        "replayed": True,
-        "since": made.since,
-        "until": made.until,
-        "cycles": made.cycles,
-        "symbols": list(made.symbols),
-        "problems": list(made.problems),
-    }
+    about = {"replayed": True} | {name: getattr(made, name) for name in _REPLAYED}
     head = (
         f"REPLAY over recorded bars, {made.since:%Y-%m-%d} to {made.until:%Y-%m-%d}: {made.cycles} cycles over "
         f"{', '.join(made.symbols)}. No trade was made and no model asked; these tokens are known to have survived."

@@ -108,7 +108,7 @@ def told(khala: Khala, *, stance: str = "buy", distance: float = BELOW) -> bool:
     khala.publish(khala.store([analysis]))
     rule = RuleEvidence(rule="mean_reversion", stance=stance, since=BAR_CLOSE)  # type: ignore[arg-type]
     evidence = TokenEvidence(symbol="BTC-USD", bar_close=analysis.bar_close, first_bar=BAR_CLOSE, rules=(rule,))
-    CallLog(khala.journal).put_evidence([(evidence, 0.0, "", {})])
+    CallLog(khala.journal).put_evidence([(evidence, 0.0, "")])
     reader = Reader(khala)
     return TEXT in reader.brief(reader.read("Should I buy BTC-USD?"), 1_000).text
 

@@ -6,7 +6,6 @@ the market; a score is written once and never changed, whatever is revised later
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +53,7 @@ _MIGRATIONS = (
         call_id TEXT NOT NULL, bars INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (call_id, bars)
     );
     """,
+    "ALTER TABLE rule_evidence DROP COLUMN told",
 )
 
 
@@ -236,15 +236,19 @@ class CallLog:
             until: what was known then, calls and scores.
             limit: of calls.
         """
-        conditions = {"symbol = ?": symbol, "made_by = ?": by, "action = ?": action}
         end = until.timestamp() if until else math.inf
-        conditions |= {"at >= ?": since.timestamp() if since else None, "at <= ?": end}  # type: ignore[dict-item]
-        conditions["call_id IN (SELECT call_id FROM call_scores WHERE bars = ?)"] = scored_after  # type: ignore[assignment]
+        conditions: dict[str, object] = {
+            "symbol = ?": symbol,
+            "made_by = ?": by,
+            "action = ?": action,
+            "call_id IN (SELECT call_id FROM call_scores WHERE bars = ?)": scored_after,
+            "at >= ?": since.timestamp() if since else None,
+            "at <= ?": end,
+        }
         asked = {text: value for text, value in conditions.items() if value is not None}
-        where = f"WHERE {' AND '.join(asked)}" if asked else ""
         query = (
             "SELECT c.body, s.body FROM "
-            f"(SELECT call_id, at, body FROM calls {where} ORDER BY at DESC, call_id LIMIT ?) AS c "
+            f"(SELECT call_id, at, body FROM calls WHERE {' AND '.join(asked)} ORDER BY at DESC, call_id LIMIT ?) AS c "
             "LEFT JOIN call_scores AS s ON s.call_id = c.call_id ORDER BY c.at DESC, c.call_id, s.bars"
         )
         found: dict[str, list[str]] = {}
@@ -275,20 +279,17 @@ class CallLog:
         rows = self._journal.rows("SELECT symbol, fetched_at, made_under FROM rule_evidence")
         return {symbol: (fetched_at, made_under) for symbol, fetched_at, made_under in rows}
 
-    def counts(self, made_under: str) -> dict[str, dict[str, Any]]:
-        """By symbol, the counts after 7 bars of each rule, of evidence that was worked out under these settings."""
-        rows = self._journal.rows("SELECT symbol, told FROM rule_evidence WHERE made_under = ?", made_under)
-        return {symbol: json.loads(told) for symbol, told in rows}
+    def all_evidence(self, made_under: str) -> dict[str, TokenEvidence]:
+        """By symbol, the evidence that was worked out under these settings."""
+        rows = self._journal.rows("SELECT body FROM rule_evidence WHERE made_under = ?", made_under)
+        return {found.symbol: found for found in decode_all(TokenEvidence, (body for (body,) in rows))}
 
-    def put_evidence(self, many: Iterable[tuple[TokenEvidence, float, str, Mapping[str, Any]]]) -> None:
-        """Replace the evidence of tokens: with when their bars were fetched, the settings, and the `counts`."""
+    def put_evidence(self, many: Iterable[tuple[TokenEvidence, float, str]]) -> None:
+        """Replace the evidence of tokens: with when their bars were fetched, and the settings."""
         with self._journal.write(durable=False) as connection:
             connection.executemany(
-                upsert("rule_evidence", "symbol", "fetched_at, made_under, told, body"),
-                [
-                    (e.symbol, at, under, json.dumps(told), e.model_dump_json(exclude_none=True))
-                    for e, at, under, told in many
-                ],
+                upsert("rule_evidence", "symbol", "fetched_at, made_under, body"),
+                [(e.symbol, at, under, e.model_dump_json(exclude_none=True)) for e, at, under in many],
             )
 
 

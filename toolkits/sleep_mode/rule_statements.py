@@ -45,18 +45,16 @@ def _evidence(v: View) -> Sequence[Said]:
 
 
 def _fired(symbol: str, rule: RuleEvidence, action: Side, year: int) -> Said:
-    told, market = rule.outcome(action), rule.market.get(action)
-    calls = f"{rule.label.capitalize()} calls {symbol} a {action} at this bar"
+    told, best = rule.outcome(action), rule.telling(action)
+    strength = best.strength if best is not None else "too few to tell"
+    text, facts = f"{rule.label.capitalize()} calls {symbol} a {action} at this bar", {}
     if told is None or not told.calls:
-        text, strength = f"{calls}, its first one on it since {year}", "too few to tell"
+        text += f", its first one on it since {year}"
     else:
-        strength = told.strength
-        text = f"{calls}; {_came(told, action, f'its {{}} on it since {year}')}"
-    facts = _counts(rule, told, action) if told else {}
-    if strength == "too few to tell" and market is not None and market.strength != strength:
-        strength = market.strength
-        text += f", too few to tell; {_came(market, action, '{} on all tokens in memory')}"
-        facts |= {f"{rule.rule}_{action}s_market": float(market.calls)}
+        text, facts = f"{text}; {_came(told, action, f'its {{}} on it since {year}')}", _counts(rule, told, action)
+    if best is not None and best is not told:
+        text += f", too few to tell; {_came(best, action, '{} on all tokens in memory')}"
+        facts |= {f"{rule.rule}_{action}s_market": float(best.calls)}
     return Said(f"{text}: {strength}.", (), _LEANING[action], _WEIGHT[strength], facts)
 
 

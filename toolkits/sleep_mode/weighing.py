@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.giving_way import give_way
 from ...core.settings import Settings
 from ...core.token import Interval, Token, TokenKind
-from ..market_data.evidence import HORIZONS, TOLD_AFTER, Outcome, RuleEvidence, TokenEvidence
+from ..market_data.evidence import HORIZONS, TOLD_AFTER, Outcome, TokenEvidence
 from ..market_data.panel import Panel, build_panel, rows_until
 from ..market_data.rules import MarketIndex, Past, Rule, all_rules, closed_at, weigh
 from .bar_store import BarStore
@@ -57,7 +58,7 @@ def weigh_rules(context: CycleContext) -> int:
     largest = {kind: [t for t in ranked if t.kind == kind][:MARKET_TOKENS] for kind in kinds}
     frames = _frames(context, store, [token for tokens in largest.values() for token in tokens])
     markets = {kind: MarketIndex.of(_panel(tokens, frames)[1]) for kind, tokens in largest.items()}
-    counts, found = log.counts(under), dict[str, TokenEvidence]()
+    found: dict[str, TokenEvidence] = {}
     for batch in batched(changed, BATCH):
         give_way()
         others = _frames(context, store, [token for token in batch if token.symbol not in frames])
@@ -76,14 +77,11 @@ def weigh_rules(context: CycleContext) -> int:
             found[token.symbol] = TokenEvidence(
                 symbol=token.symbol, bar_close=bar_close, first_bar=first_bar, rules=own
             )
-            counts[token.symbol] = _counts(own)
             scores += _scores(log, token, panel, place, markets[token.kind], now)
         log.score(scores)
     log.keep(call for evidence in found.values() for call in _new_calls(khala, evidence))
-    pooled = _pooled(counts.values())
-    log.put_evidence(
-        (_beside(evidence, pooled), fetched[symbol], under, counts[symbol]) for symbol, evidence in found.items()
-    )
+    pooled = _pooled((log.all_evidence(under) | found).values())
+    log.put_evidence((_beside(evidence, pooled), fetched[symbol], under) for symbol, evidence in found.items())
     context.made["weighed"] = len(found)
     return len(found)
 
@@ -165,26 +163,14 @@ def _micros(moment: datetime) -> int:
 # -- every token in memory together -------------------------------------------------------------------------------
 
 
-def _counts(own: Iterable[RuleEvidence]) -> dict[str, Any]:
-    return {
-        rule.rule: {
-            action: [getattr(told, name) for name in _COUNTS]
-            for action in rule.outcomes
-            if (told := rule.outcome(action)) is not None
-        }
-        for rule in own
-    }
-
-
-def _pooled(many: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Outcome]:
+def _pooled(many: Iterable[TokenEvidence]) -> dict[tuple[str, str], Outcome]:
     """The counts of all tokens added up, by rule and action."""
-    total: dict[tuple[str, str], list[int]] = {}
-    for counts in many:
-        for rule, actions in counts.items():
-            for action, numbers in actions.items():
-                so_far = total.setdefault((rule, action), [0] * len(_COUNTS))
-                total[rule, action] = [a + b for a, b in zip(so_far, numbers, strict=True)]
-    return {key: Outcome(bars=TOLD_AFTER, **dict(zip(_COUNTS, numbers, strict=True))) for key, numbers in total.items()}
+    total: dict[tuple[str, str], Counter[str]] = {}
+    for rule in (rule for evidence in many for rule in evidence.rules):
+        for action in rule.outcomes:
+            told = rule.outcome(action)
+            total.setdefault((rule.rule, action), Counter()).update({name: getattr(told, name) for name in _COUNTS})
+    return {key: Outcome(bars=TOLD_AFTER, **counts) for key, counts in total.items()}
 
 
 def _beside(evidence: TokenEvidence, pooled: Mapping[tuple[str, str], Outcome]) -> TokenEvidence:
