@@ -64,6 +64,14 @@ def quantity_text(value: float) -> str:
     return f"{value:,.8g}"
 
 
+def amount_text(value: float) -> str:
+    """A large amount in three digits: `1.32 trillion`, `845 million`; below a million as a count."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {word}"
+    return f"{value:,.0f}"
+
+
 def time_text(moment: datetime) -> str:
     """`2026-03-02 00:00 UTC`."""
     return f"{ensure_utc(moment):%Y-%m-%d %H:%M} UTC"

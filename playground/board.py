@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.formats import percent_text, price_text, threshold_text
+from ..core.formats import amount_text, percent_text, price_text, threshold_text
 from ..core.settings import Settings
 from ..core.token import Interval
 from ..toolkits.khala.records import Recall
+from ..toolkits.market_data.evidence import TokenEvidence
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.calls import CallLog
 from ..toolkits.sleep_mode.foresight import Foreseen
 from ..toolkits.sleep_mode.holdings import Holdings
 from ..toolkits.sleep_mode.topics import TOPICS
@@ -24,6 +26,7 @@ Row = dict[str, Any]
 DASH = "–"
 MORE_FIGURES = ("return_7", "return_30", "volatility_30", "volume_ratio_20")
 """Columns that may be chosen besides the usual ones."""
+NO_EVIDENCE: Row = {"evidence": None, "evidence_text": DASH, "evidence_note": "no rule calls it now"}
 SUGGESTED = 6
 QUESTIONS = {
     "state": "How is {} doing?",
@@ -75,6 +78,7 @@ class Board:
         self._timer = timer
         self._lock = threading.Lock()
         self._kept: dict[Interval, tuple[float, BoardState]] = {}
+        self._evidence: dict[str, tuple[tuple[float, str], Row]] = {}
 
     def latest(self, interval: Interval) -> BoardState:
         """The last state read, however old; only the very first call has to read.
@@ -115,15 +119,26 @@ class Board:
     def _read(self, interval: Interval) -> BoardState:
         runtime, khala = self._runtime, self._runtime.khala
         tokens, holdings = khala.ranked(), Holdings(khala.journal)
-        watched, held = {*runtime.settings.watchlist, *holdings.watched()}, holdings.all()
+        held, watchlist = holdings.all(), dict.fromkeys([*holdings.watched(), *runtime.settings.watchlist])
+        watched = {symbol: place for place, symbol in enumerate(watchlist, 1)}
+        evidence = self._read_evidence() if interval == "1d" else {}
         recalls = khala.latest_many(tokens, interval=interval)
         rows = {
             token.symbol: row(recalls[token.symbol], runtime.settings)
-            | {"name": token.name, "rank": rank, "watched": token.symbol in watched, "held": token.symbol in held}
+            | {"name": token.name, "rank": rank, "watched": watched.get(token.symbol, 0), "held": token.symbol in held}
+            | evidence.get(token.symbol, NO_EVIDENCE)
             for rank, token in enumerate(tokens)
         }
         simulated = any(recall.analysis.provenance.simulated for recall in recalls.values() if recall.analysis)
         return BoardState(rows, Counter(recall.freshness.value for recall in recalls.values()), simulated)
+
+    def _read_evidence(self) -> dict[str, Row]:
+        """What is known of the rules that call a token now, by symbol; read anew only where it was worked out anew."""
+        log = CallLog(self._runtime.khala.journal)
+        for symbol, version in log.weighed().items():
+            if self._evidence.get(symbol, (None, {}))[0] != version:
+                self._evidence[symbol] = version, evidence_cells(log.evidence(symbol))
+        return {symbol: cells for symbol, (_, cells) in self._evidence.items()}
 
 
 def row(recall: Recall, settings: Settings) -> Row:
@@ -135,6 +150,9 @@ def row(recall: Recall, settings: Settings) -> Row:
     rsi, band = (analysis.value(name) if analysis else None for name in ("rsi_14", "bb_percent_b_20_2"))
     figures = {name: analysis.value(name) if analysis else None for name in MORE_FIGURES}
     texts = {f"{name}_text": DASH if value is None else figure_text(name, value) for name, value in figures.items()}
+    for name in ("market_cap", "volume"):
+        figures[name] = amount = getattr(recall.observed, name, None)
+        texts[f"{name}_text"] = DASH if amount is None else amount_text(amount)
     return {
         "symbol": recall.symbol,
         "href": f"/token/{recall.symbol}",
@@ -157,6 +175,21 @@ def row(recall: Recall, settings: Settings) -> Row:
         **figures,
         **texts,
     }
+
+
+def evidence_cells(evidence: TokenEvidence | None) -> Row:
+    """The rule that calls the token now with the best record: what it calls, and how often such calls came true."""
+    calls = [
+        (rule.edge(rule.stance), rule, told)
+        for rule in (evidence.rules if evidence else ())
+        if rule.stance in ("buy", "sell") and (told := rule.outcome(rule.stance)) is not None
+    ]
+    if not calls:
+        return NO_EVIDENCE
+    edge, rule, told = max(calls, key=lambda call: call[0])
+    share = f"{percent_text(told.share, whole=True)} of {told.calls}" if told.share is not None else "never before"
+    note = f"{rule.label}, calls that came true after {told.bars} bars: {told.strength}"
+    return {"evidence": edge, "evidence_text": f"{rule.stance}, {share}", "evidence_note": note}
 
 
 def change_of(recall: Recall) -> float | None:

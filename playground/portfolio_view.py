@@ -119,7 +119,7 @@ class PortfolioView:
 
     def _read(self) -> tuple[dict[str, Holding], dict[str, Position], list[Alert], list[Tally], list[Row]]:
         desk, khala, held = self._desk, self._desk.runtime.khala, self._desk.reader.holdings.all()
-        watched = dict.fromkeys([*desk.settings.watchlist, *desk.reader.holdings.watched()])
+        watched = dict.fromkeys([*desk.reader.holdings.watched(), *desk.settings.watchlist])
         rows = desk.board.read("1d").rows
         return (
             held,
@@ -155,7 +155,7 @@ class PortfolioView:
                 if symbol in found and found[symbol].below_stop:
                     stop = texts[-2]
                     texts[-2] = lambda stop=stop: el("span", stop, "bad-text strong", title="reached")
-                take = self._remover(f"Remove {symbol}", partial(self._desk.reader.holdings.remove, symbol))
+                take = self._button("✕", f"Remove {symbol}", partial(self._desk.reader.holdings.remove, symbol))
                 rows.append([token_link(symbol), *texts, take])
             less = ("Quantity", "Bought at", "Price", "Share")
             heads = ((head, "num wide-only" if head in less else "num") for head in POSITION_HEADS)
@@ -169,21 +169,23 @@ class PortfolioView:
         cells = []
         for row in rows:
             symbol = row["symbol"]
-            take = self._remover(f"Watch {symbol} no more", partial(star, self._desk, symbol, on=False))
+            first = self._button("↑", f"Put {symbol} first", partial(self._desk.reader.holdings.watch_first, symbol))
+            take = self._button("✕", f"Watch {symbol} no more", partial(star, self._desk, symbol, on=False))
             known = [row.get(name, "–") for name in ("price_text", "change_text")]
-            cells.append([token_link(symbol), *known, row.get("freshness", "from the next cycle on"), take])
-        columns = [("Token", "nowrap"), ("Price, USD", "num"), ("Change", "num"), ("Memory", ""), ("Remove", "act")]
+            cells.append([token_link(symbol), *known, row.get("freshness", "from the next cycle on"), first, take])
+        columns = [("Token", "nowrap"), ("Price, USD", "num"), ("Change", "num"), ("Memory", "")]
+        columns += [("First", "act"), ("Remove", "act")]
         plain_table(columns, cells, caption="What is watched")
 
-    def _remover(self, label: str, what: Callable[[], Any]) -> Callable[[], Any]:
-        """A cell with a button that takes its row away."""
+    def _button(self, text: str, label: str, what: Callable[[], Any]) -> Callable[[], Any]:
+        """A cell with a button that changes what is kept."""
 
         async def act() -> None:
             attempt(what)
             self._desk.board.forget()
             await self.refresh()
 
-        return lambda: button("✕", "quiet small", aria_label=label, title=label).on("click", act)
+        return lambda: button(text, "quiet small", aria_label=label, title=label).on("click", act)
 
 
 def show_alerts(alerts: Sequence[Alert]) -> None:

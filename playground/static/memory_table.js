@@ -8,6 +8,9 @@ const COLUMNS = [
   { id: "return_30", label: "30 bars", num: true, key: (r) => r.return_30, hint: "change over 30 bars", extra: true },
   { id: "volatility_30", label: "Volatility", num: true, key: (r) => r.volatility_30, hint: "of 30 bars, a year", extra: true },
   { id: "volume_ratio_20", label: "Volume ratio", num: true, key: (r) => r.volume_ratio_20, hint: "the last bar's volume over the mean of 20", extra: true },
+  { id: "market_cap", label: "Market cap", num: true, key: (r) => r.market_cap, hint: "in USD, as the market says", extra: true },
+  { id: "volume", label: "Volume", num: true, key: (r) => r.volume, hint: "as seen with the price", extra: true },
+  { id: "evidence", label: "Evidence", num: true, key: (r) => r.evidence, hint: "of the rule that calls it now: how often such calls came true", extra: true },
   { id: "rsi", label: "RSI(14)", num: true, key: (r) => r.rsi },
   { id: "band", label: "Band position", num: true, key: (r) => r.band, hint: "0 % is the lower Bollinger(20, 2) band, 100 % the upper" },
   { id: "signal", label: "Signal", key: (r) => ({ buy: 0, sell: 1, hold: 2 })[r.signal] ?? 3 },
@@ -17,7 +20,7 @@ const COLUMNS = [
 ];
 const USUAL = COLUMNS.filter((c) => !c.extra).map((c) => c.id);
 const FILTERS = ["q", "only", "signal", "fresh", "security"];
-const FALLING = ["price", "change", "return_7", "return_30", "volatility_30", "volume_ratio_20"];
+const FALLING = ["price", "change", "return_7", "return_30", "volatility_30", "volume_ratio_20", "market_cap", "volume", "evidence"];
 const SCREENFUL = 60;
 const SCREENS = "deeptrader-screens";
 const SIGNAL = { buy: "good", sell: "bad", hold: "" };
@@ -78,11 +81,11 @@ export default {
           </tr></thead>
           <tbody>
             <tr v-for="r in drawn" :key="r.symbol" v-memo="[r, chosen]" :class="{ changed: r.changed }" :data-symbol="r.symbol" @click="open($event, r)">
-              <td class="star"><button type="button" :aria-pressed="r.watched" :aria-label="'Watch ' + r.symbol" @click.stop="star(r)">{{ r.watched ? "★" : "☆" }}</button></td>
+              <td class="star"><button type="button" :aria-pressed="!!r.watched" :aria-label="'Watch ' + r.symbol" @click.stop="star(r)">{{ r.watched ? "★" : "☆" }}</button></td>
               <td class="token"><a :href="r.href" :title="r.name">{{ r.symbol }}</a><span v-if="r.held" class="badge plain">held</span><span class="name">{{ r.name }}</span></td>
               <td class="num price" data-label="">{{ r.price_text }}</td>
               <td v-if="has('change')" class="num change" data-label="Change" :class="tone(r.change)">{{ r.change_text }}</td>
-              <template v-for="c in extras" :key="c.id"><td class="num extra" :data-label="c.label" :class="c.id.startsWith('return') ? tone(r[c.id]) : ''">{{ r[c.id + "_text"] }}</td></template>
+              <template v-for="c in extras" :key="c.id"><td class="num extra" :data-label="c.label" :class="c.id.startsWith('return') ? tone(r[c.id]) : ''" :title="r[c.id + '_note']">{{ r[c.id + "_text"] }}</td></template>
               <td v-if="has('rsi')" class="num rsi" data-label="RSI" :class="r.rsi_note ? 'strong' : ''" :title="r.rsi_note">{{ r.rsi_text }}</td>
               <td v-if="has('band')" class="num band" data-label="Band"><span class="gauge" v-if="r.band !== null">
                 <span class="track" aria-hidden="true"><i :class="{ out: r.band < 0 || r.band > 1 }" :style="{ left: place(r.band) }"></i></span>
@@ -113,7 +116,7 @@ export default {
         (!f.fresh || (f.fresh === "fresh") === (r.freshness === "fresh")) &&
         (!f.security || (f.security === "unknown" ? !r.security || r.security === "unknown" : r.security === f.security)));
       const column = COLUMNS.find((c) => c.id === this.sortBy);
-      const key = column ? column.key : (r) => r.rank;
+      const key = column ? column.key : this.f.only === "watched" ? (r) => r.watched : (r) => r.rank;
       const sign = this.down ? -1 : 1;
       return rows.sort((a, b) => {
         const x = key(a), y = key(b);

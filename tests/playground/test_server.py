@@ -241,7 +241,9 @@ def test_only_rows_that_differ_are_sent(tmp_path):
         assert gone == []
         assert changes(full, board.read("1d")) == ([], [])
         assert changes(full, empty) == ([], list(full.rows))
+        assert {row["evidence_text"] for row in full.rows.values()} - {"–"}
         row = next(iter(full.rows.values()))
+        assert row["market_cap_text"].endswith("illion")
         assert row["freshness"] == "fresh"
         assert row["bar_close"] == datetime(2026, 3, 2, tzinfo=UTC).timestamp()
 

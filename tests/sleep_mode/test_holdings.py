@@ -206,6 +206,18 @@ def test_what_is_held_is_refreshed_before_all_others(tmp_path):
         assert khala.latest(watched).analysis is not None
 
 
+def test_the_watch_list_keeps_its_own_order(open_journal):
+    kept = Holdings(open_journal())
+    kept.watch(["B-USD", "A-USD", "C-USD"])
+    kept.watch(["A-USD"])
+    assert kept.watched() == ("B-USD", "A-USD", "C-USD")
+    kept.watch_first("C-USD")
+    kept.watch_first("D-USD")
+    assert kept.watched() == ("D-USD", "C-USD", "B-USD", "A-USD")
+    kept.watch(["C-USD"], on=False)
+    assert kept.watched() == ("D-USD", "B-USD", "A-USD")
+
+
 SCHWAB = """"Positions for account ...123 as of 09:12 AM ET"\r
 \r
 "Symbol","Description","Quantity","Price","Market Value","Cost Basis"\r

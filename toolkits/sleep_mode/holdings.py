@@ -43,6 +43,7 @@ _MIGRATIONS = (
     CREATE TABLE holdings (symbol TEXT PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE watched (symbol TEXT PRIMARY KEY);
     """,
+    "ALTER TABLE watched ADD COLUMN place DOUBLE PRECISION NOT NULL DEFAULT 0",
 )
 
 
@@ -166,14 +167,25 @@ class Holdings:
                 connection.execute("DELETE FROM holdings WHERE symbol = ?", (symbol,))
 
     def watched(self) -> tuple[str, ...]:
-        """The watch list kept here; that of the settings comes on top (`followed`)."""
-        return tuple(self._column("SELECT symbol FROM watched ORDER BY symbol"))
+        """The watch list kept here, in its own order; that of the settings comes on top (`followed`)."""
+        return tuple(self._column("SELECT symbol FROM watched ORDER BY place, symbol"))
 
     def watch(self, symbols: Iterable[str], *, on: bool = True) -> None:
-        """Put tokens on the watch list, or take them off it."""
-        add = "INSERT INTO watched (symbol) VALUES (?) ON CONFLICT (symbol) DO NOTHING"
+        """Put tokens at the end of the watch list, or take them off it."""
+        last = "SELECT ?, coalesce(max(place), 0) + 1 FROM watched WHERE true"
+        add = f"INSERT INTO watched (symbol, place) {last} ON CONFLICT (symbol) DO NOTHING"
         with self._journal.write() as connection:
             connection.executemany(add if on else "DELETE FROM watched WHERE symbol = ?", [(s,) for s in symbols])
+
+    def watch_first(self, symbol: str) -> None:
+        """Put a token at the head of the watch list."""
+        first = "SELECT ?, coalesce(min(place), 0) - 1 FROM watched WHERE true"
+        with self._journal.write() as connection:
+            connection.execute(
+                f"INSERT INTO watched (symbol, place) {first} "
+                "ON CONFLICT (symbol) DO UPDATE SET place = excluded.place",
+                (symbol,),
+            )
 
     def followed(self, settings: Settings) -> tuple[str, ...]:
         """Symbols that are held, then those watched, in the settings or here."""
