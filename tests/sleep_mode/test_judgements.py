@@ -68,7 +68,6 @@ def test_the_text_is_written_by_code_in_the_words_of_the_statements() -> None:
     assert made.text == (
         f"m reads BTC-USD as bullish (is it a buy).\nFor it: {first.text}\nAgainst it: {second.text}\nIt misses: news."
     )
-    assert (made.chosen_for, made.chosen_against) == ((first,), (second,))
 
 
 @pytest.mark.parametrize(

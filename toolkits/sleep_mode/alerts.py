@@ -84,10 +84,10 @@ class Alert(Record):
 
 
 class Stance(Record):
-    """What a rule or the security check says, the sentence that tells it, and of which moment it is."""
+    """What a rule, the security check or a source says, the sentence that tells it, and of which moment it is."""
 
-    kind: Literal["signal", "verdict"]
-    says: str
+    kind: AlertKind
+    says: str = ""
     text: str
     of: UtcDatetime
 
@@ -106,10 +106,8 @@ class Look(Record):
     levels: tuple[Trigger, ...] = ()
     moved: str = ""
     invalid: str = ""
-    news_at: UtcDatetime | None = None
-    news_text: str = ""
-    earnings_at: UtcDatetime | None = None
-    earnings_text: str = ""
+    news: Stance | None = None
+    earnings: Stance | None = None
 
     @property
     def below_stop(self) -> bool:
@@ -158,6 +156,7 @@ def look_at(
         change = percent_text(price / begun.analysis.reference_price - 1, signed=True)
         bands = f"{bands_moved(begun, settings.price_band_atr):+.1f}"
         moved = f"{symbol} moved {change} since {time_text(begun.analysis.computed_at)}, {bands} price bands."
+    reports_at = told.fundamentals.earnings_at if told and told.fundamentals and "earnings" in texts else None
     invalid = "; ".join(reason.detail for reason in recall.reasons if reason.code in INVALIDATING)
     return Look(
         symbol=symbol,
@@ -169,10 +168,8 @@ def look_at(
         levels=analysis.triggers[:SHOWN_LEVELS],
         moved=moved,
         invalid=invalid,
-        news_at=told.items[0].published_at if told and told.items else None,
-        news_text=texts.get("news", ""),
-        earnings_at=told.fundamentals.earnings_at if told and told.fundamentals else None,
-        earnings_text=texts.get("earnings", ""),
+        news=Stance(kind="news", text=texts["news"], of=told.items[0].published_at) if told and told.items else None,
+        earnings=Stance(kind="earnings", text=texts["earnings"], of=reports_at) if reports_at else None,
     )
 
 
@@ -189,14 +186,14 @@ def changes(before: Look | None, now: Look) -> list[Alert]:
     if now.stop is not None and now.below_stop and not (before and before.below_stop and before.stop == now.stop):
         text = f"{symbol} reached its stop at {price_text(now.stop)} USD: {price}. Nothing was sold."
         found.append(alert("stop", f"{now.stop:g}", text))
-    if now.earnings_at is not None and timedelta(0) <= now.earnings_at - now.at <= EARNINGS_NEAR:
-        near = alert("earnings", "", now.earnings_text)
-        found.append(near.model_copy(update={"key": f"earnings:{symbol}:{now.earnings_at:%Y-%m-%d}", "since": None}))
+    if now.earnings is not None and now.earnings.of - now.at <= EARNINGS_NEAR:
+        near = alert("earnings", "", now.earnings.text)
+        found.append(near.model_copy(update={"key": f"earnings:{symbol}:{now.earnings.of:%Y-%m-%d}", "since": None}))
     if before is None:
         return found
-    newer = now.news_at is not None and (before.news_at is None or now.news_at > before.news_at)
-    if now.news_at is not None and newer and now.at - now.news_at <= TOLD_WITHIN:
-        found.append(alert("news", "", now.news_text, now.news_at))
+    newer = now.news is not None and (before.news is None or now.news.of > before.news.of)
+    if now.news is not None and newer and now.at - now.news.of <= TOLD_WITHIN:
+        found.append(alert("news", "", now.news.text, now.news.of))
     for level in before.levels:
         up = level.side == "above"
         if before.price <= level.level < now.price if up else before.price >= level.level > now.price:

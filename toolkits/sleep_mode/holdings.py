@@ -24,7 +24,6 @@ from ...core.text import clean_label
 from ...core.token import Record, Symbol
 from ..khala.codec import decode_all, encode
 from ..khala.schema import upsert
-from .bar_store import BarStore
 from .statements import Said, Statement, View, statement
 
 if TYPE_CHECKING:
@@ -209,9 +208,7 @@ def lost_today(khala: Khala) -> float | None:
 
     None where nothing is held, `capital_usd` is not set, or a price of one of them is not known.
     """
-    from ..market_data.panel import rows_until  # heavy, and few questions are about what is held
-
-    held, capital, store = Holdings(khala.journal).all(), khala.settings.capital_usd, BarStore(khala.journal)
+    held, capital = Holdings(khala.journal).all(), khala.settings.capital_usd
     found = positions(khala, held)
     if not found or len(found) < len(held) or not capital:
         return None
@@ -220,12 +217,11 @@ def lost_today(khala: Khala) -> float | None:
     lost = 0.0
     for symbol, position in found.items():
         before, analysis = position.holding.price, khala.latest(symbol).analysis
-        if position.holding.since < today:
-            kept = store.get(analysis.token, "1d") if analysis is not None else None
-            closes = rows_until(kept.frame, today)["close"].tolist() if kept is not None else []
-            if not closes:
+        if position.holding.since < today and analysis is not None:
+            change = analysis.value("return_1") if analysis.bar_close > today else 0.0
+            if change is None:
                 return None
-            before = closes[-1]
+            before = analysis.price / (1 + change)
         lost += position.holding.quantity * (before - position.price)
     return 100 * lost / capital
 
@@ -303,7 +299,6 @@ beside a cost, and with other words, brokers call the price of today so."""
 _ALONE = ("price", "type")
 """Words that name a column where no other stands beside them."""
 _NUMBERS = ("quantity", "cost", "total", "price", "stop")
-_NEEDED = ("symbol", "quantity", "the cost of a unit or in total")
 _EMPTY = frozenset(("", "-", "--", "–", "n/a", "na"))
 _PLAIN = re.compile(r"[-+]?([1-9]\d{0,2}(,\d{3})+|\d+|(?=\.))(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -333,7 +328,7 @@ def _rows(text: str) -> tuple[str, list[tuple[int, dict[str, str]]]]:
                 if any(name in filled for name in ("quantity", "cost", "price")):
                     found.append((number + rows.line_num, filled))
             return between, found
-    raise InvalidInput("It lacks a column.", hint=f"The file must name its columns: {', '.join(_NEEDED)}.")
+    raise InvalidInput("It lacks a column.", hint="Name its columns: symbol, quantity, the cost of a unit or in all.")
 
 
 def _places(heads: Sequence[Sequence[str]]) -> dict[str, int]:

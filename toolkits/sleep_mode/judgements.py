@@ -56,24 +56,12 @@ class Choice(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A model's reading of one token: its leaning and the statements that it chose for and against."""
+    """A model's reading of one token: its leaning, the text that code wrote in the words of the statements it chose,
+    and what it misses."""
 
-    symbol: str
-    topic: str
-    model: str
     leaning: Leaning
-    chosen_for: tuple[Statement, ...]
-    chosen_against: tuple[Statement, ...]
+    text: str
     missing: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """The judgement as code writes it, in the words of the statements."""
-        lines = [f"{self.model} reads {self.symbol} as {self.leaning} ({TOPICS[self.topic].label})."]
-        for lead, chosen in (("For it", self.chosen_for), ("Against it", self.chosen_against)):
-            lines += [f"{lead}: {' '.join(statement.text for statement in chosen)}"] if chosen else []
-        lines += [f"It misses: {', '.join(self.missing)}."] if self.missing else []
-        return "\n".join(lines)
 
 
 def judge(
@@ -104,13 +92,14 @@ def judge(
     if not choice.statements_for and choice.leaning != "neutral":
         raise MalformedResponse("The model gave a leaning and no statement for it.")
 
-    def chosen(numbers: Sequence[int]) -> tuple[Statement, ...]:
-        return tuple(statements[number - 1] for number in dict.fromkeys(numbers))[:MOST_CHOSEN]
-
     there = {HELD_BY.get(s.id) for s in (statements if held is None else held) if s.facts}
     missing = tuple(m for m in dict.fromkeys(choice.missing) if m != "nothing" and m not in there)
-    sides = chosen(choice.statements_for), chosen(choice.statements_against)
-    return Judgement(symbol, topic, model, choice.leaning, *sides, missing)
+    lines = [f"{model} reads {symbol} as {choice.leaning} ({TOPICS[topic].label})."]
+    for lead, numbers in (("For it", choice.statements_for), ("Against it", choice.statements_against)):
+        chosen = [statements[number - 1].text for number in dict.fromkeys(numbers)][:MOST_CHOSEN]
+        lines += [f"{lead}: {' '.join(chosen)}"] if chosen else []
+    lines += [f"It misses: {', '.join(missing)}."] if missing else []
+    return Judgement(choice.leaning, "\n".join(lines), missing)
 
 
 def _read[T: BaseModel](reply: str, schema: type[T]) -> T:
