@@ -44,6 +44,8 @@ class Frame:
                 self._fresh = el("span", "", "badge plain")
                 self._sleep = el("span", "", "wide")
                 self._as_of = el("span", "", "optional")
+                about = "Times in UTC or in your own zone"
+                button("", "quiet small", id="zone-toggle", title=about, aria_label=about)
                 with el("button", cls="btn quiet small", type="button", id="theme-toggle", aria_label="Colours"):
                     ui.html(THEME, sanitize=False, tag="span")
                 button("?", "quiet small wide", id="keys-toggle", aria_label="Keyboard shortcuts")

@@ -72,6 +72,52 @@
   });
   setInterval(dt.tick, 1000);
 
+  // Times are written in UTC. Where the reader wants their own, each is written anew as it comes, and put back after.
+  const MOMENT = /(\d{4}-\d\d-\d\d )?(\d\d:\d\d) UTC/g;
+  const inUtc = new WeakMap();
+  const ownTime = (text) => text.replace(MOMENT, (_, day, time) => {
+    const at = new Date(`${(day || new Date(dt.present()).toISOString()).slice(0, 10)}T${time}Z`);
+    const date = day ? { year: "numeric", month: "2-digit", day: "2-digit" } : {};
+    return at.toLocaleString("sv-SE", { ...date, hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+  });
+  const texts = function* (node) {
+    const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+    if (node.nodeType === Node.TEXT_NODE) yield node;
+    while (walker.nextNode()) if (!/^(SCRIPT|STYLE|TEXTAREA)$/.test(walker.currentNode.parentNode.tagName)) yield walker.currentNode;
+  };
+  const convert = (node) => {
+    for (const text of texts(node)) {
+      const own = ownTime(text.data);
+      if (own !== text.data) { inUtc.set(text, text.data); text.data = own; }
+    }
+  };
+  const watcher = new MutationObserver((changes) => {
+    for (const change of changes) {
+      if (change.type === "characterData") convert(change.target);
+      else change.addedNodes.forEach(convert);
+    }
+  });
+  const zone = {
+    get own() { try { return localStorage.getItem("deeptrader-zone") === "own"; } catch { return false; } },
+    show() {
+      watcher.disconnect();
+      root.dataset.zone = zone.own ? "own" : "utc";
+      if (zone.own) {
+        convert(document.body);
+        watcher.observe(document.body, { childList: true, characterData: true, subtree: true });
+        return;
+      }
+      for (const text of texts(document.body)) {
+        const utc = inUtc.get(text);
+        if (utc && ownTime(utc) === text.data) text.data = utc;
+      }
+    },
+    change() {
+      try { localStorage.setItem("deeptrader-zone", zone.own ? "utc" : "own"); } catch { /* private mode: UTC */ }
+      zone.show();
+    },
+  };
+
   const go = (path) => document.querySelector(`.nav a[href="${path}"]`)?.click();
   const typing = (node) => node?.closest?.("input, textarea, select, [contenteditable]");
   let chord = 0;
@@ -102,11 +148,12 @@
     const away = event.target.closest(".answer a[href^='http']");
     if (away) { event.preventDefault(); window.open(away.href, "_blank", "noopener,noreferrer"); }
     if (event.target.closest("#theme-toggle")) dt.nextTheme();
+    if (event.target.closest("#zone-toggle")) zone.change();
     if (event.target.closest("#keys-toggle")) document.getElementById("keys")?.showModal();
     if (event.target.closest("#keys [data-close]")) document.getElementById("keys").close();
     const drawer = event.target.closest("[data-sessions-toggle]");
     if (drawer) document.querySelector(".chat")?.classList.toggle("show-sessions");
     if (event.target.closest(".sessions a")) document.querySelector(".chat")?.classList.remove("show-sessions");
   });
-  document.addEventListener("DOMContentLoaded", apply);
+  document.addEventListener("DOMContentLoaded", () => { apply(); zone.show(); });
 })();

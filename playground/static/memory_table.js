@@ -16,7 +16,7 @@ const COLUMNS = [
   { id: "signal", label: "Signal", key: (r) => ({ buy: 0, sell: 1, hold: 2 })[r.signal] ?? 3 },
   { id: "security", label: "Security", key: (r) => ({ danger: 0, unknown: 1, caution: 2, safe: 3, not_applicable: 4 })[r.security] ?? 5 },
   { id: "fresh", label: "Freshness", key: (r) => ({ miss: 0, stale: 1, partial: 2, fresh: 3 })[r.freshness] },
-  { id: "asof", label: "As of (UTC)", key: (r) => r.bar_close },
+  { id: "asof", label: "As of", key: (r) => r.bar_close },
 ];
 const USUAL = COLUMNS.filter((c) => !c.extra).map((c) => c.id);
 const FILTERS = ["q", "only", "signal", "fresh", "security"];
@@ -93,7 +93,7 @@ export default {
               <td v-if="has('signal')" class="signal"><span v-if="r.signal" class="badge" :class="[tones.signal[r.signal], { plain: r.signal === 'hold' }]" :title="r.signal_reason">{{ r.signal }}</span><span v-else class="faint" :title="r.signal_reason">no signal</span></td>
               <td v-if="has('security')" class="security"><span v-if="r.security" class="badge" :class="tones.security[r.security] || 'plain'">{{ r.security.replace("_", " ") }}</span><span v-else class="faint">not checked</span></td>
               <td v-if="has('fresh')" class="fresh"><span class="badge" :class="tones.freshness[r.freshness]" :title="r.why">{{ r.freshness }}</span></td>
-              <td v-if="has('asof')" class="asof muted" data-label="as of"><span :title="r.computed ? 'computed ' + stamp(r.computed) + ' UTC' : ''">{{ r.bar_close ? stamp(r.bar_close) : "–" }}</span></td>
+              <td v-if="has('asof')" class="asof muted" data-label="as of"><span :title="r.computed ? 'computed ' + stamp(r.computed) + ' UTC' : ''">{{ r.bar_close ? stamp(r.bar_close) + " UTC" : "–" }}</span></td>
             </tr>
           </tbody>
         </table>

@@ -349,6 +349,21 @@ async def test_filters_order_and_columns_stand_in_the_address_and_are_there_on_b
     browser.assert_clean()
 
 
+async def test_times_are_in_utc_or_in_the_readers_own_zone(server, window):
+    browser = await window(server.url + "/token/SIM001-USD", timezone_id="Asia/Tokyo")
+    page = browser.page
+    short = page.get_by_role("region", name="In short")
+    await expect(short).to_contain_text("00:00 UTC")
+    await page.locator("#zone-toggle").click()
+    await expect(short).to_contain_text("09:00 GMT+9")
+    await expect(short).not_to_contain_text("UTC")
+    await page.goto(server.url + "/known")
+    await expect(page.locator("td.asof").first).to_contain_text("09:00 GMT+9")
+    await page.locator("#zone-toggle").click()
+    await expect(page.locator("td.asof").first).to_contain_text("00:00 UTC")
+    browser.assert_clean()
+
+
 async def test_a_star_puts_a_token_on_the_watch_list_of_memory(server, window):
     browser = await window(server.url + "/known")
     page = browser.page
