@@ -112,15 +112,17 @@ def made_up(seed: int) -> list[Ask]:
     return sorted(log, key=lambda ask: ask.at)
 
 
-def replay(asks: Sequence[Ask], name: str, *, idle: bool = True) -> tuple[float, float]:
-    """Recall and precision of one rule over one log."""
+def replay(asks: Sequence[Ask], name: str, *, idle: bool = True, cycles: bool = True) -> tuple[float, float]:
+    """Recall and precision of one rule over one log, with idle passes and the cycles of every five minutes or one of
+    them alone."""
     log = ReplayedLog(asks)
     own, rule = Chooser(log), RULES[name]
     passes = {before.at + QUIET for before, after in pairwise(asks) if idle and after.at - before.at > QUIET}
-    ticks = {BEGIN + number * TICK for number in range(1, 1 + math.ceil((asks[-1].at - BEGIN) / TICK))}
+    last_tick = math.ceil((asks[-1].at - BEGIN) / TICK) if cycles else 0
+    ticks = {BEGIN + number * TICK for number in range(1, 1 + last_tick)}
     standing: dict[Pair, list[Any]] = {}  # by pair, until when and whether it was asked
     ended, hits, seen, last = list[bool](), 0, -1, BEGIN
-    for moment in sorted(ticks | passes):
+    for moment in sorted(ticks | passes | {asks[-1].at}):
         for ask in asks[log.known :]:
             if ask.at > moment:
                 break
@@ -129,6 +131,8 @@ def replay(asks: Sequence[Ask], name: str, *, idle: bool = True) -> tuple[float,
             for one in stood:
                 one[1] = True
         log.until(moment)
+        if moment not in passes | ticks:
+            continue
         if moment not in passes:
             if log.known == seen and moment - last < HOUR:
                 continue
@@ -151,6 +155,8 @@ def main() -> None:
     logs = [made_up(seed) for seed in range(SEEDS)]
     runs = {name: [replay(log, name) for log in logs] for name in RULES}
     runs["foresight, no idle pass"] = [replay(log, "foresight", idle=False) for log in logs]
+    for name in ("foresight", "most asked", "nothing"):
+        runs[f"{name}, idle passes alone"] = [replay(log, name, cycles=False) for log in logs]
     rows = []
     for name, both in runs.items():
         recall, precision = (statistics.mean(values) for values in zip(*both, strict=True))
