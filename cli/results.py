@@ -113,13 +113,12 @@ def _show(
     for tally in found:
         table.add_row(Text(tally.name.replace("_", " ") or DASH), *tally_texts(tally))
     console.print(table)
-    console.print(
-        Text(
-            f"After {bars} bars. Right: the token rose after a buy, fell after a sell, with the 95 % interval of the "
-            "share (too narrow where calls lie close together). Means: result after costs of "
-            f"{percent_text(cost)} a round trip; held, the token's own move; the market's.",
-            style="dim",
-        )
+    after = f"After {bars} bar{'s' * (bars > 1)}"
+    text = (
+        f"{after}. Right: the token rose after a buy, fell after a sell, with the 95 % interval of the share (too narrow "
+        "where calls lie close together). Means: result after costs of "
+        f"{percent_text(cost)} a round trip; held, the token's own move; the market's."
     )
+    console.print(Text(text, style="dim"))
     if plot is not None:
         console.print(f"Plot: {plot}", markup=False)
