@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.errors import InvalidInput
 from ..core.market import UtcDatetime
 from ..core.text import clean_label
 from ..toolkits.sleep_mode.holdings import Holdings, lost_today, positions
@@ -57,9 +56,6 @@ class TradeRecommendation(BaseModel):
     price_as_of: datetime | None = Field(default=None, description="When the price was seen")
 
 
-Outcome = Literal["cleared", "held", "blocked"]
-
-
 class Violation(BaseModel):
     """One rule that a recommendation breaks. `blocks`: no correction of the numbers can make it pass today."""
 
@@ -77,7 +73,7 @@ class CheckedRecommendation(TradeRecommendation):
     not be acted on at all. `notes` say what could not be checked.
     """
 
-    status: Outcome
+    status: Literal["cleared", "held", "blocked"]
     violations: list[Violation] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     checked_at: UtcDatetime
@@ -138,11 +134,8 @@ class RiskRules:
         yield from self._daily_loss(proposal, notes)
 
     def _recall(self, name: str) -> Recall | None:
-        try:
-            token = self.khala.find(name)
-            recall = self.khala.latest(token) if token is not None else None
-        except InvalidInput:
-            return None
+        token = self.khala.find(name)
+        recall = self.khala.latest(token) if token is not None else None
         return recall if recall is not None and recall.analysis is not None else None
 
     def _security(self, recall: Recall) -> Iterator[Violation]:

@@ -113,10 +113,9 @@ def _show(
     for tally in found:
         table.add_row(Text(tally.name.replace("_", " ") or DASH), *tally_texts(tally))
     console.print(table)
-    after = f"After {bars} bar{'s' * (bars > 1)}"
     text = (
-        f"{after}. Right: the token rose after a buy, fell after a sell, with the 95 % interval of the share (too narrow "
-        "where calls lie close together). Means: result after costs of "
+        f"After {bars} bar{'s' * (bars > 1)}. Right: the token rose after a buy, fell after a sell, with the 95 % "
+        "interval of the share (too narrow where calls lie close together). Means: result after costs of "
         f"{percent_text(cost)} a round trip; held, the token's own move; the market's."
     )
     console.print(Text(text, style="dim"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 
 from ...core.clock import ManualClock
@@ -103,13 +104,9 @@ def draw(calls: Sequence[ScoredCall], *, bars: int, cost: float, title: str, pat
     scored.sort(key=lambda pair: pair[0].at)
     for number, name in enumerate(sorted({call.by for _, call in scored})):
         own = [(score, 1 if call.action == "buy" else -1) for score, call in scored if call.by == name]
-        times = [score.at for score, _ in own]
-        for style, moves in (
-            ("-", [side * score.move - cost for score, side in own]),
-            (":", [score.move for score, _ in own]),
-        ):
-            curve = [100 * sum(moves[: n + 1]) for n in range(len(moves))]
-            label = name.replace("_", " ") if style == "-" else None
+        acted, held = [side * score.move - cost for score, side in own], [score.move for score, _ in own]
+        for style, moves, label in (("-", acted, name.replace("_", " ")), (":", held, None)):
+            curve, times = [100 * total for total in accumulate(moves)], [score.at for score, _ in own]
             axes.step(times, curve, style, where="post", color=f"C{number}", label=label)  # type: ignore[arg-type]
     if scored:
         axes.legend()

@@ -100,21 +100,18 @@ def _stances(v: View) -> Said | None:
 @statement("past_calls")
 def _past_calls(v: View) -> Sequence[Said]:
     """One for each rule that called before: how its calls turned out, the one that stands now first."""
-    found = v.evidence
-    made = []
+    found, made = v.evidence, []
     for rule in found.rules if found is not None else ():
         told: list[str] = []
         facts: dict[str, float] = {}
-        for action in sorted(SIDES, key=lambda side: side != rule.stance):
-            past = rule.outcome(action)
-            if past is None or not past.calls:
-                continue
-            whose = f"on {v.symbol} since {found.first_bar.year}" if found is not None and not told else ""
-            told.append(f"{_came(past, action, f'{{}} {whose}'.strip(), 'gave')}: {past.strength}")
-            facts |= _counts(rule, past, action)
-        if told:
-            weight = 0.25 if rule.stance in SIDES else 0.2
-            made.append(Said(f"{rule.label.capitalize()} {'; it '.join(told)}.", (), "neutral", weight, facts))
+        for side in sorted(SIDES, key=lambda side: side != rule.stance):
+            past, fired = rule.outcome(side), found is not None and rule.since == found.bar_close
+            if past is not None and past.calls and not (fired and side == rule.stance):  # that one is told as it fires
+                told.append(f"{_came(past, side, '{}', 'gave')}: {past.strength}")
+                facts |= _counts(rule, past, side)
+        if told and found is not None:
+            text = f"{rule.label.capitalize()} on {v.symbol} since {found.first_bar.year} {'; it '.join(told)}."
+            made.append(Said(text, (), "neutral", 0.25 if rule.stance in SIDES else 0.2, facts))
     return made
 
 
