@@ -286,21 +286,18 @@ def _outcome(bars: int, moves: Floats, base_right: int, taken: Ints, side: int, 
     """What followed, of all bars (`moves`) and of those where a call was made (`taken`)."""
     made = side * moves[taken[taken < len(moves)]]
     results = (made - cost).tolist()
-    low, median, high = quantiles(results, method="inclusive") if len(results) > 1 else results * 3 or [None] * 3
+    spread = quantiles(results, method="inclusive") if len(results) > 1 else results * 3
+    low, median, high = [round(value, 6) for value in spread] or [None] * 3
     return Outcome(
         bars=bars,
         calls=len(made),
         right=int((made > 0).sum()),
         base_right=base_right,
         base_bars=len(moves),
-        low=_rounded(low),
-        median=_rounded(median),
-        high=_rounded(high),
+        low=low,
+        median=median,
+        high=high,
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
 
 
 def _stance(each: Rule, past: Past) -> Floats:

@@ -16,7 +16,7 @@ from ..khala.records import Recall
 from ..market_data.evidence import HORIZONS, Outcome, RuleEvidence, TokenEvidence, share_text
 from .calls import TEAM, CallLog, Tally
 from .catalogue import Leaning, Said, Statement, View, statement
-from .screens import MOST, Screen, ScreenResult, run_screen
+from .screens import MOST, SHOWN, Screen, ScreenResult, run_screen
 
 Side = Literal["buy", "sell"]
 SIDES: tuple[Side, Side] = ("buy", "sell")
@@ -185,8 +185,10 @@ def rules_call(
     passes = " that passes the security check" * (verdict is not None)
     text = f"No rule calls a {action} at the last bar of a fresh token{passes}."
     if ranked:
-        rules = [(a.token.symbol, best[a.token.symbol]) for a in ranked]
-        told = [(symbol, rule.label, rule.telling(action)) for symbol, rule in rules]
-        named = [f"{symbol} ({label}: {out.strength if out else 'too few to tell'})" for symbol, label, out in told]
+        named = []
+        for symbol in (a.token.symbol for a in ranked[:SHOWN]):
+            told = best[symbol].telling(action)
+            named.append(f"{symbol} ({best[symbol].label}: {told.strength if told else 'too few to tell'})")
+        named += [f"{len(ranked) - SHOWN} more"] if len(ranked) > SHOWN else []
         text = f"Rules call a {action} at the last bar, the best evidence first: {', '.join(named)}."
     return replace(result, rows=tuple(ranked)), Statement("called", "", text, {}, _LEANING[action], 1.0, now)

@@ -129,44 +129,40 @@ def _would_call(action: Side, recalls: Sequence[Recall], settings: Settings) -> 
     prices at which a bar would have to close. Averages and bands are taken as they stand, though they move a little
     with the price."""
     whats = {
-        _reverting_price: "For the mean reversion rule to call a {} a bar would have to close",
-        _breakout_price: "Breakout calls a {} at a close on more than the mean volume",
-        _trend_price: "Trend following calls a {} at a close",
+        "mean_reversion": "For the mean reversion rule to call a {} a bar would have to close",
+        "breakout": "Breakout calls a {} at a close on more than the mean volume",
+        "trend_following": "Trend following calls a {} at a close",
     }
+    fresh = [recall.analysis for recall in recalls if recall.servable and recall.analysis is not None]
     lines = []
-    for price_of, what in whats.items():
-        found = []
-        for analysis in (recall.analysis for recall in recalls if recall.servable):
-            price = price_of(analysis, action, settings) if analysis is not None else None
-            if analysis is not None and price is not None:
-                way = "below" if price < analysis.price else "above"
-                away = abs(price / analysis.price - 1)
-                told = f"{analysis.token.symbol} {way} {price_text(price)} USD ({percent_text(away)} away)"
-                found.append((away, told))
-        nearest = ", ".join(told for _, told in sorted(found)[:TOLD])
-        lines += [f"{what.format(action)}, the nearest first: {nearest}."] if nearest else []
+    for rule, what in whats.items():
+        prices = [(a, price) for a in fresh if (price := _price_for(rule, action, a, settings)) is not None]
+        prices.sort(key=lambda pair: abs(pair[1] / pair[0].price - 1))
+        told = [
+            f"{a.token.symbol} {'below' if price < a.price else 'above'} {price_text(price)} USD "
+            f"({percent_text(abs(price / a.price - 1))} away)"
+            for a, price in prices[:TOLD]
+        ]
+        lines += [f"{what.format(action)}, the nearest first: {', '.join(told)}."] if told else []
     return lines
 
 
-def _reverting_price(a: MarketAnalysis, action: Side, settings: Settings) -> float | None:
-    band, threshold = ("lower", settings.rsi_oversold) if action == "buy" else ("upper", settings.rsi_overbought)
-    wanted = {f"{band} Bollinger band", f"RSI(14) at {threshold_text(threshold)}"}
-    levels = [trigger.level for trigger in a.triggers if trigger.meaning in wanted]
-    if len(levels) < len(wanted) or a.signal.action == action:
-        return None
-    return min(levels) if action == "buy" else max(levels)
-
-
-def _breakout_price(a: MarketAnalysis, action: Side, _settings: Settings) -> float | None:
-    band = a.value("bb_upper_20_2" if action == "buy" else "bb_lower_20_2")
-    return band if band is not None and (band > a.price) is (action == "buy") else None
-
-
-def _trend_price(a: MarketAnalysis, action: Side, _settings: Settings) -> float | None:
-    fast, slow = a.value("ema_50"), a.value("ema_200")
-    if fast is None or slow is None or (fast > slow) is not (action == "buy"):
-        return None  # the averages would have to cross first
-    return fast if (fast > a.price) is (action == "buy") else None
+def _price_for(rule: str, action: Side, a: MarketAnalysis, settings: Settings) -> float | None:
+    """The close that makes a rule call, None where no price alone does, or it says so already."""
+    buys = action == "buy"
+    if rule == "mean_reversion":
+        band, threshold = ("lower", settings.rsi_oversold) if buys else ("upper", settings.rsi_overbought)
+        wanted = {f"{band} Bollinger band", f"RSI(14) at {threshold_text(threshold)}"}
+        levels = [trigger.level for trigger in a.triggers if trigger.meaning in wanted]
+        if len(levels) < len(wanted) or a.signal.action == action:
+            return None
+        return min(levels) if buys else max(levels)
+    level = a.value("bb_upper_20_2" if buys else "bb_lower_20_2")
+    if rule == "trend_following":
+        fast, slow = a.value("ema_50"), a.value("ema_200")
+        crossed = fast is not None and slow is not None and (fast > slow) is buys
+        level = fast if crossed else None
+    return level if level is not None and (level > a.price) is buys else None
 
 
 def _dies_at(result: ScreenResult, settings: Settings, now: datetime) -> datetime:
