@@ -68,7 +68,8 @@ def stamp(moment: datetime) -> str:
 
 def plain_table(*columns: str) -> Table:
     """A table without a grid; a column named `>x` is set to the right. The last column may wrap, no other does."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    padding = (0, int(console.width >= 100), 0, 0)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=padding)
     for place, name in enumerate(columns, 1):
         right = name.startswith(">")
         table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=place < len(columns))
@@ -109,7 +110,7 @@ def _memory_row(recall: Recall) -> tuple[Text, ...]:
 def freshness_text(recall: Recall) -> Text:
     """`fresh`, or the word with its reasons."""
     why = [reason.code for reason in recall.reasons] or list(recall.missing)
-    label = recall.freshness.value + (f": {', '.join(why)}" if why else "")
+    label = recall.freshness.value + (f": {', '.join(why).replace('_', ' ')}" if why else "")
     return Text(label, style=_FRESHNESS_STYLE[recall.freshness])
 
 

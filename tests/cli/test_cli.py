@@ -84,6 +84,14 @@ def test_status_shows_a_row_per_token(capsys, slept):
     assert "2013-01-25 21:00" in rows["AAPL"]
 
 
+def test_status_tells_what_is_stale_on_a_terminal_of_80_columns(capsys, slept, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run(capsys, "status", "--data-dir", slept, "--as-of", "2013-01-29T22:00Z")
+
+    assert "stale: newer bar" in next(line for line in out.splitlines() if line.startswith("AAPL"))
+    assert "…" not in out
+
+
 def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):
     moved = ("--as-of", "2013-01-29T22:00Z")
     document = run_json(capsys, "status", "--data-dir", slept, *moved)
