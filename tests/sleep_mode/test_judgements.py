@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from deeptrader.core.prices import ModelPrice, PriceList
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.records import Trigger
 from deeptrader.toolkits.market_data import SimulatedMarket
+from deeptrader.toolkits.market_data.news import Fundamentals
 from deeptrader.toolkits.sleep_mode.budgets import Budget
 from deeptrader.toolkits.sleep_mode.context import CycleContext
 from deeptrader.toolkits.sleep_mode.foresight import Foreseen
 from deeptrader.toolkits.sleep_mode.judgements import MOST_FAILURES, Judges, judge
+from deeptrader.toolkits.sleep_mode.news import NewsShelf
 from deeptrader.toolkits.sleep_mode.reader import Reader
 from deeptrader.toolkits.sleep_mode.scenarios import standing, write_scenarios
 from deeptrader.toolkits.sleep_mode.statements import statements_of
@@ -111,6 +114,15 @@ def test_a_judgement_becomes_a_dated_document_that_rests_on_its_analysis(khala: 
     assert context.made == {"judgements": 1}
     assert "1. " in model.requests[0].user
     assert STATEMENTS[0].text in model.requests[0].user
+
+
+def test_a_judgement_ends_with_the_report_of_earnings(khala: Khala, context: CycleContext) -> None:
+    reports_at = NOW + timedelta(hours=3)
+    told = Fundamentals(symbol="BTC-USD", source="x", fetched_at=NOW, earnings_at=reports_at)
+    NewsShelf(khala.journal).put("BTC-USD", NOW, fundamentals=told)
+    assert judges(khala, ScriptedModel([reply()])).prepare(context, PAIR)
+    [(document, freshness, _)] = khala.documents("judgement")
+    assert (document.dies_at, freshness.value) == (reports_at, "fresh")
 
 
 def test_what_stands_is_not_judged_again(khala: Khala, context: CycleContext) -> None:

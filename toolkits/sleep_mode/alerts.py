@@ -30,7 +30,7 @@ from ..khala.codec import decode_all, encode
 from ..khala.records import Recall
 from ..khala.schema import epoch
 from .calls import CallLog
-from .news import EARNINGS_NEAR, Told
+from .news import EARNINGS_NEAR, Told, digest_lines
 from .planner import bands_moved, is_shock
 from .reader import Reader
 from .statements import SHOWN_LEVELS, level_text, statements_of
@@ -438,7 +438,7 @@ class Teller:
             yield Alert(key=key, kind="brief", text=f"Brief of {local:%Y-%m-%d}", found_at=context.now, body=body)
 
     def brief(self, now: datetime, symbols: Sequence[str]) -> str:
-        """The day in markdown: what is held, the market, calls, each token followed, and the alerts of the last day."""
+        """The day in markdown: what is held, the market, calls, each token followed, its news, and the last alerts."""
         reader = self._reader
         about = {"What is held": "holdings", "The market": "market", "What rules and the team call": "rules"}
         readings = {title: reader.read(topic=topic) for title, topic in about.items()}
@@ -449,6 +449,8 @@ class Teller:
             tokens = BRIEF_TOKENS * max(1, len(reading.recalls))
             text = reader.brief(reading, tokens).text.removesuffix(NOT_HELD).rstrip()
             lines += ["", f"## {title}", "", text] if text else []
+        news = [line for symbol in symbols for line in digest_lines(symbol, reader.news.about(symbol, now))]
+        lines += ["", "## News", "", *news] if news else []
         recent = [a for a in self.log.newest(100, now) if a.kind != "brief" and now - a.found_at <= TOLD_WITHIN]
         if recent:
             lines += ["", "## Alerts", "", *(f"- {time_text(a.found_at)}: {a.text}" for a in recent)]

@@ -164,6 +164,10 @@ class Judges:
             raise
         self._failures = {}
         context.made["judgements"] += 1
+        known = self._reader.news.about(pair.symbol, context.now).fundamentals
+        ends = [recall.analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes)]
+        if known is not None and known.earnings_at is not None and known.earnings_at > context.now:
+            ends.append(known.earnings_at)  # what a report will have changed was not judged
         document = Document(
             kind=KIND,
             key=key,
@@ -172,7 +176,7 @@ class Judges:
             symbols=(pair.symbol,),
             rests_on=(recall.analysis.analysis_id,),
             created_at=context.now,
-            dies_at=recall.analysis.next_bar_due + timedelta(minutes=context.settings.bar_grace_minutes),
+            dies_at=min(ends),
             facts={name: value for statement in shown for name, value in statement.facts.items()},
             fields={"leaning": judgement.leaning, "topic": pair.topic, "model": self.name},
             author=self.name,

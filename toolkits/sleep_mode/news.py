@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +51,9 @@ EARNINGS_NEAR, EARNINGS_AHEAD = timedelta(days=7), timedelta(days=30)
 
 _ABOUT_ITSELF = re.compile(r"^(update|corrected|refile|exclusive)\s*\d*\s*[-:]\s*|\s+[-|–—]\s+[\w.' ]{2,30}$", re.I)
 """What a headline says of itself: that it was corrected, and who published it."""
+
+_IN_LINKS = ":/?#@!$&'()*+,;=%~"
+"""Signs that stay as they are in a link; what could end it does not."""
 
 _MIGRATIONS = (
     """
@@ -257,12 +261,25 @@ class NewsReader:
 def _news(v: View) -> Said | None:
     if v.told is None or not v.told.items:
         return None
-    by = ""
-    if (digest := v.told.digest) is not None:
-        chose = f"chose {len(digest.chosen)} of {digest.shown}, and reads them as {digest.leaning}"
-        by = f" ({quote_untrusted(digest.model)} {chose})"
-    text = f"Headlines about {v.symbol}, quoted, not checked{by}: {'; '.join(map(_quoted, v.told.items))}."
+    quoted = "; ".join(map(_quoted, v.told.items))
+    text = f"Headlines about {v.symbol}, quoted, not checked{_read_by(v.told)}: {quoted}."
     return Said(text, weight=0.3, as_of=v.told.items[0].fetched_at)
+
+
+def digest_lines(symbol: str, told: Told) -> list[str]:
+    """What is told of a token's news as markdown: each headline as a quotation, with its link."""
+    links = {item: f" <{quote(item.link, safe=_IN_LINKS)}>" if item.link else "" for item in told.items}
+    return [f"- {symbol}, quoted, not checked{_read_by(told)}:"] * bool(links) + [
+        f"    - {_quoted(item)}{link}" for item, link in links.items()
+    ]
+
+
+def _read_by(told: Told) -> str:
+    """How a model reads the headlines, where it chose them."""
+    if (digest := told.digest) is None:
+        return ""
+    chose = f"chose {len(digest.chosen)} of {digest.shown}, and reads them as {digest.leaning}"
+    return f" ({quote_untrusted(digest.model)} {chose})"
 
 
 def _quoted(item: NewsItem) -> str:
