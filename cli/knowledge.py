@@ -17,7 +17,10 @@ from ..core.security import Verdict
 from ..core.token import Interval, Token, TokenKind
 from ..toolkits.khala.records import Freshness, Recall, SimilarSituations
 from ..toolkits.runtime import Runtime
+from ..toolkits.sleep_mode.asks import AskLog
 from ..toolkits.sleep_mode.calls import CallLog
+from ..toolkits.sleep_mode.guard import Controls
+from ..toolkits.sleep_mode.ledger import Ledger
 from ..toolkits.sleep_mode.metrics import late
 from ..toolkits.sleep_mode.report import CycleLog
 from ..toolkits.sleep_mode.rule_statements import EVIDENCE_HEADS, evidence_rows
@@ -80,9 +83,9 @@ def _say_empty(runtime: Runtime) -> None:
 
 def status_document(runtime: Runtime, recalls: Sequence[Recall], interval: str) -> dict[str, Any]:
     """What `status --json` prints: counts by freshness, what is not fresh or missing and why, and how sleep stands."""
-    khala, engine = runtime.khala, runtime.engine
-    last, switches = CycleLog(khala.journal).last(), engine.controls.state()
-    failure = next((row for row in reversed(engine.ledger.cycles()) if row.error), None)
+    khala = runtime.khala
+    last, switches = CycleLog(khala.journal).last(), Controls(khala.journal).state()
+    failure = next((row for row in reversed(Ledger(khala.journal, AskLog(khala.journal)).cycles()) if row.error), None)
     present = khala.universe()
     known = {recall.symbol for recall in recalls if recall.analysis is not None}
     return {
