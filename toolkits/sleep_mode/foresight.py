@@ -123,20 +123,15 @@ class Demand:
     def rates(self, tokens: Sequence[Token]) -> dict[str, float]:
         """Asks per hour about each token, by symbol, and about the market as a whole, under `MARKET`.
 
-        The mean of a Gamma distribution: fading asks over fading hours of observation, shrunk towards the mean of the
-        tokens of the same kind. What nobody asked about yet has a small rate, never zero.
+        The mean of a Gamma distribution: fading asks over fading hours of observation. What nobody asked about yet has
+        a small rate, never zero.
         """
-        hours = self.hours()
-        own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), 0.0)
+        own = dict.fromkeys((MARKET, *(token.symbol for token in tokens)), PRIOR_PER_HOUR * PRIOR_HOURS)
         for (symbol, _topic), weight in self.weights().items():
             if symbol in own:
                 own[symbol] += weight
-        rates: dict[str, float] = {}
-        for kind in {token.kind for token in tokens} | {MARKET}:
-            pool = [token.symbol for token in tokens if token.kind == kind] or [MARKET]
-            mean = (PRIOR_PER_HOUR * PRIOR_HOURS + sum(own[symbol] for symbol in pool) / len(pool)) / hours
-            rates |= {symbol: (mean * PRIOR_HOURS + own[symbol]) / hours for symbol in pool}
-        return rates
+        hours = self.hours()
+        return {symbol: asks / hours for symbol, asks in own.items()}
 
     def _window(self) -> list[Ask]:
         """Asks that still weigh something, oldest first; read anew only when there are others."""
