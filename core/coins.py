@@ -26,7 +26,7 @@ OLD_AFTER_DAYS = 180
 
 CoinCategory = Literal["coin", "stablecoin", "wrapped"]
 
-_NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])\d{3,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
+_NUMERIC_SUFFIX = re.compile(r"(?<=[A-Z])[1-9]\d{2,}$")  # Yahoo's marker for the coin meant: UNI7083, never 1INCH
 _QUOTED_IN_USD = re.compile(r"\s*\(?\bUSD\b\)?\s*$", re.IGNORECASE)
 _REMARK = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./]([ABC])")  # BRK.B, which is BRK-B at Yahoo; VOD.L is another exchange's

@@ -81,6 +81,16 @@ def reader(khala: Khala) -> Reader:
         ("bitcion overbougth?", ["BTC-USD"], "overbought"),
         ("AAPLを買うべきですか", ["AAPL"], None),
         ("BTC는 과매도인가요", ["BTC-USD"], None),
+        ("apple está cara?", ["AAPL"], None),
+        ("will apple recover", ["AAPL"], None),
+        ("apple below its lower band?", ["AAPL"], "bands"),
+        ("what is apple's beta", ["AAPL"], None),
+        ("apple isn't oversold, is it", ["AAPL"], "oversold"),
+        ("compare apple with the market", ["AAPL"], None),
+        ("bitcion rsi pls", ["BTC-USD"], "momentum"),
+        ("is solona overbought", ["SOL-USD"], "overbought"),
+        ("is btc's macd above zero", ["BTC-USD"], "momentum"),
+        ("not btc but eth: overbought?", ["BTC-USD", "ETH-USD"], "overbought"),
     ],
 )
 def test_tokens_and_topics_are_read_by_their_words(
@@ -104,6 +114,10 @@ def test_tokens_and_topics_are_read_by_their_words(
         "what a lovely day",
         "which is the best movie",
         "WHAT",
+        "are tech stocks overbought",
+        "is there a token",
+        "apple pie recipe",
+        "what is the rsi of it",
         "\ud800".encode("utf-8", "replace").decode(),
     ],
 )
@@ -134,6 +148,15 @@ def test_an_unknown_token_is_named_and_nothing_else_is_answered(reader: Reader, 
         ("which coins are overbought and safe", Screen("rsi_14", "highest", above=70.0, verdict="safe", kind="crypto")),
         ("what is the best buy?", Screen("rsi_14", "lowest", signal="buy", verdict="passes")),
         ("top gainers", Screen("return_week", "highest")),
+        ("highest monthly return", Screen("return_month", "highest")),
+        ("highest return this year", Screen("return_year", "highest")),
+        ("calmest coin", Screen("volatility_30", "lowest", kind="crypto")),
+        ("a coin with low risk", Screen("volatility_30", "lowest", kind="crypto")),
+        ("the 5 safest with the highest return", Screen("return_week", "highest", verdict="safe")),
+        ("tokens with an unknown verdict", Screen("rsi_14", "lowest", verdict="unknown")),
+        ("coins that are a hold", Screen("rsi_14", "lowest", signal="hold", kind="crypto")),
+        ("whose rsi fell most", Screen("rsi_14_change", "lowest")),
+        ("which coin has the widest bands", Screen("bb_percent_b_20_2", "highest", kind="crypto")),
         ("top gainers over the last 7 bars", Screen("return_7", "highest")),
         ("best stock this year", Screen("return_year", "highest", kind="equity")),
         ("losers today", Screen("return_1", "lowest")),
@@ -309,6 +332,7 @@ def test_of_two_subjects_each_is_answered(reader: Reader) -> None:
         "oversold except btc",
         "excluding bitcoin, which tokens are oversold?",
         "everything but BTC that is oversold",
+        "except for bitcoin: oversold tokens",
     ],
 )
 def test_what_is_left_out_is_not_in_the_screen_and_is_told(reader: Reader, question: str) -> None:
@@ -330,6 +354,11 @@ def test_what_is_left_out_is_not_in_the_screen_and_is_told(reader: Reader, quest
         ("which stocks have good management", "Not read in the question: management."),
         ("what about IT stocks", "Not read in the question: it."),
         ("how many days has ETH been overbought", "not of another time (how many days)"),
+        ("how much did ETH drop since october", "not of another time (since october)"),
+        ("will ETH go up", "not of another time (will)"),
+        ("highest atr coin", "Memory does not hold what was asked (a ranking by ATR(14))."),
+        ("any coin near support", "Memory does not hold what was asked (a ranking by price levels"),
+        ("which is the cheapest stock", "Memory does not hold what was asked (cheapest)."),
     ],
 )
 def test_a_subject_that_is_not_read_or_not_held_is_told(reader: Reader, question: str, told: str) -> None:
@@ -348,6 +377,8 @@ def test_a_subject_that_is_not_read_or_not_held_is_told(reader: Reader, question
         ("whats rsi?", "RSI(14) is: Wilder's"),
         ("what is volatility?", "yearly volatility is:"),
         ("what does ADX mean", "ADX(14) is: Wilder's"),
+        ("difference between rsi and adx: what is the rsi and the adx", "RSI(14) is: Wilder's"),
+        ("what is the lower bollinger band", "lower Bollinger band is:"),
         ("explain the drawdown", "distance from the 52-week high is:"),
         ("what does oversold mean", "A token is oversold where RSI(14) is below 30."),
         ("what is a golden cross", "Memory does not hold that (the meaning of golden cross)."),
@@ -357,6 +388,25 @@ def test_what_a_word_means_is_told_or_said_not_to_be_held(reader: Reader, questi
     text = reader.answer(reader.read(question)).text
     assert said in text
     assert "fresh tokens" not in text
+
+
+def test_what_is_left_out_of_a_comparison_is_not_ranked(reader: Reader) -> None:
+    answer = reader.answer(reader.read("compare BTC and ETH without SOL"))
+    assert "of the 2 tokens" in answer.text
+    assert "no fresh token" not in reader.answer(reader.read("BTC but not ETH: rsi")).text
+
+
+def test_of_both_zones_the_market_is_told(reader: Reader) -> None:
+    text = reader.answer(reader.read("which tokens are oversold or overbought")).text
+    assert "are oversold (RSI(14) below 30)" in text
+    assert "is overbought (RSI(14) above 70)" in text
+
+
+def test_a_kind_of_which_there_is_none_is_said_to_be_missing(tmp_path: Path, clock: ManualClock) -> None:
+    with Khala.open(tmp_path / "coins", clock=clock, settings=SETTINGS) as khala:
+        khala.publish(khala.store([make_analysis("BTC-USD")]))
+        reader = Reader(khala)
+        assert reader.answer(reader.read("which stock is oversold")).text == "Memory holds no stocks."
 
 
 def test_hourly_bars_that_are_not_there_are_said_to_be_missing(reader: Reader) -> None:

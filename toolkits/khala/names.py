@@ -33,29 +33,33 @@ CONTEXT = frozenset({"coin", "token", "stock", "share", "shares", "crypto", "pro
 """Words that make a token out of an everyday word before them: "link token"."""
 PAIRING = frozenset({"or", "and", "v", "vs", "versus", "than"})
 GOVERNING = frozenset(
-    "is isn't was did does has will about buy sell hold of than except excluding besides but without my".split()
+    "is isn't was did does has will about buy bought sell sold hold of than except besides but without my".split()
 )
 """Words after which a bare noun is a name, as any other would have an article: "is link linked to btc"."""
+AUXILIARY = frozenset("does did will can could should would".split())
+"""Words after which a noun has its verb behind it: "will apple recover"."""
 PRONOUNS = frozenset({"it", "me", "you", "he", "she", "we", "they", "them", "this", "that", "one", "all", "any"})
 ARTICLES = frozenset({"a", "an", "the", "any", "which", "what", "this", "that", "each", "every"})
 DETERMINERS = ARTICLES | {"my", "your", "his", "her", "its", "our", "their", "no", "some"}
 """Words before a noun, and hardly ever before a name: "its target", "the link"."""
 
-TYPO_LIKENESS = 0.85
-"""difflib's ratio from which on a longer word counts as another one mistyped ("aple", "bitcion", "overbougt")."""
+TYPO_LIKENESS = 0.83
+"""difflib's ratio from which on a longer word counts as another one mistyped ("aple", "solona", "overbougt")."""
+LONG = 6
+"""Letters of a word that may be a slip of a name in memory also beside others that nobody knows."""
 
 _LEGAL_FORM = re.compile(
     r"(?:,? (?:inc|corp|corporation|company|companies|co|ltd|limited|plc|group|holdings?|n\.?v|s\.?a|ag|se)\b\.?)+$",
     re.IGNORECASE,
 )
-_POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
+_POSSESSIVE = re.compile(r"['’]s$", re.IGNORECASE)
 _UNSPACED_SCRIPTS = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _UNSPACED = re.compile(f"[{_UNSPACED_SCRIPTS}]")
 """Scripts written without spaces: a name in them is looked for anywhere in the text."""
 _ATTACHED = rf"{_UNSPACED_SCRIPTS}\uac00-\ud7a3"
 """These, and Hangul, whose particles follow a name without a space: a Latin name ends where they begin."""
 _LEADING_ZEROS = re.compile(r"(?<=[a-z])0+(?=\d)")
-_WORD = re.compile(rf"[$#]?[^\W{_ATTACHED}]+(?:[.\-&^=][^\W{_ATTACHED}]+)*|[{_ATTACHED}]+", re.UNICODE)
+_WORD = re.compile(rf"[$#]?[^\W{_ATTACHED}]+(?:[.\-&^='’][^\W{_ATTACHED}]+)*|[{_ATTACHED}]+", re.UNICODE)
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s*$|^\s*$")
 
 _Rule = Literal["any", "upper", "name", "exact"]
@@ -84,6 +88,7 @@ class _Word:
     text: str
     lower: str
     start: int
+    owns: bool = False
 
 
 class Lexicon:
@@ -117,7 +122,7 @@ class Lexicon:
             loose: names that are also words count in any case where nothing beside them makes them a word; and where
                 nothing is named, the one word that is left counts, also with a slip in it.
         """
-        text = _POSSESSIVE.sub("", text[:TEXT_LIMIT])  # "Apple's shares" are not about a token called S
+        text = text[:TEXT_LIMIT]
         words = list(_words(text))
         found: dict[_Sureness, dict[str, Mention]] = {"clear": {}, "written": {}, "possible": {}}
         at = 0
@@ -174,9 +179,12 @@ class Lexicon:
             if not everyday and (held or length > 1 or len(first) > 2):
                 return "clear"
             return "written" if upper and not shouting else "possible"
-        if not held or not vocabulary or before in DETERMINERS - {"my"} or run[0].lower in PRONOUNS | ARTICLES:
+        if not held or not vocabulary or run[0].lower in PRONOUNS | ARTICLES:
+            return None
+        if not everyday and any(c.isalpha() and not c.isascii() for c in text):
+            return "clear"  # the articles and compounds of other languages are not those of English
+        if before in DETERMINERS - {"my"}:
             return None  # "the link"
-        beyond = self._makes_a_compound(beside, vocabulary)
         listed = (self._entries.get(word) for word in (before, beside))
         if not everyday and any(other is not None and other.rule == "any" for other in listed):
             return "clear"  # "btc link near"
@@ -187,15 +195,15 @@ class Lexicon:
             return "possible" if loose or before in GOVERNING else None
         if before == "my" or everyday:
             return "clear"
-        if before in GOVERNING or loose:  # "is link linked to btc", "is link a better buy than most"
-            compound = beyond or (before not in GOVERNING and self._makes_a_compound(before, vocabulary))
-            return None if compound else "clear"
-        return None
+        verbal = ("ed", "ing", "er") if any(word.lower == "than" for word in words) else ("ed", "ing")
+        around = [] if before in AUXILIARY or run[-1].owns else [beside] if before in GOVERNING else [before, beside]
+        compound = any(not self._known(word, vocabulary) and not word.endswith(verbal) for word in around)
+        return None if compound else "clear"
 
-    def _makes_a_compound(self, word: str, vocabulary: Collection[str]) -> bool:
-        """A word nobody knows makes another thing of the name beside it ("apple juice"), unless it is a verb."""
-        known = not word.isalpha() or word in vocabulary or _key(word) in self._entries
-        return not known and not word.endswith(("ed", "ing"))
+    def _known(self, word: str, vocabulary: Collection[str]) -> bool:
+        """False for a word that makes another thing of the name beside it: "apple juice"."""
+        plural = {word, word.removesuffix("s")}
+        return not word.isalpha() or not plural.isdisjoint(vocabulary) or _key(word) in self._entries
 
     def _paired(self, words: list[_Word], at: int, length: int, *, held: bool, everyday: bool) -> bool:
         """True beside another name, with a word between that puts two names side by side: "dot or sol"."""
@@ -223,7 +231,8 @@ class Lexicon:
             strange = [w for w in strange if len(w) < 7 or not nearest(w, vocabulary)]
         near = {w: token for w in strange if (token := self.one(w) or self._near(w)) is not None}
         if strange or possible:
-            return possible if not strange else tuple(Mention(near[w], w) for w in near if len(near) == len(strange))
+            sure = [w for w in near if len(near) == len(strange) or (len(w) >= LONG and near[w].symbol in self._held)]
+            return tuple(Mention(near[w], w) for w in sure) if strange else possible
         whole = [w for w in plain if w not in PRONOUNS | CONTEXT and (len(w) > 1 or len(plain) < 3)]
         named = {token.symbol: Mention(token, w) for w in whole if (token := self.one(w)) is not None}
         return tuple(named.values()) if len(named) == 1 else ()
@@ -232,7 +241,7 @@ class Lexicon:
         """The token whose name a word is with a slip in it, one in memory before others."""
         if len(word) < 4 or not word.isalpha():
             return None
-        near = [self._entries[match].token for match in nearest(word, self._entries, n=5)]
+        near = [self._entries[match].token for match in nearest(word, self._entries, n=5) if len(match) > 3]
         return next((token for token in near if token.symbol in self._held), near[0] if near else None)
 
     def one(self, name: str) -> Token | None:
@@ -254,7 +263,7 @@ class Lexicon:
         reviewed = coin_for_symbol(token.symbol) or equity_for_symbol(token.symbol)
         names = [*aliases_for(token.symbol)]
         if token.symbol.endswith("-USD"):
-            quotes = ("usd", "usdt", "-usdt", " usdt")
+            quotes = ("usd", "-usd", "usdt", "-usdt", " usdt")
             names += [name + quote for name in names if name.isalnum() for quote in quotes]
         for alias in names:
             key = _key(alias)
@@ -289,8 +298,8 @@ def nearest(word: str, names: Iterable[str], *, n: int = 1) -> list[str]:
 
 def _words(text: str) -> Iterator[_Word]:
     for match in _WORD.finditer(text):
-        word = match.group()
-        yield _Word(word, word.lower(), match.start())
+        word = _POSSESSIVE.sub("", match.group())  # "Apple's shares" are not about a token called S
+        yield _Word(word, word.lower(), match.start(), owns=word != match.group())
 
 
 def _key(alias: str) -> str:

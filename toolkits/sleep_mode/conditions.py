@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.settings import Settings
 from ..market_data.figures import SPECS
-from .asked import LEVELS, MOVES
+from .asked import LEVELS, MOVES, ZONES
 from .screens import MOST, RANKED, SHOWN, Limit, Order, Screen, Side
 from .topics import words_of
 
@@ -54,9 +54,11 @@ _COUNT = re.compile(
 MOVERS = frozenset("gainer gainers loser losers mover movers performer performers".split())
 _LEAST = frozenset({"least", "less"})
 _LOWEST = (
-    "lowest lower least less smallest cheapest worst worse weakest weaker bottom loser losers losing calmest safest"
+    "lowest lower low least less smallest cheapest worst worse weakest weaker bottom loser losers losing calmest safest"
 )
-_HIGHEST = "highest higher most more largest biggest top best better gainer gainers strongest stronger riskiest riskier"
+_HIGHEST = (
+    "highest higher high most more largest biggest top best better gainer gainers strongest stronger riskiest riskier"
+)
 ORDERS: dict[str, Order] = {
     **dict.fromkeys(_LOWEST.split(), "lowest"),
     **dict.fromkeys(_HIGHEST.split(), "highest"),
@@ -64,7 +66,7 @@ ORDERS: dict[str, Order] = {
 _OTHER_END: dict[Order, Order] = {"lowest": "highest", "highest": "lowest"}
 _JUDGED = frozenset({"best", "better", "worst", "worse"})
 """Of a risk, less is better."""
-FALLING = frozenset("lost lose losing fell fall fallen falling down dropped loser losers".split())
+FALLING = frozenset("lost lose losing fell fall fallen falling down drop dropped loser losers".split())
 RISING = frozenset("rise rose rising climbed gained up gainer gainers".split())
 MOVED = FALLING | RISING | {"change", "changed", "moved", "since"}
 _SCREENED: dict[str, tuple[str, Order]] = {
@@ -72,16 +74,18 @@ _SCREENED: dict[str, tuple[str, Order]] = {
     "overbought": ("rsi_14", "highest"),
     "entry": ("rsi_14", "lowest"),
     "exit": ("rsi_14", "highest"),
+    "hold": ("rsi_14", "lowest"),
     "safety": ("rsi_14", "lowest"),
     "momentum": ("rsi_14", "highest"),
     "bands": ("bb_percent_b_20_2", "highest"),
     "trend": ("distance_ema_200", "highest"),
     "risk": ("volatility_30", "highest"),
     "volume": ("volume_ratio_20", "highest"),
-    "levels": ("distance_high_52w", "highest"),
 }
 """The figure, and which end of it comes first, by which a topic orders tokens when the question names none."""
 _UNSAFE = frozenset("unsafe danger dangerous scam scams honeypot honeypots rug rugs fail fails failed".split())
+NAMED_VERDICTS = frozenset({"caution", "unknown"})
+"""Verdicts that a question calls by their own names."""
 _WITHIN: dict[str, Side] = {"distance_high_52w": "above", "distance_low_52w": "below"}
 """On which side of a limit a close is that lies within a percentage of its high or low."""
 _HOMES = {
@@ -161,25 +165,31 @@ def screen_of(
     several = len(symbols) > 1
     if topic == "safety" and several:
         return None  # their verdicts stand in what is said of each
-    order: Order | None = next((ORDERS[word] for word in _LIMIT.sub("", rest).split() if word in ORDERS), None)
-    usual, first = _SCREENED.get(topic, (None, "highest"))
+    if not several and said >= {*ZONES} and not any(_negated(lowered, zone) for zone in ZONES):
+        return None  # what is said of the market names those on either side
+    orders = [match for match in re.finditer(r"\w+", _LIMIT.sub(lambda m: "," * len(m[0]), rest)) if match[0] in ORDERS]
+    usual, first = _SCREENED.get(topic or "hold" * ("hold" in said), (None, "highest"))
     if usual is None and topic in ("", "change", "screen") and (not several or topic == "change"):
         spans = (f"return_{span:g}" for span in question.numbers.spans)
         moved = next((name for name in spans if name in RANKED), "return_week")
         usual = moved if said & {*MOVERS, *FALLING, *RISING, "best", "worst", "top"} else None
     ranked = sorted((name for name in figures if name in RANKED), key=lambda name: figures[name])
+    if (question.figure or "").endswith("_change"):
+        ranked = [question.figure or ""]  # "whose rsi rose most"
     limited = {limit.figure for limit in limits}
     free = [name for name in ranked if name not in limited]
-    pick = (free if order or "by" in said else [name for name in ranked if name in limited]) or ranked
+    pick = (free if orders or "by" in said else [name for name in ranked if name in limited]) or ranked
     named = question.figure if question.figure in ranked and len(ranked) < 2 else next(iter(pick), None)
     named = named if named is None or not named.startswith("return") or question.topic in MOVES else usual
     crossed = [limit.figure for limit in limits if limit.value is None]
     figure = named or next((name for name in limited if name in RANKED), usual or ("rsi_14" if crossed else None))
     if figure is None:
         return None
+    orders.sort(key=lambda match: abs(match.start() - figures.get(figure, 0)))  # "the 5 safest with the highest return"
+    order = ORDERS[orders[0][0]] if orders else None
     if topic in ("entry", "exit") and not ranked:
         order = None  # the best buy is not the highest of anything
-    elif not named and topic in _SCREENED and order:
+    elif not named and order and (topic in _SCREENED and first == "lowest"):
         order = _OTHER_END[first] if said & _LEAST else first  # "most oversold"
     elif topic in ("risk", "momentum", "volume") and any(_negated(lowered, word) for word in words_of(topic, lowered)):
         order = _OTHER_END[first]  # "not risky"
@@ -192,7 +202,7 @@ def screen_of(
         wanted = []  # of two that are named, "the more oversold" need not be oversold
     wanted = [limit for limit in wanted if limit.figure not in limited] + limits
     shares = question.numbers.shares
-    if figure.startswith("return"):
+    if figure.startswith("return") or figure.endswith("_change"):
         moved, down = not order and said & ((FALLING | RISING) - MOVERS), bool(said & FALLING)
         if down:  # "lost more than 1 %" is a return below -1 %
             order, wanted = "lowest", [_mirrored(limit) if limit.figure == figure else limit for limit in wanted]
@@ -240,14 +250,16 @@ def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) ->
             limits.append(Limit("rsi_14", opposite if negated else side, threshold))
     if hits := words_of("safety", lowered):
         bad = sorted(said & _UNSAFE)
-        verdict = "danger" if bad else "safe"
+        verdict = next(iter(NAMED_VERDICTS & said), "danger" if bad else "safe")
         verdict = f"not {verdict}" if _negated(lowered, (bad or hits)[0]) else verdict
+    if not topic and "hold" in said:
+        signal = "hold"
     for action, name in (("buy", "entry"), ("sell", "exit")):
         if topic == name:
             negated = any(_negated(lowered, word) for word in words_of(name, lowered))
             signal = f"not {action}" if negated else action
             verdict = verdict or ("passes" if signal == "buy" else None)
-    if topic == "bands":
+    if topic == "bands" and "break" in lowered:
         limits.append(Limit("bb_percent_b_20_2", "above", 1.0))
     if topic == "trend" and (way := re.search(r"\b(up|down)trend|trending (up|down)\b", lowered)):
         side = "above" if ("up" in way[0]) != _negated(lowered, way[0]) else "below"

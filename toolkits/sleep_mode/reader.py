@@ -267,7 +267,8 @@ class Reader:
             pool = reading.recalls if question.screen.symbols else reading.market
             made.append(screen_statement(run_screen(question.screen, pool, settings, now), settings))
         if len(reading.recalls) > 1 and not made and reading.topic.name != "safety":  # each verdict is told by itself
-            made += comparison_statements(reading.recalls, settings, now)
+            named = [recall for recall in reading.recalls if recall.symbol not in question.without]
+            made += comparison_statements(named, settings, now)
         if question.about_market and reading.market and question.screen is None:
             if reading.topic.name == "change":
                 made += self._changes(reading.market)
@@ -435,6 +436,8 @@ class Reader:
             told = f"Memory does not hold that ({question.not_held}). {NOT_HELD}"
         elif question.topic == "holdings":
             told = "Nothing is held, as far as memory knows: `deeptrader holdings add TOKEN QUANTITY --at PRICE`."
+        elif question.about_market and self.khala.symbols():
+            told = f"Memory holds no {'stocks' if question.kind == 'equity' else 'coins'}."
         elif question.about_market:
             told = "Memory is empty: no sleep cycle has run yet."
         else:

@@ -7,7 +7,8 @@ names neither a token nor the market is not answered with something wider, and w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from calendar import day_name, month_abbr, month_name
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -20,10 +21,10 @@ from ...core.settings import Settings
 from ...core.text import clean_label
 from ...core.token import Interval, Token, TokenKind
 from ..khala.names import ARTICLES, CONTEXT, PAIRING, Mention, nearest
-from ..market_data.figures import SPECS
+from ..market_data.figures import SPECS, figure_label
 from .asked import MOVES, ZONES, Numbers, numbers_in
 from .conditions import EXCEPT, LINES, MOVED, MOVERS, ORDERS, SIDES, home_of, limits_in, screen_of
-from .screens import Limit, Screen
+from .screens import RANKED, Limit, Screen
 from .topics import FROM_SOURCES, TOPICS, whole_word, words_of
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ _SIGNS = {"<=": " at most ", ">=": " at least ", "≤": " at most ", "≥": " at
 _RANGE = re.compile(r"(?<![\d-])(\d+(?:\.\d+)?)\s?[-–]\s?(\d+(?:\.\d+)?)(?![\d-])")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _COUNTS = {word: str(number) for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
+_SPAN = re.compile(r"\b(week|month|year)ly (?=return|gain|los|mover|perform|change)")
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
 
 _WITHOUT = re.compile(
     rf"(?:{EXCEPT}|\bbut)\s+"
-    r"(.+?)(?=,? (?:which|what|who|that|with|by|is|are|has|have|show|rank)\b|[?!.;]|$)",
+    r"(.+?)(?=,? (?:which|what|who|that|with|by|is|are|has|have|show|rank)\b|[?!.;:]|$)",
     re.IGNORECASE,
 )
 _DEFINED = re.compile(
@@ -50,11 +52,11 @@ _DEFINED = re.compile(
     r"(?P<mean> means?| stands? for| calculated| computed| worked out)?[ ?!.]*$"
 )
 _BARS = re.compile(r"\b(\d+) ?(m|min|minutes?|h|hours?)\b(?! ago)")
-_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_MONTH, _DAY = ("|".join(names).lower() for names in ([*month_name[1:], *month_abbr[1:]], day_name))
 _THEN = re.compile(
-    r"\b(yesterday|\w+ \w+ ago|last (?:week|month|year|night|(?:mon|tues|wednes|thurs|fri|satur|sun)day)|"
-    rf"(?:in|since|of|during) (?:19|20)\d\d|{_MONTH} \d\d?|\d\d? {_MONTH}|"
-    r"when (?:was|did|were)|how (?:long|many days)|n?ever)\b"
+    rf"\b(yesterday|\w+ \w+ ago|last (?:week|month|year|night)|(?:last|on) (?:{_DAY})|"
+    rf"(?:in|since|of|during) (?:(?:19|20)\d\d|{_MONTH})|(?:{_MONTH}) \d\d?|\d\d? (?:{_MONTH})|"
+    r"when (?:was|did|were)|how (?:long|many days)|n?ever|will)\b"
 )
 _MEANING = "the meaning of "
 
@@ -141,11 +143,11 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     not_held = next((words_of(name, lowered)[0] for name in ("not_held", *FROM_SOURCES) if words_of(name, lowered)), "")
     topics = [name for name in topics if name != "not_held"]
 
-    market = bool(said & MARKET_WORDS) or any(a in _OF_ALL and b in CONTEXT for a, b in pairwise(words))
+    of_one = {before for before, word in pairwise(words) if word in CONTEXT}
+    market = bool(said & MARKET_WORDS or of_one & _OF_ALL)
     told = bool(set(topics) - {"definition"}) or figure is not None
-    ranks = bool(said & RANKING_WORDS) or any(a == "a" and b in CONTEXT for a, b in pairwise(words))
-    ranks = ranks and (told or _all_known(words))
-    defines, meaning = ((), "") if market or ranks or said & ORDERS.keys() else _defined(lowered, figure)
+    ranks = bool(said & RANKING_WORDS and (told or _all_known(words))) or (told and "a" in of_one)
+    defines, meaning = ((), "") if market or ranks else _defined(lowered, figures)
     loose = not (market or ranks or defines or limits or meaning)
     mentions = khala.mentions(text, vocabulary=vocabulary(), loose=loose)
     mentions = tuple(mention for mention in mentions if not _part_of_a_figure(mention.written, rest))
@@ -160,8 +162,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         tokens = tuple({token.symbol: token for token in (*tokens, *without)}.values())
     if told and not (earlier or tokens or said & _PRONOUNS) and _all_known(words):  # "rsi below 35", "oversold?"
         ranks = ranks or bool(limits or said & _OPENERS) or said <= _vocabulary(len(TOPICS), len(SPECS))[0]
-    market = (market or bool(without) or (ranks and not tokens)) and not unknown
-    market = market and (told or ranks or "anything" in said or not unread)  # "stocks with good management"
+    market = market or (ranks and not tokens) or (bool(without) and len(without) == len(tokens))
+    market = market and not unknown and ("anything" in said or not unread)  # "tech stocks that are oversold"
 
     if tokens or not_held:
         defines = ()
@@ -184,9 +186,11 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     beside = [name for name in topics if TOPICS[name].statements and name != topic]
     beside += [home_of(name) for name in figures if not name.startswith("return")]
     kinds: set[TokenKind] = {_KINDS[word] for word in said & _KINDS.keys()}
-    if left_out is not None and not _KINDS.keys().isdisjoint(left_out[1].lower().split()):
+    if left_out is not None and not without and not _KINDS.keys().isdisjoint(left_out[1].lower().split()):
         kinds = {kind for kind in _KINDS.values() if kind not in kinds}  # "excluding stocks"
-    then = _THEN.search(lowered) if topic not in MOVES[1:] or topic == "price" else None
+    then = _THEN.search(lowered)
+    if then is not None and then[0].startswith("last") and (figure or "").startswith("return"):
+        then = None  # that return is held
     question = Question(
         text,
         topic,
@@ -206,11 +210,20 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
         unread=unread,
         then=then[0] if then is not None else "",
     )
-    if question.about_market or len(question.tokens) > 1:
+    if question.about_market or len(question.tokens) - len(without) > 1:
         screen = screen_of(lowered, rest, said, question, figures, limits, settings)
-        looked_at = {screen.figure, *(limit.figure for limit in screen.limits)} if screen else set()
+        looked_at: set[str] = set()
+        if screen is not None:
+            looked_at = {screen.figure, screen.figure.removesuffix("_change"), *(each.figure for each in screen.limits)}
         looked_at |= {name for name, (figure_of, _) in LINES.items() if figure_of in looked_at}
         ignored = tuple(name for name in figures if name not in looked_at and name[:6] != "return")
+        if question.about_market and screen is None and not tokens and not not_held:
+            unranked = [f"a ranking by {figure_label(name)}" for name in ignored if name not in RANKED]
+            if topic not in (None, "state") and TOPICS[topic].takes == "tokens":
+                unranked.append(f"a ranking by {TOPICS[topic].label}")
+            unranked += sorted(word for word in said & ORDERS.keys() if word.endswith("est"))
+            if unranked:  # not answered with the market instead
+                return replace(question, not_held=unranked[0])
         return replace(question, screen=screen, unscreened=ignored if question.about_market else ())
     return question
 
@@ -238,6 +251,7 @@ def _plain(text: str) -> str:
     text = _MINUS.sub("minus ", _RANGE.sub(r"\1 to \2", text))
     words = text.lower().replace("’", "'").replace("-", " ").replace("=", " ").split()
     lowered = " ".join(_COUNTS.get(word, word) for word in words)
+    lowered = _SPAN.sub(r"\1 ", lowered)
     return _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
 
 
@@ -253,15 +267,19 @@ def _topics(lowered: str, words: Sequence[str]) -> list[str]:
     return sorted(named, key=lambda name: (-len(hits[name]) - 2 * (name in told), -max(map(len, hits[name]))))
 
 
-def _figures(lowered: str) -> tuple[dict[str, int], str]:
+def _figures(text: str) -> tuple[dict[str, int], str]:
     """The figures that a text names and where, that with the longest word first, and the text without their names. A
     part of a longer name names none, and a number in one ("200-day average") is no limit."""
     called = [(word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())]
     found: dict[str, int] = {}
+    lowered = text
     for word, name in sorted(called, key=lambda pair: -len(pair[0])):
         if match := whole_word(word).search(lowered):
             found.setdefault(name, match.start())
             lowered = whole_word(word).sub(lambda match: "," * len(match[0]), lowered)
+    spans = [name for name in found if name.startswith("return")]
+    if spans[1:] and "return_week" in found and "week" not in text:
+        del found["return_week"]  # what "return" alone means: "the return this month"
     return found, lowered
 
 
@@ -279,11 +297,13 @@ def _figure(figures: Sequence[str], said: set[str]) -> str | None:
     return figures[0] if figures else None  # "the rsi of last week": a span names a return where nothing else is named
 
 
-def _defined(lowered: str, figure: str | None) -> tuple[tuple[str, ...], str]:
+def _defined(lowered: str, figures: Mapping[str, int]) -> tuple[tuple[str, ...], str]:
     """Figures whose meaning is asked; and what it is asked of else, which nothing here can tell."""
     asked = _DEFINED.search(lowered)
-    if asked is None or figure is not None:
-        return ((figure,), "") if asked and figure else ((), "")
+    if asked is None or (figures and re.search(r" (?:of|for) ", lowered[max(figures.values()) :])):
+        return (), ""  # "what is the rsi of it"
+    if figures:
+        return tuple(figures), ""
     what = asked["what"]
     if not (asked["plain"] or asked["mean"]) or what in ("buy", "sell"):
         return (), ""
@@ -308,7 +328,7 @@ def _strange(
     text: str, mentions: Sequence[Mention], khala: Khala, *, told: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words that are written like tokens ($X, X-USD, capitals, letters with digits) and are none, and others that meant
-    nothing here. Beside a token or a topic that was read, those count that "or" or "and" puts beside it."""
+    nothing here. Beside a topic that was read, those count that "or" or "and" puts beside it, and kinds of tokens."""
     words, shouted = _WORD.findall(text), not any(c.islower() for c in text)
     names = {part for mention in mentions for part in (mention.written, *_WORD.findall(mention.written))}
     unknown: dict[str, None] = {}
@@ -325,7 +345,9 @@ def _strange(
         like = like and not (shouted or named)
         if like or word[0] in "$#" or bare.upper().endswith("-USD"):
             unknown.setdefault(bare)
-        elif not told or (before.lower() in _ADDING and not nearest(lower, vocabulary())):
+        elif not told or (
+            (before.lower() in _ADDING or after.lower() in MARKET_WORDS) and not nearest(lower, vocabulary())
+        ):
             for name in names:
                 lower = lower if name.isascii() else lower.replace(name, "")
             unread.update({lower: None} if len(lower) > 1 else {})

@@ -88,8 +88,8 @@ _ALL = (
     _topic(
         "change",
         "what changed, how it moved",
-        "changed, change, new, happened, moved, performed, performance, return, fall, fell, fallen, drop, dropped, "
-        "rise, rose, gain, gained, lost, crash, yesterday, overnight, today, week, month, since",
+        "changed, change, new, happened, moved, performed, performance, performing, return, fall, fell, fallen, drop, "
+        "dropped, rise, rose, gain, gained, lost, crash, yesterday, overnight, today, week, month, since",
         "change, returns, rsi_change, rsi, trend",
         takes="either",
     ),
@@ -98,7 +98,6 @@ _ALL = (
         "price levels, the 52-week range",
         "support, resistance, level, levels, target price, 52 week, 52-week, year high, year low, all time high",
         "levels, range, passed, bands, trend",
-        takes="either",
     ),
     _topic(
         "entry",
@@ -117,7 +116,7 @@ _ALL = (
     _topic(
         "risk",
         "risk: volatility, stop and size",
-        "risk, risky, riskiest, riskier, stop, stop loss, position size, volatile, volatility, swings, calm",
+        "risk, risky, riskiest, riskier, stop, stop loss, position size, volatile, volatility, swings, calm, calmest",
         "volatility, held_stop, earnings, holding, stop, range, security",
         takes="either",
     ),
@@ -133,8 +132,8 @@ _ALL = (
     _topic(
         "safety",
         "token security",
-        "safe, safer, safest, safety, security, secure, honeypot, scam, rug, danger, dangerous, unsafe, frozen, "
-        "mintable, tax",
+        "safe, safer, safest, safety, security, secure, verdict, caution, unknown, honeypot, scam, rug, danger, "
+        "dangerous, unsafe, frozen, mintable, tax",
         "security",
         takes="either",
         cannot="A verdict is about the contract, not about the price; who audited a token is not in memory.",
