@@ -10,7 +10,7 @@ from doubles.memory import open_memory
 from doubles.scripted_model import ScriptedModel
 
 from deeptrader.core.clock import ManualClock
-from deeptrader.core.errors import SettingsError
+from deeptrader.core.errors import InvalidInput, SettingsError
 from deeptrader.core.settings import Settings, load_settings
 from deeptrader.toolkits.market_data import SimulatedMarket
 from deeptrader.toolkits.runtime import Runtime, open_runtime
@@ -40,11 +40,14 @@ def test_a_market_of_ones_own_sleeps_in_a_folder_of_its_own(settings: Settings, 
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["my-exchange"]
 
 
-@pytest.mark.parametrize("name", ["", "../up", "My Exchange", "a/b"])
+@pytest.mark.parametrize("name", ["../up", "My Exchange", "a/b"])
 def test_a_market_whose_id_is_no_name_of_a_folder_is_refused(settings: Settings, name: str):
     market = MyExchange(3, clock=ManualClock(NOON))
     market.id = name
     with pytest.raises(SettingsError, match="cannot be the id"):
+        Runtime(settings, market=market)
+    market.id = ""
+    with pytest.raises(InvalidInput, match="should be a text"):
         Runtime(settings, market=market)
 
 
