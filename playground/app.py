@@ -171,6 +171,7 @@ def _mount_page(desk: Desk, app: FastAPI) -> None:
         Frame(desk, {page: partial(view, desk) for page, view in zip(PAGES, views, strict=True)})
 
     _paint_before_styles_come()
+    core.app.config.quasar_config["loadingBar"] = {"skipHijack": True}  # a bar without a name, for every request
     ui.run_with(
         app,
         root=root,

@@ -85,7 +85,7 @@ class ChatView:
             button("Conversations", "small only-phone", data_sessions_toggle="")
             started = self._conversation is not None and bool(self._conversation.turns)
             if started:
-                el("span", NAMES[self._target], "strong")
+                el("h1", NAMES[self._target])
             else:
                 with el("div", cls="segments", role="group", aria_label="Whom to ask"):
                     for target, name in NAMES.items():

@@ -365,7 +365,7 @@ def explain(message: str, kind: str) -> tuple[str, str]:
 @lru_cache(maxsize=512)
 def to_html(text: str) -> str:
     """Markdown as HTML: emphasis, lists, tables, code and links to http(s) pages; all other markup shown as text."""
-    return _renderer().render(text)
+    return _renderer().render(text).replace("<th></th>", "<td></td>")  # nothing heads that column
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ const FRESHNESS = { fresh: "good", partial: "warn", stale: "warn", miss: "hollow
 
 export default {
   template: `
-    <div class="turns-scroll" ref="scroll" tabindex="0" role="region" aria-label="Conversation" @scroll.passive="noteScroll">
+    <div class="turns-scroll" ref="scroll" tabindex="0" role="region" aria-label="Questions and answers" @scroll.passive="noteScroll">
       <div class="turns">
         <article v-for="t in turns" :key="t.id" :aria-busy="t.state === 'running'" :data-state="t.state">
           <div class="ask"><div><span class="visually-hidden">You asked: </span>{{ t.question }}</div></div>

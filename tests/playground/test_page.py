@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from doubles.playground_process import serving
 from playwright.async_api import expect
 
@@ -436,17 +437,26 @@ async def test_a_conversation_is_renamed_exported_and_deleted(server, window):
     browser.assert_clean()
 
 
-async def test_every_view_says_that_prices_are_made_up_and_has_one_main_landmark(server, window):
-    for path in ("/", "/known", "/portfolio", "/sleep", "/token/SIM001-USD", "/token/NOPE"):
-        browser = await window(server.url + path, viewport={"width": 380, "height": 780})
-        page = browser.page
+async def accessible(page) -> None:
+    """No rule of axe is broken."""
+    found = await Axe().run(page)
+    assert not found.violations_count, f"{page.url}: {found.generate_report()}"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(380, "dark"), (1_280, "light")])
+async def test_every_view_says_that_prices_are_made_up_and_is_accessible(server, window, width, scheme):
+    browser = await window(server.url, viewport={"width": width, "height": 780}, color_scheme=scheme)
+    page = browser.page
+    for path in ("/", "/known", "/known?q=zzz", "/portfolio", "/sleep", "/token/SIM001-USD", "/token/NOPE"):
+        await page.goto(server.url + path)
         await expect(page.locator(".simulated-note")).to_contain_text("SIMULATED Made up, as of 2026-03-")
-        await expect(page.locator("main h1, main .talk-head").first).to_be_visible()
-        assert await page.locator("main, [role=main]").count() == 1
-        unnamed = "[...document.querySelectorAll('button, a, input, select')].filter((n) => !n.labels?.length && "
-        unnamed += "!(n.ariaLabel || n.innerText || n.title).trim() && n.checkVisibility()).length"
-        assert await page.evaluate(unnamed) == 0
-        browser.assert_clean()
+        await expect(page.locator("main h1").first).to_be_visible()
+        await accessible(page)
+    await page.goto(server.url)
+    await ask(page, "How does SIM001-USD look?")
+    await expect(last_turn(page)).to_have_attribute("data-state", "done")
+    await accessible(page)
+    browser.assert_clean()
 
 
 async def test_a_slow_network_shows_that_the_page_is_loading(server, window):
