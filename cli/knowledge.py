@@ -316,10 +316,9 @@ def find_token(runtime: Runtime, text: str, *, ask_market: bool = False) -> Toke
     Raises:
         UnknownToken: nobody knows it.
     """
-    from ..toolkits.sleep_mode.reading import find_token as find_known
     from ..toolkits.sleep_mode.reading import unknown_token
 
-    token = find_known(text, runtime.khala)
+    token = runtime.khala.find(text)
     if token is not None:
         return token
     if ask_market:

@@ -317,7 +317,7 @@ def use_own_list(path: Path) -> bool:
     if _own != before:
         for known in (reviewed_coins, reviewed_on, known_equities, _by_symbol, _by_id, _common_words, _moved):
             known.cache_clear()
-    return _own is not None and own_list()
+    return own_list()
 
 
 def list_with(rows: Sequence[Mapping[str, str]], equities: Mapping[str, Any], now: datetime) -> dict[str, Any]:

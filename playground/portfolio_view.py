@@ -23,7 +23,6 @@ from ..toolkits.sleep_mode.holdings import (
     position_texts,
     positions,
 )
-from ..toolkits.sleep_mode.reading import find_token
 from .board import Row
 from .desk import Desk
 from .dom import (
@@ -107,7 +106,7 @@ class PortfolioView:
 
     def _token(self, name: str) -> Token:
         """The token that is meant; one that memory never saw is looked up in the market, and comes with a cycle."""
-        return find_token(name.strip(), self._desk.runtime.khala) or self._desk.runtime.market.find(name.strip())
+        return self._desk.runtime.khala.find(name.strip()) or self._desk.runtime.market.find(name.strip())
 
     def _hold(self, typed: dict[str, str]) -> None:
         given = {name: text for name, text in typed.items() if text and name != "token"}

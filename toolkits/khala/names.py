@@ -185,9 +185,6 @@ class Lexicon:
             return "clear"  # the articles and compounds of other languages are not those of English
         if before in DETERMINERS - {"my"}:
             return None  # "the link"
-        listed = (self._entries.get(word) for word in (before, beside))
-        if not everyday and any(other is not None and other.rule == "any" for other in listed):
-            return "clear"  # "btc link near"
         if run[0].lower in CONTEXT and (beside == "of" or (at and before not in GOVERNING)):
             return None  # "a good coin", "coin of the day"
         subject = at == 1 and before in GOVERNING and beside and beside not in vocabulary  # "is gas tied to eth"
@@ -291,7 +288,7 @@ class Lexicon:
 
 def nearest(word: str, names: Iterable[str], *, n: int = 1) -> list[str]:
     """Names of which a word may be a slip: a letter more, less or other, or two that changed places."""
-    names = list(names)
+    names = [name for name in names if abs(len(name) - len(word)) < 2]
     swapped = [name for name in names if name[:1] == word[:1] and name != word and sorted(name) == sorted(word)]
     return [*swapped, *get_close_matches(word, names, n=n, cutoff=TYPO_LIKENESS)][:n]
 

@@ -13,7 +13,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...core.formats import percent_text, price_text, threshold_text, time_text
 from ..khala.records import MarketAnalysis
@@ -36,7 +36,7 @@ RSI_WARM_UP = 7
 _ABOUT_PRICE = (None, "price", "change", "state", "exit", "holdings")
 """Topics beside which a price that is named was paid, and is compared with the last close."""
 _OPPOSITE = {"above": "below", "below": "above", "higher": "lower", "lower": "higher"}
-ZONES = {"oversold": "below", "overbought": "above"}
+ZONES: dict[str, Literal["below", "above"]] = {"oversold": "below", "overbought": "above"}
 _NUMBER = re.compile(
     r"(?P<at>\b(?:at|from|above|over|below|under)\s+|@\s*)?(?P<money>\$\s?)?"
     r"(?<![\w.,])(?P<number>\d[\d,]*(?:\.\d+)?)(?!\d|\.\d)(?P<thousand>k\b)?"
@@ -106,7 +106,7 @@ def numbers_in(lowered: str) -> Numbers:
             found["spans"].append(value)
         elif "day" in unit:
             continue  # of the calendar: see `_periods_in`
-        elif match["at"] or _written_as_price(match):
+        elif match["at"] or not (match["money"] or unit or match["number"][-3:-2] != "."):  # "cost basis 572.04"
             found["prices"].append(value)
         elif match["money"] or unit:
             found["sums"].append(value)
@@ -126,11 +126,6 @@ def _periods_in(lowered: str) -> Iterator[Period]:
             number = int(count) if count.isdigit() else 1
             if 0 < number <= LONGEST:
                 yield Period(number, unit)
-
-
-def _written_as_price(match: re.Match[str]) -> bool:
-    """A number with cents, and no sign or word beside it: "my cost basis is 572.04"."""
-    return not match["money"] and not match["unit"] and match["number"][-3:-2] == "."
 
 
 def asked_statement(
@@ -299,7 +294,8 @@ class _Asked:
         """What the question's own numbers come to."""
         brought = self._question.numbers
         paid = self._question.topic in _ABOUT_PRICE and self._question.figure is None
-        told = [self._since(price) for price in brought.prices if paid and self._plausible(price)]
+        plausible = [price for price in brought.prices if 1 / PLAUSIBLE < price / self._close < PLAUSIBLE]
+        told = [self._since(price) for price in plausible if paid]
         told += self._ranges(brought)
         if not (brought.ranges and brought.sums):
             told += [self._bought(money) or self._since(money) for money in brought.sums]
@@ -309,9 +305,6 @@ class _Asked:
         if (period := _rsi_period(self._question)) is not None:
             told.append(self._rsi_over(period))
         return [text for text in told if text]
-
-    def _plausible(self, price: float) -> bool:
-        return 1 / PLAUSIBLE < price / self._close < PLAUSIBLE
 
     def _since(self, price: float) -> str:
         """From a price that was named to the last close."""

@@ -106,13 +106,8 @@ def market_statements(recalls: Sequence[Recall], settings: Settings, now: dateti
         Screen("volatility_30", "highest", limit=3),
         Screen("rsi_14", "lowest", verdict="danger", limit=SHOWN),
     )
-    made = [screen_statement(run_screen(screen, recalls, settings, now), settings) for screen in screens]
-    return tuple(made[:-1] if not any(_in_danger(recall) for recall in recalls) else made)
-
-
-def _in_danger(recall: Recall) -> bool:
-    report = recall.analysis.security if recall.analysis else None
-    return report is not None and report.verdict == "danger"
+    results = [run_screen(screen, recalls, settings, now) for screen in screens]
+    return tuple(screen_statement(each, settings) for each in results if each.rows or each.screen.verdict != "danger")
 
 
 def report_text(analysis: MarketAnalysis, settings: Settings) -> str:

@@ -26,6 +26,7 @@ _WORDS_OF_SIDES: dict[Side, str] = {
 }
 SIDES: dict[str, Side] = {word: side for side, words in _WORDS_OF_SIDES.items() for word in words.split(", ")}
 _UPWARDS = ("more", "higher", "above")
+_OPPOSITE: dict[Side, Side] = {"below": "at least", "above": "at most"}
 _MIRRORED: dict[Side, Side] = {"above": "below", "below": "above", "at least": "at most", "at most": "at least"}
 _NUMBER = r"(minus )?(\d+(?:\.\d+)?)\s*(%|percent\b)?"
 _LIMIT = re.compile(
@@ -141,6 +142,10 @@ def _negated(lowered: str, word: str) -> bool:
     return re.search(rf"{_NOT}{_FILLERS} {re.escape(word)}", lowered) is not None
 
 
+def _denied(lowered: str, topic: str) -> bool:
+    return any(_negated(lowered, word) for word in words_of(topic, lowered))
+
+
 def screen_of(
     lowered: str,
     rest: str,
@@ -165,7 +170,7 @@ def screen_of(
     several = len(symbols) > 1
     if topic == "safety" and several:
         return None  # their verdicts stand in what is said of each
-    if not several and said >= {*ZONES} and not any(_negated(lowered, zone) for zone in ZONES):
+    if not several and said >= {*ZONES} and not any(_denied(lowered, zone) for zone in ZONES):
         return None  # what is said of the market names those on either side
     orders = [match for match in re.finditer(r"\w+", _LIMIT.sub(lambda m: "," * len(m[0]), rest)) if match[0] in ORDERS]
     usual, first = _SCREENED.get(topic or "hold" * ("hold" in said), (None, "highest"))
@@ -191,7 +196,7 @@ def screen_of(
         order = None  # the best buy is not the highest of anything
     elif not named and order and (topic in _SCREENED and first == "lowest"):
         order = _OTHER_END[first] if said & _LEAST else first  # "most oversold"
-    elif topic in ("risk", "momentum", "volume") and any(_negated(lowered, word) for word in words_of(topic, lowered)):
+    elif topic in ("risk", "momentum", "volume") and _denied(lowered, topic):
         order = _OTHER_END[first]  # "not risky"
     if order == "highest" and figure == "distance_high_52w" and "drawdown" in lowered:
         order = "lowest"  # the biggest
@@ -239,15 +244,10 @@ def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) ->
     one round."""
     limits: list[Limit] = []
     verdict = signal = None
-    zones: tuple[tuple[str, Side, float], ...] = (
-        ("oversold", "below", settings.rsi_oversold),
-        ("overbought", "above", settings.rsi_overbought),
-    )
-    for zone, side, threshold in zones:
+    for zone, side in ZONES.items():
         if topic == zone or words_of(zone, lowered):
-            negated = any(_negated(lowered, word) for word in words_of(zone, lowered))
-            opposite: Side = "at least" if side == "below" else "at most"
-            limits.append(Limit("rsi_14", opposite if negated else side, threshold))
+            threshold = settings.rsi_oversold if side == "below" else settings.rsi_overbought
+            limits.append(Limit("rsi_14", _OPPOSITE[side] if _denied(lowered, zone) else side, threshold))
     if hits := words_of("safety", lowered):
         bad = sorted(said & _UNSAFE)
         verdict = next(iter(NAMED_VERDICTS & said), "danger" if bad else "safe")
@@ -256,8 +256,7 @@ def _conditions(lowered: str, said: set[str], topic: str, settings: Settings) ->
         signal = "hold"
     for action, name in (("buy", "entry"), ("sell", "exit")):
         if topic == name:
-            negated = any(_negated(lowered, word) for word in words_of(name, lowered))
-            signal = f"not {action}" if negated else action
+            signal = f"not {action}" if _denied(lowered, name) else action
             verdict = verdict or ("passes" if signal == "buy" else None)
     if topic == "bands" and "break" in lowered:
         limits.append(Limit("bb_percent_b_20_2", "above", 1.0))

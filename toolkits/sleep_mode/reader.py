@@ -21,10 +21,10 @@ from .asked import ZONES, asked_statement, needs_bars
 from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
-from .holdings import MOST_TOGETHER, Holdings, Position, correlation_statements, portfolio_statements, positions
+from .holdings import MOST_TOGETHER, Holdings, correlation_statements, portfolio_statements, positions
 from .lessons import KIND as LESSON
 from .news import NewsShelf
-from .reading import Question, find_token, nearest_names, read_question, unknown_token
+from .reading import Question, nearest_names, read_question, unknown_token
 from .rule_statements import SIDES, Side, record_text, rules_call
 from .screens import Screen, comparison_statements, run_screen, screen_statement
 from .statements import Statement, statements_of
@@ -166,12 +166,12 @@ class Reader:
         if topic is not None and topic not in TOPICS:
             raise InvalidInput(f"There is no topic {clean_label(topic)!r}.", hint=f"Use one of {', '.join(TOPICS)}.")
         khala = self.khala
-        before = tuple(t for symbol in earlier if (t := find_token(symbol, khala)) is not None)
+        before = tuple(t for symbol in earlier if (t := khala.find(symbol)) is not None)
         question = read_question(text, khala, khala.settings, earlier=before) if text.strip() else Question("")
         if topic is not None:
             question = replace(question, topic=topic)
         if names:
-            found = {name: find_token(name, khala) for name in names}
+            found = {name: khala.find(name) for name in names}
             known = {token.symbol: token for token in found.values() if token is not None}
             strange = tuple(name for name, token in found.items() if token is None)
             if not known:
@@ -313,10 +313,6 @@ class Reader:
         told = [("record", record), *(("lesson", lesson.text.split("\n", 1)[0]) for lesson in self._lessons())]
         return made + [Statement(identity, "", text, {}, "neutral", 0.5, now) for identity, text in told]
 
-    def _position(self, symbol: str) -> Position | None:
-        held = self.holdings.all()
-        return positions(self.khala, held).get(symbol) if symbol in held else None
-
     def _changes(self, recalls: Sequence[Recall]) -> list[Statement]:
         """The tokens that changed most since the bar before, the most telling change first."""
         made = [
@@ -361,13 +357,14 @@ class Reader:
         if name == "history":
             similar = self.khala.similar(analysis.token, interval=analysis.interval)
         beside = only is None or "holding" in only
+        held = self.holdings.all() if beside else {}
         return statements_of(
             analysis,
             self.khala.settings,
             quote=recall.observed,
             before=before,
             similar=similar,
-            position=self._position(recall.symbol) if beside else None,
+            position=positions(self.khala, held).get(recall.symbol) if recall.symbol in held else None,
             told=self.news.about(recall.symbol, recall.read_at) if beside else None,
             evidence=self._calls.evidence(recall.symbol) if only is None and analysis.interval == "1d" else None,
             record=self._calls.team_record(recall.read_at) if name in RECORD_TOPICS else (),

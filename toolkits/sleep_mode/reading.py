@@ -154,12 +154,8 @@ def read_question(text: str, khala: Khala, settings: Settings, *, earlier: Seque
     tokens = tuple(mention.token for mention in mentions)
     unknown, unread = _strange(text, mentions, khala, told=told)
     left_out = _WITHOUT.search(text)
-    without = khala.resolve(left_out[1], vocabulary=vocabulary()) if left_out else ()
-    if left_out is not None and without:  # beside one that is a name for certain, its neighbours are
-        parts = [part.split() for part in re.split(r",|\band\b|\bor\b", left_out[1])]
-        named = [khala.find(" ".join(part)) or khala.find(part[0]) for part in parts if part]
-        without = tuple({token.symbol: token for token in (*without, *named) if token is not None}.values())
-        tokens = tuple({token.symbol: token for token in (*tokens, *without)}.values())
+    without = khala.resolve(left_out[1], vocabulary=vocabulary(), loose=True) if left_out else ()
+    tokens = tuple({token.symbol: token for token in (*tokens, *without)}.values())
     if told and not (earlier or tokens or said & _PRONOUNS) and _all_known(words):  # "rsi below 35", "oversold?"
         ranks = ranks or bool(limits or said & _OPENERS) or said <= _vocabulary(len(TOPICS), len(SPECS))[0]
     market = market or (ranks and not tokens) or (bool(without) and len(without) == len(tokens))
@@ -277,9 +273,8 @@ def _figures(text: str) -> tuple[dict[str, int], str]:
         if match := whole_word(word).search(lowered):
             found.setdefault(name, match.start())
             lowered = whole_word(word).sub(lambda match: "," * len(match[0]), lowered)
-    spans = [name for name in found if name.startswith("return")]
-    if spans[1:] and "return_week" in found and "week" not in text:
-        del found["return_week"]  # what "return" alone means: "the return this month"
+    if sum(name.startswith("return") for name in found) > 1 and "week" not in text:
+        found.pop("return_week", None)  # what "return" alone means: "the return this month"
     return found, lowered
 
 
@@ -355,11 +350,6 @@ def _strange(
 
 
 # -- names that a caller gives ----------------------------------------------------------------------------------
-
-
-def find_token(name: str, khala: Khala) -> Token | None:
-    """The token that one name stands for (symbol, ticker, name or alias, any case), or None."""
-    return khala.find(name) or khala.find(f"{name.upper()}-USD")
 
 
 def nearest_names(names: Iterable[str], khala: Khala) -> str:

@@ -115,12 +115,6 @@ def turns(
     return [f"{what} from {was} to {is_now}" for what, (was, is_now) in turned.items()]
 
 
-def breaks_out(analysis: MarketAnalysis) -> bool:
-    """A close above the upper Bollinger band on volume above its 20-bar mean."""
-    upper, volume = analysis.value("bb_upper_20_2"), analysis.value("volume_ratio_20")
-    return upper is not None and volume is not None and analysis.price > upper and volume > 1
-
-
 # -- the catalogue ------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +306,8 @@ def _volume(v: View) -> Said | None:
 
 @statement("breakout")
 def _breakout(v: View) -> Said | None:
-    if not breaks_out(v.analysis):
+    upper, volume = v.value("bb_upper_20_2"), v.value("volume_ratio_20")
+    if upper is None or volume is None or v.close <= upper or volume <= 1:
         return None
     text = (
         f"{v.symbol} is breaking out: it closed above the upper Bollinger band {v.text('bb_upper_20_2')} "
