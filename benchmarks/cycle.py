@@ -1,9 +1,11 @@
-"""How long a sleep cycle takes, and how much memory, over 50, 500 and 5,000 simulated tokens.
+"""What a sleep cycle costs over 50, 500 and 5,000 simulated tokens, with security and foresight.
 
-    python benchmarks/cycle.py [--sizes 50 500 5000] [--json]
+    python benchmarks/cycle.py [--sizes 50 500 5000] [--days 1] [--json]
 
-Each size runs in a process of its own (peak memory is a process's): a first cycle into an empty memory, then a second
-one a day later, when every token has a new bar. Processor time stands beside the clock's, for machines with other work.
+Each size runs in a process of its own (peak memory is a process's), over a team that asked about some tokens: a first
+cycle into an empty memory; later ones a day apart, when every token has a new bar; one in which one price in a hundred
+moved; and one in which nothing did. `--days` goes on for so many days and tells of each tenth of them, with memory and
+files. Processor time stands beside the clock's, for machines with other work.
 """
 
 from __future__ import annotations
@@ -15,102 +17,125 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 START = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
+DAY = timedelta(days=1)
+ASKED = 20
+"""Tokens that the team asked about, each on two topics."""
 
 
-def measure(size: int) -> dict[str, Any]:
-    """Run two cycles over `size` tokens in this process; seconds per step and peak memory in MB."""
+def measure(size: int, days: int) -> Iterator[dict[str, Any]]:
+    """Run the cycles over `size` tokens in this process; a row for each, in milliseconds and MB."""
     from deeptrader.core.clock import ManualClock
     from deeptrader.core.settings import load_settings
-    from deeptrader.toolkits.khala import Khala
     from deeptrader.toolkits.market_data import SimulatedMarket
-    from deeptrader.toolkits.sleep_mode.cycle import SleepCycle
+    from deeptrader.toolkits.market_data.protocol import Universe
+    from deeptrader.toolkits.runtime import Runtime
+    from deeptrader.toolkits.sleep_mode.asks import Ask
+    from deeptrader.toolkits.sleep_mode.engine import Engine
+
+    class Market(SimulatedMarket):
+        """The simulated market, with prices of which some are moved by a tenth."""
+
+        moved = 0
+
+        def universe(self, *, top: int, as_of: datetime | None = None) -> Universe:
+            found = super().universe(top=top, as_of=as_of)
+            some = list(found.quotes.items())[: self.moved]
+            moved = {name: quote.model_copy(update={"price": 1.1 * quote.price}) for name, quote in some}
+            return replace(found, quotes={**found.quotes, **moved})
 
     clock = ManualClock(START)
     with tempfile.TemporaryDirectory() as folder:
+        budgets = ("requests_per_cycle", "requests_per_day", "security_calls_per_cycle", "security_calls_per_day")
         settings = load_settings(
-            data_dir=folder, market="simulated", top=size, intervals=("1d",), cycle_deadline_seconds=86_400
+            data_dir=folder,
+            market="simulated",
+            top=size,
+            intervals=("1d",),
+            cycle_deadline_seconds=86_400,
+            **{f"budget_{name}": 1_000_000 for name in budgets},
         )
-        with Khala.open(Path(folder), clock=clock, settings=settings) as khala:
-            market = SimulatedMarket(size, clock=clock)
-            cycle = SleepCycle(market=market, khala=khala, settings=settings, clock=clock)
-            runs = []
-            for _ in range(2):
+        market = Market(size, clock=clock)
+        with Runtime(settings, market=market, clock=clock) as runtime:
+            engine = Engine(runtime, clock=clock)
+
+            def run(what: str) -> dict[str, Any]:
                 begun, worked = time.perf_counter(), time.process_time()
-                report = cycle.run()
-                runs.append(
-                    {
-                        "seconds": round(time.perf_counter() - begun, 2),
-                        "cpu_seconds": round(time.process_time() - worked, 2),
-                        "published": report.count("published"),
-                        "steps": {name: round(seconds, 2) for name, seconds in report.steps.items()},
-                    }
-                )
-                clock.advance(timedelta(days=1))
-        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "tokens": size,
-        "first": runs[0],
-        "second": runs[1],
-        "peak_mb": round(peak),
-        "disk_mb": round(disk / 1e6, 1),
-    }
+                report = engine.cycle.run()
+                seconds, busy = time.perf_counter() - begun, time.process_time() - worked
+                files = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+                return {
+                    "what": f"{what} over {size:,} tokens, {report.count('published'):,} published",
+                    "tokens": size,
+                    "value": 1e3 * seconds,
+                    "cpu": 1e3 * busy,
+                    "steps": {name: round(1e3 * spent, 1) for name, spent in report.steps.items()},
+                    "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                    "disk_mb": round(files / 1e6, 1),
+                }
+
+            first = run("a first cycle")
+            yield first
+            for number, token in enumerate(runtime.khala.symbols()[:ASKED]):
+                for topic in ("state", "risk"):
+                    engine.asks.note(Ask(f"{number} {topic}", clock.now(), "team", (token.symbol,), topic))
+            engine.asks.flush()
+            rival = {"rival": "the first cycle", "rival_value": first["value"]}
+            for number in range(2, days + 2):
+                clock.advance(DAY)
+                row = run(f"cycle {number}, a day later,")
+                if number == 2 or (number - 1) % max(1, days // 10) == 0:
+                    yield row | rival
+            run("the prices of now")
+            clock.advance(timedelta(seconds=1))
+            market.moved = max(1, size // 100)
+            yield run("one price in a hundred moved:") | rival
+            yield run("nothing moved:") | rival
 
 
-def rows(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One row a cycle: a later one beside the first, and what changed in it."""
-    for result in results:
-        first = result["first"]
-        for name in ("first", "second"):
-            run = result[name]
-            yield {
-                "what": f"a {name} cycle over {result['tokens']:,} tokens, {run['published']:,} published",
-                "value": 1e3 * run["seconds"],
-                "unit": "ms",
-                "cpu": 1e3 * run["cpu_seconds"],
-                "steps": run["steps"],
-                "peak_mb": result["peak_mb"],
-                "disk_mb": result["disk_mb"],
-            } | ({"rival": "the first cycle", "rival_value": 1e3 * first["seconds"]} if run is not first else {})
+def _in_child(size: int, days: int, pipe: Connection) -> None:
+    for row in measure(size, days):
+        pipe.send(row)
+    pipe.close()
 
 
-def _in_child(size: int, pipe: Connection) -> None:
-    pipe.send(measure(size))
+def measured(size: int, days: int) -> Iterator[dict[str, Any]]:
+    """The rows of one size, from a process of its own."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("spawn").Process(target=_in_child, args=(size, days, sender))
+    child.start()
+    sender.close()
+    try:
+        while True:
+            yield receiver.recv()
+    except EOFError:
+        child.join()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 500, 5000])
+    parser.add_argument("--days", type=int, default=1, help="how many later cycles")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each cycle")
     options = parser.parse_args()
-    results = []
     for size in options.sizes:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        child = multiprocessing.get_context("spawn").Process(target=_in_child, args=(size, sender))
-        child.start()
-        sender.close()
-        results.append(receiver.recv())
-        child.join()
-    if options.json:
-        for row in rows(results):
-            print(json.dumps(row))
-        return
-    for result in results:
-        for name in ("first", "second"):
-            run = result[name]
-            per_token, worked = (run[name] / result["tokens"] * 1000 for name in ("seconds", "cpu_seconds"))
-            steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in run["steps"].items() if seconds >= 0.01)
+        for row in measured(size, options.days):
+            if options.json:
+                print(json.dumps(row), flush=True)
+                continue
+            told = ((name, spent / size) for name, spent in row["steps"].items())
+            steps = ", ".join(f"{name} {spent:.2f}" for name, spent in told if spent >= 0.01)
             print(
-                f"{result['tokens']:>5} tokens, {name:<6} cycle {run['seconds']:>7.2f} s "
-                f"({per_token:5.1f} ms a token, {worked:5.1f} of processor; {steps})"
+                f"{row['what']:<62} {row['value']:>9.0f} ms, {row['cpu'] / size:5.2f} ms of processor a token "
+                f"({steps}); {row['peak_mb']} MB, on disk {row['disk_mb']} MB",
+                flush=True,
             )
-        print(f"      peak memory {result['peak_mb']} MB, disk {result['disk_mb']} MB")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 RUNS = (
     "khala.py --short",
     "indicators.py --sizes 50 500",
-    "cycle.py --sizes 50",
+    "cycle.py --sizes 50 500",
     "sleep_mode.py --repeat 200",
 )
 BEGIN, END = "<!-- speed: written by `make benchmark` -->", "<!-- speed: end -->"
