@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+CLOCK_SKEW = timedelta(minutes=5)
+"""What another machine wrote may be this far ahead of this one's clock."""
+
 
 class Clock(Protocol):
     """What the rooms may ask about time."""

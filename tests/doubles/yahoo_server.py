@@ -32,6 +32,8 @@ Behaviours of a symbol's chart (`behave(symbol, *names)`: one for each request t
     spike        one bar at a hundred times the price
     outside      the newest closed bar's close lies above its high
     late         the newest closed bar is not there yet
+    ahead        bars stamped a day later than they are
+    thousandths  bars stamped in milliseconds
 Screens, quotes, news, summaries and cookie pages misbehave as a whole: `server.behave("screen", ...)`, "quotes",
 "news", "summary", "cookie".
 A row's fields can be overridden: `server.listings["UNI7083-USD"].row["longName"] = "Unicorn USD"`.
@@ -230,6 +232,9 @@ class YahooServer:
             starts = [datetime.fromtimestamp(row[0] or 0, UTC) for row in rows]
             closed = [next_bar_close(listing.kind, interval, start) <= self.clock.now() for start in starts]
             del rows[max(at for at, done in enumerate(closed) if done)]
+        if behaviour in ("ahead", "thousandths"):
+            times, plus = (1, 86_400) if behaviour == "ahead" else (1_000, 0)
+            rows = [[(row[0] or 0) * times + plus, *row[1:]] for row in rows]
         rows = [] if behaviour == "empty" else [row for row in rows if row[0] is not None and row[0] >= since]
         return _chart(listing, interval, rows, self.clock.now())
 

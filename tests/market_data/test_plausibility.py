@@ -184,6 +184,7 @@ def server():
         ("spike", "spike"),
         ("outside", "outside_range"),
         ("other_coin", "quote_apart"),
+        ("ahead", "from_the_future"),
     ],
 )
 def test_implausible_bars_are_refused_and_the_last_good_ones_stay(server, tmp_path, token, behaviour, problem):
@@ -255,13 +256,12 @@ def test_a_quote_from_the_future_is_none(server, tmp_path):
     assert market.bars(BITCOIN).problem is None
 
 
-def test_bars_from_the_future_are_none(server, tmp_path):
-    server.list("ODD-USD", "Odd USD", daily=bars_of(server.listings["BTC-USD"], "1d", server.clock.now()), price=1000.0)
-    server.listings["ODD-USD"].daily += [[server.clock.now().timestamp() + 86_400 * 9, 1.0, 1.0, 1.0, 1.0, 1.0]]
+@pytest.mark.parametrize("token", [APPLE, BITCOIN], ids=str)
+def test_stamps_in_another_unit_are_no_bars(server, tmp_path, token):
+    server.behave(token.symbol, "thousandths")
 
-    bars = server.market(tmp_path).bars(Token(symbol="ODD-USD"))
-
-    assert bars.frame.index[-1] == datetime(2025, 6, 2, tzinfo=UTC)
+    with pytest.raises(MalformedResponse):
+        server.market(tmp_path).bars(token)
 
 
 # The day after midnight

@@ -95,6 +95,8 @@ def test_clean_tokens_are_safe_with_nothing_left_to_say(checked, source):
         ),
         ("honeypot.is", {"simulationResult": SOLD | {"maxSell": {"token": 1}}}, "safe", "anti_whale"),
         ("rugcheck", {"transferFee": {"pct": 0, "maxAmount": 0, "authority": MINT}}, "caution", "tax_modifiable"),
+        ("rugcheck", {"transferFee": {"pct": 0, "authority": {"key": MINT}}}, "caution", "tax_modifiable"),
+        ("honeypot.is", {"honeypotResult": {"isHoneypot": "0", "honeypotReason": ["x"]}}, "caution", "source_warnings"),
         ("honeypot.is", {"summary": {"risk": "honeypot", "riskLevel": 100}}, "danger", "source_verdict"),
         ("honeypot.is", {"summary": {"risk": "Very High"}}, "danger", "source_verdict"),
         ("honeypot.is", {"summary": {"risk": "low", "riskLevel": "100"}}, "danger", "source_verdict"),
@@ -193,6 +195,10 @@ def test_a_field_without_content_says_nothing(checked, value):
         ("honeypot.is", "honeypotResult"),
         ("honeypot.is", "summary"),
         ("honeypot.is", "contractCode"),
+        ("honeypot.is", "token"),
+        ("honeypot.is", "pair"),
+        ("goplus", "is_in_cex"),
+        ("solana", "metadata"),
         ("rugcheck", "token"),
         ("rugcheck", "tokenMeta"),
         ("rugcheck", "transferFee"),
@@ -201,7 +207,12 @@ def test_a_field_without_content_says_nothing(checked, value):
     ],
 )
 def test_fields_within_an_object_are_looked_at_too(checked, source, path):
-    payloads = {"honeypot.is": honeypot_payload(), "rugcheck": rugcheck_payload(), "solana": solana_payload()}
+    payloads = {
+        "goplus": evm_payload(),
+        "honeypot.is": honeypot_payload(),
+        "rugcheck": rugcheck_payload(),
+        "solana": solana_payload(),
+    }
     clean = payloads[source][path]
     report = checked(source, {path: clean | {"brandNewTrap": "1"}})
     assert report.verdict == "caution"

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ...core.clock import CLOCK_SKEW
 from ...core.formats import age_text, time_text
 from ...core.market import Quote
 from ...core.security import SecurityReport
@@ -40,9 +41,6 @@ CURABLE = frozenset({"failed", "no_data"})
 
 BAND_WITHOUT_ATR = 0.02
 """A young token has no ATR yet; its price may move two percent, about half an ATR of a lively coin."""
-
-CLOCK_SKEW = timedelta(minutes=5)
-"""What another machine wrote may be this far ahead of this one's clock."""
 
 RECHECK_CLOSED_MARKET = timedelta(minutes=1)
 """How long a judgement about a market with sessions may be kept, since it may open or close meanwhile."""

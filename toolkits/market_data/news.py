@@ -15,11 +15,12 @@ from urllib.parse import quote_plus, urlsplit
 
 from pydantic import AfterValidator
 
+from ...core.clock import CLOCK_SKEW
 from ...core.market import UtcDatetime
 from ...core.text import clean_label
 from ...core.token import Label, Record, Symbol, Token
 from .yahoo_client import YahooSource
-from .yahoo_rows import CLOCK_SKEW, number_in
+from .yahoo_rows import number_in
 
 TITLE_LIMIT = 160
 """Characters of a headline."""

@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from ...core import coins
-from ...core.clock import ensure_utc
+from ...core.clock import CLOCK_SKEW, ensure_utc
 from ...core.errors import (
     BudgetExceeded,
     CircuitOpen,
@@ -48,7 +48,7 @@ from ...core.formats import time_text
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_rows as rows_of
-from .calendar import expected_bar_close
+from .calendar import expected_bar_close, next_bar_close
 from .coingecko import CoinGecko
 from .panel import rows_until
 from .plausibility import check_bars, require_plausible
@@ -247,6 +247,10 @@ class YahooMarket(YahooSource):
         kind, currency, zone = (facts.get(name) for name in ("instrumentType", "currency", "exchangeTimezoneName"))
         if reason := rows_of.foreign(kind, currency, zone, token.kind):
             raise UnknownToken(f"{token.symbol} cannot be used: {reason}.", hint=ANALYSED)
+        last: Any = raw["close"].last_valid_index()  # a moment
+        if last is not None and last >= next_bar_close(token.kind, interval, now + CLOCK_SKEW):
+            said = f"{token.symbol}: a bar of Yahoo's begins in the future, {time_text(last)}."
+            raise ImplausiblePrices(said, problems=("from_the_future",))
         chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, now=now, limit=limit)
         if chart.frame.empty:
             raise TooFewBars(f"{token.symbol} has no closed {interval} bar yet.")
@@ -275,7 +279,7 @@ class YahooMarket(YahooSource):
         if seen is not None and now - seen[1].as_of <= QUOTE_MEMORY:
             return seen[1]
         headline = rows_of.quote_from({**about, "symbol": symbol}, now)
-        return headline if headline and headline.as_of <= now + rows_of.CLOCK_SKEW else None
+        return headline if headline and headline.as_of <= now + CLOCK_SKEW else None
 
     def _instead(
         self, key: tuple[str, Interval], limit: int, moment: datetime, now: datetime, problem: SourceError

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ...core import coins
+from ...core.clock import CLOCK_SKEW
 from ...core.errors import (
     ImplausiblePrices,
     MalformedResponse,
@@ -38,8 +39,6 @@ PRICE_TOLERANCE = 1.25
 """Two prices of one token further apart than this ratio do not belong to one token."""
 NO_NEWS = timedelta(days=1)
 """A coin trades around the clock: one whose last price is older than this no longer does."""
-CLOCK_SKEW = timedelta(minutes=5)
-"""A price stamped further ahead of our clock than this is from no market."""
 
 _KINDS: Mapping[str, TokenKind] = {"CRYPTOCURRENCY": "crypto", "EQUITY": "equity", "ETF": "equity"}
 _OTHER_KINDS = {

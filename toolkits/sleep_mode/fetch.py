@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+from ...core.clock import CLOCK_SKEW
 from ...core.errors import BudgetExceeded, DeepTraderError, MalformedResponse, SourceError, SourceUnreachable, typed
 from ...core.formats import time_text
 from ...core.limits import Allowance, metered
@@ -19,7 +20,6 @@ from ...core.logs import naming_cycle
 from ...core.market import Quote
 from ...core.settings import Settings
 from ...core.token import Interval, Token
-from ..khala.freshness import CLOCK_SKEW
 from ..khala.records import Recall
 from ..market_data.calendar import bar_open, expected_bar_close
 from ..market_data.plausibility import QUOTE_APART, check_quote, plausible, read_again
@@ -175,7 +175,8 @@ class MarketReader:
         doubtful = [t for t in tokens if t.symbol in recalls and runs_away(quotes[t.symbol], recalls[t.symbol])]
         sure = dict(quotes)
         for fetched in self.many(context, [(token, interval) for token in doubtful], anew=True):
-            symbol, bars, why = fetched.token.symbol, fetched.bars, str(fetched.error or "Nothing confirms it.")
+            symbol, bars = fetched.token.symbol, fetched.bars
+            why = str(fetched.error or (bars and bars.problem) or "Nothing confirms it.")
             if bars is not None and fetched.new and len(frame := bars.frame.dropna(subset=["close"])):
                 found = check_quote(frame, quotes[symbol], forming=bars.forming)
                 if not found:

@@ -85,7 +85,7 @@ def read_honeypot_is(said: Answer, sheet: Sheet) -> Labels:
     words += _scored(holders, "highestTax", 100 * ev.TAX_LIMIT, math.inf)
     for part, field in ((simulation, "buyGas"), (simulation, "sellGas"), (holders, "averageGas")):
         words += _scored(part, field, GAS_LIMIT, math.inf)
-    if not trapped and (reason := trap.text("honeypotReason")):
+    if not trapped and (reason := trap.get("honeypotReason")):
         words.append((reason, 1))
     for listed in (said.get("flags"), summary.get("flags")):
         for row in listed if isinstance(listed, list) else [listed] if listed else ():
@@ -135,7 +135,7 @@ def read_rugcheck(said: Answer, sheet: Sheet) -> Labels:
         held = [False if holder is None else bool(text(holder)) or None for holder in told]  # null: it was given up
         sheet.unless(check_id, either(*held) if field in mint or any(held) else None, meaning)
     if "transferFee" in said:
-        keeper = text(said.part("transferFee").get("authority")) or NOBODY
+        keeper = said.part("transferFee").get("authority") or NOBODY
         sheet.unless("tax_modifiable", keeper != NOBODY, "the transfer fee can be changed")
     holders = said.rows("topHolders") or []
     shares: list[float | None] = []
