@@ -390,6 +390,21 @@ def test_what_a_word_means_is_told_or_said_not_to_be_held(reader: Reader, questi
     assert "fresh tokens" not in text
 
 
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("bandwidth of ETH", "The Bollinger bandwidth of ETH-USD is"),
+        ("what is ETH's percent b", "The Bollinger %B of ETH-USD is 0.40."),
+        ("is ETH's adx above 35", "The ADX(14) of ETH-USD is not above 35: it is 22.0, below 35."),
+        ("ema20 of ETH", "The EMA(20) of ETH-USD is 99.00 USD; the close 100.00 is above it."),
+        ("is ETH above its 200 EMA", "The EMA(200) of ETH-USD is 90.00 USD; the close 100.00 is above it."),
+    ],
+)
+def test_a_figure_that_is_named_is_told(reader: Reader, question: str, said: str) -> None:
+    answer = reader.answer(reader.read(question))
+    assert answer.statements[1 if answer.statements[0].id == "security" else 0].text.startswith(said)
+
+
 def test_what_is_left_out_of_a_comparison_is_not_ranked(reader: Reader) -> None:
     answer = reader.answer(reader.read("compare BTC and ETH without SOL"))
     assert "of the 2 tokens" in answer.text

@@ -79,6 +79,10 @@ def _return(bars: int, *words: str) -> FigureSpec:
     return FigureSpec("ratio", definition, 0, f"return over {bars} bar{'s' * (bars > 1)}", "signed_percent", words)
 
 
+def _average_names(bars: int) -> tuple[str, ...]:
+    return tuple(f"{bars} {what}" for what in ("day average", "day ma", "day moving average", "day ema", "ema"))
+
+
 def _return_since(unit: str, *words: str) -> FigureSpec:
     definition = f"close / last close of the day a {unit} earlier by the calendar, or before that day - 1"
     return FigureSpec("ratio", definition, 0, f"return over a {unit}", "signed_percent", words)
@@ -118,14 +122,10 @@ SPECS: Mapping[str, FigureSpec] = MappingProxyType(
         ),
         "atr_14": FigureSpec("price", _ATR, 31, "ATR(14)", "price", ("atr", "average true range")),
         "adx_14": FigureSpec("index", _ADX, 45, "ADX(14)", "index", ("adx", "trend strength")),
-        "ema_20": FigureSpec(
-            "price", _EMA.format(20), 23, "EMA(20)", "price", ("20 day average", "20 day ma", "20 day moving average")
-        ),
-        "ema_50": FigureSpec(
-            "price", _EMA.format(50), 58, "EMA(50)", "price", ("50 day average", "50 day ma", "50 day moving average")
-        ),
+        "ema_20": FigureSpec("price", _EMA.format(20), 23, "EMA(20)", "price", _average_names(20)),
+        "ema_50": FigureSpec("price", _EMA.format(50), 58, "EMA(50)", "price", _average_names(50)),
         "ema_200": FigureSpec(
-            "price", _EMA.format(200), 231, "EMA(200)", "price", bars=MINIMUM_BARS_EMA_200
+            "price", _EMA.format(200), 231, "EMA(200)", "price", ("200 ema", "200 day ema"), MINIMUM_BARS_EMA_200
         ),
         "distance_ema_200": FigureSpec(
             "ratio", "close / EMA(200) - 1", 231, "distance from EMA(200)", "signed_percent",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -129,7 +129,11 @@ def _periods_in(lowered: str) -> Iterator[Period]:
 
 
 def asked_statement(
-    question: Question, analysis: MarketAnalysis, settings: Settings, bars: Bars | None = None
+    question: Question,
+    analysis: MarketAnalysis,
+    settings: Settings,
+    bars: Bars | None = None,
+    made: Iterable[Statement] = (),
 ) -> Statement | None:
     """What answers the question about this token; None where it names no figure and brings no number.
 
@@ -138,10 +142,11 @@ def asked_statement(
         analysis: the fresh analysis of the token.
         settings: the thresholds of oversold and overbought.
         bars: the stored bars of the token, for a span that is not in the catalogue.
+        made: what the catalogue says of the token: a figure in it is not said twice.
     """
     asked = _Asked(question, analysis, settings, bars)
     text = " ".join(part for part in (asked.zone(), asked.volume(), *asked.numbers()) if part)
-    text = text or asked.figure()
+    text = text or asked.figure(made)
     if not text:
         return None
     return Statement("asked", analysis.token.symbol, text, asked.facts, "neutral", 1.0, analysis.bar_close)
@@ -226,8 +231,9 @@ class _Asked:
         told = f"{volume:,.0f}, {times} times the mean of the 20 bars before"
         return f"The volume of {self._symbol} in the last bar is {told}."
 
-    def figure(self) -> str:
-        """The figure that was named, alone, and on which side of it the close or a limit lies."""
+    def figure(self, made: Iterable[Statement]) -> str:
+        """The figure that was named, alone, and on which side of it the close or a limit lies; nothing where a
+        statement of the catalogue says as much."""
         name = self._question.figure
         if name is None:
             return ""
@@ -248,24 +254,22 @@ class _Asked:
             return f"{self._symbol} is {percent_text(abs(value))} {side} its 52-week {what}, {at}."
         if name == "distance_ema_200":
             return self._against_average(value)
-        if name not in (*LEVELS, "rsi_14", "atr_14"):
-            return ""  # a statement of the catalogue says it, and more
-        label = figure_label(name)
-        if name == "rsi_14":
-            for limit in self._question.limits:
-                if not limit.holds(value):
-                    lies = f"{_side(value, limit.value or 0.0)} {threshold_text(limit.value or 0.0)}"
-                    return f"The {label} of {self._symbol} is not {limit.text}: it is {text}, {lies}."
-            zone = zone_of(self._analysis, self._settings)
-            sides = [f", {limit.text}" for limit in self._question.limits]
-            more = "".join(sides) or (f", which is {zone}" if zone in ZONES else "")
-        elif name in LEVELS:
+        label, limits = figure_label(name), self._question.limits
+        told = any(text in each.text for each in made if fact_name(self._analysis, name) in each.facts)
+        if told and not limits and name not in (*LEVELS, "rsi_14", "atr_14"):
+            return ""
+        if name in LEVELS:
             lies, close = _side(self._close, value), price_text(self._close)
             if denied := self._denied(lies):
                 return f"The close of {self._symbol} is not {denied} the {label} {text} USD: it is {close}, {lies} it."
-            more = f" USD; the close {close} is {lies} it"
-        else:
-            more = " USD"
+            return f"The {label} of {self._symbol} is {text} USD; the close {close} is {lies} it."
+        for limit in limits:
+            if not limit.holds(value):
+                lies = f"{_side(value, limit.value or 0.0)} {threshold_text(limit.value or 0.0)}"
+                return f"The {label} of {self._symbol} is not {limit.text}: it is {text}, {lies}."
+        more = " USD" * (SPECS[name].unit == "price") + "".join(f", {limit.text}" for limit in limits)
+        zone = zone_of(self._analysis, self._settings)
+        more += f", which is {zone}" if name == "rsi_14" and zone in ZONES and not limits else ""
         return f"The {label} of {self._symbol} is {text}{more}."
 
     def _against_average(self, distance: float) -> str:

@@ -39,7 +39,6 @@ ANSWER_STATEMENTS = 6
 MOST_CHANGES = 8
 RECORD_TOPICS = frozenset({"entry", "exit", "rules"})
 """Topics for which the team's own record, and its lessons, are read."""
-CORRELATED = frozenset({"correlated", "correlation"})
 DEFAULT_TOPIC = "state"
 
 
@@ -181,7 +180,7 @@ class Reader:
             screen = replace(screen, symbols=tuple(token.symbol for token in question.tokens))
             question = replace(question, screen=screen, about_market=True)
         if question.topic == "holdings" and not question.tokens:
-            alike = question.not_held in CORRELATED  # of what is held together it is known
+            alike = question.not_held.startswith("correlat")  # of what is held together it is known
             not_held = "" if alike else question.not_held
             question = replace(question, about_market=True, screen=None, not_held=not_held)
         if question.topic == "rules" and not (question.tokens or question.unknown):
@@ -381,16 +380,16 @@ class Reader:
 
     def _ordered(self, reading: Reading, recall: Recall) -> list[Statement]:
         """Everything to be said about one token, what answers the question first."""
-        question, asked = reading.question, None
+        question, asked, made = reading.question, None, self.statements(recall, reading.topic)
         if len(reading.recalls) == 1 and recall.analysis is not None and reading.topic.name != "safety":
             bars = None
             if needs_bars(question):
                 bars = BarStore(self.khala.journal).get(recall.analysis.token, recall.interval)
-            asked = asked_statement(question, recall.analysis, self.khala.settings, bars)
+            asked = asked_statement(question, recall.analysis, self.khala.settings, bars, made)
         topic = reading.topic
         also = tuple(TOPICS[name].statements[0] for name in question.beside)  # another subject is not dropped for one
         topic = replace(topic, statements=(*topic.statements[:1], *also, *topic.statements[1:]))
-        return order_for(topic, self.statements(recall, reading.topic), question.figure, asked)
+        return order_for(topic, made, question.figure, asked)
 
     def _before(self, analysis: MarketAnalysis) -> MarketAnalysis | None:
         """The newest stored analysis of an earlier bar."""

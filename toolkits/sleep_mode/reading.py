@@ -39,6 +39,8 @@ _RANGE = re.compile(r"(?<![\d-])(\d+(?:\.\d+)?)\s?[-–]\s?(\d+(?:\.\d+)?)(?![\d
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _COUNTS = {word: str(number) for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
 _SPAN = re.compile(r"\b(week|month|year)ly (?=return|gain|los|mover|perform|change)")
+_HEADS = "|".join(dict.fromkeys(spec.label.split("(")[0].lower() for spec in SPECS.values() if "(" in spec.label))
+_WINDOW = re.compile(rf"\b({_HEADS})[ (]*(\d+)\)?")
 _WHAT_IS = re.compile(r"\bwhat'?s\b")
 
 _WITHOUT = re.compile(
@@ -247,7 +249,7 @@ def _plain(text: str) -> str:
     text = _MINUS.sub("minus ", _RANGE.sub(r"\1 to \2", text))
     words = text.lower().replace("’", "'").replace("-", " ").replace("=", " ").split()
     lowered = " ".join(_COUNTS.get(word, word) for word in words)
-    lowered = _SPAN.sub(r"\1 ", lowered)
+    lowered = _WINDOW.sub(r"\1 \2", _SPAN.sub(r"\1 ", lowered))  # "ema200" and "EMA(200)" are "ema 200"
     return _WHAT_IS.sub("what is", lowered).replace("session", "trading day")
 
 
@@ -266,7 +268,7 @@ def _topics(lowered: str, words: Sequence[str]) -> list[str]:
 def _figures(text: str) -> tuple[dict[str, int], str]:
     """The figures that a text names and where, that with the longest word first, and the text without their names. A
     part of a longer name names none, and a number in one ("200-day average") is no limit."""
-    called = [(word, name) for name, spec in SPECS.items() for word in (*spec.words, spec.label.lower())]
+    called = [(word, name) for name, spec in SPECS.items() for word in (*spec.words, _plain(spec.label))]
     found: dict[str, int] = {}
     lowered = text
     for word, name in sorted(called, key=lambda pair: -len(pair[0])):

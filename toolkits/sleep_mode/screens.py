@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import ge, gt, le, lt
 from typing import Literal
 
 from ...core.errors import InvalidInput
@@ -25,6 +26,7 @@ SHOWN = 5
 MOST = 50
 COMPARED = ("rsi_14", "return_1", "return_week", "return_month", "volatility_30", "distance_high_52w")
 """Figures that tokens are compared by when the question names none."""
+_HOLDS = {"above": gt, "below": lt, "at least": ge, "at most": le}
 RANKED = tuple(name for name, spec in SPECS.items() if spec.unit != "price")
 """Figures by which tokens can be ordered: a price in USD says nothing about which token has more of anything."""
 
@@ -41,15 +43,7 @@ class Limit:
     def holds(self, value: float, close: float = 0.0) -> bool:
         """True for a value of the figure (and a close, where that is compared with it) on that side."""
         value, limit = (close, value) if self.value is None else (value, self.value)
-        match self.side:
-            case "above":
-                return value > limit
-            case "below":
-                return value < limit
-            case "at least":
-                return value >= limit
-            case "at most":
-                return value <= limit
+        return _HOLDS[self.side](value, limit)
 
     @property
     def text(self) -> str:
