@@ -37,7 +37,7 @@ class DeepTraderError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """`{"error": code, "message": ..., "hint": ...}`: what tools and `--json` return."""
         return {"error": self.code, "message": self.message, "hint": self.hint}
 
@@ -62,6 +62,9 @@ class AmbiguousToken(UserError):
     def __init__(self, message: str, *, hint: str = "", candidates: Iterable[str] = ()) -> None:
         self.candidates = tuple(candidates)
         super().__init__(message, hint=hint or f"Say which: {'; '.join(self.candidates[:5])}." * bool(self.candidates))
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {"candidates": list(self.candidates[:10])}
 
 
 class SettingsError(UserError):

@@ -12,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 LABEL_LIMIT = 64
 _SPACES = re.compile(r"\s+")
@@ -97,12 +96,6 @@ def quote_untrusted(text: str, *, limit: int = LABEL_LIMIT) -> str:
     """
     quoted = json.dumps(clean_label(text, limit=limit), ensure_ascii=True)
     return _NOT_PLAIN_IN_PROMPT.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
-
-
-def to_json(value: Any) -> str:
-    """Compact JSON in which no text can open or close a tag: `<` and `>` are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def estimate_tokens(text: str) -> int:

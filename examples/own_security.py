@@ -2,10 +2,9 @@
 
     python examples/own_security.py
 
-A provider has four members: `id`, `check`, `acheck`, `calls_made`. `Runtime(security=...)` says which one is missing.
+A provider has three members: `id`, `check`, `calls_made`. `Runtime(security=...)` says which one is missing.
 """
 
-import asyncio
 import tempfile
 from datetime import UTC, datetime, timedelta
 
@@ -39,9 +38,6 @@ class DeskList:
             checked_at=at,
             expires_at=at + timedelta(hours=24),
         )
-
-    async def acheck(self, token: Token, *, now: datetime | None = None) -> SecurityReport:
-        return await asyncio.to_thread(self.check, token, now=now)
 
     def calls_made(self) -> int:
         return 0  # requests over the network: what a cycle's budget counts

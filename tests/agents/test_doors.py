@@ -129,7 +129,7 @@ def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
         def check(self, token): ...
 
     settings = load_settings(data_dir=tmp_path)
-    with pytest.raises(InvalidInput, match="Half is no SecurityProvider: it lacks acheck, calls_made"):
+    with pytest.raises(InvalidInput, match="Half is no SecurityProvider: it lacks calls_made"):
         Runtime(settings, security=Half())  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"no MarketProvider: it lacks .*bars.*universe"):
         Runtime(settings, market=Half())  # type: ignore[arg-type]

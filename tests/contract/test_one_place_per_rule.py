@@ -115,7 +115,7 @@ SECOND_COPIES = {
     "how lines, and rows of a reply, are cut to a budget": (
         r"(cost|spent|tokens|cost\(\w+\)) >=? budget",
         "if tokens > budget:",
-        {"toolkits/sleep_mode/briefs.py", "toolkits/khala/replies.py", "toolkits/market_data/toolkit.py"},
+        {"toolkits/sleep_mode/briefs.py", "toolkits/doors.py"},
     ),
     "whom a name stands for": (
         r"\.ticker (==|in) |aliases_for\(",

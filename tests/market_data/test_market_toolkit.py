@@ -243,7 +243,7 @@ async def test_bad_input_gets_a_short_typed_error_in_sync_and_async(simulated, t
     assert read(reply)["simulated"] is True
     assert len(reply) < 600
     assert "<" not in reply
-    assert await getattr(simulated, f"a{tool}")(**arguments) == reply
+    assert await simulated.async_functions[tool].entrypoint(**arguments) == reply
 
 
 def test_every_reply_of_a_simulated_market_says_so(simulated):

@@ -72,14 +72,6 @@ def test_fifty_checks_stay_inside_the_rate_and_a_second_cycle_asks_nobody(cached
     assert server.count() == 102
 
 
-async def test_the_async_check_is_kept_in_the_same_place(cached, server, clean, harbour):
-    report = await cached.acheck(harbour)
-    assert cached.check(harbour) == report
-    assert await cached.acheck(Contract(chain="eth", address=EVM_ADDRESS)) == report
-    assert cached.check(Contract(chain="1", address=EVM_ADDRESS)) == report
-    assert server.count() == 2
-
-
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [

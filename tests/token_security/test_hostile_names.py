@@ -12,6 +12,7 @@ from rich.console import Console
 from deeptrader.core.security import SecurityCheck
 from deeptrader.core.text import has_control_characters
 from deeptrader.core.token import Token
+from deeptrader.toolkits.doors import to_json
 from deeptrader.toolkits.token_security.goplus import GoPlus
 from deeptrader.toolkits.token_security.policy import checks_of, may_recommend, told
 from deeptrader.toolkits.token_security.protocol import CompositeSecurity
@@ -79,7 +80,7 @@ def test_nothing_of_it_stands_unescaped_in_the_report(composite, server, harbour
 @pytest.mark.parametrize("name", NAMES)
 def test_nor_in_what_a_model_reads(composite, server, harbour, name):
     toolkit = TokenSecurityToolkit(composite)  # type: ignore[arg-type]
-    reply = toolkit._reply(hostile_report(composite, server, harbour, name))
+    reply = to_json(toolkit._reply(hostile_report(composite, server, harbour, name)))
     assert plain(reply)
     for text in strings(json.loads(reply)):
         assert not has_control_characters(text)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from agno.run import RunContext
-from agno.tools import Toolkit
 
 from ...core.errors import DeepTraderError, InvalidInput
 from ...core.settings import Settings
-from ..aio import in_thread
 from ..arguments import Names, Number, as_names, refuse_wrong_names
+from ..doors import Door
 from .asks import Listener, ask_of, tell
 from .reader import Reader, Reading
 from .screens import SHOWN, Order, Passing, Screen
@@ -30,7 +29,7 @@ MOST_TOKENS = 25
 """A reply has room for no more."""
 
 
-class SleepModeToolkit(Toolkit):
+class SleepModeToolkit(Door):
     """`sleep_mode` reads memory and says what is missing.
 
     Args:
@@ -54,14 +53,8 @@ class SleepModeToolkit(Toolkit):
         self._listeners = tuple(listeners)
         self._reader = reader
         SleepModeToolkit.sleep_mode.__annotations__["topic"] = Literal[*TOPICS]  # with those of the user's own
-        options: dict[str, Any] = {"name": SLEEP_MODE, "tools": [self.sleep_mode]}
-        options["async_tools"] = [(in_thread(self.sleep_mode), SLEEP_MODE)]
-        super().__init__(**(options | toolkit_options))
+        super().__init__(SLEEP_MODE, [self.sleep_mode], **toolkit_options)
         refuse_wrong_names(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "SleepModeToolkit":
-        """Itself: AgentOS copies toolkits for each request, and there is one memory."""
-        return self
 
     @property
     def khala(self) -> "Khala":

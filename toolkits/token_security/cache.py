@@ -6,7 +6,6 @@ report from the future (a clock was set back) is asked for anew, and stands in n
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,18 +67,6 @@ class CachedSecurity:
         kept, failed = self._find(key)
         held = None if refresh else _held(kept, failed, at)
         return held or self._settle(key, kept, self.provider.check(token, now=at))  # type: ignore[arg-type]
-
-    async def acheck(
-        self, token: Token | Contract, *, now: datetime | None = None, refresh: bool = False
-    ) -> SecurityReport:
-        """Async twin of `check`."""
-        at, key = self._asked(token, now)
-        kept, failed = await asyncio.to_thread(self._find, key)
-        held = None if refresh else _held(kept, failed, at)
-        if held is not None:
-            return held
-        found = await self.provider.acheck(token, now=at)  # type: ignore[arg-type]
-        return await asyncio.to_thread(self._settle, key, kept, found)
 
     def _asked(self, token: Token | Contract, now: datetime | None) -> tuple[datetime, str]:
         if not isinstance(token, Token) and not isinstance(self.provider, CompositeSecurity):

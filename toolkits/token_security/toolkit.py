@@ -1,17 +1,15 @@
 """The door of token security to agno: is this token safe, asked by an agent."""
 
-import json
 from typing import Any
 
-from agno.tools import Toolkit
-
 from ...core.coins import coin_for_symbol, coins_for_ticker, equity_for_symbol, reviewed_coins
-from ...core.errors import AmbiguousToken, DeepTraderError, InvalidInput, UnknownToken
+from ...core.errors import AmbiguousToken, InvalidInput, UnknownToken
 from ...core.security import SecurityReport
 from ...core.settings import Settings, load_settings
-from ...core.text import estimate_tokens, quote_untrusted
+from ...core.text import quote_untrusted
 from ...core.token import Contract, Token
 from ..arguments import Text
+from ..doors import Door, as_json, cost
 from ..market_data.protocol import MarketProvider
 from .cache import CachedSecurity
 from .policy import checks_of, may_recommend, verdict_line
@@ -24,7 +22,7 @@ REPLY_TOKENS = 250
 _ADDRESS_LENGTH = 26
 
 
-class TokenSecurityToolkit(Toolkit):
+class TokenSecurityToolkit(Door):
     """Security reports as JSON: the verdict in a sentence, what failed, and whether the token may be recommended.
 
     What goes wrong comes back as `{"error", "message", "hint"}`, with `candidates` when several tokens answer.
@@ -45,18 +43,10 @@ class TokenSecurityToolkit(Toolkit):
         **toolkit_options: Any,
     ) -> None:
         self.security, self.market, self.settings = security, market, settings or load_settings()
-        tools = {
-            "tools": [self.check_token_security],
-            "async_tools": [(self.acheck_token_security, "check_token_security")],
-        }
-        about = {"name": "token_security", "instructions": INSTRUCTIONS, "add_instructions": True}
-        super().__init__(**tools | about | toolkit_options)
+        super().__init__("token_security", [self.check_token_security], INSTRUCTIONS, **toolkit_options)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "TokenSecurityToolkit":
-        """Itself: AgentOS copies toolkits for each request, and rate limits and the cache are for all of them."""
-        return self
-
-    def check_token_security(self, token: Text = "", chain: Text = "", address: Text = "") -> str:
+    @as_json
+    def check_token_security(self, token: Text = "", chain: Text = "", address: Text = "") -> dict[str, Any]:
         """Is this token safe to trade. Give a token, or a chain and a contract address.
 
         Args:
@@ -64,18 +54,7 @@ class TokenSecurityToolkit(Toolkit):
             chain (str): Chain of the contract.
             address (str): Contract or mint address.
         """
-        try:
-            return self._reply(self.security.check(self._wanted(token, chain, address)))
-        except DeepTraderError as error:
-            return _error(error)
-
-    async def acheck_token_security(self, token: Text = "", chain: Text = "", address: Text = "") -> str:
-        try:
-            return self._reply(await self.security.acheck(self._wanted(token, chain, address)))
-        except DeepTraderError as error:
-            return _error(error)
-
-    acheck_token_security.__doc__ = check_token_security.__doc__
+        return self._reply(self.security.check(self._wanted(token, chain, address)))
 
     def _wanted(self, token: str, chain: str, address: str) -> Token | Contract:
         name, chain, address = token.strip(), chain.strip(), address.strip()
@@ -107,8 +86,8 @@ class TokenSecurityToolkit(Toolkit):
             raise UnknownToken(message, hint="Give its symbol, or chain and address.")
         return equity.token() if equity else found[0].token()
 
-    def _reply(self, report: SecurityReport) -> str:
-        """The report as JSON, its lists cut until the reply fits; verdict, decision and sentence always stand."""
+    def _reply(self, report: SecurityReport) -> dict[str, Any]:
+        """The report, its lists cut until the reply fits; verdict, decision and sentence always stand."""
         now = report.checked_at  # the provider answers with what is in date, or with a danger that stands
         decision = may_recommend(report, self.settings, now=now)
         reply = {
@@ -123,13 +102,8 @@ class TokenSecurityToolkit(Toolkit):
             "simulated": report.simulated or None,
         }
         reply = {key: value for key, value in reply.items() if value not in (None, [])}
-        budget = min(self.settings.reply_budget_tokens, REPLY_TOKENS)
+        room = min(self.settings.reply_budget_tokens, REPLY_TOKENS)
         for name, most in (("unknown", 6), ("failed", 6), ("unknown", 0), ("failed", 0)):
-            if estimate_tokens(json.dumps(reply)) > budget and name in reply:
+            if cost(reply) > room and name in reply:
                 reply[name] = reply[name][:most]
-        return json.dumps(reply, allow_nan=False)
-
-
-def _error(error: DeepTraderError) -> str:
-    candidates = {"candidates": list(error.candidates[:10])} if isinstance(error, AmbiguousToken) else {}
-    return json.dumps(error.as_dict() | candidates)
+        return reply
