@@ -143,12 +143,15 @@ def print_statements(statements: Iterable[Statement]) -> None:
 
 def print_lines(text: str, indent: int = 0) -> None:
     """An answer that code wrote: a dash before each of several statements, none before a token's name."""
-    lines = text.splitlines()
-    for line in lines:
-        mark = "" if line.endswith(":") or line.isupper() or len(lines) == 1 else "- "
-        row = Table.grid()
-        row.add_row(" " * indent + mark, Text(line))
-        console.print(row)
+    for number, paragraph in enumerate(text.split("\n\n")):
+        if number:
+            console.print()
+        lines = paragraph.splitlines()
+        for line in lines:
+            mark = "" if line.endswith(":") or line.isupper() or len(lines) == 1 else "- "
+            row = Table.grid()
+            row.add_row(" " * indent + mark, Text(line))
+            console.print(row)
 
 
 def sources_table(sources: Iterable[Source]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -59,8 +60,12 @@ def playground(
     from ..playground.app import require_extra, serve
 
     require_extra()
+    from agno.utils.log import agent_logger, team_logger, workflow_logger
+
     from ..playground.desk import Desk
 
+    for logger in (agent_logger, team_logger, workflow_logger):
+        logger.addFilter(lambda record: record.levelno >= logging.WARNING)  # its level agno sets anew in each run
     with runtime_for(data_dir, market, as_of) as runtime:
         runtime.khala.journal.require_writable()  # sessions are kept beside it
         desk = Desk(runtime)

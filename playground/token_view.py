@@ -16,7 +16,7 @@ from ..toolkits.khala.records import MarketAnalysis, Recall, SimilarSituations
 from ..toolkits.market_data.figures import figure_text
 from ..toolkits.sleep_mode.bar_store import BarStore
 from ..toolkits.sleep_mode.calls import CallLog, tallies
-from ..toolkits.sleep_mode.reading import find_token, unknown_token
+from ..toolkits.sleep_mode.reading import unknown_token
 from ..toolkits.sleep_mode.statements import adjusted_text
 from . import token_panels as panels
 from .board import change_of, question_about, why
@@ -92,7 +92,7 @@ class TokenView:
 
     def _latest(self) -> tuple[Token, Recall]:
         khala = self._desk.runtime.khala
-        token = find_token(self._name, khala)
+        token = khala.find(self._name)
         if token is None:
             raise unknown_token([self._name], khala)
         return token, khala.latest(token, interval=self._interval)

@@ -20,6 +20,7 @@ from doubles.security_server import Answer, security_server
 from doubles.yahoo_server import YahooServer
 
 from deeptrader.cli.main import COMMANDS, build, main
+from deeptrader.cli.output import print_lines
 from deeptrader.core.coins import use_own_list
 from deeptrader.core.errors import StoreBusy
 from deeptrader.core.token import Token
@@ -90,6 +91,13 @@ def test_status_tells_what_is_stale_on_a_terminal_of_80_columns(capsys, slept, m
 
     assert "stale: newer bar" in next(line for line in out.splitlines() if line.startswith("AAPL"))
     assert "…" not in out
+
+
+def test_an_answer_in_paragraphs_has_dashes_before_statements_alone(capsys):
+    print_lines("The model is down; this is what memory holds.\n\nA-USD, daily bar:\nRSI is 41.7.\nIt rose.")
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "The model is down; this is what memory holds.", "", "A-USD, daily bar:", "- RSI is 41.7.", "- It rose."
+    ]  # fmt: skip
 
 
 def test_a_later_moment_finds_the_same_memory_stale(capsys, slept):

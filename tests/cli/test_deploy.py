@@ -68,7 +68,7 @@ def running(tmp_path: Path, postgres: PostgresServer | None) -> Iterator[tuple[d
                 [*COMMAND, *words],
                 env=os.environ | variables,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=stack.enter_context((tmp_path / f"{name}{number}.log").open("w")),
             )
             stack.callback(process.wait, 45)
             stack.callback(process.send_signal, signal.SIGTERM)
@@ -97,6 +97,8 @@ def test_what_the_compose_file_starts_sleeps_answers_and_is_healthy(running: tup
     assert httpx.get(f"http://127.0.0.1:{port}/agents").status_code == 401
     assert httpx.get(f"http://127.0.0.1:{port}/agents", headers=token).status_code == 200
     assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    said = Path(variables["DEEPTRADER_DATA_DIR"]).with_name("page0.log").read_text().split()
+    assert " ".join(said) == f"DeepTrader playground: http://0.0.0.0:{port} (no language model). Ctrl+C ends it."
 
 
 def _count(database: psycopg.Connection[Any], query: str) -> int:
