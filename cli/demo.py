@@ -18,7 +18,7 @@ from .output import console, memory_table, print_lines, sources_table
 from .sleep import print_report, run_once
 
 if TYPE_CHECKING:
-    from ..agents.ask import Answer, Conversation
+    from ..agents.ask import Conversation
 
 RECORDED_MOMENT = "2013-01-25T22:00Z"
 """A Friday evening of the shipped recording: Apple fell below its lower band, IBM rose above its upper one."""
@@ -112,21 +112,21 @@ def _answers(runtime: Runtime, show: Show) -> None:
 
     _heading("3. Answers from memory alone, written by code, no model set")
     conversation = Conversation(runtime, memory_only=True)
-    answer = _ask(conversation, show.first)
-    console.print(sources_table(answer.sources))
+    _ask(conversation, show.first)
     for kind, question in show.others.items():
         console.print()
         _ask(conversation, question, kind)
 
 
-def _ask(conversation: Conversation, question: str, kind: str = "one token") -> Answer:
+def _ask(conversation: Conversation, question: str, kind: str = "one token") -> None:
     answer = conversation.ask(question)
     took = Text(f"   {kind}, {answer.seconds * 1000:.1f} ms", style="dim")
     console.print(Text("> ", style="dim").append(question, style="bold").append(took))
     print_lines(answer.text, indent=4)
     if answer.suggestions:
         console.print(Padding(Text(f"Ask instead: {'  '.join(answer.suggestions)}", style="dim"), (0, 0, 0, 4)))
-    return answer
+    if answer.sources:
+        console.print(sources_table(answer.sources))
 
 
 def _chart(runtime: Runtime, out: Path, symbol: str) -> None:

@@ -89,6 +89,7 @@ def test_the_demo_runs_from_the_wheel(python: Path, tmp_path: Path):
     done = run(python.with_name("deeptrader"), "demo", "--out", str(tmp_path / "out"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "AAPL is oversold: RSI(14) is 28.5, below 30." in done.stdout
+    assert done.stdout.count("Bar closed (UTC)") == 3, "an answer from memory names its sources, a screen's too"
 
 
 @pytest.mark.parametrize("snippet", blocks("python"))

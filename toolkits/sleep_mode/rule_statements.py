@@ -183,7 +183,7 @@ def rules_call(
     result = run_screen(screen, [recall for recall in recalls if recall.symbol in best], settings, now)
     ranked = sorted(result.rows, key=lambda a: -best[a.token.symbol].edge(action))
     passes = " that passes the security check" * (verdict is not None)
-    text = f"No rule calls a {action} at the last bar of a fresh token{passes}."
+    text = f"No rule began to call a {action} at the last bar of a fresh token{passes}."
     if ranked:
         named = []
         for symbol in (a.token.symbol for a in ranked[:SHOWN]):
