@@ -256,6 +256,15 @@ def test_a_quote_from_the_future_is_none(server, tmp_path):
     assert market.bars(BITCOIN).problem is None
 
 
+@pytest.mark.parametrize("hour", [0, 10, 15, 22])
+def test_bars_a_day_ahead_are_refused_at_any_hour(server, tmp_path, hour):
+    server.clock.set(datetime(2025, 6, 3, hour, 30, tzinfo=UTC))
+    server.behave("AAPL", "ahead")
+
+    with pytest.raises(ImplausiblePrices, match="begins in the future"):
+        server.market(tmp_path).bars(APPLE)
+
+
 @pytest.mark.parametrize("token", [APPLE, BITCOIN], ids=str)
 def test_stamps_in_another_unit_are_no_bars(server, tmp_path, token):
     server.behave(token.symbol, "thousandths")

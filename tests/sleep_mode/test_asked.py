@@ -14,6 +14,7 @@ from doubles.bars import LAST_CLOSE, random_bars
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.core.formats import percent_text, time_text
+from deeptrader.core.market import Figure
 from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.market_data.protocol import Bars
 from deeptrader.toolkits.sleep_mode.asked import Numbers, Period, numbers_in
@@ -216,3 +217,16 @@ def test_a_period_that_began_before_the_bars_do_is_said_to(reader: Reader) -> No
 )
 def test_numbers_are_told_apart_by_what_stands_beside_them(text: str, numbers: Numbers) -> None:
     assert numbers_in(text) == numbers
+
+
+def test_an_indicator_of_ones_own_is_told_by_its_name(reader: Reader) -> None:
+    known = reader.khala.latest("AAPL").analysis
+    assert known is not None
+    own = {"mfi_length_14": Figure(value=38.49, unit="index", definition="mfi(length=14)")}
+    reader.khala.publish(reader.khala.store([known.model_copy(update={"figures": known.figures | own})]))
+
+    answer = reader.answer(reader.read("what is the MFI of AAPL"))
+
+    assert "\nmfi_length_14 of AAPL is 38.49.\n" in answer.text
+    assert "Not read" not in answer.text
+    assert "Not read in the question: mfi" in reader.answer(reader.read("what is the mfi of BTC")).text

@@ -34,9 +34,9 @@ def test_fifty_simulated_tokens_show_every_verdict_and_say_that_they_are_simulat
 
 async def test_a_simulated_report_depends_on_seed_and_symbol_alone(clock):
     token = Token(symbol="SIM001-USD")
-    one = SimulatedSecurity(seed=7, clock=clock)
-    assert one.check(token) == await SimulatedSecurity(seed=7, clock=clock).acheck(token)
-    seeds = {SimulatedSecurity(seed=seed, clock=clock).check(token).verdict for seed in range(30)}
+    one = SimulatedSecurity(load_settings(seed=7), clock)
+    assert one.check(token) == await SimulatedSecurity(load_settings(seed=7), clock).acheck(token)
+    seeds = {SimulatedSecurity(load_settings(seed=seed), clock).check(token).verdict for seed in range(30)}
     assert len(seeds) > 1
 
 

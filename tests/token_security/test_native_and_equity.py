@@ -194,7 +194,7 @@ def test_bitcoin_is_not_refused_for_want_of_a_contract():
     assert (report.verdict, report.score) == ("safe", 100)
     assert report.contract is None
     assert seen(report, "mintable").state == "not_applicable"
-    assert seen(report, "age").detail == "its chain began in 2009"
+    assert seen(report, "age").detail == "its chain began about 2009"
     assert seen(report, "liquidity_depth").value == 3e10
     assert report.sources == ("reviewed list", "test quote")
 

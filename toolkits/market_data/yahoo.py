@@ -48,7 +48,7 @@ from ...core.formats import time_text
 from ...core.market import Quote
 from ...core.token import INTERVALS, Interval, Token
 from . import yahoo_rows as rows_of
-from .calendar import expected_bar_close, next_bar_close
+from .calendar import expected_bar_close
 from .coingecko import CoinGecko
 from .panel import rows_until
 from .plausibility import check_bars, require_plausible
@@ -248,7 +248,7 @@ class YahooMarket(YahooSource):
         if reason := rows_of.foreign(kind, currency, zone, token.kind):
             raise UnknownToken(f"{token.symbol} cannot be used: {reason}.", hint=ANALYSED)
         last: Any = raw["close"].last_valid_index()  # a moment
-        if last is not None and last >= next_bar_close(token.kind, interval, now + CLOCK_SKEW):
+        if last is not None and last > now + CLOCK_SKEW:
             said = f"{token.symbol}: a bar of Yahoo's begins in the future, {time_text(last)}."
             raise ImplausiblePrices(said, problems=("from_the_future",))
         chart = to_bars(raw, kind=token.kind, interval=interval, moment=moment, now=now, limit=limit)

@@ -145,11 +145,16 @@ def asked_statement(
         made: what the catalogue says of the token: a figure in it is not said twice.
     """
     asked = _Asked(question, analysis, settings, bars)
-    text = " ".join(part for part in (asked.zone(), asked.volume(), *asked.numbers()) if part)
+    text = " ".join(part for part in (asked.zone(), asked.volume(), *asked.own(), *asked.numbers()) if part)
     text = text or asked.figure(made)
     if not text:
         return None
     return Statement("asked", analysis.token.symbol, text, asked.facts, "neutral", 1.0, analysis.bar_close)
+
+
+def own_named(word: str, analysis: MarketAnalysis) -> list[str]:
+    """The figures of the user's own indicators that a word names: "mfi" those of `mfi(length=14)`."""
+    return [name for name in analysis.figures if name not in SPECS and name.partition("_")[0] == word.lower()]
 
 
 def needs_bars(question: Question) -> bool:
@@ -230,6 +235,16 @@ class _Asked:
         times = figure_text("volume_ratio_20", ratio)
         told = f"{volume:,.0f}, {times} times the mean of the 20 bars before"
         return f"The volume of {self._symbol} in the last bar is {told}."
+
+    def own(self) -> list[str]:
+        """The user's own indicators that are named."""
+        words = dict.fromkeys(re.findall(r"[^\W_]+", self._question.text.lower()))
+        names = [name for word in words for name in own_named(word, self._analysis)]
+        known = {name: self._value(name) for name in names}
+        return [
+            self._absent(name) if value is None else f"{name} of {self._symbol} is {figure_text(name, value)}."
+            for name, value in known.items()
+        ]
 
     def figure(self, made: Iterable[Statement]) -> str:
         """The figure that was named, alone, and on which side of it the close or a limit lies; nothing where a

@@ -17,7 +17,7 @@ from ...core.text import clean_label, estimate_tokens
 from ...core.token import Interval, Token
 from ..khala.records import Document, Freshness, MarketAnalysis, Recall
 from ..market_data.figures import SPECS, figure_label
-from .asked import ZONES, asked_statement, needs_bars
+from .asked import ZONES, asked_statement, needs_bars, own_named
 from .bar_store import BarStore
 from .briefs import Brief, fit_statements, heading, market_statements, order_for
 from .calls import CallLog
@@ -191,6 +191,9 @@ class Reader:
         if not question.tokens and topic is not None and TOPICS[topic].takes in ("market", "either"):
             question = replace(question, about_market=True)
         recalls = tuple(self._latest(token, question.interval) for token in question.tokens)
+        made = [recall.analysis for recall in recalls if recall.analysis is not None]
+        unread = tuple(word for word in question.unread if not any(own_named(word, analysis) for analysis in made))
+        question = replace(question, unread=unread)
         market: tuple[Recall, ...] = ()
         if question.about_market and not (question.screen and question.screen.symbols):
             wanted = self.holdings.all() if question.topic == "holdings" else khala.symbols()

@@ -37,7 +37,7 @@ async def coin_evidence(market: MarketProvider | None, token: Token, began: int,
     own, name = Sheet(REVIEWED, at), Subject.of(token).name
     own.put("true_token", "pass", f"{name} has a chain of its own and no contract", True)
     days = (at - datetime(began + 1, 1, 1, tzinfo=UTC)).total_seconds() / 86_400  # only the year is known: from its end
-    own.at_least("age", max(days, 0.0), AGE_FLOOR_DAYS, f"its chain began in {began}")
+    own.at_least("age", max(days, 0.0), AGE_FLOOR_DAYS, f"its chain began about {began}")
     if market is None:
         own.put("listed", "pass", "a known coin; no market was asked", True)
         return [own]

@@ -9,9 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...core.clock import Clock
 from ...core.security import SecurityReport
-from ...core.settings import Settings
 from .evidence import Answer, Sheet, Subject
 from .goplus import read_evm
 from .protocol import Provider
@@ -23,25 +21,14 @@ class SimulatedSecurity(Provider):
     """Made-up contracts of every kind, about half of them safe, marked SIMULATED in every source.
 
     The findings (`data/simulated.json`) go through the same reading and rule as real ones, so a demo shows what the
-    real thing does. Which kind a token is follows from the seed and its symbol alone.
-
-    Args:
-        seed: what every verdict follows from; that of the settings when left out.
-        settings: how long reports stay in date.
-        clock: the present; the machine's when left out.
+    real thing does. Which kind a token is follows from the settings' seed and its symbol alone.
     """
 
     id = "simulated"
 
-    def __init__(
-        self, *, seed: int | None = None, settings: Settings | None = None, clock: Clock | None = None
-    ) -> None:
-        super().__init__(settings, clock)
-        self._seed = self._settings.seed if seed is None else seed
-
     async def _checked(self, subject: Subject, at: datetime) -> SecurityReport:
         sheet = Sheet(self.id, at)
-        place = int.from_bytes(hashlib.sha256(f"{self._seed}:{subject.symbol}".encode()).digest()[:8]) % 100
+        place = int.from_bytes(hashlib.sha256(f"{self._settings.seed}:{subject.symbol}".encode()).digest()[:8]) % 100
         read_evm(Answer(_kinds()[place]), sheet)
         for check_id in ("true_token", "look_alike", "wrapped"):
             sheet.put(check_id, "pass", "a simulated token", check_id == "true_token")
