@@ -267,20 +267,19 @@ def finding(khala: Khala) -> Iterator[Row]:
 
 
 def likening(khala: Khala) -> Iterator[Row]:
+    from deeptrader.toolkits.khala.situations import SITUATION_FIGURES
     from deeptrader.toolkits.market_data.indicators import figure_history
+    from deeptrader.toolkits.market_data.panel import moments_of
 
     clock = ManualClock(NOW)
     market = SimulatedMarket(50, clock=clock)
     for token in market.universe(top=50).tokens:
         bars = market.bars(token, interval="1d")
-        history = figure_history(bars.frame, interval="1d", kind=token.kind).to_dict("index")
-        closes = bars.frame["close"].to_numpy()
-        rows = [
-            (moment.to_pydatetime(), float(close), {k: v for k, v in figures.items() if v == v})  # type: ignore[attr-defined]
-            for (moment, figures), close in zip(history.items(), closes, strict=True)
-            if close == close
-        ]
-        khala.add_situations(token, "1d", rows)
+        history = figure_history(bars.frame, interval="1d", kind=token.kind)[list(SITUATION_FIGURES)].to_numpy()
+        close = bars.frame["close"].to_numpy()
+        there = close == close
+        closed = moments_of(bars.frame)[there] / 1e6
+        khala.add_situations([(token.symbol, "1d", closed, close[there], history[there])])
     yield once("similar situations among 20,000 bars, first time", lambda: khala.similar("SIM001-USD"))
     yield Row(
         "similar situations among 20,000 bars", per_call(lambda: khala.similar("SIM001-USD"), calls=3, rounds=9), "ms"

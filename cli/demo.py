@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,32 +24,11 @@ RECORDED_MOMENT = "2013-01-25T22:00Z"
 SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Show:
-    """What is asked in a demo: about one token, with its brief and sources, then others, each with what kind it is."""
-
-    first: str
-    others: dict[str, str]
-
-
 SHOWS = {
-    "recorded": Show(
-        "Is Apple oversold?",
-        {
-            "a screen": "Which tokens are overbought?",
-            "a comparison": "Is Google riskier than IBM?",
-            "not in this memory": "How is bitcoin doing?",
-        },
-    ),
-    "simulated": Show(
-        "Is SIM003-USD oversold?",
-        {
-            "a screen": "Which tokens are overbought?",
-            "a comparison": "Is SIM001-USD riskier than SIM002-USD?",
-            "not in this memory": "How is bitcoin doing?",
-        },
-    ),
+    "recorded": ("Is Apple oversold?", "Is Google riskier than IBM?"),
+    "simulated": ("Is SIM003-USD oversold?", "Is SIM001-USD riskier than SIM002-USD?"),
 }
+"""What is asked of each market: about one token, with its brief, and a comparison."""
 
 
 def demo(
@@ -67,12 +45,12 @@ def demo(
     except OSError as error:
         raise StoreUnavailable(f"{out} cannot be made: {error.strerror}.", hint="Choose another --out.") from error
     settings = settings_for(out / "memory", market)
-    show = SHOWS[market]
+    first, compared = SHOWS[market]
     with Runtime(settings, as_of=moment) as runtime:
         _sleep(runtime)
         remember_market(settings)
-        symbol = _push(runtime, show.first)
-        _answers(runtime, show)
+        symbol = _push(runtime, first)
+        _answers(runtime, first, compared)
         _chart(runtime, out, symbol)
     where = f"--data-dir {settings.data_dir}"
     console.print()
@@ -107,13 +85,14 @@ def _push(runtime: Runtime, question: str) -> str:
     return reading.symbols[0]
 
 
-def _answers(runtime: Runtime, show: Show) -> None:
+def _answers(runtime: Runtime, first: str, compared: str) -> None:
     from ..agents.ask import Conversation
 
     _heading("3. Answers from memory alone, written by code, no model set")
     conversation = Conversation(runtime, memory_only=True)
-    _ask(conversation, show.first)
-    for kind, question in show.others.items():
+    _ask(conversation, first)
+    others = {"a screen": "Which tokens are overbought?", "a comparison": compared}
+    for kind, question in (others | {"not in this memory": "How is bitcoin doing?"}).items():
         console.print()
         _ask(conversation, question, kind)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import numpy as np
 
 from deeptrader.core.market import Action, Figure, Quote, Signal
 from deeptrader.core.security import SecurityCheck, SecurityReport, Verdict
 from deeptrader.core.settings import Settings
 from deeptrader.core.token import Interval, Token, TokenKind
+from deeptrader.toolkits.khala import Khala
 from deeptrader.toolkits.khala.freshness import rules_of
 from deeptrader.toolkits.khala.records import Document, MarketAnalysis, Provenance, Trigger, core_figures
+from deeptrader.toolkits.khala.situations import vector_of
 from deeptrader.toolkits.market_data.calendar import next_bar_close
 from deeptrader.toolkits.market_data.figures import SPECS
 
@@ -197,3 +201,13 @@ def make_settings(**changes: Any) -> Settings:
 
 def _defaults() -> dict[str, Any]:
     return {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
+
+
+def add_situations(
+    khala: Khala, symbol: str, interval: Interval, rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]]
+) -> int:
+    """Keep the past of one token: (bar_close, close, figures by name) of closed bars; returns how many changed."""
+    if not (rows := list(rows)):
+        return 0
+    at, price, figures = zip(*((at.timestamp(), price, vector_of(figures)) for at, price, figures in rows), strict=True)
+    return khala.add_situations([(symbol, interval, at, price, np.stack(figures))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_quote, make_token
+from doubles.analyses import BAR_CLOSE, NOW, add_situations, make_analysis, make_document, make_quote, make_token
 
 from deeptrader.core.clock import ManualClock
 from deeptrader.toolkits.khala import Khala
@@ -107,7 +107,7 @@ def test_a_memory_that_runs_for_months_stays_level(khala: Khala, clock: ManualCl
                 for symbol in symbols
             ]
             assert not khala.publish(khala.store(analyses)).refused
-        khala.add_situations("T0-USD", "1d", [(BAR_CLOSE + DAY * day, 100.0, {"rsi_14": 50.0})])
+        add_situations(khala, "T0-USD", "1d", [(BAR_CLOSE + DAY * day, 100.0, {"rsi_14": 50.0})])
         khala.put_documents([make_document(f"day {day}", created_at=clock.now(), dies_at=clock.now() + DAY)])
         if day % 10 == 9:
             khala.compact(clock.now())

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from pathlib import Path
 
 import pytest
-from doubles.analyses import NOW, make_analysis, make_document, make_quote, make_security, make_settings
+from doubles.analyses import NOW, add_situations, make_analysis, make_document, make_quote, make_security, make_settings
 from doubles.journals import everything
 
 from deeptrader.core.clock import ManualClock
@@ -48,7 +48,7 @@ def test_who_lost_the_lease_writes_nothing_of_any_kind(khala: Khala, publish: Pu
         lambda: khala.remember("more"),
         lambda: khala.forget(note.memory_id),
         lambda: khala.record_universe([make_analysis().token], NOW),
-        lambda: khala.add_situations("BTC-USD", "1d", [(NOW, 1.0, {})]),
+        lambda: add_situations(khala, "BTC-USD", "1d", [(NOW, 1.0, {})]),
         lambda: khala.compact(),
     ]
     with khala.fenced(lost):

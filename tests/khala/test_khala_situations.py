@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doubles.analyses import BAR_CLOSE, make_analysis, make_figures, make_settings
+from doubles.analyses import BAR_CLOSE, add_situations, make_analysis, make_figures, make_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def walk(count: int, seed: int) -> np.ndarray:
 def past(khala: Khala) -> dict[str, list[Row]]:
     history = {f"T{n}-USD": rows(walk(200, n), seed=n) for n in range(4)}
     for symbol, some in history.items():
-        assert khala.add_situations(symbol, "1d", some) == 200
+        assert add_situations(khala, symbol, "1d", some) == 200
     return history
 
 
@@ -64,7 +64,7 @@ def test_the_moment_most_alike_is_found_with_what_followed(khala: Khala, past: d
         for name, value in figures.items()
         if value is not None
     }
-    khala.add_situations("T0-USD", "1d", [(present[0], present[1], scaled)])
+    add_situations(khala, "T0-USD", "1d", [(present[0], present[1], scaled)])
     similar = khala.similar("T0-USD", limit=5)
     best = similar.situations[0]
     assert (best.symbol, best.bar_close) == ("T2-USD", at)
@@ -114,7 +114,7 @@ def test_nothing_after_the_as_of_moment_is_looked_at(tmp_path: Path, cut: int, s
         folder = tmp_path / f"{cut}-{seed}-{hours}-{number}"
         with Khala.open(folder, clock=ManualClock(BAR_CLOSE), settings=make_settings()) as khala:
             for symbol, some in history.items():
-                khala.add_situations(symbol, "1d", some)
+                add_situations(khala, symbol, "1d", some)
             answers.append(khala.similar("T1-USD", as_of=as_of, limit=6))
     assert answers[0] == answers[1] == answers[2]
     for situation in answers[0].situations:
@@ -141,8 +141,8 @@ def test_the_published_analysis_is_the_present(khala: Khala, past: dict[str, lis
 def test_no_return_is_taken_across_a_missing_bar(khala: Khala) -> None:
     whole = rows(walk(120, 3), seed=3)
     gap = 60
-    khala.add_situations("G-USD", "1d", [row for n, row in enumerate(whole) if n != gap])
-    khala.add_situations("H-USD", "1d", rows(walk(120, 4), seed=4))
+    add_situations(khala, "G-USD", "1d", [row for n, row in enumerate(whole) if n != gap])
+    add_situations(khala, "H-USD", "1d", rows(walk(120, 4), seed=4))
     found = {
         situation.bar_close: situation.returns
         for limit in (60,)
@@ -163,8 +163,8 @@ def test_no_return_is_taken_across_a_split_between_two_fetches(khala: Khala) -> 
     whole = rows(walk(120, 3), seed=3)
     split = 60
     adjusted = [(at, price / 2 if n >= split else price, figures) for n, (at, price, figures) in enumerate(whole)]
-    khala.add_situations("S-USD", "1d", adjusted)
-    khala.add_situations("H-USD", "1d", rows(walk(120, 4), seed=4))
+    add_situations(khala, "S-USD", "1d", adjusted)
+    add_situations(khala, "H-USD", "1d", rows(walk(120, 4), seed=4))
     found = [s for s in khala.similar("H-USD", limit=60).situations if s.symbol == "S-USD"]
     assert found
     for situation in found:
@@ -183,8 +183,8 @@ def test_a_weekend_is_no_missing_bar(khala: Khala) -> None:
     ]
     prices = walk(len(closes), 5)
     some = [(at, price, figures) for at, (_, price, figures) in zip(closes, rows(prices, seed=5), strict=True)]
-    khala.add_situations("AAPL", "1d", some)
-    khala.add_situations("MSFT", "1d", [(at, price * 2, figures) for at, price, figures in some])
+    add_situations(khala, "AAPL", "1d", some)
+    add_situations(khala, "MSFT", "1d", [(at, price * 2, figures) for at, price, figures in some])
     situation = khala.similar("AAPL", limit=10).situations[-1]
     n = closes.index(situation.bar_close)
     for bars in HORIZONS:
@@ -194,10 +194,10 @@ def test_a_weekend_is_no_missing_bar(khala: Khala) -> None:
 
 def test_adding_the_same_again_changes_nothing_and_another_row_replaces(khala: Khala) -> None:
     some = rows(walk(50, 1))
-    assert khala.add_situations("T-USD", "1d", some) == 50
-    assert khala.add_situations("T-USD", "1d", some) == 0
+    assert add_situations(khala, "T-USD", "1d", some) == 50
+    assert add_situations(khala, "T-USD", "1d", some) == 0
     at, price, figures = some[10]
-    assert khala.add_situations("T-USD", "1d", [(at, price * 2, figures)]) == 1
+    assert add_situations(khala, "T-USD", "1d", [(at, price * 2, figures)]) == 1
     assert khala.situations_until("T-USD") == BAR_CLOSE
     assert khala.situations_until("NONE-USD") is None
     assert khala.situations_until("T-USD", interval="1h") is None
@@ -205,7 +205,7 @@ def test_adding_the_same_again_changes_nothing_and_another_row_replaces(khala: K
 
 def test_too_little_past_is_said_and_not_guessed(khala: Khala) -> None:
     assert "nothing is known" in khala.similar("T-USD").note
-    khala.add_situations("T-USD", "1d", rows(walk(20, 1)))
+    add_situations(khala, "T-USD", "1d", rows(walk(20, 1)))
     similar = khala.similar("T-USD")
     assert similar.situations == ()
     assert similar.outcomes == {}
@@ -214,7 +214,7 @@ def test_too_little_past_is_said_and_not_guessed(khala: Khala) -> None:
 
 def test_situations_without_common_figures_are_not_compared(khala: Khala) -> None:
     bare = [(at, price, {"rsi_14": 50.0, "adx_14": None}) for at, price, _ in rows(walk(100, 1))]
-    khala.add_situations("T-USD", "1d", bare)
+    add_situations(khala, "T-USD", "1d", bare)
     similar = khala.similar("T-USD")
     assert similar.situations == ()
     assert "too few" in similar.note
@@ -223,14 +223,14 @@ def test_situations_without_common_figures_are_not_compared(khala: Khala) -> Non
 def test_a_new_bar_is_part_of_the_past_at_once(khala: Khala, past: dict[str, list[Row]], clock: ManualClock) -> None:
     first = khala.similar("T0-USD")
     clock.advance(DAY)
-    khala.add_situations("T0-USD", "1d", rows(walk(1, 9), last=BAR_CLOSE + DAY))
+    add_situations(khala, "T0-USD", "1d", rows(walk(1, 9), last=BAR_CLOSE + DAY))
     second = khala.similar("T0-USD")
     assert second.as_of == first.as_of + DAY
     assert second.situations != first.situations
 
 
 def test_intervals_do_not_mix(khala: Khala, past: dict[str, list[Row]]) -> None:
-    khala.add_situations("T0-USD", "1h", rows(walk(100, 1), step=timedelta(hours=1)))
+    add_situations(khala, "T0-USD", "1h", rows(walk(100, 1), step=timedelta(hours=1)))
     similar = khala.similar("T0-USD", interval="1h")
     assert {situation.interval for situation in similar.situations} == {"1h"}
     assert {situation.symbol for situation in similar.situations} == {"T0-USD"}

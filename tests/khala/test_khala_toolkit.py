@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from agno.agent import Agent
 from doubles.agno_runs import WAYS, perform
-from doubles.analyses import BAR_CLOSE, NOW, make_analysis, make_document, make_figures
+from doubles.analyses import BAR_CLOSE, NOW, add_situations, make_analysis, make_document, make_figures
 from doubles.scripted_model import ScriptedModel, call
 
 from deeptrader.core.clock import ManualClock
@@ -143,7 +143,7 @@ def test_precedents_come_with_counts_and_a_warning(khala: Khala, tools: KhalaMem
         (BAR_CLOSE - DAY * n, 100.0 + n % 9, figures | {"rsi_14": 20.0 + n % 60, "adx_14": n % 50 + 1.0})
         for n in range(100)
     ]
-    khala.add_situations("ETH-USD", "1d", some)
+    add_situations(khala, "ETH-USD", "1d", some)
     reply = told(tools.find_similar_situations("bitcoin", limit=4))
     assert len(reply["situations"]) == 4
     assert reply["outcomes"]["after_7_bars"]["count"] <= 4

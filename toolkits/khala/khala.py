@@ -270,22 +270,13 @@ class Khala(Shelves, Upkeep):
             analysis = None
         return self._situations.similar(symbol, interval, at, limit_of(limit), analysis)
 
-    def add_situations(
-        self,
-        token: Token | str,
-        interval: Interval,
-        rows: Iterable[tuple[datetime, float, Mapping[str, float | None]]],
-    ) -> int:
-        """Keep the past for `similar`: (bar_close, close, figures by name) of closed bars. Returns how many changed.
+    def add_situations(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Any]]) -> int:
+        """Keep the past of tokens for `similar`; returns how many bars changed. See `SituationTable.add`.
 
         The figures of a bar must come from bars up to it. Adding a row again changes nothing; another one for the same
         bar replaces it (bars that were adjusted for a split should be added again, all of them).
         """
-        return self._situations.add(symbol_of(token), interval_of(interval), rows)
-
-    def add_pasts(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Any]]) -> int:
-        """`add_situations` for several tokens in one transaction, from arrays; see `SituationTable.add_many`."""
-        return self._situations.add_many(many)
+        return self._situations.add(many)
 
     def situations_until(self, token: Token | str, *, interval: Interval = "1d") -> datetime | None:
         """The newest bar of a token that `similar` knows, None when it knows none."""

@@ -45,7 +45,6 @@ SEAM = 0.15
 SECONDS: dict[Interval, float] = {"1d": 86_400.0, "1h": 3_600.0}
 
 Floats = NDArray[np.float64]
-Row = tuple[datetime, float, Mapping[str, float | None]]
 _ABSENT = b"\xff"  # eight of these are a NaN
 
 
@@ -86,15 +85,7 @@ class SituationTable:
         self._past: dict[str, tuple[int, Past]] = {}
         self._scale: dict[str, tuple[Past, Floats]] = {}
 
-    def add(self, symbol: str, interval: Interval, rows: Iterable[Row]) -> int:
-        """Keep rows; one of the same bar is replaced. Returns how many changed."""
-        kept = [(epoch(bar_close), float(price), _vector(figures)) for bar_close, price, figures in rows]
-        if not kept:
-            return 0
-        at, price, figures = zip(*kept, strict=True)
-        return self.add_many([(symbol, interval, at, price, np.stack(figures))])
-
-    def add_many(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Floats]]) -> int:
+    def add(self, many: Iterable[tuple[str, Interval, Iterable[float], Iterable[float], Floats]]) -> int:
         """Keep rows of several tokens in one transaction: symbol, interval, when bars closed (UTC epoch seconds), their
         closes, and figures as in `SITUATION_FIGURES`, shape (bars, figures). Returns how many changed."""
         values = [
@@ -136,7 +127,7 @@ class SituationTable:
         own = past.rows_of(symbol)
         if analysis is not None:
             at, price = epoch(analysis.bar_close), analysis.price
-            figures = _vector({name: analysis.value(name) for name in SITUATION_FIGURES})
+            figures = vector_of({name: analysis.value(name) for name in SITUATION_FIGURES})
         else:
             rows = np.flatnonzero(own & (past.at <= now))
             if not len(rows):
@@ -188,7 +179,8 @@ class SituationTable:
             return kept[1]
 
 
-def _vector(figures: Mapping[str, float | None]) -> Floats:
+def vector_of(figures: Mapping[str, float | None]) -> Floats:
+    """Figures by name as a row of `SITUATION_FIGURES`, NaN where one is absent; shape (figures,)."""
     values = (figures.get(name) for name in SITUATION_FIGURES)
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 

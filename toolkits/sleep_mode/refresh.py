@@ -212,4 +212,4 @@ def remember_situations(khala: Khala, read: Sequence[tuple[Bars, MarketAnalysis]
         for (bars, new), table in zip(some, pasts, strict=True):
             at, price = (moments_of(bars.frame)[new] / 1e6).tolist(), bars.frame["close"].to_numpy()[new].tolist()
             found.append((bars.token.symbol, interval, at, price, table))
-    return khala.add_pasts(found)
+    return khala.add_situations(found)
