@@ -150,8 +150,10 @@ class Lessons:
         if not context.made["weighed"]:  # no bar came that could have scored a call
             return
         khala = context.khala
-        found = counted(CallLog(khala.journal).calls(scored_after=TOLD_AFTER))
         stand = {document.key: document for document, state, _ in khala.documents(KIND) if state == "fresh"}
+        if not stand and self._judges is None:  # nothing to hold to the counts, and nobody to choose among them
+            return
+        found = counted(CallLog(khala.journal).calls(scored_after=TOLD_AFTER))
         for key, kept in stand.items():
             if key in found:
                 stand[key] = found[key].document(context, kept.author)
