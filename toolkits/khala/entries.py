@@ -233,8 +233,7 @@ class EntryTable:
     def dropped(self, after: int) -> list[str]:
         """Ids of entries removed after a revision."""
         query = "SELECT kind || ':' || key FROM entries_dropped WHERE revision > ?"
-        with self._journal.read() as connection:
-            return [row[0] for row in connection.execute(query, (after,))]
+        return [id_ for (id_,) in self._journal.rows(query, after)]
 
     def newest(self, where: SearchFilter, limit: int) -> list[str]:
         """Ids of entries that meet a filter, newest first."""

@@ -150,13 +150,11 @@ class ChromaIndex:
 
     def behind(self) -> int:
         """Entries that the published copy does not have in their present form."""
-        state = self.state()
-        return self._table.behind(state.revision)
+        return self._table.behind(self.state().revision)
 
     def has(self, entry: Entry) -> bool:
         """Whether the published copy has an entry in its present form."""
-        state = self.state()
-        return entry.revision <= state.revision
+        return entry.revision <= self.state().revision
 
     def state(self) -> CopyState:
         """How the published copy stands; an empty state when there is none."""

@@ -19,6 +19,7 @@ from ...core.errors import ImplausiblePrices
 from ...core.formats import time_text
 from ...core.market import Quote
 from .calendar import expected_bar_close
+from .panel import in_order
 from .protocol import SETTLES_AFTER, Bars
 
 if TYPE_CHECKING:
@@ -81,11 +82,12 @@ def check_bars(
         splits: ratio by the moment from which a share is so many new ones (0.1 for ten into one).
         forming: the bar that has not closed.
     """
-    known: Any = frame.dropna(subset=["close"])
-    if known.empty:
+    values = in_order(frame).to_numpy(float)
+    known = ~np.isnan(values[:, 3])
+    if not known.any():
         return ()
-    o, high, low, close, volume = (known[name].to_numpy(float) for name in ("open", "high", "low", "close", "volume"))
-    closes: list[datetime] = list(known.index.to_pydatetime())
+    o, high, low, close, volume = values[known].T
+    closes: list[datetime] = list(frame.index[known].to_pydatetime())  # type: ignore[attr-defined]
     found: list[Problem] = []
 
     top, bottom = np.maximum(o, close), np.minimum(o, close)
@@ -109,7 +111,7 @@ def check_bars(
 
     found += _split_problems(closes, o, close, volume, splits or {}, {problem.at for problem in found})
     if quote is not None and not found:
-        found += check_quote(known, quote, splits, forming=forming)
+        found += check_quote(frame.iloc[: np.flatnonzero(known)[-1] + 1], quote, splits, forming=forming)
     return tuple(sorted(found, key=lambda problem: problem.at))
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import httpx
 from pydantic import Field
 
 from ...core.errors import DeepTraderError, SettingsError, SourceUnreachable
@@ -355,6 +354,8 @@ class Channel:
             raise SettingsError(f"Alerts cannot be written to {self._path}: {error.strerror}.") from error
 
     def _post(self, alerts: Sequence[Alert]) -> None:
+        import httpx  # heavy: loaded with the first request
+
         document = {"schema_version": 1, "alerts": [alert.model_dump(mode="json") for alert in alerts]}
         try:
             status = httpx.post(self._url, json=document, timeout=WEBHOOK_SECONDS).status_code

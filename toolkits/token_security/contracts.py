@@ -19,8 +19,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from Crypto.Hash import keccak
-
 from ...core.clock import Clock, SystemClock, ensure_utc
 from ...core.coins import Coin, coin_for_id, coin_for_symbol, look_like_wrapped_or_stable, name_key, reviewed_coins
 from ...core.errors import AmbiguousToken, InvalidInput, MalformedResponse, SourceError
@@ -87,6 +85,8 @@ def checked_contract(chain: str, address: str) -> Contract:
 
 def eip55(address: str) -> str:
     """The mixed-case spelling of an EVM address that carries its own checksum (EIP-55)."""
+    from Crypto.Hash import keccak  # heavy: it loads a parser of C
+
     digest = keccak.new(data=address[2:].lower().encode(), digest_bits=256).hexdigest()
     spelled = (c.upper() if int(d, 16) >= 8 else c for c, d in zip(address[2:].lower(), digest, strict=False))
     return "0x" + "".join(spelled)
