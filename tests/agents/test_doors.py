@@ -12,10 +12,10 @@ import pytest
 from doubles.embedders import HashEmbedder
 
 from deeptrader.agents import answer_question
-from deeptrader.core.errors import InvalidInput, SettingsError, SourceUnreachable
+from deeptrader.core.errors import InvalidInput, SettingsError
 from deeptrader.core.settings import load_settings
 from deeptrader.toolkits import Runtime
-from deeptrader.toolkits.khala.embedder import embed_texts, resolve_embedder
+from deeptrader.toolkits.khala.embedder import resolve_embedder
 from deeptrader.toolkits.market_data import SimulatedMarket, compute_indicators, indicator, own
 from deeptrader.toolkits.market_data.figures import OWN_SPECS, figure_text
 from deeptrader.toolkits.sleep_mode import Said, reader, reading, statement, toolkit, topic, topics
@@ -148,13 +148,6 @@ def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
     for wrong in (5, unnamed, unsized):
         with pytest.raises(SettingsError, match="is no embedder"):
             resolve_embedder(wrong)
-
-
-def test_an_embedder_that_gives_no_numbers_fails():
-    broken: Any = HashEmbedder()
-    broken.embed = lambda texts: np.full((len(texts), 64), np.nan)
-    with pytest.raises(SourceUnreachable, match="gave what is no number"):
-        embed_texts(broken, ["a"])
 
 
 def test_a_topic_of_ones_own_is_offered_to_models_and_read_without_one(tmp_path, monkeypatch):

@@ -167,7 +167,6 @@ def _unit(embedder: Embedder, embed: Callable[[Sequence[str]], Any], texts: Sequ
     if vectors.shape != wanted:
         said = f"The embedder {embedder.id} gave vectors of shape {vectors.shape}, not {wanted}."
         raise SourceUnreachable(said, hint="Check its settings.")
-    if not np.isfinite(vectors).all():
-        raise SourceUnreachable(f"The embedder {embedder.id} gave what is no number.", hint="Check its settings.")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    known = np.isfinite(lengths) & (lengths > 0)
+    return np.where(known, vectors / np.where(known, lengths, 1), 0).astype(np.float32)
