@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args
 
 from .redaction import redacted
@@ -205,7 +206,27 @@ def typed(error: BaseException, what: str) -> DeepTraderError:
     if isinstance(error, DeepTraderError):
         return error
     log.error("%s failed unexpectedly.\n%s", what, redacted(_in_full(error)))
-    return Unforeseen(f"An unforeseen {type(error).__name__}.", hint="It is in the log; please report it.")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    at = f" at line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
+    hint = "The log has all of it: correct the file if it is yours, else please report it."
+    return Unforeseen(f"An unforeseen {type(error).__name__}{at}.", hint=hint)
+
+
+def promised[T](given: Any, kind: type[T], source: object) -> T:
+    """What a part of one's own returned, if it is what its protocol promises.
+
+    Args:
+        given: the answer.
+        kind: what it should be.
+        source: the part that gave it.
+
+    Raises:
+        MalformedResponse: it is something else.
+    """
+    if not isinstance(given, kind):
+        raise MalformedResponse(f"{type(source).__name__} gave {type(given).__name__}, not {kind.__name__}.")
+    return given
 
 
 def _in_full(error: BaseException) -> str:

@@ -150,6 +150,23 @@ def test_a_provider_that_lacks_something_is_refused_by_name(tmp_path):
             resolve_embedder(wrong)
 
 
+@pytest.mark.parametrize(
+    ("bars", "said"),
+    [
+        (lambda *_given, **_options: None, "SimulatedMarket gave NoneType, not Bars."),
+        (lambda *_given, **_options: 1 / 0, "An unforeseen ZeroDivisionError at line "),
+    ],
+)
+def test_what_a_market_of_ones_own_does_amiss_is_told_with_its_place(tmp_path, bars, said):
+    market: Any = SimulatedMarket(2)
+    market.bars = bars
+    with Runtime(load_settings(data_dir=tmp_path, market="simulated", top=2), market=market) as runtime:
+        told = [outcome.reason for outcome in runtime.engine.run_once().outcomes]
+    assert told
+    assert all(said in reason for reason in told)
+    assert "ZeroDivision" not in said or all(" of test_doors.py." in reason for reason in told)
+
+
 def test_a_topic_of_ones_own_is_offered_to_models_and_read_without_one(tmp_path, monkeypatch):
     monkeypatch.setattr(topics, "_topics", mine := dict(topics.TOPICS))
     for module in (topics, reading, reader, toolkit):

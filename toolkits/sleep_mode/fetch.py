@@ -13,7 +13,15 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ...core.clock import CLOCK_SKEW
-from ...core.errors import BudgetExceeded, DeepTraderError, MalformedResponse, SourceError, SourceUnreachable, typed
+from ...core.errors import (
+    BudgetExceeded,
+    DeepTraderError,
+    MalformedResponse,
+    SourceError,
+    SourceUnreachable,
+    promised,
+    typed,
+)
 from ...core.formats import time_text
 from ...core.limits import Allowance, metered
 from ...core.logs import naming_cycle
@@ -98,7 +106,7 @@ class MarketReader:
             return Universe(as_of=context.now, tokens=tokens, quotes=quotes)
         try:
             ask = partial(self._market.universe, top=self._settings.top, as_of=context.now)
-            universe = context.ask_source(ask, what="The market's universe")
+            universe = promised(context.ask_source(ask, what="The market's universe"), Universe, self._market)
             tokens = tuple(token for token in universe.tokens if isinstance(token, Token))
             tokens = self._with_doubtful(context, tokens, universe.excluded, known)
             quotes, problem = self._only_quotes(context, universe.quotes), universe.problem
@@ -267,7 +275,8 @@ class MarketReader:
         """Fetch one token from the market. Never raises: the error is in the outcome."""
         try:
             with metered("requests", allowance):
-                bars = self._market.bars(token, interval=interval, limit=self._settings.history_bars, as_of=now)
+                found = self._market.bars(token, interval=interval, limit=self._settings.history_bars, as_of=now)
+            bars = promised(found, Bars, self._market)
             index = bars.frame.index
             if getattr(index, "tz", None) is None or index.hasnans or bars.fetched_at.tzinfo is None:
                 raise MalformedResponse(f"The bars of {token.symbol} are not at moments in UTC.")

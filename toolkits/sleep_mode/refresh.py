@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, VerificationFailed
+from ...core.errors import BudgetExceeded, DeepTraderError, LeaseLost, VerificationFailed, promised
 from ...core.giving_way import give_way
 from ...core.market import Quote
 from ...core.security import SecurityReport
@@ -108,7 +108,8 @@ class Refresher:
     def _look_up(
         self, context: CycleContext, source: SecurityProvider, token: Token, found: dict[str, SecurityReport]
     ) -> None:
-        report = context.tried(f"security of {token.symbol}", partial(source.check, token, now=context.now))
+        ask = partial(source.check, token, now=context.now)
+        report = context.tried(f"security of {token.symbol}", lambda: promised(ask(), SecurityReport, source))
         known = found.get(token.symbol)
         if isinstance(report, DeepTraderError):
             return
