@@ -49,7 +49,7 @@ class Counted:
         counting(BudgetBook, "charge", "charges")
         counting(indicators, "compute", "last bars computed", lambda _panel, at, *_: at.size)
         counting(rules, "compute", "tokens computed for rules", lambda _panel, at, *_: at.shape[1])
-        counting(SituationTable, "add_many", "writes of situations")
+        counting(SituationTable, "add", "writes of situations")
         counting(recall, "decode", "records decoded")
         counting(BarStore, "get", "stored bars read")
         counting(MarketAnalysis, "__eq__", "analyses compared")

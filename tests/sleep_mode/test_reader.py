@@ -69,6 +69,7 @@ def reader(khala: Khala) -> Reader:
         ("is apple's volatility higher than btc's", ["AAPL", "BTC-USD"], "risk"),
         ("apple and bitcoin: which is more volatile", ["AAPL", "BTC-USD"], "risk"),
         ("is ETH near its safe level?", ["ETH-USD"], "levels"),
+        ("what would change the view on ETH?", ["ETH-USD"], "levels"),
         ("aple overbougt?", ["AAPL"], "overbought"),
         ("is aple overbought", ["AAPL"], "overbought"),
         ("is safe a buy?", ["SAFE-USD"], "safety"),

@@ -96,7 +96,8 @@ _ALL = (
     _topic(
         "levels",
         "price levels, the 52-week range",
-        "support, resistance, level, levels, target price, 52 week, 52-week, year high, year low, all time high",
+        "support, resistance, level, levels, would change, target price, 52 week, 52-week, year high, year low, "
+        "all time high",
         "levels, range, passed, bands, trend",
     ),
     _topic(
