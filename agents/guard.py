@@ -67,6 +67,8 @@ _THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
 _TAG = re.compile(r"</?\w+>")
 _KEY = re.compile(r"[\"'](\w+)[\"']\s*:")
 _CALLED = re.compile(r"[a-z]+(?:_[a-z]+)+\(.*\)?", re.DOTALL)
+_CAPITALS = re.compile(r"\b[A-Z0-9][A-Z0-9.^=-]*[A-Z][A-Z0-9]*")
+"""Symbols, among other words of capitals."""
 _NOTHING = frozenset({"", "none", "null"})
 
 
@@ -160,7 +162,10 @@ def _about(run: Run, text: str) -> Iterator[Token]:
     """The tokens of the question, which an answer may call "it", and those of the brief that it writes in a way which
     memory takes for no name."""
     khala, asked = run.reader.khala, run.reading.symbols if run.reading is not None else ()
-    for token in khala.resolve("\n".join((*asked, run.brief.text if run.brief is not None else ""))):
+    told = _CAPITALS.findall(run.brief.text) if run.brief is not None else ()
+    for token in map(khala.find, dict.fromkeys((*asked, *told))):
+        if token is None:
+            continue
         names = "|".join(re.escape(name) for name in (base_ticker(token.symbol), plain_name(token.name)) if name)
         if token.symbol in asked or re.search(rf"(?<![^\W_])(?:{names})(?![^\W_])", text, re.IGNORECASE):
             yield token

@@ -87,6 +87,7 @@ class Mention(NamedTuple):
 class _Word:
     text: str
     lower: str
+    key: str
     start: int
     owns: bool = False
 
@@ -129,7 +130,7 @@ class Lexicon:
         while at < len(words):
             for length in range(min(self._longest, len(words) - at), 0, -1):
                 run = words[at : at + length]
-                entry = self._entries.get(_key(" ".join(word.text for word in run)).lstrip("$#"))
+                entry = self._entries.get(_key_of(run))
                 sure = self._sureness(text, words, at, length, entry, vocabulary, loose) if entry else None
                 if entry is not None and sure is not None:
                     mention = Mention(entry.token, " ".join(word.lower for word in run))
@@ -211,7 +212,7 @@ class Lexicon:
             for count in range(1, self._longest + 1):
                 first = joint + 1 if side > 0 else joint - count
                 other = words[max(first, 0) : first + count]
-                entry = self._entries.get(_key(" ".join(word.text for word in other)).lstrip("$#"))
+                entry = self._entries.get(_key_of(other))
                 after = words[max(first + count, at + length) :][:1]
                 if entry is not None and not (after and after[0].lower == "of"):  # "btc or one of the others"
                     return held or entry.rule == "any"
@@ -296,9 +297,14 @@ def nearest(word: str, names: Iterable[str], *, n: int = 1) -> list[str]:
 def _words(text: str) -> Iterator[_Word]:
     for match in _WORD.finditer(text):
         word = _POSSESSIVE.sub("", match.group())  # "Apple's shares" are not about a token called S
-        yield _Word(word, word.lower(), match.start(), owns=word != match.group())
+        lower = word.lower()
+        yield _Word(word, lower, _LEADING_ZEROS.sub("", lower), match.start(), owns=word != match.group())
 
 
 def _key(alias: str) -> str:
     """Words in small letters; `sim3` and `SIM003` are one."""
-    return " ".join(_LEADING_ZEROS.sub("", word.lower) for word in _words(alias))
+    return " ".join(word.key for word in _words(alias))
+
+
+def _key_of(words: Iterable[_Word]) -> str:
+    return " ".join(word.key for word in words).lstrip("$#")
