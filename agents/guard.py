@@ -58,8 +58,12 @@ _NUMBER = re.compile(
     r"(?P<scale>\s?%|\s?(?:[kKmM]|[bB]n?|thousand|mln|million|billion|trillion)\b)?"
     r"(?!(?!(?:x|USD|EUR|bps?|pct)\b)\w|\.\d|/7\b|-(?:bar|minute|hour|day|week|month|year|period))"
 )
-_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "thousand": 1e3, "mln": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
-_SCALES |= {"trillion": 1e12}
+_SCALES = (
+    dict.fromkeys(("k", "thousand"), 1e3)
+    | dict.fromkeys(("m", "mln", "million"), 1e6)
+    | dict.fromkeys(("b", "bn", "billion"), 1e9)
+    | {"trillion": 1e12}
+)
 _CALL = re.compile(r"^\W*call:(.*)\b(buy|sell|hold)\b(.*)$", re.IGNORECASE | re.MULTILINE)
 _AROUND_A_NAME = re.compile(r"\(.*?\)|^\W+|\W+$")
 _FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```|$)", re.DOTALL)
